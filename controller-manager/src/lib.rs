@@ -1,0 +1,1 @@
+//! kube-controller-manager: the reconcilers of the control plane.

@@ -1,0 +1,1 @@
+//! The Kubernetes API types, generated from the schema folder, with their JSON and protobuf codecs.

@@ -1,0 +1,1 @@
+//! Selectors, validation, Status errors, patches and server-side apply: the pure part of the API machinery.

@@ -1,0 +1,1 @@
+//! REST client, informers, workqueues, events and leader election.

@@ -1,0 +1,3 @@
+//! What every daemon needs around its work: flags, logs, TLS serving, health, metrics, delegated authentication.
+
+pub mod auth;

@@ -1,0 +1,1 @@
+//! Cluster DNS: CoreDNS's answers for Services and pods, on hickory-server.

@@ -1,0 +1,1 @@
+//! Builds OCI image archives from local files.

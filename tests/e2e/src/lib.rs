@@ -1,0 +1,1 @@
+//! The five real binaries, driven by kubectl.

@@ -1,0 +1,1 @@
+//! Real etcd, certificates, processes and clients for tests.

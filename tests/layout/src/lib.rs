@@ -1,0 +1,1 @@
+//! Rules about the workspace's shape, as tests.

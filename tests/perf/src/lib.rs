@@ -1,0 +1,1 @@
+//! Loads a cluster or one daemon and reports CPU time, memory and latency.
