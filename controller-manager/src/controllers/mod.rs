@@ -1,0 +1,260 @@
+//! The controllers, one file each, and the table of all of them. Upstream: pkg/controller and
+//! cmd/kube-controller-manager/app/controller_descriptor.go.
+//!
+//! To add one: write `controllers/<name>.rs` with a type that implements [`Controller`], add its `mod` line, and turn its
+//! [`not_built`] row of [`CONTROLLERS`] into `row::<TheType>()`. Names are IDs and never change.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::hash::Hash;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::kube_controller_manager_config::v1alpha1::KubeControllerManagerConfiguration;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{Context, Setup};
+use crate::runner::{self, Queue, Runnable};
+
+/// A key of a controller's queue: what one `sync` works on.
+pub trait Key: Clone + Debug + Eq + Hash + Send + Sync + 'static {}
+impl<T: Clone + Debug + Eq + Hash + Send + Sync + 'static> Key for T {}
+
+/// Whether a controller runs when the operator says nothing about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Default {
+    /// Part of `*`.
+    On,
+    /// Runs only when named.
+    Off,
+    /// Part of `*`, but only runs when all these feature gates are on.
+    Gated(&'static [&'static str]),
+    /// Only when named, and only when all these feature gates are on.
+    OffAndGated(&'static [&'static str]),
+    /// Belongs to the cloud-controller-manager; known by name here and never started.
+    Cloud,
+}
+
+impl Default {
+    /// The feature gates that must all be on.
+    pub const fn gates(self) -> &'static [&'static str] {
+        match self {
+            Self::Gated(gates) | Self::OffAndGated(gates) => gates,
+            Self::On | Self::Off | Self::Cloud => &[],
+        }
+    }
+
+    /// Whether `*` leaves the controller out.
+    pub const fn is_off(self) -> bool {
+        matches!(self, Self::Off | Self::OffAndGated(_))
+    }
+}
+
+/// What to do with a key after a `sync` that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing until something wakes the key; its failure count is reset.
+    Done,
+    /// Sync again after this time; the failure count is reset.
+    After(Duration),
+    /// Sync again with the queue's backoff, without logging an error.
+    Retry,
+}
+
+/// Why a `sync` failed. The runner logs it and retries with backoff.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// A request to the apiserver failed.
+    #[error(transparent)]
+    Api(#[from] client::Error),
+    /// Anything else; the text says what failed and on what.
+    #[error("{0}")]
+    Other(String),
+    /// Several parts failed.
+    #[error("[{}]", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    Several(Vec<SyncError>),
+}
+
+impl SyncError {
+    /// An error with this text.
+    pub fn other(text: impl Into<String>) -> Self {
+        Self::Other(text.into())
+    }
+
+    /// `Ok` when `errors` is empty, the one error when there is one, else all of them.
+    pub fn aggregate(mut errors: Vec<SyncError>) -> Result<(), SyncError> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Self::Several(errors)),
+        }
+    }
+
+    /// The apiserver's error behind this one, when there is exactly one.
+    pub fn api(&self) -> Option<&client::Error> {
+        match self {
+            Self::Api(error) => Some(error),
+            Self::Other(_) | Self::Several(_) => None,
+        }
+    }
+}
+
+/// Why a controller could not be built. It ends the process, as upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// A request that building needs failed.
+    #[error("failed to create Kubernetes client for {name:?}")]
+    Client {
+        /// The identity the client was for.
+        name: String,
+        /// What failed.
+        #[source]
+        source: client::Error,
+    },
+    /// The configuration does not fit this controller.
+    #[error("{0}")]
+    Config(String),
+}
+
+/// How a queue spaces the retries of a failing key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// Delay after the first failure; it doubles with each further one.
+    pub base: Duration,
+    /// The longest delay.
+    pub max: Duration,
+}
+
+impl Backoff {
+    /// 5 ms to 1000 s, with at most 10 retries a second over all keys beyond a burst of 100.
+    pub const DEFAULT: Self = Self { base: Duration::from_millis(5), max: Duration::from_secs(1000) };
+}
+
+/// A control loop. The runner calls `build` once, waits for the caches that were asked for, then runs `workers` loops over the
+/// queue and `run` beside them.
+///
+/// `sync` gets a key, never an event: it reads the cache, decides, acts, and must be safe to run again. The same key is never
+/// synced twice at once; wakes during a `sync` merge into one more `sync`. Every await point of `sync` and `run` may be the
+/// last one: the process stops there at shutdown.
+pub trait Controller: Sized + Send + Sync + 'static {
+    /// The canonical name. An ID: used by `--controllers`, health checks, metrics.
+    const NAME: &'static str;
+    /// Older names that `--controllers` still takes.
+    const ALIASES: &'static [&'static str] = &[];
+    /// Whether it runs when not named.
+    const DEFAULT: Default = Default::On;
+    /// The ServiceAccount in kube-system it acts as under `--use-service-account-credentials`, and its User-Agent suffix.
+    const SERVICE_ACCOUNT: &'static str;
+    /// The `name` label of its workqueue_* metrics.
+    const QUEUE: &'static str;
+    /// Spacing of retries.
+    const BACKOFF: Backoff = Backoff::DEFAULT;
+    /// Failures after which a key is dropped until something wakes it again; `None` retries for ever.
+    const MAX_RETRIES: Option<u32> = None;
+
+    /// What one `sync` works on; an enum when the controller has several kinds of work.
+    type Key: Key;
+
+    /// Registers handlers that add keys to `queue`, and makes the controller. `None` means the configuration leaves it out.
+    /// Caches are empty here: do not read them.
+    fn build(setup: &Setup, queue: &Queue<Self::Key>) -> impl Future<Output = Result<Option<Self>, BuildError>> + Send;
+
+    /// How many keys are synced at once.
+    fn workers(config: &KubeControllerManagerConfiguration) -> usize;
+
+    /// Brings one key's object closer to what it should be.
+    fn sync(&self, key: &Self::Key) -> impl Future<Output = Result<Next, SyncError>> + Send;
+
+    /// Work beside the queue (periodic passes, further queues). Starts once the caches are filled; ends with `stop`.
+    fn run(&self, stop: CancellationToken) -> impl Future<Output = ()> + Send {
+        async move { stop.cancelled().await }
+    }
+
+    /// The controller's health check at /healthz; the default always passes.
+    fn healthy(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// The future of a boxed `build`.
+pub type BuildFuture = Pin<Box<dyn Future<Output = Result<Option<Box<dyn Runnable>>, BuildError>> + Send>>;
+
+/// One controller as the process knows it.
+pub struct Descriptor {
+    /// Canonical name.
+    pub name: &'static str,
+    /// Older names.
+    pub aliases: &'static [&'static str],
+    /// Whether it runs when not named.
+    pub default: Default,
+    /// Builds it; `None` when this version does not have the controller.
+    pub build: Option<fn(Arc<Context>) -> BuildFuture>,
+}
+
+/// The row of a controller that this daemon has.
+pub const fn row<C: Controller>() -> Descriptor {
+    Descriptor { name: C::NAME, aliases: C::ALIASES, default: C::DEFAULT, build: Some(|context| Box::pin(runner::build::<C>(context))) }
+}
+
+/// The row of an upstream controller that this daemon does not have yet: naming it in `--controllers` is refused, `*` leaves
+/// it out.
+pub const fn not_built(name: &'static str, aliases: &'static [&'static str], default: Default) -> Descriptor {
+    Descriptor { name, aliases, default, build: None }
+}
+
+/// Every controller of upstream, in its registration order. The first is started before the rest: they may need its tokens.
+pub const CONTROLLERS: &[Descriptor] = &[
+    not_built("serviceaccount-token-controller", &["serviceaccount-token"], Default::On),
+    not_built("endpoints-controller", &["endpoint"], Default::On),
+    not_built("endpointslice-controller", &["endpointslice"], Default::On),
+    not_built("endpointslice-mirroring-controller", &["endpointslicemirroring"], Default::On),
+    not_built("replicationcontroller-controller", &["replicationcontroller"], Default::On),
+    not_built("pod-garbage-collector-controller", &["podgc"], Default::On),
+    not_built("resourcequota-controller", &["resourcequota"], Default::On),
+    not_built("namespace-controller", &["namespace"], Default::On),
+    not_built("serviceaccount-controller", &["serviceaccount"], Default::On),
+    not_built("garbage-collector-controller", &["garbagecollector"], Default::On),
+    not_built("daemonset-controller", &["daemonset"], Default::On),
+    not_built("job-controller", &["job"], Default::On),
+    not_built("podgroup-protection-controller", &[], Default::Gated(&["GenericWorkload"])),
+    not_built("deployment-controller", &["deployment"], Default::On),
+    not_built("replicaset-controller", &["replicaset"], Default::On),
+    not_built("horizontal-pod-autoscaler-controller", &["horizontalpodautoscaling"], Default::On),
+    not_built("disruption-controller", &["disruption"], Default::On),
+    not_built("statefulset-controller", &["statefulset"], Default::On),
+    not_built("cronjob-controller", &["cronjob"], Default::On),
+    not_built("certificatesigningrequest-signing-controller", &["csrsigning"], Default::On),
+    not_built("certificatesigningrequest-approving-controller", &["csrapproving"], Default::On),
+    not_built("certificatesigningrequest-cleaner-controller", &["csrcleaner"], Default::On),
+    not_built("podcertificaterequest-cleaner-controller", &[], Default::Gated(&["PodCertificateRequest"])),
+    not_built("ttl-controller", &["ttl"], Default::On),
+    not_built("bootstrap-signer-controller", &["bootstrapsigner"], Default::Off),
+    not_built("token-cleaner-controller", &["tokencleaner"], Default::Off),
+    not_built("node-ipam-controller", &["nodeipam"], Default::On),
+    not_built("node-lifecycle-controller", &["nodelifecycle"], Default::On),
+    not_built("service-lb-controller", &["service"], Default::Cloud),
+    not_built("node-route-controller", &["route"], Default::Cloud),
+    not_built("cloud-node-lifecycle-controller", &["cloud-node-lifecycle"], Default::Cloud),
+    not_built("persistentvolume-binder-controller", &["persistentvolume-binder"], Default::On),
+    not_built("persistentvolume-attach-detach-controller", &["attachdetach"], Default::On),
+    not_built("persistentvolume-expander-controller", &["persistentvolume-expander"], Default::On),
+    not_built("clusterrole-aggregation-controller", &["clusterrole-aggregation"], Default::On),
+    not_built("persistentvolumeclaim-protection-controller", &["pvc-protection"], Default::On),
+    not_built("persistentvolume-protection-controller", &["pv-protection"], Default::On),
+    not_built("volumeattributesclass-protection-controller", &[], Default::Gated(&["VolumeAttributesClass"])),
+    not_built("ttl-after-finished-controller", &["ttl-after-finished"], Default::On),
+    not_built("root-ca-certificate-publisher-controller", &["root-ca-cert-publisher"], Default::On),
+    not_built("kube-apiserver-serving-clustertrustbundle-publisher-controller", &[], Default::Gated(&["ClusterTrustBundle"])),
+    not_built("ephemeral-volume-controller", &["ephemeral-volume"], Default::On),
+    not_built("storageversion-garbage-collector-controller", &["storage-version-gc"], Default::Gated(&["APIServerIdentity", "StorageVersionAPI"])),
+    not_built("resourceclaim-controller", &["resource-claim-controller"], Default::Gated(&["DynamicResourceAllocation"])),
+    not_built("resourcepoolstatusrequest-controller", &[], Default::Gated(&["DRAResourcePoolStatus"])),
+    not_built("device-taint-eviction-controller", &[], Default::Gated(&["DRADeviceTaints"])),
+    not_built("legacy-serviceaccount-token-cleaner-controller", &["legacy-service-account-token-cleaner"], Default::On),
+    not_built("validatingadmissionpolicy-status-controller", &[], Default::On),
+    not_built("taint-eviction-controller", &[], Default::Gated(&["SeparateTaintEvictionController"])),
+    not_built("service-cidr-controller", &[], Default::Gated(&["MultiCIDRServiceAllocator"])),
+    not_built("storage-version-migrator-controller", &["svm"], Default::Gated(&["StorageVersionMigrator"])),
+    not_built("selinux-warning-controller", &[], Default::OffAndGated(&["SELinuxChangePolicy"])),
+];
