@@ -1,1 +1,1 @@
-//! Rules about the workspace's shape, as tests.
+//! Rules about the workspace's shape. They are tests (see `tests/main.rs`): a rule that nobody checks is a hope.
