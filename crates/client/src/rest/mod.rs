@@ -1,0 +1,19 @@
+//! Requests to the API server. Upstream: `client-go/rest`.
+//!
+//! A request goes through, in this order: client-side throttle, credentials, [`Transport`], metrics, retry. Retried are: answers
+//! of 429 or 5xx that carry `Retry-After` (any method: the server says so), connections that broke under a GET, and requests
+//! that certainly were not processed. Ten times at most, as upstream.
+
+mod api;
+mod call;
+mod client;
+mod codec;
+mod metrics;
+mod transport;
+
+pub use api::{Api, Deleted, Patch};
+pub(crate) use call::{Call, Target, resource_path};
+pub use client::{Client, Upgraded};
+pub(crate) use codec::{Media, decode, kind_of};
+pub use metrics::RestMetrics;
+pub use transport::{BoxError, RequestBody, ResponseBody, Stream, Transport, TransportError, TransportErrorKind, UpgradeOutcome, UpgradedIo};
