@@ -1,0 +1,365 @@
+//! JSON encoding, byte for byte as Go's encoding/json writes the same objects.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::Header;
+use super::json_scan::write_compact;
+use crate::schema::{JsonForm, Omit, StructSchema};
+use crate::special::{IntOrString, MicroTime, Time, TimeOrMetaDuration};
+use crate::value::{Struct, Value, View, is_empty, is_zero};
+
+/// Encodes a struct. A kind gets `kind` and `apiVersion` from its `type_meta`, or from its type where that is empty.
+pub fn encode_json(value: &dyn Struct) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    write_json(value, None, &mut out);
+    out
+}
+
+/// Encodes a struct under another kind or version.
+pub fn encode_json_as(value: &dyn Struct, header: Header<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    write_json(value, Some(header), &mut out);
+    out
+}
+
+/// Appends the JSON of a struct to a buffer.
+pub fn write_json(value: &dyn Struct, header: Option<Header<'_>>, out: &mut Vec<u8>) {
+    let schema = value.schema();
+    let Some(name) = schema.kind else {
+        write_struct(value, out);
+        return;
+    };
+    let (mut kind, mut api_version) = (name.kind, name.api_version);
+    if let Some(header) = header {
+        (kind, api_version) = (header.kind, header.api_version);
+    } else if let View::Struct(type_meta) = value.get(0).view() {
+        if let View::String(text) = type_meta.get(0).view()
+            && !text.is_empty()
+        {
+            kind = text;
+        }
+        if let View::String(text) = type_meta.get(1).view()
+            && !text.is_empty()
+        {
+            api_version = text;
+        }
+    }
+    out.push(b'{');
+    let mut first = true;
+    write_header(kind, api_version, &mut first, out);
+    write_fields(value, 1, &mut first, out);
+    out.push(b'}');
+}
+
+pub(super) fn write_header(kind: &str, api_version: &str, first: &mut bool, out: &mut Vec<u8>) {
+    if !kind.is_empty() {
+        write_key("kind", first, out);
+        write_json_string(kind, out);
+    }
+    if !api_version.is_empty() {
+        write_key("apiVersion", first, out);
+        write_json_string(api_version, out);
+    }
+}
+
+pub(super) fn write_key(key: &str, first: &mut bool, out: &mut Vec<u8>) {
+    if !*first {
+        out.push(b',');
+    }
+    *first = false;
+    // Keys of API types are plain ASCII and need no escapes.
+    out.push(b'"');
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn write_struct(value: &dyn Struct, out: &mut Vec<u8>) {
+    match value.schema().json_form {
+        JsonForm::Object => {
+            out.push(b'{');
+            let mut first = true;
+            write_fields(value, 0, &mut first, out);
+            out.push(b'}');
+        }
+        JsonForm::SchemaOrArray => match is_empty(value.get(1)) {
+            false => write_json_value(value.get(1), out),
+            true => write_json_value(value.get(0), out),
+        },
+        JsonForm::SchemaOrStringArray => match is_empty(value.get(1)) {
+            false => write_json_value(value.get(1), out),
+            true => write_json_value(value.get(0), out),
+        },
+        JsonForm::SchemaOrBool => match is_empty(value.get(1)) {
+            false => write_json_value(value.get(1), out),
+            true => write_json_value(value.get(0), out),
+        },
+    }
+}
+
+fn write_fields(value: &dyn Struct, from: usize, first: &mut bool, out: &mut Vec<u8>) {
+    let schema = value.schema();
+    for (index, field) in schema.fields.iter().enumerate().skip(from) {
+        let inner = value.get(index);
+        if field.inline {
+            if let View::Struct(inner) = inner.view() {
+                write_fields(inner, 0, first, out);
+            }
+            continue;
+        }
+        if field.json.is_empty() {
+            continue;
+        }
+        let left_out = match field.omit {
+            Omit::Never => false,
+            Omit::Empty => is_empty(inner),
+            Omit::Zero => is_zero(inner),
+        };
+        if left_out {
+            continue;
+        }
+        write_key(field.json, first, out);
+        match inner.view() {
+            View::List(list) if list.is_empty() => out.extend_from_slice(empty_list(schema, index)),
+            View::StringMap(map) if map.is_empty() => out.extend_from_slice(b"null"),
+            View::Map(map) if map.is_empty() => out.extend_from_slice(b"null"),
+            View::Bytes(bytes) if bytes.0.is_empty() => out.extend_from_slice(b"null"),
+            _ => write_json_value(inner, out),
+        }
+    }
+}
+
+/// What an empty list that must be written looks like: Go writes `null` for a nil slice, but the API server always
+/// gives lists of objects a slice.
+pub(super) fn empty_list(schema: &StructSchema, index: usize) -> &'static [u8] {
+    if schema.kind.is_some() && schema.fields[index].json == "items" { b"[]" } else { b"null" }
+}
+
+/// Appends the JSON of any value.
+pub fn write_json_value(value: &dyn Value, out: &mut Vec<u8>) {
+    match value.view() {
+        View::String(v) => write_json_string(v, out),
+        View::Bool(v) => out.extend_from_slice(if v { b"true" } else { b"false" }),
+        View::Int32(v) => write_int(i64::from(v), out),
+        View::Int64(v) => write_int(v, out),
+        View::Uint32(v) => write_int(i64::from(v), out),
+        View::Float64(v) => write_float(v, out),
+        View::Float32(v) => write_float32(v, out),
+        View::Bytes(v) => write_base64(&v.0, out),
+        View::Quantity(v) => {
+            out.push(b'"');
+            v.write_canonical(out);
+            out.push(b'"');
+        }
+        View::Time(v) => write_time(v, out),
+        View::MicroTime(v) => write_micro_time(v, out),
+        View::Duration(v) => write_json_string(&v.to_string(), out),
+        View::TimeOrMetaDuration(v) => write_time_or_duration(v, out),
+        View::IntOrString(v) => write_int_or_string(v, out),
+        View::RawJson(v) => write_raw(v, out),
+        View::Struct(v) => write_struct(v, out),
+        View::List(v) => {
+            if v.is_empty() {
+                out.extend_from_slice(b"null");
+                return;
+            }
+            out.push(b'[');
+            for index in 0..v.len() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                write_json_value(v.item(index), out);
+            }
+            out.push(b']');
+        }
+        View::StringMap(map) => {
+            out.push(b'{');
+            for (index, (key, value)) in map.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                write_json_string(key, out);
+                out.push(b':');
+                write_json_string(value, out);
+            }
+            out.push(b'}');
+        }
+        View::Map(map) => {
+            out.push(b'{');
+            for (index, (key, value)) in map.entries().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                write_json_string(key, out);
+                out.push(b':');
+                write_json_value(value, out);
+            }
+            out.push(b'}');
+        }
+        View::Nil => out.extend_from_slice(b"null"),
+        View::Pointer(v) => write_json_value(v, out),
+    }
+}
+
+pub(super) fn write_int(value: i64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+pub(super) fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    // The space is exact, so this cannot fail; if it did, the text would be empty and not garbage.
+    let written = STANDARD.encode_slice(bytes, &mut out[start..]).unwrap_or(0);
+    out.truncate(start + written);
+    out.push(b'"');
+}
+
+pub(super) fn write_time(value: Time, out: &mut Vec<u8>) {
+    if value.is_zero() {
+        out.extend_from_slice(b"null");
+    } else {
+        out.push(b'"');
+        value.write(out);
+        out.push(b'"');
+    }
+}
+
+pub(super) fn write_micro_time(value: MicroTime, out: &mut Vec<u8>) {
+    if value.is_zero() {
+        out.extend_from_slice(b"null");
+    } else {
+        out.push(b'"');
+        value.write(out);
+        out.push(b'"');
+    }
+}
+
+pub(super) fn write_int_or_string(value: &IntOrString, out: &mut Vec<u8>) {
+    match value {
+        IntOrString::Int(number) => write_int(i64::from(*number), out),
+        IntOrString::String(text) => write_json_string(text, out),
+    }
+}
+
+fn write_time_or_duration(value: &TimeOrMetaDuration, out: &mut Vec<u8>) {
+    if value.serialize_as_string {
+        write_json_string(&value.duration.to_string(), out);
+    } else {
+        write_int(value.duration.0, out);
+    }
+}
+
+/// JSON kept as text: Go compacts it and escapes HTML in it; nil is `null`, and so is what is no JSON at all.
+pub(super) fn write_raw(raw: &[u8], out: &mut Vec<u8>) {
+    if raw.is_empty() || super::is_envelope(raw) {
+        out.extend_from_slice(b"null");
+    } else {
+        write_compact(raw, out);
+    }
+}
+
+/// Go's float text: plain digits between 1e-6 and 1e21, an exponent outside. Infinities, which JSON cannot carry and
+/// no decoder lets in, become `null`.
+pub(super) fn write_float(value: f64, out: &mut Vec<u8>) {
+    if !value.is_finite() {
+        out.extend_from_slice(b"null");
+        return;
+    }
+    let size = value.abs();
+    if size != 0.0 && !(1e-6..1e21).contains(&size) {
+        write_exponent(&format!("{value:e}"), out);
+    } else {
+        out.extend_from_slice(value.to_string().as_bytes());
+    }
+}
+
+fn write_float32(value: f32, out: &mut Vec<u8>) {
+    if !value.is_finite() {
+        out.extend_from_slice(b"null");
+        return;
+    }
+    let size = value.abs();
+    if size != 0.0 && !(1e-6..1e21).contains(&size) {
+        write_exponent(&format!("{value:e}"), out);
+    } else {
+        out.extend_from_slice(value.to_string().as_bytes());
+    }
+}
+
+fn write_exponent(text: &str, out: &mut Vec<u8>) {
+    match text.split_once('e') {
+        Some((digits, exponent)) if !exponent.starts_with('-') => {
+            out.extend_from_slice(digits.as_bytes());
+            out.extend_from_slice(b"e+");
+            out.extend_from_slice(exponent.as_bytes());
+        }
+        _ => out.extend_from_slice(text.as_bytes()),
+    }
+}
+
+/// For each byte: 0 plain, 1 needs a look.
+const SPECIAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[b'"' as usize] = true;
+    table[b'\\' as usize] = true;
+    table[b'<' as usize] = true;
+    table[b'>' as usize] = true;
+    table[b'&' as usize] = true;
+    table[0xe2] = true;
+    table
+};
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Appends a JSON string with Go's escapes.
+pub fn write_json_string(text: &str, out: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
+    out.reserve(bytes.len() + 2);
+    out.push(b'"');
+    let mut start = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        let byte = bytes[at];
+        if !SPECIAL[usize::from(byte)] {
+            at += 1;
+            continue;
+        }
+        if byte == 0xe2 {
+            // U+2028 and U+2029 are E2 80 A8 and E2 80 A9.
+            if bytes[at..].starts_with(b"\xe2\x80\xa8") || bytes[at..].starts_with(b"\xe2\x80\xa9") {
+                out.extend_from_slice(&bytes[start..at]);
+                out.extend_from_slice(if bytes[at + 2] == 0xa8 { b"\\u2028" } else { b"\\u2029" });
+                at += 3;
+                start = at;
+            } else {
+                at += 1;
+            }
+            continue;
+        }
+        out.extend_from_slice(&bytes[start..at]);
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            _ => {
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(byte >> 4)]);
+                out.push(HEX[usize::from(byte & 15)]);
+            }
+        }
+        at += 1;
+        start = at;
+    }
+    out.extend_from_slice(&bytes[start..]);
+    out.push(b'"');
+}
