@@ -1,0 +1,8 @@
+//! Integration tests of the API types.
+
+mod fill; // values with every field set
+mod golden; // upstream's recorded objects
+mod hostile; // arbitrary bytes
+mod resources; // the resource table against recorded discovery documents
+mod round_trip; // every kind, both encodings
+mod strict; // unknown and duplicate fields, error texts
