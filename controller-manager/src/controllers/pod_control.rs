@@ -11,6 +11,8 @@ use super::SyncError;
 
 /// First batch of [`slow_start`].
 pub const SLOW_START_INITIAL_BATCH_SIZE: usize = 1;
+/// Largest batch of [`slow_start`].
+const MAX_BATCH_SIZE: usize = 500;
 
 /// Creates and deletes pods in the name of a controller.
 #[derive(Clone)]
@@ -112,7 +114,7 @@ where
         if let Some(error) = results.into_iter().find(Result::is_err) {
             return (successes, error);
         }
-        batch = (2 * batch).min(count - started);
+        batch = (2 * batch).min(MAX_BATCH_SIZE).min(count - started);
     }
     (successes, Ok(()))
 }
