@@ -1,1 +1,26 @@
 //! Selectors, validation, Status errors, patches and server-side apply: the pure part of the API machinery.
+//!
+//! Everything here is a function of its arguments: no tokio, no clock, no input or output. Upstream:
+//! staging/src/k8s.io/apimachinery, structured-merge-diff, and the parts of component-helpers that several daemons need.
+
+// Names of things, and text.
+pub mod duration;
+pub mod gvk;
+pub mod hash;
+pub mod quote;
+pub mod rand_suffix;
+
+// What clients ask for.
+pub mod fields;
+pub mod labels;
+
+// What is wrong with what they send.
+pub mod field;
+pub mod status;
+pub mod validation;
+
+// How objects relate to each other.
+pub mod owner_ref;
+
+// How objects change.
+pub mod patch;
