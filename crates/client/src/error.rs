@@ -175,7 +175,7 @@ impl Error {
 
     /// Whether the Status carries a cause of this type.
     pub fn has_cause(&self, cause: &str) -> bool {
-        self.status().and_then(|status| status.details.as_ref()).is_some_and(|details| details.causes.iter().any(|one| one.type_ == cause))
+        self.status().and_then(|status| status.details.as_ref()).is_some_and(|details| details.causes.iter().any(|one| one.reason == cause))
     }
 
     /// No answer came: the connection could not be made or broke.
@@ -202,7 +202,7 @@ impl Error {
         if !resource.is_empty() {
             message = if name.is_empty() { format!("{message} ({verb} {qualified})") } else { format!("{message} ({verb} {qualified} {name})") };
         }
-        let cause = StatusCause { type_: "UnexpectedServerResponse".into(), message: body.to_owned(), ..StatusCause::default() };
+        let cause = StatusCause { reason: "UnexpectedServerResponse".into(), message: body.to_owned(), ..StatusCause::default() };
         Self::Api(Box::new(Status {
             status: "Failure".into(),
             code: i32::from(code.as_u16()),

@@ -39,6 +39,6 @@ pub use discovery::Discovery;
 pub use dynamic::{DynamicApi, DynamicList, DynamicObject, MetadataApi};
 pub use error::{Error, retry_on_conflict};
 pub use key::ObjectKey;
-pub use record::{EventRecorder, object_reference};
+//pub use record::{EventRecorder, object_reference};
 pub use rest::{Api, Client, Deleted, Patch, RestMetrics};
 pub use watch::{WatchEvent, WatchStream};

@@ -226,7 +226,7 @@ fn read_output(api_version: &str, stdout: &[u8]) -> Result<ExecCredentials, Stri
     #[derive(Deserialize, Default)]
     #[serde(rename_all = "camelCase", default)]
     struct PrintedStatus {
-        expiration_timestamp: Option<jiff::Timestamp>,
+        expiration_timestamp: Option<String>,
         token: String,
         client_certificate_data: String,
         client_key_data: String,
@@ -248,10 +248,11 @@ fn read_output(api_version: &str, stdout: &[u8]) -> Result<ExecCredentials, Stri
     if certificate.is_empty() != key.is_empty() {
         return Err("exec plugin returned only certificate or key, not both".into());
     }
+    let expires = status.expiration_timestamp.map(|text| text.parse().map_err(|error| format!("decoding stdout: {error}"))).transpose()?;
     Ok(ExecCredentials {
         token: status.token,
         certificate: (!certificate.is_empty()).then(|| (certificate.into_bytes(), key.into_bytes())),
-        expires: status.expiration_timestamp,
+        expires,
     })
 }
 

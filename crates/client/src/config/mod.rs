@@ -16,7 +16,7 @@ pub(crate) use exec::ExecCredentials;
 pub use exec::{ExecCluster, ExecConfig};
 pub use kubeconfig::Kubeconfig;
 pub use tls::{CertificateSource, TlsSettings};
-pub(crate) use tls::TlsSource;
+pub(crate) use tls::{TlsConfigs, TlsSource};
 
 use crate::rest::RestMetrics;
 

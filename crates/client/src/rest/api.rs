@@ -4,7 +4,8 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use api_types::meta::v1::{CreateOptions, DeleteOptions, GetOptions, ListOptions, PatchOptions, Status, UpdateOptions};
-use api_types::{Kind, List as _, Resource, encode_envelope_as, encode_json_as};
+use api_types::codec::Header;
+use api_types::{Kind, List as _, Resource, Struct, encode_envelope_as, encode_json_as};
 use bytes::Bytes;
 use http::header::ACCEPT;
 use http::{Method, Response};
@@ -130,7 +131,7 @@ impl<T: Resource> Api<T> {
         call.body(content_type.name(), content_type.encode(object))
     }
 
-    async fn fetch<R: Kind + Default>(&self, call: &Call) -> Result<R, Error> {
+    async fn fetch<R: Struct + Default>(&self, call: &Call) -> Result<R, Error> {
         let response = self.client.read(call).await?;
         decode(Media::of(response.headers()), response.body())
     }
@@ -277,25 +278,25 @@ impl<T: Resource> Api<T> {
     }
 
     /// Reads a subresource.
-    pub async fn get_subresource<R: Kind + Default>(&self, name: &str, subresource: &str) -> Result<R, Error> {
+    pub async fn get_subresource<R: Kind>(&self, name: &str, subresource: &str) -> Result<R, Error> {
         let call = self.named(Method::GET, self.namespace.as_deref(), name, subresource)?;
         self.fetch(&call).await
     }
 
     /// Posts to a subresource: `binding`, `eviction`, `token`.
-    pub async fn create_subresource<B: Kind, R: Kind + Default>(&self, name: &str, subresource: &str, body: &B) -> Result<R, Error> {
+    pub async fn create_subresource<B: Kind, R: Kind>(&self, name: &str, subresource: &str, body: &B) -> Result<R, Error> {
         let call = self.named(Method::POST, self.namespace.as_deref(), name, subresource)?;
         self.fetch(&self.with_object(call, body)).await
     }
 
     /// Replaces a subresource: `scale`, `approval`, `finalize`.
-    pub async fn update_subresource<B: Kind, R: Kind + Default>(&self, name: &str, subresource: &str, body: &B) -> Result<R, Error> {
+    pub async fn update_subresource<B: Kind, R: Kind>(&self, name: &str, subresource: &str, body: &B) -> Result<R, Error> {
         let call = self.named(Method::PUT, self.namespace.as_deref(), name, subresource)?;
         self.fetch(&self.with_object(call, body)).await
     }
 }
 
-fn deleted<T: Kind + Default>(response: &Response<Bytes>) -> Result<Deleted<T>, Error> {
+fn deleted<T: Kind>(response: &Response<Bytes>) -> Result<Deleted<T>, Error> {
     let media = Media::of(response.headers());
     if kind_of(media, response.body()).is_some_and(|(_, kind)| kind == "Status") {
         return Ok(Deleted::Status(Box::new(decode(media, response.body())?)));
@@ -303,16 +304,18 @@ fn deleted<T: Kind + Default>(response: &Response<Bytes>) -> Result<Deleted<T>, 
     Ok(Deleted::Object(Box::new(decode(media, response.body())?)))
 }
 
-/// DeleteOptions go out as `v1`, which every group's endpoint understands.
+/// Every group's endpoint understands DeleteOptions of `v1`.
+const V1_DELETE_OPTIONS: Header<'static> = Header { api_version: "v1", kind: "DeleteOptions" };
+
 pub(crate) fn delete_body(call: Call, content_type: ContentType, options: &DeleteOptions) -> Call {
     let body = match content_type {
-        ContentType::Protobuf => encode_envelope_as(options, "v1", "DeleteOptions"),
-        ContentType::Json => encode_json_as(options, "v1", "DeleteOptions"),
+        ContentType::Protobuf => encode_envelope_as(options, V1_DELETE_OPTIONS),
+        ContentType::Json => encode_json_as(options, V1_DELETE_OPTIONS),
     };
     call.body(content_type.name(), body)
 }
 
-fn write_query(call: &mut Call, dry_run: &[String], field_manager: &str, field_validation: &str) {
+pub(crate) fn write_query(call: &mut Call, dry_run: &[String], field_manager: &str, field_validation: &str) {
     for value in dry_run {
         call.query("dryRun", value.as_str());
     }

@@ -1,6 +1,6 @@
 //! Objects in requests and answers, by content type.
 
-use api_types::{Kind, decode_envelope, decode_json, decode_protobuf, encode_envelope, encode_json};
+use api_types::{Struct, decode_envelope, decode_json_into, decode_protobuf_into, encode_envelope, encode_json};
 use serde::Deserialize;
 
 use crate::config::ContentType;
@@ -41,7 +41,7 @@ impl ContentType {
         }
     }
 
-    pub(crate) fn encode<T: Kind>(self, object: &T) -> Vec<u8> {
+    pub(crate) fn encode(self, object: &dyn Struct) -> Vec<u8> {
         match self {
             Self::Protobuf => encode_envelope(object),
             Self::Json => encode_json(object),
@@ -50,13 +50,20 @@ impl ContentType {
 }
 
 /// Reads an object of a known kind. The kind in the body is not compared: the caller knows what it asked for.
-pub(crate) fn decode<T: Kind + Default>(media: Media, body: &[u8]) -> Result<T, Error> {
-    let fail = |error: api_types::DecodeError| Error::decode(T::KIND, error);
+pub(crate) fn decode<T: Struct + Default>(media: Media, body: &[u8]) -> Result<T, Error> {
+    let mut object = T::default();
+    match decode_into(media, body, &mut object) {
+        Ok(()) => Ok(object),
+        Err(error) => Err(Error::decode(object.schema().name, error)),
+    }
+}
+
+fn decode_into(media: Media, body: &[u8], object: &mut dyn Struct) -> Result<(), api_types::DecodeError> {
     match media {
-        Media::Json => decode_json::<T>(body).map_err(fail),
+        Media::Json => decode_json_into(object, body),
         Media::Protobuf => {
-            let envelope = decode_envelope(body).map_err(fail)?;
-            if envelope.content_type == JSON { decode_json::<T>(&envelope.raw[..]) } else { decode_protobuf::<T>(&envelope.raw[..]) }.map_err(fail)
+            let envelope = decode_envelope(body)?;
+            if envelope.content_type == JSON { decode_json_into(object, envelope.raw) } else { decode_protobuf_into(object, envelope.raw) }
         }
     }
 }
