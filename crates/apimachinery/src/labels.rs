@@ -17,6 +17,12 @@ use crate::validation::{is_label_key, is_label_value};
 #[error("{0}")]
 pub struct SelectorError(pub(crate) String);
 
+impl From<ErrorList> for SelectorError {
+    fn from(errors: ErrorList) -> Self {
+        Self(errors.to_string())
+    }
+}
+
 /// How a label's value is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operator {
@@ -55,15 +61,16 @@ impl Requirement {
         operator: Operator,
         values: Vec<String>,
     ) -> Result<Self, SelectorError> {
-        Self::new_at(key.into(), operator, values, &Path::nil())
+        Self::new_at(key.into(), operator, values, &Path::nil()).map_err(SelectorError::from)
     }
 
-    fn new_at(
+    /// The condition, or all that is wrong with it, found in the field at `path`.
+    pub fn new_at(
         key: String,
         operator: Operator,
         values: Vec<String>,
         path: &Path,
-    ) -> Result<Self, SelectorError> {
+    ) -> Result<Self, ErrorList> {
         let mut errors = ErrorList::new();
         let problems = is_label_key(&key);
         if !problems.is_empty() {
@@ -125,14 +132,11 @@ impl Requirement {
                 ));
             }
         }
-        match errors.aggregate() {
-            None => Ok(Self {
-                key,
-                operator,
-                values,
-            }),
-            Some(message) => Err(SelectorError(message)),
-        }
+        errors.into_result().map(|()| Self {
+            key,
+            operator,
+            values,
+        })
     }
 
     /// The label's key.

@@ -22,5 +22,9 @@ pub mod validation;
 // How objects relate to each other.
 pub mod owner_ref;
 
+// What pods ask for, and where they may run.
+pub mod resource;
+pub mod scheduling;
+
 // How objects change.
 pub mod patch;

@@ -188,17 +188,32 @@ impl Parser<'_> {
             return fail(field::invalid(self.path, &key, problems.join("; ")).to_string());
         }
         if negated {
-            return Requirement::new_at(key, Operator::DoesNotExist, Vec::new(), self.path);
+            return Ok(Requirement::new_at(
+                key,
+                Operator::DoesNotExist,
+                Vec::new(),
+                self.path,
+            )?);
         }
         if matches!(self.peek_value().0, Token::End | Token::Comma) {
-            return Requirement::new_at(key, Operator::Exists, Vec::new(), self.path);
+            return Ok(Requirement::new_at(
+                key,
+                Operator::Exists,
+                Vec::new(),
+                self.path,
+            )?);
         }
         let operator = self.operator()?;
         let values = match operator {
             Operator::In | Operator::NotIn => self.values()?,
             _ => BTreeSet::from([self.exact_value()?]),
         };
-        Requirement::new_at(key, operator, values.into_iter().collect(), self.path)
+        Ok(Requirement::new_at(
+            key,
+            operator,
+            values.into_iter().collect(),
+            self.path,
+        )?)
     }
 
     fn operator(&mut self) -> Result<Operator, SelectorError> {
