@@ -39,7 +39,11 @@ pub(crate) const fn kind<T: Described + Clone>(
         kind,
         schema: T::SCHEMA,
         new: || Box::new(T::default()),
-        clone: |value| value.downcast_ref::<T>().map(|value| Box::new(value.clone()) as Box<dyn Struct>),
+        clone: |value| {
+            value
+                .downcast_ref::<T>()
+                .map(|value| Box::new(value.clone()) as Box<dyn Struct>)
+        },
     }
 }
 
@@ -56,10 +60,14 @@ const EVERYWHERE: &[&str] = &[
 
 /// Finds a kind. The option kinds and WatchEvent are known in every group version, as upstream registers them.
 pub fn lookup(group: &str, version: &str, kind: &str) -> Option<&'static KindInfo> {
-    let found = KINDS.binary_search_by(|info| (info.group, info.version, info.kind).cmp(&(group, version, kind)));
+    let found = KINDS.binary_search_by(|info| {
+        (info.group, info.version, info.kind).cmp(&(group, version, kind))
+    });
     match found {
         Ok(index) => Some(&KINDS[index]),
-        Err(_) if EVERYWHERE.contains(&kind) && group != "meta.k8s.io" => lookup("meta.k8s.io", "v1", kind),
+        Err(_) if EVERYWHERE.contains(&kind) && group != "meta.k8s.io" => {
+            lookup("meta.k8s.io", "v1", kind)
+        }
         Err(_) => None,
     }
 }

@@ -11,6 +11,7 @@
 //! Invariant: a value decoded and encoded again gives the bytes that upstream's codecs give; nothing here does IO.
 
 pub mod codec;
+#[rustfmt::skip]
 mod generated;
 pub mod kinds;
 mod object;
@@ -20,15 +21,16 @@ pub mod special;
 pub mod value;
 
 pub use codec::{
-    DecodeError, Envelope, FieldProblem, FieldProblemKind, Header, decode_envelope, decode_json, decode_json_into, decode_json_reporting,
-    decode_protobuf, decode_protobuf_into, encode_envelope, encode_envelope_as, encode_json, encode_json_as,
-    encode_protobuf, transcode_protobuf_to_json,
+    DecodeError, Envelope, FieldProblem, FieldProblemKind, Header, decode_envelope, decode_json,
+    decode_json_into, decode_json_reporting, decode_protobuf, decode_protobuf_into,
+    encode_envelope, encode_envelope_as, encode_json, encode_json_as, encode_protobuf,
+    transcode_protobuf_to_json,
 };
 pub use generated::*;
 pub use object::{Kind, List, Object, Resource};
 pub use schema::{FieldSchema, StructSchema, TypeRef};
 pub use special::{
-    ByteString, Duration, FieldsV1, Format, IntOrString, JSON, MicroTime, ParseDurationError, ParseQuantityError,
-    ParseTimeError, Quantity, RawExtension, Time, TimeOrMetaDuration,
+    ByteString, Duration, FieldsV1, Format, IntOrString, JSON, MicroTime, ParseDurationError,
+    ParseQuantityError, ParseTimeError, Quantity, RawExtension, Time, TimeOrMetaDuration,
 };
 pub use value::{Described, ListView, MapView, PointerView, Struct, Value, View, ViewMut};

@@ -67,12 +67,16 @@ pub struct StorageInfo {
 
 /// Finds a resource.
 pub fn lookup(group: &str, version: &str, resource: &str) -> Option<&'static ResourceInfo> {
-    RESOURCES.iter().find(|info| info.group == group && info.version == version && info.resource == resource)
+    RESOURCES
+        .iter()
+        .find(|info| info.group == group && info.version == version && info.resource == resource)
 }
 
 /// Finds the resource of a kind.
 pub fn lookup_kind(group: &str, version: &str, kind: &str) -> Option<&'static ResourceInfo> {
-    RESOURCES.iter().find(|info| info.group == group && info.version == version && info.kind == kind)
+    RESOURCES
+        .iter()
+        .find(|info| info.group == group && info.version == version && info.kind == kind)
 }
 
 /// The list of kinds that can only be created (reviews, bindings): upstream has no list type for them, so this one

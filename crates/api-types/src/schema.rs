@@ -71,9 +71,10 @@ impl TypeRef {
     pub fn struct_schema(&self) -> Option<&'static StructSchema> {
         match self {
             TypeRef::Struct(schema) => Some(schema),
-            TypeRef::List(inner) | TypeRef::WrappedList(inner) | TypeRef::Map(inner) | TypeRef::Pointer(inner) => {
-                inner.struct_schema()
-            }
+            TypeRef::List(inner)
+            | TypeRef::WrappedList(inner)
+            | TypeRef::Map(inner)
+            | TypeRef::Pointer(inner) => inner.struct_schema(),
             _ => None,
         }
     }
@@ -234,11 +235,22 @@ impl StructSchema {
         self.find_json_at(key, 0, [0; 4])
     }
 
-    fn find_json_at(&self, key: &str, depth: usize, mut steps: [u8; 4]) -> Option<(FieldPath, &'static FieldSchema)> {
+    fn find_json_at(
+        &self,
+        key: &str,
+        depth: usize,
+        mut steps: [u8; 4],
+    ) -> Option<(FieldPath, &'static FieldSchema)> {
         for (index, field) in self.fields.iter().enumerate() {
             if field.json == key && !field.json.is_empty() {
                 steps[depth] = index as u8;
-                return Some((FieldPath { len: depth as u8 + 1, steps }, field));
+                return Some((
+                    FieldPath {
+                        len: depth as u8 + 1,
+                        steps,
+                    },
+                    field,
+                ));
             }
         }
         for (index, field) in self.fields.iter().enumerate() {
@@ -257,7 +269,10 @@ impl StructSchema {
 
     /// The field of this struct (not of inlined ones) with Go's name.
     pub fn field(&self, go: &str) -> Option<(usize, &'static FieldSchema)> {
-        self.fields.iter().enumerate().find(|(_, field)| field.go == go)
+        self.fields
+            .iter()
+            .enumerate()
+            .find(|(_, field)| field.go == go)
     }
 
     /// All fields as JSON shows them: inlined structs are flattened, fields without a key are left out.

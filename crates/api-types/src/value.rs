@@ -9,7 +9,8 @@ use std::fmt;
 
 use crate::schema::StructSchema;
 use crate::special::{
-    ByteString, Duration, FieldsV1, IntOrString, JSON, MicroTime, Quantity, RawExtension, Time, TimeOrMetaDuration,
+    ByteString, Duration, FieldsV1, IntOrString, JSON, MicroTime, Quantity, RawExtension, Time,
+    TimeOrMetaDuration,
 };
 
 /// A shared look at a value.
@@ -159,7 +160,9 @@ impl dyn Struct {
     pub fn downcast<T: Struct>(self: Box<Self>) -> Result<Box<T>, Box<dyn Struct>> {
         if (&*self as &dyn Any).is::<T>() {
             let any: Box<dyn Any> = self;
-            Ok(any.downcast().unwrap_or_else(|_| unreachable!("the type was checked above")))
+            Ok(any
+                .downcast()
+                .unwrap_or_else(|_| unreachable!("the type was checked above")))
         } else {
             Err(self)
         }
@@ -257,7 +260,9 @@ impl<T: Value + Default> MapView for BTreeMap<String, T> {
         self.len()
     }
     fn entries(&self) -> Vec<(&str, &dyn Value)> {
-        self.iter().map(|(key, value)| (key.as_str(), value as &dyn Value)).collect()
+        self.iter()
+            .map(|(key, value)| (key.as_str(), value as &dyn Value))
+            .collect()
     }
     fn insert_default(&mut self, key: String) -> &mut dyn Value {
         let slot = self.entry(key).or_default();
@@ -509,12 +514,16 @@ pub fn values_equal(a: &dyn Value, b: &dyn Value) -> bool {
         (View::TimeOrMetaDuration(a), View::TimeOrMetaDuration(b)) => a == b,
         (View::Struct(a), View::Struct(b)) => structs_equal(a, b),
         (View::List(a), View::List(b)) => {
-            a.len() == b.len() && (0..a.len()).all(|index| values_equal(a.item(index), b.item(index)))
+            a.len() == b.len()
+                && (0..a.len()).all(|index| values_equal(a.item(index), b.item(index)))
         }
         (View::StringMap(a), View::StringMap(b)) => a == b,
         (View::Map(a), View::Map(b)) => {
             a.len() == b.len()
-                && a.entries().into_iter().zip(b.entries()).all(|(a, b)| a.0 == b.0 && values_equal(a.1, b.1))
+                && a.entries()
+                    .into_iter()
+                    .zip(b.entries())
+                    .all(|(a, b)| a.0 == b.0 && values_equal(a.1, b.1))
         }
         (View::Nil, View::Nil) => true,
         (View::Pointer(a), View::Pointer(b)) => values_equal(a, b),
@@ -549,9 +558,15 @@ impl fmt::Debug for DebugValue<'_> {
             View::RawJson(v) => write!(f, "`{}`", String::from_utf8_lossy(v)),
             View::TimeOrMetaDuration(v) => v.fmt(f),
             View::Struct(v) => fmt_struct(v, f),
-            View::List(v) => f.debug_list().entries((0..v.len()).map(|index| DebugValue(v.item(index)))).finish(),
+            View::List(v) => f
+                .debug_list()
+                .entries((0..v.len()).map(|index| DebugValue(v.item(index))))
+                .finish(),
             View::StringMap(v) => v.fmt(f),
-            View::Map(v) => f.debug_map().entries(v.entries().into_iter().map(|(k, v)| (k, DebugValue(v)))).finish(),
+            View::Map(v) => f
+                .debug_map()
+                .entries(v.entries().into_iter().map(|(k, v)| (k, DebugValue(v))))
+                .finish(),
             View::Nil => f.write_str("nil"),
             View::Pointer(v) => DebugValue(v).fmt(f),
         }

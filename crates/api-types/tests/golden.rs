@@ -26,22 +26,40 @@ fn for_each(check: impl Fn(&Golden) -> Result<(), String>) {
             continue;
         }
         count += 1;
-        let name = path.file_stem().and_then(|stem| stem.to_str()).expect("file names are UTF-8").to_string();
+        let name = path
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .expect("file names are UTF-8")
+            .to_string();
         let envelope = std::fs::read(&path).expect("the file is readable");
-        let json = std::fs::read(path.with_extension("json")).expect("each protobuf file has a JSON twin");
+        let json =
+            std::fs::read(path.with_extension("json")).expect("each protobuf file has a JSON twin");
         let opened = codec::decode_envelope(&envelope).expect("a recorded envelope opens");
         // WatchEvent has no TypeMeta, so its envelope names no kind; the file's name does.
         let kind = name.rsplit('.').next().unwrap_or_default();
-        let api_version = if opened.api_version.is_empty() { "v1" } else { opened.api_version };
+        let api_version = if opened.api_version.is_empty() {
+            "v1"
+        } else {
+            opened.api_version
+        };
         let info = kinds::lookup_api_version(api_version, kind)
             .unwrap_or_else(|| panic!("{name}: no kind {api_version} {kind}"));
-        let golden = Golden { json, envelope: envelope.clone(), info };
+        let golden = Golden {
+            json,
+            envelope: envelope.clone(),
+            info,
+        };
         if let Err(message) = check(&golden) {
             failures.push(format!("{name}: {message}"));
         }
     }
     assert!(count >= 157, "only {count} recorded kinds were found");
-    assert!(failures.is_empty(), "{} of {count}:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {count}:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }
 
 struct Golden {
@@ -71,24 +89,35 @@ fn same(what: &str, got: &[u8], want: &[u8]) -> Result<(), String> {
         let end = (at + 60).min(bytes.len());
         String::from_utf8_lossy(&bytes[at.saturating_sub(40).min(end)..end]).into_owned()
     };
-    Err(format!("{what} differs at byte {at}:\n  got  {:?}\n  want {:?}", show(got), show(want)))
+    Err(format!(
+        "{what} differs at byte {at}:\n  got  {:?}\n  want {:?}",
+        show(got),
+        show(want)
+    ))
 }
 
 fn header<'a>(golden: &'a Golden) -> Header<'a> {
     let raw = golden.raw();
-    Header { api_version: raw.api_version, kind: raw.kind }
+    Header {
+        api_version: raw.api_version,
+        kind: raw.kind,
+    }
 }
 
 #[test]
 fn json_round_trips_byte_for_byte() {
     for_each(|golden| {
         let mut value = (golden.info.new)();
-        let problems =
-            codec::decode_json_reporting_into(&mut *value, &golden.json).map_err(|err| err.to_string())?;
+        let problems = codec::decode_json_reporting_into(&mut *value, &golden.json)
+            .map_err(|err| err.to_string())?;
         if !problems.is_empty() {
             return Err(format!("problems: {problems:?}"));
         }
-        same("JSON", &api_types::encode_json(&*value), &golden.compact_json())
+        same(
+            "JSON",
+            &api_types::encode_json(&*value),
+            &golden.compact_json(),
+        )
     });
 }
 
@@ -96,9 +125,18 @@ fn json_round_trips_byte_for_byte() {
 fn protobuf_round_trips_byte_for_byte() {
     for_each(|golden| {
         let mut value = (golden.info.new)();
-        api_types::decode_protobuf_into(&mut *value, golden.raw().raw).map_err(|err| err.to_string())?;
-        same("message", &api_types::encode_protobuf(&*value), golden.raw().raw)?;
-        same("envelope", &api_types::encode_envelope_as(&*value, header(golden)), &golden.envelope)
+        api_types::decode_protobuf_into(&mut *value, golden.raw().raw)
+            .map_err(|err| err.to_string())?;
+        same(
+            "message",
+            &api_types::encode_protobuf(&*value),
+            golden.raw().raw,
+        )?;
+        same(
+            "envelope",
+            &api_types::encode_envelope_as(&*value, header(golden)),
+            &golden.envelope,
+        )
     });
 }
 
@@ -109,12 +147,21 @@ fn json_becomes_the_recorded_protobuf() {
         api_types::decode_json_into(&mut *value, &golden.json).map_err(|err| err.to_string())?;
         // JSON inside of JSON keeps the spaces it came with, and the recording has them; protobuf has its own form.
         let mut from_protobuf = (golden.info.new)();
-        api_types::decode_protobuf_into(&mut *from_protobuf, golden.raw().raw).map_err(|err| err.to_string())?;
+        api_types::decode_protobuf_into(&mut *from_protobuf, golden.raw().raw)
+            .map_err(|err| err.to_string())?;
         let compacted = api_types::encode_json_as(&*value, header(golden));
-        same("JSON", &compacted, &api_types::encode_json_as(&*from_protobuf, header(golden)))?;
+        same(
+            "JSON",
+            &compacted,
+            &api_types::encode_json_as(&*from_protobuf, header(golden)),
+        )?;
         let mut again = (golden.info.new)();
         api_types::decode_json_into(&mut *again, &compacted).map_err(|err| err.to_string())?;
-        same("message", &api_types::encode_protobuf(&*again), golden.raw().raw)
+        same(
+            "message",
+            &api_types::encode_protobuf(&*again),
+            golden.raw().raw,
+        )
     });
 }
 
@@ -122,8 +169,13 @@ fn json_becomes_the_recorded_protobuf() {
 fn protobuf_becomes_the_recorded_json() {
     for_each(|golden| {
         let mut value = (golden.info.new)();
-        api_types::decode_protobuf_into(&mut *value, golden.raw().raw).map_err(|err| err.to_string())?;
-        same("JSON", &api_types::encode_json_as(&*value, header(golden)), &golden.compact_json())
+        api_types::decode_protobuf_into(&mut *value, golden.raw().raw)
+            .map_err(|err| err.to_string())?;
+        same(
+            "JSON",
+            &api_types::encode_json_as(&*value, header(golden)),
+            &golden.compact_json(),
+        )
     });
 }
 
@@ -132,8 +184,13 @@ fn transcoding_gives_the_recorded_json() {
     for_each(|golden| {
         let mut out = Vec::new();
         let header = golden.info.schema.has_type_meta().then(|| header(golden));
-        api_types::transcode_protobuf_to_json(golden.info.schema, golden.raw().raw, header, &mut out)
-            .map_err(|err| err.to_string())?;
+        api_types::transcode_protobuf_to_json(
+            golden.info.schema,
+            golden.raw().raw,
+            header,
+            &mut out,
+        )
+        .map_err(|err| err.to_string())?;
         same("JSON", &out, &golden.compact_json())
     });
 }

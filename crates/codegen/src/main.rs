@@ -25,7 +25,11 @@ fn main() -> ExitCode {
 
 fn workspace_root() -> PathBuf {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.ancestors().nth(2).unwrap_or(manifest).to_path_buf()
+    manifest
+        .ancestors()
+        .nth(2)
+        .unwrap_or(manifest)
+        .to_path_buf()
 }
 
 fn write_api_types(workspace: &Path) -> Result<(), String> {
@@ -33,12 +37,14 @@ fn write_api_types(workspace: &Path) -> Result<(), String> {
     let files = api_types::generate(&crate_dir.join("schema"))?;
     let target = crate_dir.join("src/generated");
     if target.exists() {
-        std::fs::remove_dir_all(&target).map_err(|err| format!("removing {}: {err}", target.display()))?;
+        std::fs::remove_dir_all(&target)
+            .map_err(|err| format!("removing {}: {err}", target.display()))?;
     }
     for (name, text) in &files {
         let path = target.join(name);
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|err| format!("creating {}: {err}", parent.display()))?;
+            std::fs::create_dir_all(parent)
+                .map_err(|err| format!("creating {}: {err}", parent.display()))?;
         }
         std::fs::write(&path, text).map_err(|err| format!("writing {}: {err}", path.display()))?;
     }

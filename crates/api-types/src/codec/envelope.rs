@@ -35,8 +35,17 @@ pub fn decode_envelope(bytes: &[u8]) -> Result<Envelope<'_>, DecodeError> {
             "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]".to_string(),
         ));
     };
-    let mut out = Envelope { api_version: "", kind: "", raw: &[], content_encoding: "", content_type: "" };
-    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| DecodeError::Envelope("envelope text is not UTF-8".into()));
+    let mut out = Envelope {
+        api_version: "",
+        kind: "",
+        raw: &[],
+        content_encoding: "",
+        content_type: "",
+    };
+    let text = |bytes| {
+        std::str::from_utf8(bytes)
+            .map_err(|_| DecodeError::Envelope("envelope text is not UTF-8".into()))
+    };
     for record in Records::new(message) {
         match record? {
             (1, Payload::Bytes(type_meta)) => {
@@ -73,7 +82,8 @@ pub fn encode_envelope_as(value: &dyn Struct, header: Header<'_>) -> Vec<u8> {
 
 /// Puts the bytes of an encoded object into an envelope.
 pub fn write_envelope(raw: &[u8], header: Header<'_>) -> Vec<u8> {
-    let mut buffer = BackBuffer::with_capacity(raw.len() + header.api_version.len() + header.kind.len() + 32);
+    let mut buffer =
+        BackBuffer::with_capacity(raw.len() + header.api_version.len() + header.kind.len() + 32);
     close_envelope(&mut buffer, header, |buffer| buffer.bytes(raw));
     buffer.into_vec()
 }

@@ -26,14 +26,19 @@ pub fn decode_json_into(value: &mut dyn Struct, bytes: &[u8]) -> Result<(), Deco
 }
 
 /// Decodes JSON and reports unknown and duplicate fields.
-pub fn decode_json_reporting<T: Described>(bytes: &[u8]) -> Result<(T, Vec<FieldProblem>), DecodeError> {
+pub fn decode_json_reporting<T: Described>(
+    bytes: &[u8],
+) -> Result<(T, Vec<FieldProblem>), DecodeError> {
     let mut value = T::default();
     let problems = Decoder::new(bytes, true).run(&mut value)?;
     Ok((value, problems))
 }
 
 /// Like [`decode_json_reporting`], for a value whose type is known at run time only.
-pub fn decode_json_reporting_into(value: &mut dyn Struct, bytes: &[u8]) -> Result<Vec<FieldProblem>, DecodeError> {
+pub fn decode_json_reporting_into(
+    value: &mut dyn Struct,
+    bytes: &[u8],
+) -> Result<Vec<FieldProblem>, DecodeError> {
     Decoder::new(bytes, true).run(value)
 }
 
@@ -141,7 +146,10 @@ impl<'a> Decoder<'a> {
             format!("json: cannot unmarshal {what} into Go value of type {go_type}")
         } else {
             let path = self.fields.join(".");
-            format!("json: cannot unmarshal {what} into Go struct field {}.{path} of type {go_type}", self.owner)
+            format!(
+                "json: cannot unmarshal {what} into Go struct field {}.{path} of type {go_type}",
+                self.owner
+            )
         });
     }
 
@@ -165,6 +173,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// Reads any value. Only what recurses is here: the frame of this function is what bounds the nesting.
     fn value(&mut self, value: &mut dyn Value, go_type: &'static str) -> Result<(), Stop> {
         let next = self.scan.peek();
         match value.view_mut() {
@@ -174,8 +183,27 @@ impl<'a> Decoder<'a> {
                     pointer.clear();
                     return Ok(());
                 }
-                self.value(pointer.get_or_default(), go_type.strip_prefix('*').unwrap_or(go_type))
+                self.value(
+                    pointer.get_or_default(),
+                    go_type.strip_prefix('*').unwrap_or(go_type),
+                )
             }
+            ViewMut::Struct(target) => self.struct_value(target, go_type),
+            ViewMut::List(target) if next == Some(b'[') => self.list(target, go_type),
+            ViewMut::Map(target) if next == Some(b'{') => self.map(target, go_type),
+            ViewMut::StringMap(target) if next == Some(b'{') => self.map(target, go_type),
+            other => self.leaf(other, next, go_type),
+        }
+    }
+
+    #[inline(never)]
+    fn leaf(
+        &mut self,
+        target: ViewMut<'_>,
+        next: Option<u8>,
+        go_type: &'static str,
+    ) -> Result<(), Stop> {
+        match target {
             ViewMut::String(target) => match next {
                 Some(b'"') => {
                     *target = self.scan.string()?.into_owned();
@@ -276,7 +304,8 @@ impl<'a> Decoder<'a> {
             },
             ViewMut::MicroTime(target) => match self.special_text(next)? {
                 Some(text) => {
-                    *target = MicroTime::parse(&text).map_err(|err| Stop::Refused(err.to_string()))?;
+                    *target =
+                        MicroTime::parse(&text).map_err(|err| Stop::Refused(err.to_string()))?;
                     Ok(())
                 }
                 None => {
@@ -293,7 +322,8 @@ impl<'a> Decoder<'a> {
             ViewMut::TimeOrMetaDuration(target) => {
                 if next == Some(b'"') {
                     let text = self.scan.string()?;
-                    target.duration = Duration::parse(&text).map_err(|err| Stop::Refused(err.to_string()))?;
+                    target.duration =
+                        Duration::parse(&text).map_err(|err| Stop::Refused(err.to_string()))?;
                     target.serialize_as_string = true;
                 } else {
                     let raw = self.scan.skip_value(self.depth)?;
@@ -321,34 +351,26 @@ impl<'a> Decoder<'a> {
                 }
                 Ok(())
             }
-            ViewMut::Struct(target) => self.struct_value(target, go_type),
-            ViewMut::List(target) => match next {
-                Some(b'[') => self.list(target, go_type),
-                Some(b'n') => {
-                    self.scan.word("null")?;
-                    target.clear();
-                    Ok(())
-                }
-                _ => self.mismatch(go_type),
-            },
-            ViewMut::StringMap(target) => match next {
-                Some(b'{') => self.map(target, go_type),
-                Some(b'n') => {
-                    self.scan.word("null")?;
-                    target.clear();
-                    Ok(())
-                }
-                _ => self.mismatch(go_type),
-            },
-            ViewMut::Map(target) => match next {
-                Some(b'{') => self.map(target, go_type),
-                Some(b'n') => {
-                    self.scan.word("null")?;
-                    target.clear();
-                    Ok(())
-                }
-                _ => self.mismatch(go_type),
-            },
+            ViewMut::List(target) if next == Some(b'n') => {
+                self.scan.word("null")?;
+                target.clear();
+                Ok(())
+            }
+            ViewMut::StringMap(target) if next == Some(b'n') => {
+                self.scan.word("null")?;
+                target.clear();
+                Ok(())
+            }
+            ViewMut::Map(target) if next == Some(b'n') => {
+                self.scan.word("null")?;
+                target.clear();
+                Ok(())
+            }
+            ViewMut::List(_)
+            | ViewMut::StringMap(_)
+            | ViewMut::Map(_)
+            | ViewMut::Struct(_)
+            | ViewMut::Pointer(_) => self.mismatch(go_type),
         }
     }
 
@@ -367,7 +389,10 @@ impl<'a> Decoder<'a> {
     }
 
     /// Text for a type that reads itself from a string; `None` for null.
-    fn special_text(&mut self, next: Option<u8>) -> Result<Option<std::borrow::Cow<'a, str>>, Stop> {
+    fn special_text(
+        &mut self,
+        next: Option<u8>,
+    ) -> Result<Option<std::borrow::Cow<'a, str>>, Stop> {
         match next {
             Some(b'"') => Ok(Some(self.scan.string()?)),
             Some(b'n') => {
@@ -420,7 +445,9 @@ impl<'a> Decoder<'a> {
                 self.value(target.get_mut(1), "v1.JSONSchemaProps")
             }
             (JsonForm::SchemaOrBool, Some(b't' | b'f')) => self.value(target.get_mut(0), "bool"),
-            (JsonForm::SchemaOrBool, _) => Err(Stop::Refused("boolean or JSON schema expected".to_string())),
+            (JsonForm::SchemaOrBool, _) => {
+                Err(Stop::Refused("boolean or JSON schema expected".to_string()))
+            }
             (_, Some(b'{')) => self.value(target.get_mut(0), "v1.JSONSchemaProps"),
             (_, Some(b'[')) => self.value(target.get_mut(1), list),
             // Anything else leaves it empty.
@@ -453,7 +480,10 @@ impl<'a> Decoder<'a> {
         }
         loop {
             if self.scan.peek() != Some(b'"') {
-                return Err(self.scan.unexpected("looking for beginning of object key string").into());
+                return Err(self
+                    .scan
+                    .unexpected("looking for beginning of object key string")
+                    .into());
             }
             let key = self.scan.string()?;
             self.scan.colon()?;
@@ -557,7 +587,10 @@ impl<'a> Decoder<'a> {
         }
         loop {
             if self.scan.peek() != Some(b'"') {
-                return Err(self.scan.unexpected("looking for beginning of object key string").into());
+                return Err(self
+                    .scan
+                    .unexpected("looking for beginning of object key string")
+                    .into());
             }
             let key = self.scan.string()?;
             self.scan.colon()?;
@@ -598,21 +631,29 @@ fn own_mismatch(raw: &[u8], go_type: &str) -> Stop {
         _ if go_type == "string" => "number".to_string(),
         _ => format!("number {}", String::from_utf8_lossy(raw)),
     };
-    Stop::Refused(format!("json: cannot unmarshal {what} into Go value of type {go_type}"))
+    Stop::Refused(format!(
+        "json: cannot unmarshal {what} into Go value of type {go_type}"
+    ))
 }
 
 fn own_int(raw: &[u8], go_type: &str) -> Result<i64, Stop> {
     if raw == b"null" {
         return Ok(0);
     }
-    std::str::from_utf8(raw).ok().and_then(|text| text.parse().ok()).ok_or_else(|| own_mismatch(raw, go_type))
+    std::str::from_utf8(raw)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| own_mismatch(raw, go_type))
 }
 
 fn read_quantity(raw: &[u8]) -> Result<Quantity, String> {
     if raw == b"null" {
         return Ok(Quantity::default());
     }
-    let text = raw.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(raw);
+    let text = raw
+        .strip_prefix(b"\"")
+        .and_then(|rest| rest.strip_suffix(b"\""))
+        .unwrap_or(raw);
     Quantity::parse(String::from_utf8_lossy(text).trim()).map_err(|err| err.to_string())
 }
 
@@ -620,15 +661,22 @@ fn read_quantity(raw: &[u8]) -> Result<Quantity, String> {
 fn decode_base64(text: &[u8]) -> Result<Vec<u8>, String> {
     let stripped: Vec<u8>;
     let text = if memchr::memchr2(b'\r', b'\n', text).is_some() {
-        stripped = text.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+        stripped = text
+            .iter()
+            .copied()
+            .filter(|byte| !matches!(byte, b'\r' | b'\n'))
+            .collect();
         &stripped
     } else {
         text
     };
     STANDARD.decode(text).map_err(|err| {
         let offset = match err {
-            base64::DecodeError::InvalidByte(offset, _) | base64::DecodeError::InvalidLastSymbol(offset, _) => offset,
-            base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => text.len() / 4 * 4,
+            base64::DecodeError::InvalidByte(offset, _)
+            | base64::DecodeError::InvalidLastSymbol(offset, _) => offset,
+            base64::DecodeError::InvalidLength(_) | base64::DecodeError::InvalidPadding => {
+                text.len() / 4 * 4
+            }
         };
         format!("illegal base64 data at input byte {offset}")
     })

@@ -34,7 +34,10 @@ impl<'a> Scanner<'a> {
     #[cold]
     pub(super) fn unexpected(&self, context: &str) -> DecodeError {
         match self.data.get(self.at) {
-            None => DecodeError::Syntax { message: "unexpected end of JSON input".to_string(), offset: self.at },
+            None => DecodeError::Syntax {
+                message: "unexpected end of JSON input".to_string(),
+                offset: self.at,
+            },
             Some(byte) => DecodeError::Syntax {
                 message: format!("invalid character {} {context}", quote_char(*byte)),
                 offset: self.at,
@@ -44,7 +47,10 @@ impl<'a> Scanner<'a> {
 
     #[cold]
     pub(super) fn too_deep(&self) -> DecodeError {
-        DecodeError::Syntax { message: "exceeded max depth".to_string(), offset: self.at }
+        DecodeError::Syntax {
+            message: "exceeded max depth".to_string(),
+            offset: self.at,
+        }
     }
 
     /// Consumes a string and gives its text without the quotes, still escaped, and whether it needs unescaping.
@@ -65,13 +71,19 @@ impl<'a> Scanner<'a> {
                     special = true;
                     self.at += 1;
                     match self.data.get(self.at) {
-                        Some(b'b' | b'f' | b'n' | b'r' | b't' | b'\\' | b'/' | b'"') => self.at += 1,
+                        Some(b'b' | b'f' | b'n' | b'r' | b't' | b'\\' | b'/' | b'"') => {
+                            self.at += 1
+                        }
                         Some(b'u') => {
                             self.at += 1;
                             for _ in 0..4 {
                                 match self.data.get(self.at) {
                                     Some(byte) if byte.is_ascii_hexdigit() => self.at += 1,
-                                    _ => return Err(self.unexpected("in \\u hexadecimal character escape")),
+                                    _ => {
+                                        return Err(
+                                            self.unexpected("in \\u hexadecimal character escape")
+                                        );
+                                    }
                                 }
                             }
                         }
@@ -90,7 +102,11 @@ impl<'a> Scanner<'a> {
     /// Consumes a string and gives its text.
     pub(super) fn string(&mut self) -> Result<Cow<'a, str>, DecodeError> {
         let (raw, special) = self.string_raw()?;
-        Ok(if special { unescape(raw) } else { String::from_utf8_lossy(raw) })
+        Ok(if special {
+            unescape(raw)
+        } else {
+            String::from_utf8_lossy(raw)
+        })
     }
 
     /// Consumes a number and gives its text.
@@ -137,7 +153,10 @@ impl<'a> Scanner<'a> {
                 if index == 0 {
                     return Err(self.unexpected("looking for beginning of value"));
                 }
-                return Err(self.unexpected(&format!("in literal {word} (expecting '{}')", char::from(expected))));
+                return Err(self.unexpected(&format!(
+                    "in literal {word} (expecting '{}')",
+                    char::from(expected)
+                )));
             }
             self.at += 1;
         }
@@ -308,7 +327,9 @@ fn unescape(raw: &[u8]) -> Cow<'_, str> {
 }
 
 fn hex4(digits: &[u8]) -> u32 {
-    digits.iter().take(4).fold(0, |sum, digit| sum << 4 | char::from(*digit).to_digit(16).unwrap_or(0))
+    digits.iter().take(4).fold(0, |sum, digit| {
+        sum << 4 | char::from(*digit).to_digit(16).unwrap_or(0)
+    })
 }
 
 /// Compacts JSON text as Go's encoder does with raw messages: no space outside strings, and `<`, `>`, `&`, U+2028 and

@@ -132,7 +132,11 @@ fn write_fields(value: &dyn Struct, from: usize, first: &mut bool, out: &mut Vec
 /// What an empty list that must be written looks like: Go writes `null` for a nil slice, but the API server always
 /// gives lists of objects a slice.
 pub(super) fn empty_list(schema: &StructSchema, index: usize) -> &'static [u8] {
-    if schema.kind.is_some() && schema.fields[index].json == "items" { b"[]" } else { b"null" }
+    if schema.kind.is_some() && schema.fields[index].json == "items" {
+        b"[]"
+    } else {
+        b"null"
+    }
 }
 
 /// Appends the JSON of any value.
@@ -332,9 +336,14 @@ pub fn write_json_string(text: &str, out: &mut Vec<u8>) {
         }
         if byte == 0xe2 {
             // U+2028 and U+2029 are E2 80 A8 and E2 80 A9.
-            if bytes[at..].starts_with(b"\xe2\x80\xa8") || bytes[at..].starts_with(b"\xe2\x80\xa9") {
+            if bytes[at..].starts_with(b"\xe2\x80\xa8") || bytes[at..].starts_with(b"\xe2\x80\xa9")
+            {
                 out.extend_from_slice(&bytes[start..at]);
-                out.extend_from_slice(if bytes[at + 2] == 0xa8 { b"\\u2028" } else { b"\\u2029" });
+                out.extend_from_slice(if bytes[at + 2] == 0xa8 {
+                    b"\\u2028"
+                } else {
+                    b"\\u2029"
+                });
                 at += 3;
                 start = at;
             } else {

@@ -14,11 +14,17 @@ mod proto_read;
 mod proto_write;
 mod transcode;
 
-pub use envelope::{Envelope, decode_envelope, encode_envelope, encode_envelope_as, is_envelope, write_envelope};
+pub use envelope::{
+    Envelope, decode_envelope, encode_envelope, encode_envelope_as, is_envelope, write_envelope,
+};
 pub use error::{DecodeError, FieldProblem, FieldProblemKind};
-pub use json_read::{decode_json, decode_json_into, decode_json_reporting, decode_json_reporting_into};
+pub use json_read::{
+    decode_json, decode_json_into, decode_json_reporting, decode_json_reporting_into,
+};
 pub use json_scan::compact;
-pub use json_write::{encode_json, encode_json_as, write_json, write_json_string, write_json_value};
+pub use json_write::{
+    encode_json, encode_json_as, write_json, write_json_string, write_json_value,
+};
 pub use proto_read::{decode_protobuf, decode_protobuf_into};
 pub use proto_write::{encode_protobuf, write_protobuf};
 pub use transcode::transcode_protobuf_to_json;
@@ -34,4 +40,4 @@ pub struct Header<'a> {
 
 /// How deep typed values may nest. Upstream allows 10000 levels of JSON; the only recursive API type, a CRD's schema,
 /// is far below this limit in practice, and a bound that the stack of a worker thread can hold keeps input harmless.
-const MAX_TYPED_DEPTH: usize = 512;
+const MAX_TYPED_DEPTH: usize = 256;

@@ -43,14 +43,20 @@ impl<'a> Payload<'a> {
     pub(super) fn bytes(&self, field: &str) -> Result<&'a [u8], DecodeError> {
         match self {
             Payload::Bytes(bytes) => Ok(bytes),
-            other => Err(error(format!("proto: wrong wireType = {} for field {field}", other.wire()))),
+            other => Err(error(format!(
+                "proto: wrong wireType = {} for field {field}",
+                other.wire()
+            ))),
         }
     }
 
     pub(super) fn varint(&self, field: &str) -> Result<u64, DecodeError> {
         match self {
             Payload::Varint(value) => Ok(*value),
-            other => Err(error(format!("proto: wrong wireType = {} for field {field}", other.wire()))),
+            other => Err(error(format!(
+                "proto: wrong wireType = {} for field {field}",
+                other.wire()
+            ))),
         }
     }
 }
@@ -69,7 +75,10 @@ impl<'a> Records<'a> {
     fn varint(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
-            let byte = *self.data.get(self.at).ok_or_else(|| error("unexpected EOF"))?;
+            let byte = *self
+                .data
+                .get(self.at)
+                .ok_or_else(|| error("unexpected EOF"))?;
             self.at += 1;
             value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
@@ -84,7 +93,10 @@ impl<'a> Records<'a> {
             return Err(error("proto: negative length found during unmarshaling"));
         }
         let left = &self.data[self.at..];
-        let len = usize::try_from(len).ok().filter(|len| *len <= left.len()).ok_or_else(|| error("unexpected EOF"))?;
+        let len = usize::try_from(len)
+            .ok()
+            .filter(|len| *len <= left.len())
+            .ok_or_else(|| error("unexpected EOF"))?;
         self.at += len;
         Ok(&left[..len])
     }
@@ -93,7 +105,11 @@ impl<'a> Records<'a> {
         let mut group_depth = 0_u32;
         loop {
             if self.at >= self.data.len() {
-                return if group_depth == 0 { Ok(None) } else { Err(error("unexpected EOF")) };
+                return if group_depth == 0 {
+                    Ok(None)
+                } else {
+                    Err(error("unexpected EOF"))
+                };
             }
             let key = self.varint()?;
             let tag = (key >> 3) as u32;
@@ -101,7 +117,12 @@ impl<'a> Records<'a> {
                 0 => Payload::Varint(self.varint()?),
                 1 => {
                     let bytes = self.take(8)?;
-                    Payload::Fixed64(bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+                    Payload::Fixed64(
+                        bytes
+                            .iter()
+                            .rev()
+                            .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+                    )
                 }
                 2 => {
                     let len = self.varint()?;
@@ -119,12 +140,21 @@ impl<'a> Records<'a> {
                 }
                 5 => {
                     let bytes = self.take(4)?;
-                    Payload::Fixed32(bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte)))
+                    Payload::Fixed32(
+                        bytes
+                            .iter()
+                            .rev()
+                            .fold(0, |sum, byte| sum << 8 | u32::from(*byte)),
+                    )
                 }
                 other => return Err(error(format!("proto: illegal wireType {other}"))),
             };
             if tag == 0 || key >> 3 > u64::from(u32::MAX >> 3) {
-                return Err(error(format!("proto: illegal tag {} (wire type {})", key >> 3, key & 7)));
+                return Err(error(format!(
+                    "proto: illegal tag {} (wire type {})",
+                    key >> 3,
+                    key & 7
+                )));
             }
             if group_depth == 0 {
                 return Ok(Some((tag, payload)));
@@ -164,9 +194,17 @@ fn merge_struct(value: &mut dyn Struct, bytes: &[u8], depth: usize) -> Result<()
     let mut hint = 0;
     for record in Records::new(bytes) {
         let (tag, payload) = record?;
-        let Some(index) = find_tag(schema, tag, &mut hint) else { continue };
+        let Some(index) = find_tag(schema, tag, &mut hint) else {
+            continue;
+        };
         let field = &schema.fields[index];
-        merge_value(value.get_mut(index), &field.ty, payload, field.go, depth + 1)?;
+        merge_value(
+            value.get_mut(index),
+            &field.ty,
+            payload,
+            field.go,
+            depth + 1,
+        )?;
     }
     Ok(())
 }
@@ -201,31 +239,6 @@ fn merge_value(
     depth: usize,
 ) -> Result<(), DecodeError> {
     match value.view_mut() {
-        ViewMut::String(v) => *v = text(payload.bytes(field)?),
-        ViewMut::Bool(v) => *v = payload.varint(field)? != 0,
-        ViewMut::Int32(v) => *v = payload.varint(field)? as i32,
-        ViewMut::Int64(v) => *v = payload.varint(field)? as i64,
-        ViewMut::Uint32(v) => *v = payload.varint(field)? as u32,
-        ViewMut::Float64(v) => match payload {
-            Payload::Fixed64(bits) => *v = f64::from_bits(bits),
-            other => return Err(error(format!("proto: wrong wireType = {} for field {field}", other.wire()))),
-        },
-        ViewMut::Float32(v) => match payload {
-            Payload::Fixed32(bits) => *v = f32::from_bits(bits),
-            other => return Err(error(format!("proto: wrong wireType = {} for field {field}", other.wire()))),
-        },
-        ViewMut::Bytes(v) => v.0 = payload.bytes(field)?.to_vec(),
-        ViewMut::Quantity(v) => *v = read_quantity(payload.bytes(field)?)?,
-        ViewMut::Time(v) => *v = read_time(payload.bytes(field)?)?,
-        ViewMut::MicroTime(v) => *v = read_micro_time(payload.bytes(field)?)?,
-        ViewMut::Duration(v) => *v = read_duration(payload.bytes(field)?)?,
-        ViewMut::TimeOrMetaDuration(v) => v.duration = read_duration(payload.bytes(field)?)?,
-        ViewMut::IntOrString(v) => *v = read_int_or_string(payload.bytes(field)?)?,
-        ViewMut::RawJson(v) => {
-            if let Some(raw) = read_raw(payload.bytes(field)?)? {
-                *v = raw.to_vec();
-            }
-        }
         ViewMut::Struct(v) => merge_struct(v, payload.bytes(field)?, depth)?,
         ViewMut::Pointer(v) => merge_value(v.get_or_default(), ty.deref(), payload, field, depth)?,
         ViewMut::List(v) => match ty {
@@ -239,17 +252,83 @@ fn merge_value(
             }
             TypeRef::List(item) => match (item, payload) {
                 // Numbers may come packed.
-                (TypeRef::Int32 | TypeRef::Int64 | TypeRef::Bool | TypeRef::Uint32, Payload::Bytes(packed)) => {
+                (
+                    TypeRef::Int32 | TypeRef::Int64 | TypeRef::Bool | TypeRef::Uint32,
+                    Payload::Bytes(packed),
+                ) => {
                     let mut records = Records::new(packed);
                     while records.at < packed.len() {
                         let number = records.varint()?;
-                        merge_value(v.push_default(), item, Payload::Varint(number), field, depth)?;
+                        merge_value(
+                            v.push_default(),
+                            item,
+                            Payload::Varint(number),
+                            field,
+                            depth,
+                        )?;
                     }
                 }
                 _ => merge_value(v.push_default(), item, payload, field, depth)?,
             },
             _ => return Err(error(format!("proto: field {field} is no list"))),
         },
+        ViewMut::Map(v) => {
+            let (key, item) = read_entry(payload.bytes(field)?)?;
+            let slot = v.insert_default(key);
+            if let Some(payload) = item {
+                merge_value(
+                    slot,
+                    ty.map_value().unwrap_or(&TypeRef::String),
+                    payload,
+                    field,
+                    depth + 1,
+                )?;
+            }
+        }
+        leaf => merge_leaf(leaf, payload, field)?,
+    }
+    Ok(())
+}
+
+/// The types that hold no other values; apart from the rest to keep the recursive frame small.
+#[inline(never)]
+fn merge_leaf(target: ViewMut<'_>, payload: Payload<'_>, field: &str) -> Result<(), DecodeError> {
+    match target {
+        ViewMut::String(v) => *v = text(payload.bytes(field)?),
+        ViewMut::Bool(v) => *v = payload.varint(field)? != 0,
+        ViewMut::Int32(v) => *v = payload.varint(field)? as i32,
+        ViewMut::Int64(v) => *v = payload.varint(field)? as i64,
+        ViewMut::Uint32(v) => *v = payload.varint(field)? as u32,
+        ViewMut::Float64(v) => match payload {
+            Payload::Fixed64(bits) => *v = f64::from_bits(bits),
+            other => {
+                return Err(error(format!(
+                    "proto: wrong wireType = {} for field {field}",
+                    other.wire()
+                )));
+            }
+        },
+        ViewMut::Float32(v) => match payload {
+            Payload::Fixed32(bits) => *v = f32::from_bits(bits),
+            other => {
+                return Err(error(format!(
+                    "proto: wrong wireType = {} for field {field}",
+                    other.wire()
+                )));
+            }
+        },
+        ViewMut::Bytes(v) => v.0 = payload.bytes(field)?.to_vec(),
+        ViewMut::Quantity(v) => *v = read_quantity(payload.bytes(field)?)?,
+        ViewMut::Time(v) => *v = read_time(payload.bytes(field)?)?,
+        ViewMut::MicroTime(v) => *v = read_micro_time(payload.bytes(field)?)?,
+        ViewMut::Duration(v) => *v = read_duration(payload.bytes(field)?)?,
+        ViewMut::TimeOrMetaDuration(v) => v.duration = read_duration(payload.bytes(field)?)?,
+        ViewMut::IntOrString(v) => *v = read_int_or_string(payload.bytes(field)?)?,
+        ViewMut::RawJson(v) => {
+            if let Some(raw) = read_raw(payload.bytes(field)?)? {
+                *v = raw.to_vec();
+            }
+        }
         ViewMut::StringMap(v) => {
             let (key, item) = read_entry(payload.bytes(field)?)?;
             let item = match item {
@@ -258,12 +337,8 @@ fn merge_value(
             };
             v.insert(key, item);
         }
-        ViewMut::Map(v) => {
-            let (key, item) = read_entry(payload.bytes(field)?)?;
-            let slot = v.insert_default(key);
-            if let Some(payload) = item {
-                merge_value(slot, ty.map_value().unwrap_or(&TypeRef::String), payload, field, depth + 1)?;
-            }
+        ViewMut::Struct(_) | ViewMut::Pointer(_) | ViewMut::List(_) | ViewMut::Map(_) => {
+            return Err(error(format!("proto: field {field} holds other values")));
         }
     }
     Ok(())
@@ -322,7 +397,11 @@ pub(super) fn read_micro_time(bytes: &[u8]) -> Result<MicroTime, DecodeError> {
         return Ok(MicroTime::default());
     }
     let (seconds, nanos) = read_seconds(bytes)?;
-    Ok(MicroTime::from_unix_micros(seconds.saturating_mul(1_000_000).saturating_add(i64::from(nanos / 1_000))))
+    Ok(MicroTime::from_unix_micros(
+        seconds
+            .saturating_mul(1_000_000)
+            .saturating_add(i64::from(nanos / 1_000)),
+    ))
 }
 
 pub(super) fn read_duration(bytes: &[u8]) -> Result<Duration, DecodeError> {
@@ -345,7 +424,11 @@ pub(super) fn read_int_or_string(bytes: &[u8]) -> Result<IntOrString, DecodeErro
             _ => {}
         }
     }
-    Ok(if kind == 1 { IntOrString::String(text(string)) } else { IntOrString::Int(number) })
+    Ok(if kind == 1 {
+        IntOrString::String(text(string))
+    } else {
+        IntOrString::Int(number)
+    })
 }
 
 /// The bytes of a message `{1: bytes}`, `None` when they are absent.

@@ -28,7 +28,10 @@ pub(super) struct BackBuffer {
 
 impl BackBuffer {
     pub(super) fn with_capacity(capacity: usize) -> Self {
-        BackBuffer { buffer: vec![0; capacity], start: capacity }
+        BackBuffer {
+            buffer: vec![0; capacity],
+            start: capacity,
+        }
     }
 
     pub(super) fn written(&self) -> &[u8] {

@@ -2,12 +2,12 @@
 //! decoding and encoding again; LIST in JSON from stored protobuf spends its time here.
 
 use super::json_write::{
-    empty_list, write_base64, write_float, write_header, write_int, write_int_or_string, write_json_string, write_key,
-    write_micro_time, write_raw, write_time,
+    empty_list, write_base64, write_float, write_header, write_int, write_int_or_string,
+    write_json_string, write_key, write_micro_time, write_raw, write_time,
 };
 use super::proto_read::{
-    Payload, Records, error, find_tag, read_duration, read_entry, read_int_or_string, read_micro_time, read_quantity,
-    read_raw, read_time, text, too_deep,
+    Payload, Records, error, find_tag, read_duration, read_entry, read_int_or_string,
+    read_micro_time, read_quantity, read_raw, read_time, text, too_deep,
 };
 use super::{DecodeError, Header, MAX_TYPED_DEPTH};
 use crate::schema::{FieldSchema, JsonForm, Omit, StructSchema, TypeRef};
@@ -24,7 +24,10 @@ pub fn transcode_protobuf_to_json(
     let Some(name) = schema.kind else {
         return transcoder.message(schema, raw, 0, out);
     };
-    let header = header.unwrap_or(Header { api_version: name.api_version, kind: name.kind });
+    let header = header.unwrap_or(Header {
+        api_version: name.api_version,
+        kind: name.kind,
+    });
     out.push(b'{');
     let mut first = true;
     write_header(header.kind, header.api_version, &mut first, out);
@@ -64,7 +67,10 @@ enum Merged<'a> {
 
 impl<'a> Transcoder<'a> {
     fn new() -> Self {
-        Transcoder { records: Vec::with_capacity(64), heads: Vec::with_capacity(64) }
+        Transcoder {
+            records: Vec::with_capacity(64),
+            heads: Vec::with_capacity(64),
+        }
     }
 
     fn message(
@@ -103,12 +109,21 @@ impl<'a> Transcoder<'a> {
             return Err(too_deep());
         }
         let (records, heads) = (self.records.len(), self.heads.len());
-        self.heads.resize(heads + schema.fields.len(), Head { first: END, last: END });
+        self.heads.resize(
+            heads + schema.fields.len(),
+            Head {
+                first: END,
+                last: END,
+            },
+        );
         let mut hint = 0;
         for record in Records::new(raw) {
             let (tag, payload) = record?;
-            let Some(index) = find_tag(schema, tag, &mut hint) else { continue };
-            let position = u32::try_from(self.records.len()).map_err(|_| error("proto: too many records"))?;
+            let Some(index) = find_tag(schema, tag, &mut hint) else {
+                continue;
+            };
+            let position =
+                u32::try_from(self.records.len()).map_err(|_| error("proto: too many records"))?;
             self.records.push(Record { payload, next: END });
             let head = &mut self.heads[heads + index];
             if head.first == END {
@@ -140,7 +155,9 @@ impl<'a> Transcoder<'a> {
                     if let TypeRef::Struct(inner) = field.ty {
                         match this.merged(head, field)? {
                             Merged::Whole(raw) => this.fields(inner, raw, 0, first, depth, out)?,
-                            Merged::Joined(raw) => Transcoder::new().fields(inner, &raw, 0, first, depth, out)?,
+                            Merged::Joined(raw) => {
+                                Transcoder::new().fields(inner, &raw, 0, first, depth, out)?
+                            }
                         }
                     }
                     continue;
@@ -167,7 +184,10 @@ impl<'a> Transcoder<'a> {
             return Ok(Merged::Whole(&[]));
         }
         if head.first == head.last {
-            return self.records[head.first as usize].payload.bytes(field.go).map(Merged::Whole);
+            return self.records[head.first as usize]
+                .payload
+                .bytes(field.go)
+                .map(Merged::Whole);
         }
         let mut joined = Vec::new();
         let mut at = head.first;
@@ -180,7 +200,10 @@ impl<'a> Transcoder<'a> {
     }
 
     fn last(&self, head: Head) -> Option<Payload<'a>> {
-        self.records.get(head.last as usize).filter(|_| head.last != END).map(|record| record.payload)
+        self.records
+            .get(head.last as usize)
+            .filter(|_| head.last != END)
+            .map(|record| record.payload)
     }
 
     fn is_empty(&self, field: &FieldSchema, head: Head) -> Result<bool, DecodeError> {
@@ -204,7 +227,9 @@ impl<'a> Transcoder<'a> {
             TypeRef::String | TypeRef::Bytes => payload.bytes(field.go)?.is_empty(),
             TypeRef::Bool | TypeRef::Int64 => payload.varint(field.go)? == 0,
             TypeRef::Int32 | TypeRef::Uint32 => payload.varint(field.go)? as u32 == 0,
-            TypeRef::Float64 => matches!(payload, Payload::Fixed64(bits) if f64::from_bits(bits) == 0.0),
+            TypeRef::Float64 => {
+                matches!(payload, Payload::Fixed64(bits) if f64::from_bits(bits) == 0.0)
+            }
             TypeRef::WrappedList(_) => !self.any_item(head, field)?,
             // A list of numbers may be one packed record without any number in it.
             TypeRef::List(_) => self.all_packed_empty(head, field),
@@ -245,7 +270,9 @@ impl<'a> Transcoder<'a> {
         match (&field.ty, self.last(head)) {
             (_, None) => Ok(true),
             (TypeRef::Time, Some(payload)) => Ok(read_time(payload.bytes(field.go)?)?.is_zero()),
-            (TypeRef::MicroTime, Some(payload)) => Ok(read_micro_time(payload.bytes(field.go)?)?.is_zero()),
+            (TypeRef::MicroTime, Some(payload)) => {
+                Ok(read_micro_time(payload.bytes(field.go)?)?.is_zero())
+            }
             _ => self.is_empty(field, head),
         }
     }
@@ -322,7 +349,9 @@ impl<'a> Transcoder<'a> {
             }
             TypeRef::Map(item) => self.map(item, head, field, depth, out),
             TypeRef::Bytes => match self.last(head) {
-                Some(payload) if !payload.bytes(field.go)?.is_empty() => self.item(ty, payload, field, depth, out),
+                Some(payload) if !payload.bytes(field.go)?.is_empty() => {
+                    self.item(ty, payload, field, depth, out)
+                }
                 _ => {
                     out.extend_from_slice(b"null");
                     Ok(())
@@ -330,7 +359,9 @@ impl<'a> Transcoder<'a> {
             },
             _ => {
                 let payload = self.last(head).unwrap_or(match ty {
-                    TypeRef::Bool | TypeRef::Int32 | TypeRef::Int64 | TypeRef::Uint32 => Payload::Varint(0),
+                    TypeRef::Bool | TypeRef::Int32 | TypeRef::Int64 | TypeRef::Uint32 => {
+                        Payload::Varint(0)
+                    }
                     TypeRef::Float64 => Payload::Fixed64(0),
                     TypeRef::Float32 => Payload::Fixed32(0),
                     _ => Payload::Bytes(&[]),
@@ -393,7 +424,9 @@ impl<'a> Transcoder<'a> {
             write_json_string(key, out);
             out.push(b':');
             let payload = payload.unwrap_or(match item {
-                TypeRef::Bool | TypeRef::Int32 | TypeRef::Int64 | TypeRef::Uint32 => Payload::Varint(0),
+                TypeRef::Bool | TypeRef::Int32 | TypeRef::Int64 | TypeRef::Uint32 => {
+                    Payload::Varint(0)
+                }
                 TypeRef::Float64 => Payload::Fixed64(0),
                 _ => Payload::Bytes(&[]),
             });
@@ -421,7 +454,11 @@ impl<'a> Transcoder<'a> {
                     Err(_) => write_json_string(&text(bytes), out),
                 }
             }
-            TypeRef::Bool => out.extend_from_slice(if payload.varint(name)? != 0 { b"true" } else { b"false" }),
+            TypeRef::Bool => out.extend_from_slice(if payload.varint(name)? != 0 {
+                b"true"
+            } else {
+                b"false"
+            }),
             TypeRef::Int32 => write_int(i64::from(payload.varint(name)? as i32), out),
             TypeRef::Int64 => write_int(payload.varint(name)? as i64, out),
             TypeRef::Uint32 => write_int(i64::from(payload.varint(name)? as u32), out),
@@ -444,7 +481,9 @@ impl<'a> Transcoder<'a> {
             TypeRef::Duration | TypeRef::TimeOrMetaDuration => {
                 write_json_string(&read_duration(payload.bytes(name)?)?.to_string(), out);
             }
-            TypeRef::IntOrString => write_int_or_string(&read_int_or_string(payload.bytes(name)?)?, out),
+            TypeRef::IntOrString => {
+                write_int_or_string(&read_int_or_string(payload.bytes(name)?)?, out)
+            }
             TypeRef::RawExtension | TypeRef::FieldsV1 | TypeRef::Json => {
                 write_raw(read_raw(payload.bytes(name)?)?.unwrap_or_default(), out);
             }
@@ -473,7 +512,10 @@ fn close_list(start: usize, empty: &[u8], out: &mut Vec<u8>) {
 }
 
 fn is_packable(item: &TypeRef) -> bool {
-    matches!(item, TypeRef::Int32 | TypeRef::Int64 | TypeRef::Bool | TypeRef::Uint32)
+    matches!(
+        item,
+        TypeRef::Int32 | TypeRef::Int64 | TypeRef::Bool | TypeRef::Uint32
+    )
 }
 
 fn read_varint(bytes: &[u8]) -> Result<(u64, usize), DecodeError> {
@@ -484,5 +526,9 @@ fn read_varint(bytes: &[u8]) -> Result<(u64, usize), DecodeError> {
             return Ok((value, index + 1));
         }
     }
-    Err(error(if bytes.len() < 10 { "unexpected EOF" } else { "proto: integer overflow" }))
+    Err(error(if bytes.len() < 10 {
+        "unexpected EOF"
+    } else {
+        "proto: integer overflow"
+    }))
 }

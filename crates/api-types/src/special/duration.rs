@@ -74,9 +74,15 @@ impl Duration {
             if digits == 0 && fraction_digits == 0 {
                 return Err(invalid());
             }
-            let unit_len = rest.bytes().take_while(|b| *b != b'.' && !b.is_ascii_digit()).count();
+            let unit_len = rest
+                .bytes()
+                .take_while(|b| *b != b'.' && !b.is_ascii_digit())
+                .count();
             if unit_len == 0 {
-                return Err(ParseDurationError(format!("time: missing unit in duration {}", go_quote(text))));
+                return Err(ParseDurationError(format!(
+                    "time: missing unit in duration {}",
+                    go_quote(text)
+                )));
             }
             let unit = match &rest[..unit_len] {
                 "ns" => 1,
@@ -94,14 +100,20 @@ impl Duration {
                 }
             };
             rest = &rest[unit_len..];
-            let mut value = whole.checked_mul(unit).filter(|v| *v <= 1 << 63).ok_or_else(invalid)?;
+            let mut value = whole
+                .checked_mul(unit)
+                .filter(|v| *v <= 1 << 63)
+                .ok_or_else(invalid)?;
             if fraction > 0 {
                 value += (fraction as f64 * (unit as f64 / scale)) as u64;
                 if value > 1 << 63 {
                     return Err(invalid());
                 }
             }
-            total = total.checked_add(value).filter(|v| *v <= 1 << 63).ok_or_else(invalid)?;
+            total = total
+                .checked_add(value)
+                .filter(|v| *v <= 1 << 63)
+                .ok_or_else(invalid)?;
         }
         if negative {
             return Ok(Duration((total as i64).wrapping_neg()));
@@ -122,7 +134,9 @@ fn leading_fraction(digits: &str) -> (u64, f64) {
     let mut value: u64 = 0;
     let mut scale = 1.0;
     for digit in digits.bytes() {
-        let next = value.checked_mul(10).and_then(|v| v.checked_add(u64::from(digit - b'0')));
+        let next = value
+            .checked_mul(10)
+            .and_then(|v| v.checked_add(u64::from(digit - b'0')));
         match next.filter(|v| *v <= i64::MAX as u64) {
             Some(next) => value = next,
             None => break,
@@ -252,10 +266,17 @@ mod tests {
             ("-", "time: invalid duration \"-\""),
             (".s", "time: invalid duration \".s\""),
             ("3d", "time: unknown unit \"d\" in duration \"3d\""),
-            ("9223372036854775808ns", "time: invalid duration \"9223372036854775808ns\""),
+            (
+                "9223372036854775808ns",
+                "time: invalid duration \"9223372036854775808ns\"",
+            ),
             ("3000000h", "time: invalid duration \"3000000h\""),
         ] {
-            assert_eq!(Duration::parse(text).map_err(|err| err.to_string()), Err(message.to_string()), "{text}");
+            assert_eq!(
+                Duration::parse(text).map_err(|err| err.to_string()),
+                Err(message.to_string()),
+                "{text}"
+            );
         }
     }
 }

@@ -17,7 +17,9 @@ pub struct MicroTime {
 impl Default for MicroTime {
     /// Go's zero time.
     fn default() -> Self {
-        MicroTime { micros: GO_ZERO_MICROS }
+        MicroTime {
+            micros: GO_ZERO_MICROS,
+        }
     }
 }
 
@@ -34,7 +36,9 @@ impl MicroTime {
 
     /// Cuts a timestamp to microseconds.
     pub fn from_timestamp(timestamp: Timestamp) -> Self {
-        MicroTime { micros: timestamp.as_nanosecond().div_euclid(1_000) as i64 }
+        MicroTime {
+            micros: timestamp.as_nanosecond().div_euclid(1_000) as i64,
+        }
     }
 
     /// From microseconds since the Unix epoch.
@@ -49,18 +53,27 @@ impl MicroTime {
 
     /// As a timestamp; years beyond 9999 are cut to the last representable one.
     pub fn timestamp(&self) -> Timestamp {
-        let micros = self.micros.clamp(Timestamp::MIN.as_microsecond(), Timestamp::MAX.as_microsecond());
+        let micros = self.micros.clamp(
+            Timestamp::MIN.as_microsecond(),
+            Timestamp::MAX.as_microsecond(),
+        );
         Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX)
     }
 
     /// Reads RFC 3339 text; fractions below a microsecond are dropped.
     pub fn parse(text: &str) -> Result<Self, ParseTimeError> {
         let (seconds, nanos) = parse_rfc3339(text, "2006-01-02T15:04:05.000000Z07:00")?;
-        Ok(MicroTime { micros: seconds * 1_000_000 + i64::from(nanos / 1_000) })
+        Ok(MicroTime {
+            micros: seconds * 1_000_000 + i64::from(nanos / 1_000),
+        })
     }
 
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        write_rfc3339(self.micros.div_euclid(1_000_000), Some(self.micros.rem_euclid(1_000_000) as u32), out);
+        write_rfc3339(
+            self.micros.div_euclid(1_000_000),
+            Some(self.micros.rem_euclid(1_000_000) as u32),
+            out,
+        );
     }
 }
 
@@ -75,12 +88,18 @@ impl fmt::Display for MicroTime {
 
 impl fmt::Debug for MicroTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_zero() { f.write_str("MicroTime(zero)") } else { write!(f, "MicroTime({self})") }
+        if self.is_zero() {
+            f.write_str("MicroTime(zero)")
+        } else {
+            write!(f, "MicroTime({self})")
+        }
     }
 }
 
 impl From<super::Time> for MicroTime {
     fn from(time: super::Time) -> Self {
-        MicroTime { micros: time.unix().saturating_mul(1_000_000) }
+        MicroTime {
+            micros: time.unix().saturating_mul(1_000_000),
+        }
     }
 }

@@ -16,7 +16,9 @@ pub struct Time {
 impl Default for Time {
     /// Go's zero time.
     fn default() -> Self {
-        Time { seconds: GO_ZERO_SECONDS }
+        Time {
+            seconds: GO_ZERO_SECONDS,
+        }
     }
 }
 
@@ -45,7 +47,9 @@ impl Time {
 
     /// Cuts a timestamp to seconds.
     pub fn from_timestamp(timestamp: Timestamp) -> Self {
-        Time { seconds: timestamp.as_nanosecond().div_euclid(1_000_000_000) as i64 }
+        Time {
+            seconds: timestamp.as_nanosecond().div_euclid(1_000_000_000) as i64,
+        }
     }
 
     /// From seconds since the Unix epoch.
@@ -60,7 +64,9 @@ impl Time {
 
     /// As a timestamp; years beyond 9999 are cut to the last representable one.
     pub fn timestamp(&self) -> Timestamp {
-        let seconds = self.seconds.clamp(Timestamp::MIN.as_second(), Timestamp::MAX.as_second());
+        let seconds = self
+            .seconds
+            .clamp(Timestamp::MIN.as_second(), Timestamp::MAX.as_second());
         Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
     }
 
@@ -86,7 +92,11 @@ impl fmt::Display for Time {
 
 impl fmt::Debug for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_zero() { f.write_str("Time(zero)") } else { write!(f, "Time({self})") }
+        if self.is_zero() {
+            f.write_str("Time(zero)")
+        } else {
+            write!(f, "Time({self})")
+        }
     }
 }
 
@@ -104,11 +114,16 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -148,17 +163,24 @@ pub(crate) fn write_rfc3339(seconds: i64, micros: Option<u32>, out: &mut Vec<u8>
 /// Reads RFC 3339 as Go's `time.Parse` does with the given layout (named in errors); gives seconds and nanoseconds.
 pub(crate) fn parse_rfc3339(text: &str, layout: &str) -> Result<(i64, u32), ParseTimeError> {
     let fail = |rest: &str, want: &str| {
-        ParseTimeError(format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {want:?}"))
+        ParseTimeError(format!(
+            "parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {want:?}"
+        ))
     };
     let out_of_range =
         |what: &str| ParseTimeError(format!("parsing time {text:?}: {what} out of range"));
     let mut at = 0;
     let number = |at: &mut usize, len: usize, want: &str| -> Result<i64, ParseTimeError> {
-        let digits = text.as_bytes().get(*at..*at + len).filter(|d| d.iter().all(u8::is_ascii_digit));
+        let digits = text
+            .as_bytes()
+            .get(*at..*at + len)
+            .filter(|d| d.iter().all(u8::is_ascii_digit));
         match digits {
             Some(digits) => {
                 *at += len;
-                Ok(digits.iter().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')))
+                Ok(digits
+                    .iter()
+                    .fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')))
             }
             None => Err(fail(text.get(*at..).unwrap_or_default(), want)),
         }
@@ -219,7 +241,11 @@ pub(crate) fn parse_rfc3339(text: &str, layout: &str) -> Result<(i64, u32), Pars
                 .and_then(|hours| number(&mut inner, 2, "Z07:00").map(|minutes| (hours, minutes)));
             let (hours, minutes) = parsed.map_err(|_| fail(rest, "Z07:00"))?;
             if hours > 24 || minutes > 60 {
-                return Err(out_of_range(if hours > 24 { "time zone offset hour" } else { "time zone offset minute" }));
+                return Err(out_of_range(if hours > 24 {
+                    "time zone offset hour"
+                } else {
+                    "time zone offset minute"
+                }));
             }
             at = inner;
             let offset = hours * 3600 + minutes * 60;
@@ -229,7 +255,9 @@ pub(crate) fn parse_rfc3339(text: &str, layout: &str) -> Result<(i64, u32), Pars
     };
     if at != text.len() {
         let rest = text.get(at..).unwrap_or_default();
-        return Err(ParseTimeError(format!("parsing time {text:?}: extra text: {rest:?}")));
+        return Err(ParseTimeError(format!(
+            "parsing time {text:?}: extra text: {rest:?}"
+        )));
     }
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let last = match month {
@@ -240,7 +268,8 @@ pub(crate) fn parse_rfc3339(text: &str, layout: &str) -> Result<(i64, u32), Pars
     if day < 1 || day > last {
         return Err(out_of_range("day"));
     }
-    let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset;
+    let seconds =
+        days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset;
     Ok((seconds, nanos))
 }
 
@@ -265,7 +294,10 @@ mod tests {
     #[test]
     fn zones_and_fractions_are_read() {
         let want = Time::from_unix(1_772_323_199);
-        for text in ["2026-03-01T01:59:59+02:00", "2026-02-28T18:29:59.999999999-05:30"] {
+        for text in [
+            "2026-03-01T01:59:59+02:00",
+            "2026-02-28T18:29:59.999999999-05:30",
+        ] {
             assert_eq!(Time::parse(text), Ok(want), "{text}");
         }
     }
@@ -273,13 +305,31 @@ mod tests {
     #[test]
     fn errors_are_gos() {
         for (text, message) in [
-            ("abc", r#"parsing time "abc" as "2006-01-02T15:04:05Z07:00": cannot parse "abc" as "2006""#),
-            ("2026-01-02", r#"parsing time "2026-01-02" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "T""#),
-            ("2026-13-02T00:00:00Z", r#"parsing time "2026-13-02T00:00:00Z": month out of range"#),
-            ("2026-02-30T00:00:00Z", r#"parsing time "2026-02-30T00:00:00Z": day out of range"#),
-            ("2026-01-02T00:00:00Zx", r#"parsing time "2026-01-02T00:00:00Zx": extra text: "x""#),
+            (
+                "abc",
+                r#"parsing time "abc" as "2006-01-02T15:04:05Z07:00": cannot parse "abc" as "2006""#,
+            ),
+            (
+                "2026-01-02",
+                r#"parsing time "2026-01-02" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "T""#,
+            ),
+            (
+                "2026-13-02T00:00:00Z",
+                r#"parsing time "2026-13-02T00:00:00Z": month out of range"#,
+            ),
+            (
+                "2026-02-30T00:00:00Z",
+                r#"parsing time "2026-02-30T00:00:00Z": day out of range"#,
+            ),
+            (
+                "2026-01-02T00:00:00Zx",
+                r#"parsing time "2026-01-02T00:00:00Zx": extra text: "x""#,
+            ),
         ] {
-            assert_eq!(Time::parse(text).map_err(|err| err.to_string()), Err(message.to_string()));
+            assert_eq!(
+                Time::parse(text).map_err(|err| err.to_string()),
+                Err(message.to_string())
+            );
         }
     }
 }

@@ -33,11 +33,15 @@ mod tests {
         let files = generate(&crate_dir.join("schema")).expect("the schema folder is readable");
         let mut stale = Vec::new();
         for (name, text) in &files {
-            let committed = std::fs::read_to_string(crate_dir.join("src/generated").join(name)).unwrap_or_default();
+            let committed = std::fs::read_to_string(crate_dir.join("src/generated").join(name))
+                .unwrap_or_default();
             if committed != *text {
                 stale.push(name.as_str());
             }
         }
-        assert!(stale.is_empty(), "run `cargo codegen api-types`; these files are stale: {stale:?}");
+        assert!(
+            stale.is_empty(),
+            "run `cargo codegen api-types`; these files are stale: {stale:?}"
+        );
     }
 }

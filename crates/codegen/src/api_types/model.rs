@@ -91,7 +91,10 @@ const SKIPPED: &[(&str, &str)] = &[
     ("k8s.io/apimachinery/pkg/apis/meta/v1", "FieldsV1"),
     ("k8s.io/apimachinery/pkg/apis/meta/v1", "Timestamp"),
     ("k8s.io/apimachinery/pkg/apis/meta/v1", "InternalEvent"),
-    ("k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1", "JSON"),
+    (
+        "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1",
+        "JSON",
+    ),
     ("k8s.io/component-base/logs/api/v1", "TimeOrMetaDuration"),
     ("k8s.io/component-base/logs/api/v1", "LoggingOptions"),
     ("k8s.io/component-base/logs/api/v1", "RuntimeControl"),
@@ -108,16 +111,23 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn load(dir: &Path) -> Result<Model, String> {
         let mut packages = BTreeMap::new();
-        let entries = std::fs::read_dir(dir).map_err(|err| format!("reading {}: {err}", dir.display()))?;
+        let entries =
+            std::fs::read_dir(dir).map_err(|err| format!("reading {}: {err}", dir.display()))?;
         for entry in entries {
-            let path = entry.map_err(|err| format!("reading {}: {err}", dir.display()))?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let path = entry
+                .map_err(|err| format!("reading {}: {err}", dir.display()))?
+                .path();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
             if !name.ends_with(".json") || name == "resources.json" {
                 continue;
             }
-            let text = std::fs::read_to_string(&path).map_err(|err| format!("reading {}: {err}", path.display()))?;
-            let mut package: Package =
-                serde_json::from_str(&text).map_err(|err| format!("parsing {}: {err}", path.display()))?;
+            let text = std::fs::read_to_string(&path)
+                .map_err(|err| format!("reading {}: {err}", path.display()))?;
+            let mut package: Package = serde_json::from_str(&text)
+                .map_err(|err| format!("parsing {}: {err}", path.display()))?;
             if let Some(module) = names::module(&package.package) {
                 package.module = module;
                 packages.insert(package.package.clone(), package);
@@ -138,7 +148,9 @@ impl Model {
             return Ok(Resolved::List(Box::new(self.resolve(package, rest)?)));
         }
         if let Some(rest) = ty.strip_prefix("map[") {
-            let (_, value) = rest.split_once(']').ok_or_else(|| format!("odd map type {ty}"))?;
+            let (_, value) = rest
+                .split_once(']')
+                .ok_or_else(|| format!("odd map type {ty}"))?;
             return Ok(Resolved::Map(Box::new(self.resolve(package, value)?)));
         }
         let leaf = |rust, table| Ok(Resolved::Leaf(rust, table));
@@ -166,20 +178,36 @@ impl Model {
         match (owner, name) {
             ("k8s.io/apimachinery/pkg/types", _) => return leaf("String", "String"),
             ("k8s.io/apimachinery/pkg/api/resource", _) => return leaf("Quantity", "Quantity"),
-            ("k8s.io/apimachinery/pkg/util/intstr", _) => return leaf("IntOrString", "IntOrString"),
+            ("k8s.io/apimachinery/pkg/util/intstr", _) => {
+                return leaf("IntOrString", "IntOrString");
+            }
             ("k8s.io/apimachinery/pkg/runtime", _) => return leaf("RawExtension", "RawExtension"),
             ("k8s.io/apimachinery/pkg/apis/meta/v1", "Time") => return leaf("Time", "Time"),
-            ("k8s.io/apimachinery/pkg/apis/meta/v1", "MicroTime") => return leaf("MicroTime", "MicroTime"),
-            ("k8s.io/apimachinery/pkg/apis/meta/v1", "Duration") => return leaf("Duration", "Duration"),
-            ("k8s.io/apimachinery/pkg/apis/meta/v1", "FieldsV1") => return leaf("FieldsV1", "FieldsV1"),
-            ("k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1", "JSON") => return leaf("JSON", "Json"),
+            ("k8s.io/apimachinery/pkg/apis/meta/v1", "MicroTime") => {
+                return leaf("MicroTime", "MicroTime");
+            }
+            ("k8s.io/apimachinery/pkg/apis/meta/v1", "Duration") => {
+                return leaf("Duration", "Duration");
+            }
+            ("k8s.io/apimachinery/pkg/apis/meta/v1", "FieldsV1") => {
+                return leaf("FieldsV1", "FieldsV1");
+            }
+            ("k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1", "JSON") => {
+                return leaf("JSON", "Json");
+            }
             ("k8s.io/component-base/logs/api/v1", "TimeOrMetaDuration") => {
                 return leaf("TimeOrMetaDuration", "TimeOrMetaDuration");
             }
             _ => {}
         }
-        let home = self.packages.get(owner).ok_or_else(|| format!("{}: unknown package {owner}", package.package))?;
-        let found = home.types.get(name).ok_or_else(|| format!("{}: unknown type {owner}.{name}", package.package))?;
+        let home = self
+            .packages
+            .get(owner)
+            .ok_or_else(|| format!("{}: unknown package {owner}", package.package))?;
+        let found = home
+            .types
+            .get(name)
+            .ok_or_else(|| format!("{}: unknown type {owner}.{name}", package.package))?;
         if found.kind == "struct" {
             return Ok(Resolved::Struct(owner.to_string(), name.to_string()));
         }
@@ -193,7 +221,11 @@ impl Model {
     pub(crate) fn enum_values<'a>(&'a self, package: &'a Package, ty: &str) -> &'a [String] {
         let base = ty.trim_start_matches(['*', '[', ']']);
         let (home, name) = match base.split_once('.') {
-            Some((alias, name)) => match package.imports.get(alias).and_then(|path| self.packages.get(path)) {
+            Some((alias, name)) => match package
+                .imports
+                .get(alias)
+                .and_then(|path| self.packages.get(path))
+            {
                 Some(home) => (home, name),
                 None => return &[],
             },
@@ -201,7 +233,9 @@ impl Model {
         };
         match home.types.get(name) {
             Some(found) if found.kind == "alias" && found.of == "string" => &found.values,
-            Some(found) if found.kind == "alias" && found.of != base => self.enum_values(home, &found.of),
+            Some(found) if found.kind == "alias" && found.of != base => {
+                self.enum_values(home, &found.of)
+            }
             _ => &[],
         }
     }
@@ -213,18 +247,29 @@ impl Model {
                 return format!("{prefix}{}", self.go_type(package, rest));
             }
         }
-        if let Some((key, value)) = ty.strip_prefix("map[").and_then(|rest| rest.split_once(']')) {
-            return format!("map[{}]{}", self.go_type(package, key), self.go_type(package, value));
+        if let Some((key, value)) = ty
+            .strip_prefix("map[")
+            .and_then(|rest| rest.split_once(']'))
+        {
+            return format!(
+                "map[{}]{}",
+                self.go_type(package, key),
+                self.go_type(package, value)
+            );
         }
         match ty {
             "byte" => "uint8".to_string(),
-            "string" | "bool" | "int32" | "int64" | "uint32" | "float64" | "float32" | "interface{}" => ty.to_string(),
+            "string" | "bool" | "int32" | "int64" | "uint32" | "float64" | "float32"
+            | "interface{}" => ty.to_string(),
             _ => match ty.split_once('.') {
                 Some((alias, name)) => {
                     let path = package.imports.get(alias).map_or(alias, String::as_str);
                     format!("{}.{name}", path.rsplit('/').next().unwrap_or_default())
                 }
-                None => format!("{}.{ty}", package.package.rsplit('/').next().unwrap_or_default()),
+                None => format!(
+                    "{}.{ty}",
+                    package.package.rsplit('/').next().unwrap_or_default()
+                ),
             },
         }
     }
@@ -260,7 +305,9 @@ impl Type {
     }
 
     fn has_metadata(&self, meta: &str) -> bool {
-        self.fields.iter().any(|field| field.json == "metadata" && field.ty.rsplit('.').next() == Some(meta))
+        self.fields
+            .iter()
+            .any(|field| field.json == "metadata" && field.ty.rsplit('.').next() == Some(meta))
     }
 
     pub(crate) fn is_object(&self) -> bool {
@@ -268,6 +315,8 @@ impl Type {
     }
 
     pub(crate) fn is_list(&self) -> bool {
-        self.has_type_meta() && self.has_metadata("ListMeta") && self.fields.iter().any(|field| field.json == "items")
+        self.has_type_meta()
+            && self.has_metadata("ListMeta")
+            && self.fields.iter().any(|field| field.json == "items")
     }
 }

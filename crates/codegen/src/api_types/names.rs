@@ -16,7 +16,9 @@ pub(crate) fn words(name: &str) -> Vec<String> {
         while at < chars.len() {
             let begin = at;
             // A run of capitals and digits, then lower case.
-            while at < chars.len() && (chars[at].is_ascii_uppercase() || (at > begin && chars[at].is_ascii_digit())) {
+            while at < chars.len()
+                && (chars[at].is_ascii_uppercase() || (at > begin && chars[at].is_ascii_digit()))
+            {
                 at += 1;
             }
             let capitals = at - begin;
@@ -30,7 +32,11 @@ pub(crate) fn words(name: &str) -> Vec<String> {
                 if lower == "s" {
                     out.push(chars[start..at].iter().collect());
                 } else {
-                    let last = if chars[lower_start - 1].is_ascii_digit() { lower_start } else { lower_start - 1 };
+                    let last = if chars[lower_start - 1].is_ascii_digit() {
+                        lower_start
+                    } else {
+                        lower_start - 1
+                    };
                     out.push(chars[start..last].iter().collect());
                     out.push(chars[last..at].iter().collect());
                 }
@@ -48,11 +54,12 @@ pub(crate) fn words(name: &str) -> Vec<String> {
 pub(crate) fn snake(name: &str) -> String {
     let joined = words(name).join("_").to_ascii_lowercase();
     match joined.as_str() {
-        "type" | "continue" | "ref" | "enum" | "as" | "in" | "match" | "mod" | "use" | "where" | "self" | "static"
-        | "const" | "fn" | "for" | "if" | "impl" | "let" | "loop" | "move" | "mut" | "pub" | "return" | "struct"
-        | "super" | "trait" | "true" | "false" | "unsafe" | "while" | "async" | "await" | "dyn" | "abstract"
-        | "box" | "do" | "final" | "macro" | "override" | "priv" | "try" | "typeof" | "unsized" | "virtual"
-        | "yield" | "extern" | "crate" | "else" | "break" => format!("{joined}_"),
+        "type" | "continue" | "ref" | "enum" | "as" | "in" | "match" | "mod" | "use" | "where"
+        | "self" | "static" | "const" | "fn" | "for" | "if" | "impl" | "let" | "loop" | "move"
+        | "mut" | "pub" | "return" | "struct" | "super" | "trait" | "true" | "false" | "unsafe"
+        | "while" | "async" | "await" | "dyn" | "abstract" | "box" | "do" | "final" | "macro"
+        | "override" | "priv" | "try" | "typeof" | "unsized" | "virtual" | "yield" | "extern"
+        | "crate" | "else" | "break" => format!("{joined}_"),
         _ => joined,
     }
 }
@@ -60,7 +67,11 @@ pub(crate) fn snake(name: &str) -> String {
 /// Constant names.
 pub(crate) fn screaming(value: &str) -> String {
     let joined = words(value).join("_").to_ascii_uppercase();
-    if joined.starts_with(|c: char| c.is_ascii_digit()) { format!("_{joined}") } else { joined }
+    if joined.starts_with(|c: char| c.is_ascii_digit()) {
+        format!("_{joined}")
+    } else {
+        joined
+    }
 }
 
 /// The Rust module path of a Go package, or `None` for packages that are written by hand.
@@ -75,8 +86,12 @@ pub(crate) fn module(package: &str) -> Option<(String, String)> {
         "k8s.io/component-base/config/v1alpha1" => ("component_base_config", "v1alpha1"),
         "k8s.io/pod-security-admission/admission/api/v1" => ("pod_security", "v1"),
         "k8s.io/cloud-provider/config/v1alpha1" => ("cloud_provider_config", "v1alpha1"),
-        "k8s.io/cloud-provider/controllers/node/config/v1alpha1" => ("cloud_provider_node_config", "v1alpha1"),
-        "k8s.io/cloud-provider/controllers/service/config/v1alpha1" => ("cloud_provider_service_config", "v1alpha1"),
+        "k8s.io/cloud-provider/controllers/node/config/v1alpha1" => {
+            ("cloud_provider_node_config", "v1alpha1")
+        }
+        "k8s.io/cloud-provider/controllers/service/config/v1alpha1" => {
+            ("cloud_provider_service_config", "v1alpha1")
+        }
         _ => {
             let mut parts: Vec<&str> = package.split('/').collect();
             let version = parts.pop()?;
@@ -112,7 +127,10 @@ mod tests {
             ("default", "default"),
             ("openAPIV3Schema", "open_api_v3_schema"),
             ("x-kubernetes-int-or-string", "x_kubernetes_int_or_string"),
-            ("serverAddressByClientCIDRs", "server_address_by_client_cidrs"),
+            (
+                "serverAddressByClientCIDRs",
+                "server_address_by_client_cidrs",
+            ),
             ("nonResourceURLs", "non_resource_urls"),
             ("targetWWNs", "target_wwns"),
             ("HTTPGet", "http_get"),

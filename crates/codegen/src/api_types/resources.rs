@@ -47,7 +47,8 @@ struct StorageRow {
 
 pub(crate) fn load(schema_dir: &Path) -> Result<Vec<Row>, String> {
     let path = schema_dir.join("resources.json");
-    let text = std::fs::read_to_string(&path).map_err(|err| format!("reading {}: {err}", path.display()))?;
+    let text = std::fs::read_to_string(&path)
+        .map_err(|err| format!("reading {}: {err}", path.display()))?;
     serde_json::from_str(&text).map_err(|err| format!("parsing {}: {err}", path.display()))
 }
 
@@ -55,11 +56,18 @@ fn package<'a>(model: &'a Model, group: &str, version: &str, kind: &str) -> Opti
     model.packages.values().find(|package| {
         package.group == group
             && package.version == version
-            && package.types.get(kind).is_some_and(|ty| ty.is_object() || ty.has_type_meta())
+            && package
+                .types
+                .get(kind)
+                .is_some_and(|ty| ty.is_object() || ty.has_type_meta())
     })
 }
 
-pub(crate) fn emit(model: &Model, rows: &[Row], files: &mut BTreeMap<String, String>) -> Result<(), String> {
+pub(crate) fn emit(
+    model: &Model,
+    rows: &[Row],
+    files: &mut BTreeMap<String, String>,
+) -> Result<(), String> {
     let mut out = String::from("//! All REST resources.\n");
     out.push_str(HEADER);
     out.push_str("use crate::resources::{ResourceInfo, StorageInfo, SubresourceInfo};\n\n/// Every REST resource, in discovery order, those off by default last.\npub static RESOURCES: &[ResourceInfo] = &[\n");
@@ -70,7 +78,15 @@ pub(crate) fn emit(model: &Model, rows: &[Row], files: &mut BTreeMap<String, Str
         let _ = write!(
             out,
             "    ResourceInfo {{\n        group: {:?}, version: {:?}, resource: {:?}, singular: {:?}, kind: {:?}, namespaced: {},\n        short_names: &{:?}, categories: &{:?}, verbs: &{:?},\n        subresources: &[",
-            row.group, row.version, row.resource, row.singular, row.kind, row.namespaced, row.short_names, row.categories, row.verbs
+            row.group,
+            row.version,
+            row.resource,
+            row.singular,
+            row.kind,
+            row.namespaced,
+            row.short_names,
+            row.categories,
+            row.verbs
         );
         for sub in &row.subresources {
             let _ = write!(
@@ -80,7 +96,10 @@ pub(crate) fn emit(model: &Model, rows: &[Row], files: &mut BTreeMap<String, Str
             );
         }
         let storage = match &row.storage {
-            Some(s) => format!("Some(StorageInfo {{ group: {:?}, version: {:?}, prefix: {:?} }})", s.group, s.version, s.prefix),
+            Some(s) => format!(
+                "Some(StorageInfo {{ group: {:?}, version: {:?}, prefix: {:?} }})",
+                s.group, s.version, s.prefix
+            ),
             None => "None".to_string(),
         };
         let _ = write!(
@@ -90,18 +109,23 @@ pub(crate) fn emit(model: &Model, rows: &[Row], files: &mut BTreeMap<String, Str
         );
         let list = format!("{}List", row.kind);
         let path = module_path(model, &home.package);
-        if home.types[&row.kind].is_object() && home.types.get(&list).is_some_and(|ty| ty.is_list()) {
+        if home.types[&row.kind].is_object() && home.types.get(&list).is_some_and(|ty| ty.is_list())
+        {
             let _ = write!(
                 impls,
                 "impl crate::Resource for {path}::{kind} {{\n    const PLURAL: &'static str = {:?};\n    const NAMESPACED: bool = {};\n    type List = {path}::{list};\n}}\n",
-                row.resource, row.namespaced, kind = row.kind
+                row.resource,
+                row.namespaced,
+                kind = row.kind
             );
         } else if home.types[&row.kind].is_object() {
             // Kinds that are only created (reviews, bindings) have no list: upstream has no type for it either.
             let _ = write!(
                 impls,
                 "impl crate::Resource for {path}::{kind} {{\n    const PLURAL: &'static str = {:?};\n    const NAMESPACED: bool = {};\n    type List = crate::resources::NoList<{path}::{kind}>;\n}}\n",
-                row.resource, row.namespaced, kind = row.kind
+                row.resource,
+                row.namespaced,
+                kind = row.kind
             );
         }
     }
