@@ -4,38 +4,38 @@
 //! Nothing here knows a particular daemon. A daemon owns its flag table and its config; this crate parses the one and
 //! loads the other, gives it a runtime, a log, a metrics registry and servers, and ends it when it is told to.
 
-/// Go's spelling of values that users see: quoted strings and durations.
-pub mod go_text;
-/// One table of rows per daemon, parsed like pflag does.
-pub mod flags;
-/// Feature gates.
-pub mod features;
-/// Logs in klog's text format and in JSON.
-pub mod logs;
-/// The registry handed down from `main`, with upstream's buckets and text.
-pub mod metrics;
-/// Listeners, TLS, HTTP/1.1 and HTTP/2.
-pub mod serving;
-/// `/healthz`, `/livez`, `/readyz`.
-pub mod healthz;
-/// `/configz`.
-pub mod configz;
-/// `/flagz`.
-pub mod flagz;
-/// `/statusz`.
-pub mod statusz;
-/// `/debug/pprof` and `/debug/flags/v`.
-pub mod debug;
-/// What this build calls itself.
-pub mod version;
 /// Who is asking and whether they may.
 pub mod auth;
 /// Component config files.
 pub mod config;
-/// Signals.
-pub mod shutdown;
+/// `/configz`.
+pub mod configz;
+/// `/debug/pprof` and `/debug/flags/v`.
+pub mod debug;
+/// Feature gates.
+pub mod features;
+/// Files that change while a daemon runs.
+pub mod file_watch;
+/// One table of rows per daemon, parsed like pflag does.
+pub mod flags;
+/// `/flagz`.
+pub mod flagz;
+/// `/healthz`, `/livez`, `/readyz`.
+pub mod healthz;
+/// Logs in klog's text format and in JSON.
+pub mod logs;
+/// The registry handed down from `main`, with upstream's buckets and text.
+pub mod metrics;
 /// The skeleton of `main`.
 pub mod run;
+/// Listeners, TLS, HTTP/1.1 and HTTP/2.
+pub mod serving;
+/// Signals.
+pub mod shutdown;
+/// `/statusz`.
+pub mod statusz;
+/// What this build calls itself.
+pub mod version;
 
 /// A boxed error, for start-up and `main`; modules with a choice to offer have their own enums.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

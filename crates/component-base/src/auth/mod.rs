@@ -1,6 +1,14 @@
 //! Who is asking and whether they may: the types every server of this project shares, and the delegated
 //! implementations that ask the apiserver. Upstream: k8s.io/apiserver/pkg/authentication and pkg/authorization.
 
+pub mod combine;
+pub mod delegated;
+mod expiring_cache;
+pub mod filter;
+pub mod request_header;
+pub mod token;
+pub mod x509;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -61,7 +69,10 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Decides whether a request may go on.
 pub trait Authorizer: Send + Sync {
-    fn authorize<'a>(&'a self, attributes: &'a Attributes) -> BoxFuture<'a, Result<Decision, AuthorizeError>>;
+    fn authorize<'a>(
+        &'a self,
+        attributes: &'a Attributes,
+    ) -> BoxFuture<'a, Result<Decision, AuthorizeError>>;
 }
 
 /// The authorizer could not decide: the caller answers 500, as upstream does.
@@ -72,7 +83,10 @@ pub struct AuthorizeError(pub String);
 /// Finds out who a request is from. `None` means: no credential that this authenticator knows.
 /// `Err` means: a credential was there and is not valid; the caller answers 401.
 pub trait Authenticator: Send + Sync {
-    fn authenticate<'a>(&'a self, request: &'a Credentials) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>>;
+    fn authenticate<'a>(
+        &'a self,
+        request: &'a Credentials,
+    ) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>>;
 }
 
 /// What a request carries that can prove an identity.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::parse::no_option_value;
 use super::{Command, FlagRow, Kind};
-use crate::go_text::quote;
+use apimachinery::quote::quote;
 
 /// The text of `--help`.
 pub fn help(command: &Command) -> String {

@@ -15,8 +15,8 @@ mod value;
 
 pub use help::{help, usage};
 pub use parse::{Flags, ParseError, Parsed};
-pub(crate) use value::parse_bool;
 pub use value::{NamedCertKey, PortRange, Value};
+pub(crate) use value::{parse_bool, parse_uint};
 
 use crate::features::Gate;
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Command, Effect, FlagRow, Kind, NamedCertKey, PortRange, Table, Value, rows};
-use crate::go_text::quote;
+use apimachinery::quote::quote;
 
 /// One thing wrong with the command line; the text is pflag's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::Kind;
-use crate::go_text::{format_duration, parse_duration, quote};
+use apimachinery::duration;
+use apimachinery::quote::quote;
 
 /// A parsed value; which variant a flag has follows from its [`Kind`].
 #[derive(Clone, Debug, PartialEq)]
@@ -488,7 +489,9 @@ impl Value {
                     .parse()
                     .map_err(|_| syntax("ParseFloat", text))?;
             }
-            (Kind::Duration, Self::Duration(value)) => *value = parse_duration(text)?,
+            (Kind::Duration, Self::Duration(value)) => {
+                *value = duration::parse(text).map_err(|error| error.to_string())?
+            }
             (Kind::String, Self::String(value)) => *value = text.to_owned(),
             (Kind::IpText, Self::String(value)) => {
                 if !text.is_empty() && parse_ip(text).is_none() {
@@ -626,7 +629,7 @@ impl std::fmt::Display for Value {
             Self::Int(value) => write!(f, "{value}"),
             Self::Uint(value) => write!(f, "{value}"),
             Self::Float(value) => write!(f, "{value}"),
-            Self::Duration(value) => f.write_str(&format_duration(*value)),
+            Self::Duration(value) => f.write_str(&duration::format(*value)),
             Self::String(value) => f.write_str(value),
             Self::Strings(list) => write!(f, "[{}]", joined(list.clone())),
             Self::Int32s(list) => {

@@ -1,0 +1,299 @@
+//! Accepts connections and runs HTTP on them. Upstream: secure_serving.go RunServer, Go's net/http and x/net/http2.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::bind::Listener;
+use super::{Body, ConnectionInfo, Handler, Response, error_response};
+
+/// Limits on what one connection may ask for; the defaults are upstream's.
+#[derive(Clone, Debug)]
+pub struct ServerLimits {
+    pub http2_max_streams: u32,
+    /// Size of request line and headers.
+    pub max_header_bytes: usize,
+    /// Time a client has to send the headers of a request, and to finish its TLS handshake.
+    pub read_header_timeout: Duration,
+    /// Sizes of HTTP/2 frames and of one stream's receive window.
+    pub http2_stream_window: u32,
+    /// Counts failed TLS handshakes.
+    pub handshake_errors: Option<prometheus::Counter>,
+    /// Text of the 500 that answers a request whose handler panicked.
+    pub panic_text: &'static str,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            http2_max_streams: 100,
+            max_header_bytes: 1 << 20,
+            read_header_timeout: Duration::from_secs(32),
+            http2_stream_window: 256 * 1024,
+            handshake_errors: None,
+            panic_text: "This request caused apiserver to panic. Look in the logs for details.",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Tls {
+    Off,
+    On(Arc<ServerConfig>),
+}
+
+/// A server whose socket is open and which does not answer yet.
+#[derive(Debug)]
+pub struct Server {
+    listener: Listener,
+    tls: Tls,
+    limits: ServerLimits,
+}
+
+impl Server {
+    pub(super) fn new(listener: Listener, tls: Tls, limits: ServerLimits) -> Self {
+        Self {
+            listener,
+            tls,
+            limits,
+        }
+    }
+
+    /// A server without TLS on an open socket.
+    pub fn plain(listener: Listener) -> Self {
+        Self::new(listener, Tls::Off, ServerLimits::default())
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+
+    /// Answers requests until `stop`, then stops listening, asks connections to close (GOAWAY, `Connection: close`) and
+    /// waits up to `grace` for requests in flight; what is left then is cut off. Upgraded connections are the handlers'.
+    pub async fn serve(self, handler: Arc<dyn Handler>, stop: CancellationToken, grace: Duration) {
+        let address = self.local_addr();
+        if matches!(self.tls, Tls::On(_)) {
+            tracing::info!("Serving securely on {address}");
+        }
+        let connections = TaskTracker::new();
+        let cut = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            builder: builder(&self.limits),
+            tls: self.tls,
+            limits: self.limits,
+            handler,
+            stop: stop.clone(),
+        });
+        let mut backoff = Duration::from_millis(5);
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.listener.inner.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, remote)) => {
+                    backoff = Duration::from_millis(5);
+                    let shared = shared.clone();
+                    let cut = cut.clone();
+                    connections.spawn(async move {
+                        tokio::select! {
+                            () = cut.cancelled() => {}
+                            () = shared.connection(stream, remote) => {}
+                        }
+                    });
+                }
+                Err(error) => {
+                    // Out of files or memory: waiting is what is left, as in Go.
+                    tracing::warn!(
+                        "http: Accept error: {error}; retrying in {}ms",
+                        backoff.as_millis()
+                    );
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(Duration::from_secs(1));
+                }
+            }
+        }
+        drop(self.listener);
+        tracing::info!("Stopped listening on {address}");
+        connections.close();
+        if tokio::time::timeout(grace, connections.wait())
+            .await
+            .is_err()
+        {
+            cut.cancel();
+            connections.wait().await;
+        }
+    }
+
+    /// [`Self::serve`] as a task of its own.
+    pub fn spawn(
+        self,
+        handler: Arc<dyn Handler>,
+        stop: CancellationToken,
+        grace: Duration,
+    ) -> tokio::task::JoinHandle<()> {
+        tokio::spawn(self.serve(handler, stop, grace))
+    }
+}
+
+fn builder(limits: &ServerLimits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.read_header_timeout)
+        .max_buf_size(limits.max_header_bytes.max(8192));
+    let connection_window = limits
+        .http2_stream_window
+        .saturating_mul(limits.http2_max_streams)
+        .min((1 << 31) - 1);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.http2_max_streams)
+        .initial_stream_window_size(limits.http2_stream_window)
+        .initial_connection_window_size(connection_window)
+        .max_frame_size(limits.http2_stream_window)
+        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
+        .keep_alive_interval(Duration::from_secs(60))
+        .keep_alive_timeout(Duration::from_secs(30));
+    builder
+}
+
+struct Shared {
+    builder: Builder<TokioExecutor>,
+    tls: Tls,
+    limits: ServerLimits,
+    handler: Arc<dyn Handler>,
+    stop: CancellationToken,
+}
+
+impl Shared {
+    async fn connection(&self, stream: TcpStream, remote: SocketAddr) {
+        let _ = stream.set_nodelay(true);
+        keep_alive(&stream);
+        let remote_addr = canonical(remote);
+        let local_addr = stream.local_addr().map_or(remote_addr, canonical);
+        let mut info = ConnectionInfo {
+            remote_addr,
+            local_addr,
+            tls: false,
+            ..ConnectionInfo::in_process()
+        };
+        match &self.tls {
+            Tls::Off => self.http(stream, info).await,
+            Tls::On(config) => {
+                let acceptor = tokio_rustls::TlsAcceptor::from(config.clone());
+                let handshake =
+                    tokio::time::timeout(self.limits.read_header_timeout, acceptor.accept(stream))
+                        .await;
+                let stream = match handshake {
+                    Ok(Ok(stream)) => stream,
+                    Ok(Err(error)) => {
+                        return self.handshake_failed(remote_addr, &error.to_string());
+                    }
+                    Err(_) => return self.handshake_failed(remote_addr, "i/o timeout"),
+                };
+                let session = stream.get_ref().1;
+                info.tls = true;
+                info.server_name = session.server_name().map(str::to_owned);
+                if let Some(chain) = session.peer_certificates() {
+                    info.peer_certificates = chain
+                        .iter()
+                        .map(|certificate| certificate.to_vec())
+                        .collect();
+                }
+                self.http(stream, info).await;
+            }
+        }
+    }
+
+    fn handshake_failed(&self, remote: SocketAddr, why: &str) {
+        tracing::trace!("http: TLS handshake error from {remote}: {why}");
+        if let Some(counter) = &self.limits.handshake_errors {
+            counter.inc();
+        }
+    }
+
+    async fn http<S>(&self, stream: S, info: ConnectionInfo)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let info = Arc::new(info);
+        let panic_text = self.limits.panic_text;
+        let service = hyper::service::service_fn(|request: http::Request<Incoming>| {
+            let mut request = request.map(Body::from);
+            request.extensions_mut().insert(info.clone());
+            let handler = self.handler.clone();
+            async move {
+                let answer = AssertUnwindSafe(async { handler.handle(request).await })
+                    .catch_unwind()
+                    .await;
+                Ok::<Response, Infallible>(answer.unwrap_or_else(|panic| {
+                    tracing::error!(panic = text_of_panic(&*panic), "Observed a panic");
+                    error_response(http::StatusCode::INTERNAL_SERVER_ERROR, panic_text)
+                }))
+            }
+        });
+        let mut connection = pin!(
+            self.builder
+                .serve_connection_with_upgrades(TokioIo::new(stream), service)
+        );
+        let mut closing = false;
+        loop {
+            tokio::select! {
+                result = connection.as_mut() => {
+                    if let Err(error) = result {
+                        tracing::trace!(remote = %info.remote_addr, %error, "Connection ended");
+                    }
+                    return;
+                }
+                () = self.stop.cancelled(), if !closing => {}
+                () = info.close.cancelled(), if !closing => {}
+            }
+            closing = true;
+            connection.as_mut().graceful_shutdown();
+        }
+    }
+}
+
+/// What a panic said.
+pub(crate) fn text_of_panic(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without text")
+}
+
+/// An IPv4 client of a dual-stack socket has a mapped address; everybody expects the plain one.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+            Some(ip) => SocketAddr::new(IpAddr::V4(ip), address.port()),
+            None => address,
+        },
+        IpAddr::V4(_) => address,
+    }
+}
+
+/// Finds peers that went away without a word; upstream's period is three minutes.
+fn keep_alive(stream: &TcpStream) {
+    use rustix::net::sockopt;
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, Duration::from_secs(180));
+    let _ = sockopt::set_tcp_keepintvl(stream, Duration::from_secs(180));
+}

@@ -1,0 +1,142 @@
+//! What this build calls itself. Upstream: k8s.io/component-base/version, cli/flag verflag, apimachinery/pkg/version.
+
+use serde::Serialize;
+
+use apimachinery::quote::quote;
+
+/// Major version of the Kubernetes release whose behaviour this is.
+pub const MAJOR: u32 = 1;
+/// Minor version of the Kubernetes release whose behaviour this is.
+pub const MINOR: u32 = 36;
+/// The version every daemon reports.
+pub const GIT_VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
+
+/// The body of `/version`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Info {
+    pub major: String,
+    pub minor: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub emulation_major: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub emulation_minor: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub min_compatibility_major: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub min_compatibility_minor: String,
+    pub git_version: String,
+    pub git_commit: String,
+    pub git_tree_state: String,
+    pub build_date: String,
+    /// Clients print this field; it names the compiler release here.
+    pub go_version: String,
+    pub compiler: String,
+    pub platform: String,
+}
+
+impl Info {
+    /// What this binary was built from.
+    pub fn get() -> Self {
+        let arch = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        };
+        Self {
+            major: MAJOR.to_string(),
+            minor: MINOR.to_string(),
+            emulation_major: String::new(),
+            emulation_minor: String::new(),
+            min_compatibility_major: String::new(),
+            min_compatibility_minor: String::new(),
+            git_version: GIT_VERSION.to_owned(),
+            git_commit: option_env!("PINTLE_GIT_COMMIT")
+                .unwrap_or_default()
+                .to_owned(),
+            git_tree_state: option_env!("PINTLE_GIT_TREE_STATE")
+                .unwrap_or("archive")
+                .to_owned(),
+            build_date: option_env!("PINTLE_BUILD_DATE")
+                .unwrap_or("1970-01-01T00:00:00Z")
+                .to_owned(),
+            go_version: concat!("rustc", env!("CARGO_PKG_RUST_VERSION")).to_owned(),
+            compiler: "rustc".to_owned(),
+            platform: format!("{}/{arch}", std::env::consts::OS),
+        }
+    }
+
+    /// [`Self::get`] with the versions the apiserver emulates and stays compatible with.
+    pub fn for_apiserver() -> Self {
+        Self {
+            emulation_major: MAJOR.to_string(),
+            emulation_minor: MINOR.to_string(),
+            min_compatibility_major: MAJOR.to_string(),
+            min_compatibility_minor: (MINOR - 1).to_string(),
+            ..Self::get()
+        }
+    }
+
+    /// Indented JSON, as `/version` has it.
+    pub fn json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).unwrap_or_default()
+    }
+}
+
+/// The text of `--version`, `--version=raw` and `--version=vX.Y.Z`.
+pub fn text(asked: &str) -> String {
+    match asked {
+        "raw" => {
+            let info = Info::get();
+            let fields = [
+                ("Major", &info.major),
+                ("Minor", &info.minor),
+                ("EmulationMajor", &info.emulation_major),
+                ("EmulationMinor", &info.emulation_minor),
+                ("MinCompatibilityMajor", &info.min_compatibility_major),
+                ("MinCompatibilityMinor", &info.min_compatibility_minor),
+                ("GitVersion", &info.git_version),
+                ("GitCommit", &info.git_commit),
+                ("GitTreeState", &info.git_tree_state),
+                ("BuildDate", &info.build_date),
+                ("GoVersion", &info.go_version),
+                ("Compiler", &info.compiler),
+                ("Platform", &info.platform),
+            ];
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|(name, value)| format!("{name}:{}", quote(value)))
+                .collect();
+            format!("version.Info{{{}}}", fields.join(", "))
+        }
+        _ => format!("Kubernetes {GIT_VERSION}"),
+    }
+}
+
+/// The `User-Agent` of a daemon's clients: `kube-scheduler/v1.36.2 (linux/amd64) kubernetes/<commit>`.
+pub fn user_agent(daemon: &str) -> String {
+    let info = Info::get();
+    let commit = info.git_commit.get(..7).unwrap_or("unknown");
+    format!(
+        "{daemon}/{} ({}) kubernetes/{commit}",
+        info.git_version, info.platform
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts() {
+        assert_eq!(text("true"), "Kubernetes v1.36.2");
+        assert!(
+            text("raw").starts_with("version.Info{Major:\"1\", Minor:\"36\", EmulationMajor:\"\"")
+        );
+        assert!(user_agent("kubelet").starts_with("kubelet/v1.36.2 (linux/"));
+        let json: serde_json::Value =
+            serde_json::from_slice(&Info::for_apiserver().json()).unwrap();
+        assert_eq!(json["gitVersion"], "v1.36.2");
+        assert_eq!(json["minCompatibilityMinor"], "35");
+    }
+}
