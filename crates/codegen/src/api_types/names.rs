@@ -7,6 +7,7 @@ pub(crate) fn words(name: &str) -> Vec<String> {
         .replace("IPv4", "Ipv4")
         .replace("IPv6", "Ipv6")
         .replace("QoS", "Qos")
+        .replace("APIQPS", "API_QPS")
         .replace("MiB", "Mib");
     let mut out = Vec::new();
     for part in name.split(|c: char| !c.is_ascii_alphanumeric()) {
