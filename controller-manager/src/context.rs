@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 
 use crate::client_builder::ClientBuilder;
 use crate::clock::Clock;
+use crate::controllers::{Backoff, Key};
 use crate::metrics::Metrics;
+use crate::runner::{Queue, new_queue};
 
 /// Shared by every controller of the process.
 pub struct Context {
@@ -69,6 +71,11 @@ impl Setup {
     /// A recorder of events whose source is `component`.
     pub fn recorder(&self, component: &str) -> EventRecorder {
         EventRecorder::new(self.client.clone(), component, &self.context.event_instance)
+    }
+
+    /// A further queue, to be served by [`crate::runner::work`]. `name` labels its metrics.
+    pub fn queue<K: Key>(&self, name: &str, backoff: Backoff) -> Queue<K> {
+        new_queue(name, backoff, self.context.metrics.workqueue())
     }
 
     /// The component configuration.

@@ -9,19 +9,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::workqueue::{RateLimiter, RateLimitingQueue};
-use tokio::task::JoinSet;
+use client::workqueue::{BucketLimiter, ItemExponentialFailure, MaxOf, QueueMetrics, RateLimitingQueue};
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::context::{Context, Setup, SyncCheck};
-use crate::controllers::{BuildError, BuildFuture, Controller, Next};
+use crate::controllers::{Backoff, BuildError, Controller, Key, Next, SyncError};
 
 /// The queue of keys that wait for a sync. Cheap to clone.
 pub type Queue<K> = RateLimitingQueue<K>;
 
 /// How often unfilled caches are looked at while a controller waits for them, as upstream's WaitForCacheSync.
 const SYNC_CHECK_PERIOD: Duration = Duration::from_millis(100);
+/// Retries of all keys of one queue together, beside each key's own backoff.
+const RETRIES_PER_SECOND: f64 = 10.0;
+const RETRY_BURST: u32 = 100;
 
 /// A built controller, ready to run.
 pub trait Runnable: Send {
@@ -44,17 +47,20 @@ struct Built<C: Controller> {
 pub(crate) async fn build<C: Controller>(context: Arc<Context>) -> Result<Option<Box<dyn Runnable>>, BuildError> {
     let client = context.clients.client(C::SERVICE_ACCOUNT).await?;
     let setup = Setup::new(context, client, C::NAME);
-    let queue = new_queue::<C>(&setup);
+    let queue = new_queue(C::QUEUE, C::BACKOFF, setup.context.metrics.workqueue());
     let Some(controller) = C::build(&setup, &queue).await? else { return Ok(None) };
     let workers = C::workers(setup.config()).max(1);
     Ok(Some(Box::new(Built { controller: Arc::new(controller), queue, workers, synced: setup.take_sync_checks() })))
 }
 
-const _: fn() -> Option<BuildFuture> = || None;
-
-fn new_queue<C: Controller>(setup: &Setup) -> Queue<C::Key> {
-    let limiter = RateLimiter::exponential(C::BACKOFF.base, C::BACKOFF.max);
-    RateLimitingQueue::new(C::QUEUE, limiter, Some(setup.context.metrics.workqueue()))
+/// A queue with metrics under `name`.
+pub(crate) fn new_queue<K: Key>(name: &str, backoff: Backoff, metrics: &QueueMetrics) -> Queue<K> {
+    let items = ItemExponentialFailure::new(backoff.base, backoff.max);
+    if !backoff.shared_limit {
+        return RateLimitingQueue::with_limiter(name, items, Some(metrics));
+    }
+    let limiter: MaxOf<K> = MaxOf::new(vec![Box::new(items), Box::new(BucketLimiter::new(RETRIES_PER_SECOND, RETRY_BURST))]);
+    RateLimitingQueue::with_limiter(name, limiter, Some(metrics))
 }
 
 impl<C: Controller> Runnable for Built<C> {
@@ -88,16 +94,27 @@ async fn run<C: Controller>(built: Built<C>, stop: CancellationToken) {
     }
     let (beside, stopped) = (controller.clone(), stop.clone());
     tasks.spawn(async move { beside.run(stopped).await }.in_current_span());
-    stop.cancelled().await;
+    // A worker or `run` that ends early has panicked, or had nothing to do.
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(ended) = tasks.join_next() => hand_on_panic(ended),
+        }
+    }
     tracing::info!(controller = C::NAME, "Shutting down controller");
     queue.shut_down();
-    // A sync in progress is finished; `run` ends by itself. A panic in either is handed on to whoever joins this task.
+    // A sync in progress is finished; `run` ends by itself.
     while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended
-            && error.is_panic()
-        {
-            std::panic::resume_unwind(error.into_panic());
-        }
+        hand_on_panic(ended);
+    }
+}
+
+/// Panics again in the task that joins, so that the process ends.
+fn hand_on_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
     }
 }
 
@@ -116,27 +133,52 @@ async fn wait_for_caches(synced: &[SyncCheck], stop: &CancellationToken) -> bool
 
 async fn worker<C: Controller>(controller: &C, queue: &Queue<C::Key>) {
     while let Some(key) = queue.get().await {
-        process(controller, queue, &key).await;
+        let span = tracing::debug_span!("sync", key = ?key);
+        let result = controller.sync(&key).instrument(span).await;
+        conclude(C::NAME, C::MAX_RETRIES, queue, &key, result);
         queue.done(&key);
     }
 }
 
-/// Syncs one key and decides when it is synced again.
-async fn process<C: Controller>(controller: &C, queue: &Queue<C::Key>, key: &C::Key) {
-    let span = tracing::debug_span!("sync", key = ?key);
-    match controller.sync(key).instrument(span).await {
+/// Serves a further queue of the controller `name` with `workers` loops until `stop`, as the runner serves its first one.
+/// For use in [`Controller::run`].
+pub async fn work<K: Key>(
+    name: &'static str,
+    queue: &Queue<K>,
+    workers: usize,
+    stop: &CancellationToken,
+    sync: impl AsyncFn(&K) -> Result<Next, SyncError>,
+) {
+    let one = async || {
+        while let Some(key) = queue.get().await {
+            let result = sync(&key).await;
+            conclude(name, None, queue, &key, result);
+            queue.done(&key);
+        }
+    };
+    let all = futures::future::join_all((0..workers.max(1)).map(|_| one()));
+    let shut_down = async {
+        stop.cancelled().await;
+        queue.shut_down();
+    };
+    futures::future::join(all, shut_down).await;
+}
+
+/// Decides when a key is synced again.
+fn conclude<K: Key>(controller: &'static str, max_retries: Option<u32>, queue: &Queue<K>, key: &K, result: Result<Next, SyncError>) {
+    match result {
         Ok(Next::Done) => queue.forget(key),
         Ok(Next::After(delay)) => {
             queue.forget(key);
             queue.add_after(key.clone(), delay);
         }
         Ok(Next::Retry) => queue.add_rate_limited(key.clone()),
-        Err(error) if C::MAX_RETRIES.is_some_and(|max| queue.num_requeues(key) >= max as usize) => {
-            tracing::warn!(controller = C::NAME, key = ?key, %error, "Dropping key out of the queue after too many failures");
+        Err(error) if max_retries.is_some_and(|max| queue.num_requeues(key) >= max) => {
+            tracing::warn!(controller, key = ?key, %error, "Dropping key out of the queue after too many failures");
             queue.forget(key);
         }
         Err(error) => {
-            tracing::error!(controller = C::NAME, key = ?key, %error, "Error syncing, will retry");
+            tracing::error!(controller, key = ?key, %error, "Error syncing, will retry");
             queue.add_rate_limited(key.clone());
         }
     }

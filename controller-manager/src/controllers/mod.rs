@@ -4,6 +4,40 @@
 //! To add one: write `controllers/<name>.rs` with a type that implements [`Controller`], add its `mod` line, and turn its
 //! [`not_built`] row of [`CONTROLLERS`] into `row::<TheType>()`. Names are IDs and never change.
 
+/// What belongs to whom: adoption and release.
+pub mod controller_ref;
+/// From owned objects to their owners.
+pub mod owners;
+/// What a controller waits to see after it wrote.
+pub mod expectations;
+/// Pods created and deleted, with events.
+pub mod pod_control;
+/// Which pods go first.
+pub mod pod_ranking;
+/// Questions about one pod.
+pub mod pod_state;
+/// ControllerRevisions.
+pub mod history;
+/// Hashes of pod templates.
+pub mod template_hash;
+/// Numbers given as percentages.
+pub mod int_or_percent;
+
+/// cronjob-controller
+pub mod cronjob;
+/// daemonset-controller
+pub mod daemonset;
+/// deployment-controller
+pub mod deployment;
+/// job-controller
+pub mod job;
+/// replicaset-controller, replicationcontroller-controller
+pub mod replicaset;
+/// statefulset-controller
+pub mod statefulset;
+/// ttl-after-finished-controller
+pub mod ttl_after_finished;
+
 use std::fmt::Debug;
 use std::future::Future;
 use std::hash::Hash;
@@ -20,6 +54,9 @@ use crate::runner::{self, Queue, Runnable};
 /// A key of a controller's queue: what one `sync` works on.
 pub trait Key: Clone + Debug + Eq + Hash + Send + Sync + 'static {}
 impl<T: Clone + Debug + Eq + Hash + Send + Sync + 'static> Key for T {}
+
+/// Guards a key against reads that are older than its controller's own writes (KEP-5647).
+pub type OwnWrites = client::ConsistencyGuard<client::ObjectKey>;
 
 /// Whether a controller runs when the operator says nothing about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,11 +161,13 @@ pub struct Backoff {
     pub base: Duration,
     /// The longest delay.
     pub max: Duration,
+    /// Whether all keys together are held to ten retries a second, after a burst of a hundred.
+    pub shared_limit: bool,
 }
 
 impl Backoff {
-    /// 5 ms to 1000 s, with at most 10 retries a second over all keys beyond a burst of 100.
-    pub const DEFAULT: Self = Self { base: Duration::from_millis(5), max: Duration::from_secs(1000) };
+    /// 5 ms to 1000 s, and the shared limit.
+    pub const DEFAULT: Self = Self { base: Duration::from_millis(5), max: Duration::from_secs(1000), shared_limit: true };
 }
 
 /// A control loop. The runner calls `build` once, waits for the caches that were asked for, then runs `workers` loops over the
@@ -209,21 +248,21 @@ pub const CONTROLLERS: &[Descriptor] = &[
     not_built("endpoints-controller", &["endpoint"], Default::On),
     not_built("endpointslice-controller", &["endpointslice"], Default::On),
     not_built("endpointslice-mirroring-controller", &["endpointslicemirroring"], Default::On),
-    not_built("replicationcontroller-controller", &["replicationcontroller"], Default::On),
+    row::<replicaset::ReplicationControllerController>(),
     not_built("pod-garbage-collector-controller", &["podgc"], Default::On),
     not_built("resourcequota-controller", &["resourcequota"], Default::On),
     not_built("namespace-controller", &["namespace"], Default::On),
     not_built("serviceaccount-controller", &["serviceaccount"], Default::On),
     not_built("garbage-collector-controller", &["garbagecollector"], Default::On),
-    not_built("daemonset-controller", &["daemonset"], Default::On),
-    not_built("job-controller", &["job"], Default::On),
+    row::<daemonset::DaemonSetController>(),
+    row::<job::JobController>(),
     not_built("podgroup-protection-controller", &[], Default::Gated(&["GenericWorkload"])),
-    not_built("deployment-controller", &["deployment"], Default::On),
-    not_built("replicaset-controller", &["replicaset"], Default::On),
+    row::<deployment::DeploymentController>(),
+    row::<replicaset::ReplicaSetController>(),
     not_built("horizontal-pod-autoscaler-controller", &["horizontalpodautoscaling"], Default::On),
     not_built("disruption-controller", &["disruption"], Default::On),
-    not_built("statefulset-controller", &["statefulset"], Default::On),
-    not_built("cronjob-controller", &["cronjob"], Default::On),
+    row::<statefulset::StatefulSetController>(),
+    row::<cronjob::CronJobController>(),
     not_built("certificatesigningrequest-signing-controller", &["csrsigning"], Default::On),
     not_built("certificatesigningrequest-approving-controller", &["csrapproving"], Default::On),
     not_built("certificatesigningrequest-cleaner-controller", &["csrcleaner"], Default::On),
@@ -243,7 +282,7 @@ pub const CONTROLLERS: &[Descriptor] = &[
     not_built("persistentvolumeclaim-protection-controller", &["pvc-protection"], Default::On),
     not_built("persistentvolume-protection-controller", &["pv-protection"], Default::On),
     not_built("volumeattributesclass-protection-controller", &[], Default::Gated(&["VolumeAttributesClass"])),
-    not_built("ttl-after-finished-controller", &["ttl-after-finished"], Default::On),
+    row::<ttl_after_finished::TtlAfterFinished>(),
     not_built("root-ca-certificate-publisher-controller", &["root-ca-cert-publisher"], Default::On),
     not_built("kube-apiserver-serving-clustertrustbundle-publisher-controller", &[], Default::Gated(&["ClusterTrustBundle"])),
     not_built("ephemeral-volume-controller", &["ephemeral-volume"], Default::On),

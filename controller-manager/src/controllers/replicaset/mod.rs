@@ -22,11 +22,10 @@ use client::{Client, Lister, ObjectKey, object_reference};
 use self::owner::{ReplicaOwner, Status};
 use super::controller_ref::{Claimer, controller_of, index_by_controller, is_controlled_by, key_of, new_controller_ref};
 use super::expectations::{Expectations, pod_key};
-use super::own_writes::OwnWrites;
 use super::pod_control::{PodControl, SLOW_START_INITIAL_BATCH_SIZE, is_namespace_terminating, pod_from_template, slow_start};
 use super::pod_ranking::pods_to_delete;
 use super::pod_state::{is_active, is_ready, is_terminating, next_availability_check};
-use super::{BuildError, Controller, Next, SyncError, owners};
+use super::{BuildError, Controller, Next, OwnWrites, SyncError, owners};
 use crate::clock::Clock;
 use crate::context::{Change, Setup, on_change};
 use crate::runner::Queue;
@@ -38,9 +37,9 @@ pub type ReplicationControllerController = Replicas<ReplicationController>;
 
 /// Pods created or deleted in one sync at most; the next sync goes on.
 const BURST_REPLICAS: usize = 500;
-/// Positions of the caches in the read-your-writes guard.
-const PODS: usize = 0;
-const OWNERS: usize = 1;
+/// Names of the caches in the read-your-writes guard.
+const PODS: &str = "pods";
+const OWNERS: &str = "owners";
 
 /// The controller of one of the two kinds.
 pub struct Replicas<O: ReplicaOwner> {
@@ -66,10 +65,7 @@ impl<O: ReplicaOwner> Controller for Replicas<O> {
         index_by_controller(&pods);
         index_by_controller(&owners);
         let expectations = Arc::new(Expectations::new(setup.clock()));
-        let own_writes = O::CONSISTENCY_GATE.filter(|gate| setup.enabled(gate)).map(|_| {
-            let (pods, owners) = (pods.clone(), owners.clone());
-            Arc::new(OwnWrites::new(vec![Box::new(move || pods.last_store_version()), Box::new(move || owners.last_store_version())]))
-        });
+        let own_writes = O::CONSISTENCY_GATE.filter(|gate| setup.enabled(gate)).map(|_| Arc::new(OwnWrites::new().follow(PODS, &pods).follow(OWNERS, &owners)));
         let wake = Arc::new(Wake { queue: queue.clone(), owners: owners.lister(), expectations: expectations.clone(), own_writes: own_writes.clone() });
         let waker = wake.clone();
         on_change(&owners, move |change| waker.owner(change));
@@ -91,12 +87,12 @@ impl<O: ReplicaOwner> Controller for Replicas<O> {
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Next, SyncError> {
-        if self.own_writes.as_ref().is_some_and(|writes| !writes.seen(key)) {
+        if self.own_writes.as_ref().is_some_and(|writes| !writes.is_ready(key)) {
             return Ok(Next::Retry);
         }
         let Some(owner) = self.owners.get(key) else {
             if let Some(writes) = &self.own_writes {
-                writes.clear(key, None);
+                writes.clear(key);
             }
             self.expectations.delete(key);
             return Ok(Next::Done);
@@ -146,9 +142,9 @@ impl<O: ReplicaOwner> Replicas<O> {
         Claimer::new(&self.client, &**owner, selector).claim(candidates, |_| true, wrote).await
     }
 
-    fn wrote(&self, owner: &O, cache: usize, resource_version: &str) {
+    fn wrote(&self, owner: &O, cache: &str, resource_version: &str) {
         if let Some(writes) = &self.own_writes {
-            writes.wrote(&key_of(owner.metadata()), &owner.metadata().uid, cache, resource_version);
+            writes.wrote(key_of(owner.metadata()), cache, resource_version);
         }
     }
 
@@ -277,7 +273,7 @@ impl<O: ReplicaOwner> Wake<O> {
     fn owner_gone(&self, owner: &O) {
         let key = key_of(owner.metadata());
         if let Some(writes) = &self.own_writes {
-            writes.clear(&key, Some(&owner.metadata().uid));
+            writes.clear(&key);
         }
         // A new owner of the same name starts clean.
         self.expectations.delete(&key);

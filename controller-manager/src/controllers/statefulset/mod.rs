@@ -22,17 +22,16 @@ use client::{Client, Lister, ObjectKey, object_reference};
 use self::pods::{Of, StatefulPods};
 use super::controller_ref::{Claimer, controller_of, index_by_controller, key_of, selector_of};
 use super::history::History;
-use super::own_writes::OwnWrites;
 use super::pod_state::{is_ready, next_availability_check};
-use super::{BuildError, Controller, Next, SyncError, owners};
+use super::{BuildError, Controller, Next, OwnWrites, SyncError, owners};
 use crate::clock::Clock;
 use crate::context::{Change, Setup, on_change};
 use crate::runner::Queue;
 
-/// Positions of the caches in the read-your-writes guard.
-const PODS: usize = 0;
-const CLAIMS: usize = 1;
-const SETS: usize = 2;
+/// Names of the caches in the read-your-writes guard.
+const PODS: &str = "pods";
+const CLAIMS: &str = "claims";
+const SETS: &str = "sets";
 
 /// The statefulset-controller.
 pub struct StatefulSetController {
@@ -59,14 +58,9 @@ impl Controller for StatefulSetController {
         let (claims, revisions) = (setup.informer::<PersistentVolumeClaim>(), setup.informer::<ControllerRevision>());
         index_by_controller(&pods);
         index_by_controller(&revisions);
-        let own_writes = setup.enabled("StaleControllerConsistencyStatefulSet").then(|| {
-            let (pods, claims, sets) = (pods.clone(), claims.clone(), sets.clone());
-            Arc::new(OwnWrites::new(vec![
-                Box::new(move || pods.last_store_version()),
-                Box::new(move || claims.last_store_version()),
-                Box::new(move || sets.last_store_version()),
-            ]))
-        });
+        let own_writes = setup
+            .enabled("StaleControllerConsistencyStatefulSet")
+            .then(|| Arc::new(OwnWrites::new().follow(PODS, &pods).follow(CLAIMS, &claims).follow(SETS, &sets)));
         let wake = Wake { queue: queue.clone(), sets: sets.lister() };
         on_change(&pods, move |change| wake.pod(change));
         let queue = queue.clone();
@@ -95,12 +89,12 @@ impl Controller for StatefulSetController {
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Next, SyncError> {
-        if self.own_writes.as_ref().is_some_and(|writes| !writes.seen(key)) {
+        if self.own_writes.as_ref().is_some_and(|writes| !writes.is_ready(key)) {
             return Ok(Next::Retry);
         }
         let Some(set) = self.sets.get(key) else {
             if let Some(writes) = &self.own_writes {
-                writes.clear(key, None);
+                writes.clear(key);
             }
             return Ok(Next::Done);
         };
@@ -136,9 +130,9 @@ impl StatefulSetController {
         Ok(self.history.list(set, &selector_of(set.spec.selector.as_deref())?))
     }
 
-    fn wrote(&self, set: &StatefulSet, cache: usize, resource_version: &str) {
+    fn wrote(&self, set: &StatefulSet, cache: &str, resource_version: &str) {
         if let Some(writes) = &self.own_writes {
-            writes.wrote(&key_of(&set.metadata), &set.metadata.uid, cache, resource_version);
+            writes.wrote(key_of(&set.metadata), cache, resource_version);
         }
     }
 }

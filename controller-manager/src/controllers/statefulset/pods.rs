@@ -12,8 +12,8 @@ use super::identity::{claim_name, claims, identity_matches, ordinal, set_identit
 use super::retention::{deletes_when_scaled, has_stale_owner, has_unexpected_controller, is_up_to_date, update_owners};
 use super::{CLAIMS, PODS};
 use crate::controllers::SyncError;
+use crate::controllers::OwnWrites;
 use crate::controllers::controller_ref::key_of;
-use crate::controllers::own_writes::OwnWrites;
 
 /// How often a pod is updated again on conflict, as client-go's DefaultBackoff.
 const UPDATE_ATTEMPTS: u32 = 4;
@@ -34,9 +34,9 @@ pub(super) struct Of<'a> {
 }
 
 impl StatefulPods {
-    fn wrote(&self, set: &StatefulSet, cache: usize, resource_version: &str) {
+    fn wrote(&self, set: &StatefulSet, cache: &str, resource_version: &str) {
         if let Some(writes) = &self.own_writes {
-            writes.wrote(&key_of(&set.metadata), &set.metadata.uid, cache, resource_version);
+            writes.wrote(key_of(&set.metadata), cache, resource_version);
         }
     }
 
