@@ -80,6 +80,10 @@ impl TypeRef {
     }
 
     /// The type behind a pointer, or the type itself.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "Deref would hide that a pointer is looked through"
+    )]
     pub fn deref(&self) -> &TypeRef {
         match self {
             TypeRef::Pointer(inner) => inner,

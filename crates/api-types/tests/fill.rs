@@ -12,7 +12,7 @@ pub(crate) fn fill_struct(target: &mut dyn Struct, within: &mut Vec<&'static str
     let only = match schema.json_form {
         JsonForm::Object => None,
         // Of alternatives only one can be set; a boolean may stand beside its schema.
-        JsonForm::SchemaOrArray => Some(usize::from(within.len() % 2 == 0)),
+        JsonForm::SchemaOrArray => Some(usize::from(within.len().is_multiple_of(2))),
         JsonForm::SchemaOrStringArray => Some(1),
         JsonForm::SchemaOrBool => Some(0),
     };
@@ -47,7 +47,7 @@ fn fill(value: &mut dyn Value, name: &str, within: &mut Vec<&'static str>) {
             };
         }
         ViewMut::IntOrString(v) => {
-            *v = if name.len() % 2 == 0 {
+            *v = if name.len().is_multiple_of(2) {
                 IntOrString::Int(-1)
             } else {
                 IntOrString::String("25%".into())

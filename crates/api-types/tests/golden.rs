@@ -10,7 +10,7 @@ fn folder() -> Option<PathBuf> {
     if path.is_dir() {
         Some(path)
     } else {
-        println!("skipped: {} is missing", path.display());
+        eprintln!("skipped: {} is missing", path.display());
         None
     }
 }

@@ -1,5 +1,6 @@
 //! Arbitrary bytes: decoders may refuse them but never panic, and both ways from protobuf to JSON agree.
 
+use api_types::Described;
 use api_types::kinds::KINDS;
 use proptest::prelude::*;
 
@@ -75,4 +76,42 @@ fn check(index: usize, bytes: &[u8]) -> Result<(), TestCaseError> {
         );
     }
     Ok(())
+}
+
+/// The deepest values that decoders let in must fit a small stack in every operation, drop included.
+#[test]
+fn the_deepest_values_fit_a_small_stack() {
+    use api_types::apiextensions::v1::CustomResourceDefinition as Definition;
+    let nested = |levels: usize| {
+        let (open, close) = (r#"{"properties":{"a":"#.repeat(levels), "}}".repeat(levels));
+        format!(
+            r#"{{"spec":{{"versions":[{{"schema":{{"openAPIV3Schema":{open}{{}}{close}}}}}]}}}}"#
+        )
+    };
+    let work = move || {
+        let levels = (1..1000)
+            .take_while(|levels| {
+                api_types::decode_json::<Definition>(nested(*levels).as_bytes()).is_ok()
+            })
+            .last()
+            .expect("one level is fine");
+        assert!(levels >= 100, "only {levels} levels are accepted");
+        let value: Definition =
+            api_types::decode_json(nested(levels).as_bytes()).expect("was accepted before");
+        let bytes = api_types::encode_protobuf(&value);
+        let back: Definition =
+            api_types::decode_protobuf(&bytes).expect("protobuf nests no deeper");
+        assert_eq!(back, value.clone());
+        assert!(format!("{value:?}").len() > levels);
+        let mut json = Vec::new();
+        api_types::transcode_protobuf_to_json(Definition::SCHEMA, &bytes, None, &mut json)
+            .expect("valid");
+        assert_eq!(json, api_types::encode_json(&value));
+    };
+    std::thread::Builder::new()
+        .stack_size(1 << 20)
+        .spawn(work)
+        .expect("a thread starts")
+        .join()
+        .expect("the work fits the stack");
 }

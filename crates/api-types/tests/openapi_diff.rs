@@ -7,18 +7,28 @@ use serde_json::Value;
 use crate::fill::fill_struct;
 
 fn check<T: serde::Serialize + serde::de::DeserializeOwned>(api_version: &str, kind: &str) {
-    let info = kinds::lookup_api_version(api_version, kind).unwrap_or_else(|| panic!("no {api_version} {kind}"));
+    let info = kinds::lookup_api_version(api_version, kind)
+        .unwrap_or_else(|| panic!("no {api_version} {kind}"));
     let mut value = (info.new)();
     fill_struct(&mut *value, &mut Vec::new());
-    let ours: Value = serde_json::from_slice(&api_types::encode_json(&*value)).expect("our output is JSON");
-    let theirs: T = serde_json::from_value(ours.clone()).unwrap_or_else(|err| panic!("{api_version} {kind}: {err}"));
-    let back = serde_json::to_value(&theirs).unwrap_or_else(|err| panic!("{api_version} {kind}: {err}"));
+    let ours: Value =
+        serde_json::from_slice(&api_types::encode_json(&*value)).expect("our output is JSON");
+    let theirs: T = serde_json::from_value(ours.clone())
+        .unwrap_or_else(|err| panic!("{api_version} {kind}: {err}"));
+    let back =
+        serde_json::to_value(&theirs).unwrap_or_else(|err| panic!("{api_version} {kind}: {err}"));
     let mut differences = Vec::new();
     compare("", &ours, &back, &mut differences);
     // A claim template is a kind inside a kind. Their encoder names it; ours leaves that to whoever fills the object, as
     // Go does.
-    differences.retain(|line| !line.starts_with(".spec.volumeClaimTemplates") || !line.ends_with("we lack it"));
-    assert!(differences.is_empty(), "{api_version} {kind}:\n{}", differences.join("\n"));
+    differences.retain(|line| {
+        !line.starts_with(".spec.volumeClaimTemplates") || !line.ends_with("we lack it")
+    });
+    assert!(
+        differences.is_empty(),
+        "{api_version} {kind}:\n{}",
+        differences.join("\n")
+    );
 }
 
 fn compare(path: &str, ours: &Value, theirs: &Value, out: &mut Vec<String>) {
@@ -30,7 +40,11 @@ fn compare(path: &str, ours: &Value, theirs: &Value, out: &mut Vec<String>) {
                     None => out.push(format!("{path}.{key}: only ours has it")),
                 }
             }
-            out.extend(b.keys().filter(|key| !a.contains_key(*key)).map(|key| format!("{path}.{key}: we lack it")));
+            out.extend(
+                b.keys()
+                    .filter(|key| !a.contains_key(*key))
+                    .map(|key| format!("{path}.{key}: we lack it")),
+            );
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
             for (index, (a, b)) in a.iter().zip(b).enumerate() {

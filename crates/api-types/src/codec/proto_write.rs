@@ -119,11 +119,7 @@ fn write_field(value: &dyn Value, tag: u32, ty: &TypeRef, out: &mut BackBuffer) 
             _ => write_field(inner, tag, ty, out),
         },
         View::List(list) => match ty {
-            TypeRef::WrappedList(item) => {
-                if !list.is_empty() {
-                    write_item(value, tag, &TypeRef::WrappedList(item), out);
-                }
-            }
+            TypeRef::WrappedList(_) if !list.is_empty() => write_item(value, tag, ty, out),
             TypeRef::List(item) => {
                 for index in (0..list.len()).rev() {
                     write_item(list.item(index), tag, item, out);

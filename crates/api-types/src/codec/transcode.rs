@@ -299,41 +299,30 @@ impl<'a> Transcoder<'a> {
                 Merged::Whole(raw) => self.message(schema, raw, depth, out),
                 Merged::Joined(raw) => Transcoder::new().message(schema, &raw, depth, out),
             },
+            TypeRef::List(item) => self.list(item, head, field, empty, depth, out),
+            TypeRef::Map(item) => self.map(item, head, field, depth, out),
+            _ => self.plain_field(ty, head, field, empty, depth, out),
+        }
+    }
+
+    /// A field that holds no structs.
+    #[inline(never)]
+    fn plain_field(
+        &mut self,
+        ty: &TypeRef,
+        head: Head,
+        field: &FieldSchema,
+        empty: &[u8],
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DecodeError> {
+        match ty {
             TypeRef::RawExtension | TypeRef::FieldsV1 | TypeRef::Json => {
                 let raw = match self.merged(head, field)? {
                     Merged::Whole(raw) => read_raw(raw)?.map(<[u8]>::to_vec),
                     Merged::Joined(raw) => read_raw(&raw)?.map(<[u8]>::to_vec),
                 };
                 write_raw(&raw.unwrap_or_default(), out);
-                Ok(())
-            }
-            TypeRef::List(item) => {
-                let start = out.len();
-                let mut at = head.first;
-                while at != END {
-                    let record = self.records[at as usize];
-                    match record.payload {
-                        Payload::Bytes(packed) if is_packable(item) => {
-                            let mut rest = packed;
-                            while !rest.is_empty() {
-                                let (number, used) = read_varint(rest)?;
-                                rest = &rest[used..];
-                                out.push(if out.len() == start { b'[' } else { b',' });
-                                self.item(item, Payload::Varint(number), field, depth, out)?;
-                            }
-                        }
-                        payload => {
-                            out.push(if out.len() == start { b'[' } else { b',' });
-                            self.item(item, payload, field, depth, out)?;
-                        }
-                    }
-                    at = record.next;
-                }
-                if out.len() == start {
-                    out.extend_from_slice(empty);
-                } else {
-                    out.push(b']');
-                }
                 Ok(())
             }
             TypeRef::WrappedList(item) => {
@@ -347,7 +336,6 @@ impl<'a> Transcoder<'a> {
                 close_list(start, empty, out);
                 Ok(())
             }
-            TypeRef::Map(item) => self.map(item, head, field, depth, out),
             TypeRef::Bytes => match self.last(head) {
                 Some(payload) if !payload.bytes(field.go)?.is_empty() => {
                     self.item(ty, payload, field, depth, out)
@@ -369,6 +357,44 @@ impl<'a> Transcoder<'a> {
                 self.item(ty, payload, field, depth, out)
             }
         }
+    }
+
+    fn list(
+        &mut self,
+        item: &TypeRef,
+        head: Head,
+        field: &FieldSchema,
+        empty: &[u8],
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DecodeError> {
+        let start = out.len();
+        let mut at = head.first;
+        while at != END {
+            let record = self.records[at as usize];
+            match record.payload {
+                Payload::Bytes(packed) if is_packable(item) => {
+                    let mut rest = packed;
+                    while !rest.is_empty() {
+                        let (number, used) = read_varint(rest)?;
+                        rest = &rest[used..];
+                        out.push(if out.len() == start { b'[' } else { b',' });
+                        self.item(item, Payload::Varint(number), field, depth, out)?;
+                    }
+                }
+                payload => {
+                    out.push(if out.len() == start { b'[' } else { b',' });
+                    self.item(item, payload, field, depth, out)?;
+                }
+            }
+            at = record.next;
+        }
+        if out.len() == start {
+            out.extend_from_slice(empty);
+        } else {
+            out.push(b']');
+        }
+        Ok(())
     }
 
     fn wrapped_items(
@@ -430,7 +456,7 @@ impl<'a> Transcoder<'a> {
                 TypeRef::Float64 => Payload::Fixed64(0),
                 _ => Payload::Bytes(&[]),
             });
-            self.item(item, payload, field, depth, out)?;
+            self.item(item, payload, field, depth + 1, out)?;
         }
         out.push(b'}');
         Ok(())
@@ -445,62 +471,79 @@ impl<'a> Transcoder<'a> {
         depth: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
-        let name = field.go;
         match ty {
-            TypeRef::String => {
-                let bytes = payload.bytes(name)?;
-                match std::str::from_utf8(bytes) {
-                    Ok(text) => write_json_string(text, out),
-                    Err(_) => write_json_string(&text(bytes), out),
-                }
-            }
-            TypeRef::Bool => out.extend_from_slice(if payload.varint(name)? != 0 {
-                b"true"
-            } else {
-                b"false"
-            }),
-            TypeRef::Int32 => write_int(i64::from(payload.varint(name)? as i32), out),
-            TypeRef::Int64 => write_int(payload.varint(name)? as i64, out),
-            TypeRef::Uint32 => write_int(i64::from(payload.varint(name)? as u32), out),
-            TypeRef::Float64 => match payload {
-                Payload::Fixed64(bits) => write_float(f64::from_bits(bits), out),
-                _ => return Err(error(format!("proto: wrong wireType for field {name}"))),
-            },
-            TypeRef::Float32 => match payload {
-                Payload::Fixed32(bits) => write_float(f64::from(f32::from_bits(bits)), out),
-                _ => return Err(error(format!("proto: wrong wireType for field {name}"))),
-            },
-            TypeRef::Bytes => write_base64(payload.bytes(name)?, out),
-            TypeRef::Quantity => {
-                out.push(b'"');
-                read_quantity(payload.bytes(name)?)?.write_canonical(out);
-                out.push(b'"');
-            }
-            TypeRef::Time => write_time(read_time(payload.bytes(name)?)?, out),
-            TypeRef::MicroTime => write_micro_time(read_micro_time(payload.bytes(name)?)?, out),
-            TypeRef::Duration | TypeRef::TimeOrMetaDuration => {
-                write_json_string(&read_duration(payload.bytes(name)?)?.to_string(), out);
-            }
-            TypeRef::IntOrString => {
-                write_int_or_string(&read_int_or_string(payload.bytes(name)?)?, out)
-            }
-            TypeRef::RawExtension | TypeRef::FieldsV1 | TypeRef::Json => {
-                write_raw(read_raw(payload.bytes(name)?)?.unwrap_or_default(), out);
-            }
-            TypeRef::Struct(schema) => self.message(schema, payload.bytes(name)?, depth, out)?,
+            TypeRef::Struct(schema) => self.message(schema, payload.bytes(field.go)?, depth, out),
             TypeRef::WrappedList(item) => {
                 let start = out.len();
                 self.wrapped_items(item, payload, field, start, depth, out)?;
                 close_list(start, b"null", out);
+                Ok(())
             }
-            TypeRef::Pointer(inner) => self.item(inner, payload, field, depth, out)?,
-            // No API type nests a bare list or map in another container: protobuf cannot express it.
-            TypeRef::List(_) | TypeRef::Map(_) => {
-                return Err(error(format!("proto: field {name} nests containers")));
+            TypeRef::Pointer(inner) => self.item(inner, payload, field, depth, out),
+            _ => write_leaf(ty, payload, field.go, out),
+        }
+    }
+}
+
+/// Writes a value that holds no others; apart from the rest to keep the recursive frames small.
+#[inline(never)]
+fn write_leaf(
+    ty: &TypeRef,
+    payload: Payload<'_>,
+    name: &str,
+    out: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
+    match ty {
+        TypeRef::String => {
+            let bytes = payload.bytes(name)?;
+            match std::str::from_utf8(bytes) {
+                Ok(text) => write_json_string(text, out),
+                Err(_) => write_json_string(&text(bytes), out),
             }
         }
-        Ok(())
+        TypeRef::Bool => out.extend_from_slice(if payload.varint(name)? != 0 {
+            b"true"
+        } else {
+            b"false"
+        }),
+        TypeRef::Int32 => write_int(i64::from(payload.varint(name)? as i32), out),
+        TypeRef::Int64 => write_int(payload.varint(name)? as i64, out),
+        TypeRef::Uint32 => write_int(i64::from(payload.varint(name)? as u32), out),
+        TypeRef::Float64 => match payload {
+            Payload::Fixed64(bits) => write_float(f64::from_bits(bits), out),
+            _ => return Err(error(format!("proto: wrong wireType for field {name}"))),
+        },
+        TypeRef::Float32 => match payload {
+            Payload::Fixed32(bits) => write_float(f64::from(f32::from_bits(bits)), out),
+            _ => return Err(error(format!("proto: wrong wireType for field {name}"))),
+        },
+        TypeRef::Bytes => write_base64(payload.bytes(name)?, out),
+        TypeRef::Quantity => {
+            out.push(b'"');
+            read_quantity(payload.bytes(name)?)?.write_canonical(out);
+            out.push(b'"');
+        }
+        TypeRef::Time => write_time(read_time(payload.bytes(name)?)?, out),
+        TypeRef::MicroTime => write_micro_time(read_micro_time(payload.bytes(name)?)?, out),
+        TypeRef::Duration | TypeRef::TimeOrMetaDuration => {
+            write_json_string(&read_duration(payload.bytes(name)?)?.to_string(), out);
+        }
+        TypeRef::IntOrString => {
+            write_int_or_string(&read_int_or_string(payload.bytes(name)?)?, out)
+        }
+        TypeRef::RawExtension | TypeRef::FieldsV1 | TypeRef::Json => {
+            write_raw(read_raw(payload.bytes(name)?)?.unwrap_or_default(), out);
+        }
+        // No API type nests a bare list or map in another container: protobuf cannot express it.
+        TypeRef::List(_)
+        | TypeRef::Map(_)
+        | TypeRef::Struct(_)
+        | TypeRef::WrappedList(_)
+        | TypeRef::Pointer(_) => {
+            return Err(error(format!("proto: field {name} nests containers")));
+        }
     }
+    Ok(())
 }
 
 fn close_list(start: usize, empty: &[u8], out: &mut Vec<u8>) {

@@ -407,7 +407,8 @@ pub(crate) fn kinds(model: &Model, files: &mut BTreeMap<String, String>) -> Resu
                 continue;
             }
             // WatchEvent has no TypeMeta in Go, yet it is a registered kind.
-            if !ty.has_type_meta() && !(package.package == META && name == "WatchEvent") {
+            let is_kind = ty.has_type_meta() || (package.package == META && name == "WatchEvent");
+            if !is_kind {
                 continue;
             }
             let path = format!("{}::{name}", module_path(model, &package.package));

@@ -239,25 +239,6 @@ impl Quantity {
         exact
     }
 
-    /// Compares the numbers; suffixes do not matter.
-    pub fn cmp(&self, other: &Quantity) -> Ordering {
-        if let (Some((a, a_scale)), Some((b, b_scale))) = (self.as_small(), other.as_small()) {
-            if a_scale == b_scale {
-                return a.cmp(&b);
-            }
-            let distance = i64::from(a_scale) - i64::from(b_scale);
-            if distance.abs() <= 18 {
-                let factor = 10_i128.pow(distance.unsigned_abs() as u32);
-                return if distance > 0 {
-                    (i128::from(a) * factor).cmp(&i128::from(b))
-                } else {
-                    i128::from(a).cmp(&(i128::from(b) * factor))
-                };
-            }
-        }
-        self.decimal().compare(&other.decimal())
-    }
-
     /// Compares with a whole number.
     pub fn cmp_i64(&self, other: i64) -> Ordering {
         self.cmp(&Quantity::small(other, 0, Format::DecimalSI))
@@ -444,13 +425,28 @@ impl Eq for Quantity {}
 
 impl PartialOrd for Quantity {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(Quantity::cmp(self, other))
+        Some(self.cmp(other))
     }
 }
 
 impl Ord for Quantity {
+    /// Compares the numbers; suffixes do not matter.
     fn cmp(&self, other: &Self) -> Ordering {
-        Quantity::cmp(self, other)
+        if let (Some((a, a_scale)), Some((b, b_scale))) = (self.as_small(), other.as_small()) {
+            if a_scale == b_scale {
+                return a.cmp(&b);
+            }
+            let distance = i64::from(a_scale) - i64::from(b_scale);
+            if distance.abs() <= 18 {
+                let factor = 10_i128.pow(distance.unsigned_abs() as u32);
+                return if distance > 0 {
+                    (i128::from(a) * factor).cmp(&i128::from(b))
+                } else {
+                    i128::from(a).cmp(&(i128::from(b) * factor))
+                };
+            }
+        }
+        self.decimal().compare(&other.decimal())
     }
 }
 
