@@ -5,12 +5,14 @@
 //! - [`schema`]: the static tables that describe every type; [`value`]: reflection over values.
 //! - [`codec`]: JSON and protobuf, typed, and the direct transcoder from protobuf to JSON.
 //! - [`special`]: quantities, times and the other types that marshal themselves.
+//! - [`descriptions`]: what `explain` shows.
 //! - [`kinds`] and [`resources`]: every kind, and every REST resource.
 //! - the generated modules, `api_types::<group>::<version>::<Type>`.
 //!
 //! Invariant: a value decoded and encoded again gives the bytes that upstream's codecs give; nothing here does IO.
 
 pub mod codec;
+pub mod descriptions;
 #[rustfmt::skip]
 mod generated;
 pub mod kinds;

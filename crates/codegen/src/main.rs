@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 mod api_types;
+mod descriptions;
 
 fn main() -> ExitCode {
     let workspace = workspace_root();
     let result = match std::env::args().nth(1).as_deref() {
         Some("api-types") => write_api_types(&workspace),
-        _ => Err("usage: cargo codegen api-types".to_string()),
+        Some("descriptions") => write_descriptions(&workspace),
+        _ => Err("usage: cargo codegen <api-types|descriptions>".to_string()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,4 +51,12 @@ fn write_api_types(workspace: &Path) -> Result<(), String> {
         std::fs::write(&path, text).map_err(|err| format!("writing {}: {err}", path.display()))?;
     }
     Ok(())
+}
+
+fn write_descriptions(workspace: &Path) -> Result<(), String> {
+    let crate_dir = workspace.join("crates/api-types");
+    let group_versions = api_types::group_versions(&crate_dir.join("schema"))?;
+    let text = descriptions::generate(workspace, &group_versions)?;
+    let path = crate_dir.join("descriptions.txt");
+    std::fs::write(&path, text).map_err(|err| format!("writing {}: {err}", path.display()))
 }

@@ -23,6 +23,19 @@ pub(crate) fn generate(schema_dir: &Path) -> Result<BTreeMap<String, String>, St
     Ok(files)
 }
 
+/// Group and version by Go package.
+pub(crate) type GroupVersions = BTreeMap<String, (String, String)>;
+
+/// Group and version of every package in the schema folder.
+pub(crate) fn group_versions(schema_dir: &Path) -> Result<GroupVersions, String> {
+    let model = model::Model::load(schema_dir)?;
+    let pairs = model
+        .packages
+        .into_values()
+        .map(|package| (package.package, (package.group, package.version)));
+    Ok(pairs.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
