@@ -30,6 +30,8 @@ pub mod metrics;
 pub mod run;
 /// Listeners, TLS, HTTP/1.1 and HTTP/2.
 pub mod serving;
+/// The parts that component configs share.
+pub mod component_config;
 /// Signals.
 pub mod shutdown;
 /// `/statusz`.

@@ -563,7 +563,7 @@ mod tests {
                 .iter()
                 .map(|f| f.operator.as_str())
                 .collect::<Vec<_>>(),
-            ["In", "NotIn"]
+            ["NotIn", "In"]
         );
         let labels = resource.label_selector.unwrap().requirements;
         assert_eq!(labels.len(), 2);

@@ -198,3 +198,6 @@ impl FlagRow {
 pub fn rows(table: Table) -> impl Iterator<Item = &'static FlagRow> {
     table.iter().flat_map(|group| group.rows)
 }
+
+#[cfg(test)]
+mod tests;

@@ -431,6 +431,8 @@ impl Value {
             Kind::NamedCertKey => Self::CertKeys(Vec::new()),
             Kind::StringToString => Self::Map(BTreeMap::new()),
             Kind::Ip if text == "<nil>" || text.is_empty() => Self::Ip(None),
+            // Kinds whose empty text is no use of the flag.
+            Kind::MapStringStringNoSplit if text.is_empty() => Self::empty(kind),
             Kind::Version => Self::String("false".to_owned()),
             kind => {
                 let mut value = Self::empty(kind);

@@ -147,3 +147,6 @@ pub fn json_response(status: http::StatusCode, json: Vec<u8>) -> Response {
     );
     response
 }
+
+#[cfg(test)]
+mod tests;
