@@ -78,6 +78,11 @@ impl Setup {
         new_queue(name, backoff, self.context.metrics.workqueue())
     }
 
+    /// Makes metrics. A controller keeps the handles.
+    pub fn metrics(&self) -> &component_base::metrics::Metrics {
+        self.context.metrics.base()
+    }
+
     /// The component configuration.
     pub fn config(&self) -> &KubeControllerManagerConfiguration {
         &self.context.config

@@ -59,6 +59,7 @@ pub struct DaemonSetController {
     /// Names of nodes whose labels or taints changed.
     node_updates: Queue<String>,
     workers: usize,
+    comparison_operators: bool,
     clock: Clock,
 }
 
@@ -106,6 +107,7 @@ impl Controller for DaemonSetController {
             queue: queue.clone(),
             node_updates,
             workers: Self::workers(setup.config()),
+            comparison_operators: setup.enabled("TaintTolerationComparisonOperators"),
             clock: setup.clock(),
         }))
     }
@@ -134,7 +136,7 @@ impl Controller for DaemonSetController {
         if ds.metadata.deletion_timestamp.is_some() {
             return Ok(Next::Done);
         }
-        let nodes: Vec<_> = self.nodes.list().into_iter().map(|node| (fit(&node, &ds), node)).collect();
+        let nodes: Vec<_> = self.nodes.list().into_iter().map(|node| (fit(&node, &ds, self.comparison_operators), node)).collect();
         let pods = self.claim(&ds).await?;
         let (current, old) = self.revisions(&ds, &pods).await.map_err(|error| match error {
             SyncError::Api(error) => SyncError::Api(error),
@@ -325,7 +327,7 @@ impl DaemonSetController {
                 pod.metadata.namespace == ds.metadata.namespace && controller.is_some_and(|c| c.kind == "DaemonSet" && c.name == ds.metadata.name)
             };
             let scheduled = pods.iter().any(owned);
-            let concerns = match fit(&node, &ds) {
+            let concerns = match fit(&node, &ds, self.comparison_operators) {
                 Fit::Run => !scheduled,
                 Fit::Keep => false,
                 Fit::Leave => scheduled,

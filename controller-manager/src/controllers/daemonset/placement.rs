@@ -38,19 +38,22 @@ impl Fit {
     }
 }
 
-pub(super) fn fit(node: &Node, ds: &DaemonSet) -> Fit {
+/// `comparison_operators`: tolerations may compare numbers (gate TaintTolerationComparisonOperators).
+pub(super) fn fit(node: &Node, ds: &DaemonSet, comparison_operators: bool) -> Fit {
     let mut spec = ds.spec.template.spec.clone();
     if !spec.node_name.is_empty() && spec.node_name != node.metadata.name {
         return Fit::Leave;
     }
     add_tolerations(&mut spec);
+    let pod = Pod { spec, ..Default::default() };
     // A selector that cannot be parsed matches nothing, without an error.
-    if !scheduling::required_node_affinity_matches(&spec, node) {
+    if !scheduling::RequiredNodeAffinity::new(&pod).matches(node).unwrap_or(false) {
         return Fit::Leave;
     }
     let untolerated = |effects: &[&str]| {
-        let taints = node.spec.taints.iter().filter(|taint| effects.contains(&taint.effect.as_str()));
-        taints.into_iter().any(|taint| !scheduling::tolerates_taint(&spec.tolerations, taint))
+        let tolerations = &pod.spec.tolerations;
+        let mut taints = node.spec.taints.iter().filter(|taint| effects.contains(&taint.effect.as_str()));
+        taints.any(|taint| !scheduling::tolerations_tolerate_taint(tolerations, taint, comparison_operators))
     };
     if !untolerated(&["NoExecute", "NoSchedule"]) {
         Fit::Run

@@ -59,7 +59,7 @@ pub(crate) fn node(name: &str, taints: &[(&str, &str)]) -> Arc<Node> {
 fn check_fit(taints: &[(&str, &str)], change: impl FnOnce(&mut DaemonSet), expected: Fit) {
     let mut ds = daemon_set(0, 1);
     change(&mut ds);
-    assert_eq!(fit(&node("n", taints), &ds), expected);
+    assert_eq!(fit(&node("n", taints), &ds, true), expected);
 }
 
 #[test]
