@@ -1,6 +1,8 @@
 //! What the server serves. Upstream: `client-go/discovery`, KEP-3352 (aggregated discovery).
 
-use api_types::meta::v1::{APIGroup, APIGroupList, APIResource, APIResourceList, APIVersions, GroupVersionForDiscovery};
+use api_types::meta::v1::{
+    APIGroup, APIGroupList, APIResource, APIResourceList, APIVersions, GroupVersionForDiscovery,
+};
 use api_types::{apidiscovery, decode_json};
 use apimachinery::gvk::{GroupVersion, GroupVersionResource};
 use http::Method;
@@ -33,12 +35,18 @@ pub struct ServedResources {
 impl Client {
     /// What the server serves.
     pub fn discovery(&self) -> Discovery {
-        Discovery { client: self.clone() }
+        Discovery {
+            client: self.clone(),
+        }
     }
 }
 
 impl Discovery {
-    async fn get(&self, path: String, accept: &'static str) -> Result<http::Response<bytes::Bytes>, Error> {
+    async fn get(
+        &self,
+        path: String,
+        accept: &'static str,
+    ) -> Result<http::Response<bytes::Bytes>, Error> {
         let call = Call::new(Method::GET, path, Target::default()).header(ACCEPT, accept);
         self.client.read(&call).await
     }
@@ -48,7 +56,8 @@ impl Discovery {
         let mut list = APIGroupList::default();
         match self.get("/api".into(), JSON).await {
             Ok(response) => {
-                let core: APIVersions = decode_json(response.body()).map_err(|error| Error::decode("APIVersions", error))?;
+                let core: APIVersions = decode_json(response.body())
+                    .map_err(|error| Error::decode("APIVersions", error))?;
                 list.groups.extend(core_group(&core.versions));
             }
             // Servers of aggregated APIs have no core group.
@@ -57,7 +66,8 @@ impl Discovery {
         }
         match self.get("/apis".into(), JSON).await {
             Ok(response) => {
-                let named: APIGroupList = decode_json(response.body()).map_err(|error| Error::decode("APIGroupList", error))?;
+                let named: APIGroupList = decode_json(response.body())
+                    .map_err(|error| Error::decode("APIGroupList", error))?;
                 list.groups.extend(named.groups);
             }
             Err(error) if error.is_not_found() || error.is_forbidden() => {}
@@ -68,9 +78,14 @@ impl Discovery {
 
     /// The resources of one group version.
     pub async fn resources(&self, version: &GroupVersion) -> Result<APIResourceList, Error> {
-        let path = if version.group.is_empty() { format!("/api/{}", version.version) } else { format!("/apis/{version}") };
+        let path = if version.group.is_empty() {
+            format!("/api/{}", version.version)
+        } else {
+            format!("/apis/{version}")
+        };
         let response = self.get(path, JSON).await?;
-        let mut list: APIResourceList = decode_json(response.body()).map_err(|error| Error::decode("APIResourceList", error))?;
+        let mut list: APIResourceList = decode_json(response.body())
+            .map_err(|error| Error::decode("APIResourceList", error))?;
         list.group_version = version.to_string();
         Ok(list)
     }
@@ -89,23 +104,34 @@ impl Discovery {
                 }
                 Err(error) => return Err(error),
             };
-            let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let content_type = response
+                .headers()
+                .get(CONTENT_TYPE)
+                .and_then(|value| value.to_str().ok())
+                .unwrap_or_default();
             if !content_type.contains("as=APIGroupDiscoveryList") {
                 unaggregated = true;
                 break;
             }
             // v2beta1 has the same fields.
-            let list: apidiscovery::v2::APIGroupDiscoveryList =
-                decode_json(response.body()).map_err(|error| Error::decode("APIGroupDiscoveryList", error))?;
+            let list: apidiscovery::v2::APIGroupDiscoveryList = decode_json(response.body())
+                .map_err(|error| Error::decode("APIGroupDiscoveryList", error))?;
             for group in list.items {
                 served.add_aggregated(group);
             }
         }
-        if unaggregated { self.one_by_one().await } else { Ok(served) }
+        if unaggregated {
+            self.one_by_one().await
+        } else {
+            Ok(served)
+        }
     }
 
     async fn one_by_one(&self) -> Result<ServedResources, Error> {
-        let mut served = ServedResources { groups: self.groups().await?.groups, ..ServedResources::default() };
+        let mut served = ServedResources {
+            groups: self.groups().await?.groups,
+            ..ServedResources::default()
+        };
         for group in &served.groups {
             for version in &group.versions {
                 let version = GroupVersion::new(group.name.as_str(), version.version.as_str());
@@ -124,16 +150,28 @@ impl Discovery {
     }
 
     /// The preferred resources with all of the verbs, as one list.
-    pub async fn preferred_with_verbs(&self, verbs: &[&str]) -> Result<Vec<(GroupVersionResource, APIResource)>, Error> {
+    pub async fn preferred_with_verbs(
+        &self,
+        verbs: &[&str],
+    ) -> Result<Vec<(GroupVersionResource, APIResource)>, Error> {
         Ok(self.preferred_resources().await?.with_verbs(verbs))
     }
 }
 
 fn core_group(versions: &[String]) -> Option<APIGroup> {
-    let versions: Vec<GroupVersionForDiscovery> =
-        versions.iter().map(|version| GroupVersionForDiscovery { group_version: version.clone(), version: version.clone() }).collect();
+    let versions: Vec<GroupVersionForDiscovery> = versions
+        .iter()
+        .map(|version| GroupVersionForDiscovery {
+            group_version: version.clone(),
+            version: version.clone(),
+        })
+        .collect();
     let preferred_version = versions.first()?.clone();
-    Some(APIGroup { versions, preferred_version, ..APIGroup::default() })
+    Some(APIGroup {
+        versions,
+        preferred_version,
+        ..APIGroup::default()
+    })
 }
 
 impl ServedResources {
@@ -142,13 +180,19 @@ impl ServedResources {
         let mut versions = Vec::new();
         for version in group.versions {
             let full = GroupVersion::new(name.as_str(), version.version.as_str());
-            versions.push(GroupVersionForDiscovery { group_version: full.to_string(), version: version.version });
+            versions.push(GroupVersionForDiscovery {
+                group_version: full.to_string(),
+                version: version.version,
+            });
             if version.freshness == "Stale" {
                 let reason = format!("stale GroupVersion discovery: {full}");
                 self.failed.push((full, Error::decode("discovery", reason)));
                 continue;
             }
-            let mut list = APIResourceList { group_version: full.to_string(), ..APIResourceList::default() };
+            let mut list = APIResourceList {
+                group_version: full.to_string(),
+                ..APIResourceList::default()
+            };
             for resource in version.resources {
                 let namespaced = resource.scope == "Namespaced";
                 let kind = resource.response_kind.unwrap_or_default();
@@ -186,7 +230,12 @@ impl ServedResources {
             self.resources.push(list);
         }
         if let Some(preferred_version) = versions.first().cloned() {
-            self.groups.push(APIGroup { name, versions, preferred_version, ..APIGroup::default() });
+            self.groups.push(APIGroup {
+                name,
+                versions,
+                preferred_version,
+                ..APIGroup::default()
+            });
         }
     }
 
@@ -195,31 +244,64 @@ impl ServedResources {
         let mut chosen: Vec<APIResourceList> = Vec::new();
         for group in &self.groups {
             let preferred = group.preferred_version.version.as_str();
-            let order = std::iter::once(preferred).chain(group.versions.iter().map(|version| version.version.as_str()).filter(|version| *version != preferred));
+            let order = std::iter::once(preferred).chain(
+                group
+                    .versions
+                    .iter()
+                    .map(|version| version.version.as_str())
+                    .filter(|version| *version != preferred),
+            );
             let mut seen: Vec<String> = Vec::new();
             for version in order {
                 let full = GroupVersion::new(group.name.as_str(), version).to_string();
-                let Some(list) = self.resources.iter().find(|list| list.group_version == full) else { continue };
-                let fresh: Vec<APIResource> =
-                    list.resources.iter().filter(|resource| !resource.name.contains('/') && !seen.contains(&resource.name)).cloned().collect();
+                let Some(list) = self
+                    .resources
+                    .iter()
+                    .find(|list| list.group_version == full)
+                else {
+                    continue;
+                };
+                let fresh: Vec<APIResource> = list
+                    .resources
+                    .iter()
+                    .filter(|resource| {
+                        !resource.name.contains('/') && !seen.contains(&resource.name)
+                    })
+                    .cloned()
+                    .collect();
                 if fresh.is_empty() {
                     continue;
                 }
                 seen.extend(fresh.iter().map(|resource| resource.name.clone()));
-                chosen.push(APIResourceList { group_version: full, resources: fresh, ..APIResourceList::default() });
+                chosen.push(APIResourceList {
+                    group_version: full,
+                    resources: fresh,
+                    ..APIResourceList::default()
+                });
             }
         }
-        Self { resources: chosen, ..self }
+        Self {
+            resources: chosen,
+            ..self
+        }
     }
 
     /// The resources that have all of the verbs, with their full names.
     pub fn with_verbs(&self, verbs: &[&str]) -> Vec<(GroupVersionResource, APIResource)> {
         let mut found = Vec::new();
         for list in &self.resources {
-            let Ok(version) = GroupVersion::parse(&list.group_version) else { continue };
+            let Ok(version) = GroupVersion::parse(&list.group_version) else {
+                continue;
+            };
             for resource in &list.resources {
-                if verbs.iter().all(|verb| resource.verbs.iter().any(|has| has == verb)) {
-                    found.push((version.with_resource(resource.name.as_str()), resource.clone()));
+                if verbs
+                    .iter()
+                    .all(|verb| resource.verbs.iter().any(|has| has == verb))
+                {
+                    found.push((
+                        version.with_resource(resource.name.as_str()),
+                        resource.clone(),
+                    ));
                 }
             }
         }
@@ -241,7 +323,8 @@ mod tests {
         {"metadata":{"name":"metrics.k8s.io"},"versions":[{"version":"v1beta1","freshness":"Stale"}]}]}"#;
 
     fn served() -> ServedResources {
-        let list: apidiscovery::v2::APIGroupDiscoveryList = decode_json(AGGREGATED.as_bytes()).unwrap();
+        let list: apidiscovery::v2::APIGroupDiscoveryList =
+            decode_json(AGGREGATED.as_bytes()).unwrap();
         let mut served = ServedResources::default();
         for group in list.items {
             served.add_aggregated(group);
@@ -255,9 +338,23 @@ mod tests {
         let names: Vec<(&str, Vec<&str>)> = served
             .resources
             .iter()
-            .map(|list| (list.group_version.as_str(), list.resources.iter().map(|resource| resource.name.as_str()).collect()))
+            .map(|list| {
+                (
+                    list.group_version.as_str(),
+                    list.resources
+                        .iter()
+                        .map(|resource| resource.name.as_str())
+                        .collect(),
+                )
+            })
             .collect();
-        assert_eq!(names, [("autoscaling/v2", vec!["hpas", "hpas/status"]), ("autoscaling/v1", vec!["hpas", "old"])]);
+        assert_eq!(
+            names,
+            [
+                ("autoscaling/v2", vec!["hpas", "hpas/status"]),
+                ("autoscaling/v1", vec!["hpas", "old"])
+            ]
+        );
         assert_eq!(served.failed[0].0.to_string(), "metrics.k8s.io/v1beta1");
         assert_eq!(served.groups[0].preferred_version.version, "v2");
     }
@@ -265,9 +362,17 @@ mod tests {
     #[test]
     fn each_resource_is_preferred_once() {
         let preferred = served().preferred();
-        let names: Vec<String> = preferred.with_verbs(&["get"]).iter().map(|(name, _)| format!("{}/{}", name.version, name.resource)).collect();
+        let names: Vec<String> = preferred
+            .with_verbs(&["get"])
+            .iter()
+            .map(|(name, _)| format!("{}/{}", name.version, name.resource))
+            .collect();
         assert_eq!(names, ["v2/hpas", "v1/old"]);
         assert_eq!(preferred.with_verbs(&["list", "watch"]).len(), 1);
-        assert_eq!(preferred.failed.len(), 1, "what is unknown stays known as unknown");
+        assert_eq!(
+            preferred.failed.len(),
+            1,
+            "what is unknown stays known as unknown"
+        );
     }
 }

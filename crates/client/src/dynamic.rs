@@ -1,7 +1,8 @@
 //! Access to resources whose types are not compiled in. Upstream: `client-go/dynamic`, `client-go/metadata`.
 
 use api_types::meta::v1::{
-    CreateOptions, DeleteOptions, ListOptions, ObjectMeta, PartialObjectMetadata, PartialObjectMetadataList, PatchOptions, Status, UpdateOptions,
+    CreateOptions, DeleteOptions, ListOptions, ObjectMeta, PartialObjectMetadata,
+    PartialObjectMetadataList, PatchOptions, Status, UpdateOptions,
 };
 use api_types::{List as _, decode_json};
 use apimachinery::gvk::GroupVersionResource;
@@ -12,7 +13,10 @@ use serde_json::Value;
 use crate::cache::Cacheable;
 use crate::config::ContentType;
 use crate::error::Error;
-use crate::rest::{Call, Client, Deleted, Media, Patch, Target, decode, delete_body, list_query, patch_query, resource_path};
+use crate::rest::{
+    Call, Client, Deleted, Media, Patch, Target, decode, delete_body, list_query, patch_query,
+    resource_path,
+};
 use crate::watch::{self, WatchStream};
 
 /// An object as JSON, with its metadata read.
@@ -35,8 +39,11 @@ impl DynamicObject {
             None | Some(Value::Null) => ObjectMeta::default(),
             Some(metadata) => {
                 // ObjectMeta alone is no kind: read it as the part of a kind that has nothing else.
-                let wrapped = serde_json::to_vec(&serde_json::json!({ "metadata": metadata })).map_err(unreadable)?;
-                decode_json::<PartialObjectMetadata>(&wrapped).map_err(unreadable)?.metadata
+                let wrapped = serde_json::to_vec(&serde_json::json!({ "metadata": metadata }))
+                    .map_err(unreadable)?;
+                decode_json::<PartialObjectMetadata>(&wrapped)
+                    .map_err(unreadable)?
+                    .metadata
             }
         };
         Ok(Self { metadata, value })
@@ -59,12 +66,18 @@ impl DynamicObject {
 
     /// `apiVersion`, or "".
     pub fn api_version(&self) -> &str {
-        self.value.get("apiVersion").and_then(Value::as_str).unwrap_or_default()
+        self.value
+            .get("apiVersion")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     /// `kind`, or "".
     pub fn kind(&self) -> &str {
-        self.value.get("kind").and_then(Value::as_str).unwrap_or_default()
+        self.value
+            .get("kind")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 }
 
@@ -75,7 +88,11 @@ impl Cacheable for DynamicObject {
 
     fn drop_managed_fields(&mut self) {
         self.metadata.managed_fields.clear();
-        if let Some(metadata) = self.value.get_mut("metadata").and_then(Value::as_object_mut) {
+        if let Some(metadata) = self
+            .value
+            .get_mut("metadata")
+            .and_then(Value::as_object_mut)
+        {
             metadata.remove("managedFields");
         }
     }
@@ -111,25 +128,55 @@ pub struct MetadataApi {
 impl Client {
     /// Any resource, as JSON. `namespace` only for namespaced ones; without it lists cover all namespaces.
     pub fn dynamic(&self, resource: GroupVersionResource, namespace: Option<&str>) -> DynamicApi {
-        DynamicApi { client: self.clone(), resource, namespace: namespace.map(str::to_owned) }
+        DynamicApi {
+            client: self.clone(),
+            resource,
+            namespace: namespace.map(str::to_owned),
+        }
     }
 
     /// Any resource, metadata only.
     pub fn metadata(&self, resource: GroupVersionResource, namespace: Option<&str>) -> MetadataApi {
-        MetadataApi { client: self.clone(), resource, namespace: namespace.map(str::to_owned) }
+        MetadataApi {
+            client: self.clone(),
+            resource,
+            namespace: namespace.map(str::to_owned),
+        }
     }
 }
 
 const JSON: &str = "application/json";
 
-fn call(resource: &GroupVersionResource, namespace: Option<&str>, method: Method, name: &str, subresource: &str, accept: &'static str) -> Call {
-    let path = resource_path(&resource.group, &resource.version, namespace, &resource.resource, name, subresource);
-    let target = Target { group: resource.group.clone(), resource: resource.resource.clone(), name: name.to_owned() };
+fn call(
+    resource: &GroupVersionResource,
+    namespace: Option<&str>,
+    method: Method,
+    name: &str,
+    subresource: &str,
+    accept: &'static str,
+) -> Call {
+    let path = resource_path(
+        &resource.group,
+        &resource.version,
+        namespace,
+        &resource.resource,
+        name,
+        subresource,
+    );
+    let target = Target {
+        group: resource.group.clone(),
+        resource: resource.resource.clone(),
+        name: name.to_owned(),
+    };
     Call::new(method, path, target).header(ACCEPT, accept)
 }
 
 fn named(name: &str) -> Result<&str, Error> {
-    if name.is_empty() { Err(Error::InvalidRequest("name is required".into())) } else { Ok(name) }
+    if name.is_empty() {
+        Err(Error::InvalidRequest("name is required".into()))
+    } else {
+        Ok(name)
+    }
 }
 
 impl DynamicApi {
@@ -139,12 +186,20 @@ impl DynamicApi {
     }
 
     fn call(&self, method: Method, name: &str, subresource: &str) -> Call {
-        call(&self.resource, self.namespace.as_deref(), method, name, subresource, JSON)
+        call(
+            &self.resource,
+            self.namespace.as_deref(),
+            method,
+            name,
+            subresource,
+            JSON,
+        )
     }
 
     async fn fetch(&self, call: &Call) -> Result<Value, Error> {
         let response = self.client.read(call).await?;
-        serde_json::from_slice(response.body()).map_err(|error| Error::decode(self.resource.resource.as_str(), error))
+        serde_json::from_slice(response.body())
+            .map_err(|error| Error::decode(self.resource.resource.as_str(), error))
     }
 
     /// One object.
@@ -154,7 +209,8 @@ impl DynamicApi {
 
     /// A subresource of one object, or the object itself for "".
     pub async fn get_subresource(&self, name: &str, subresource: &str) -> Result<Value, Error> {
-        self.fetch(&self.call(Method::GET, named(name)?, subresource)).await
+        self.fetch(&self.call(Method::GET, named(name)?, subresource))
+            .await
     }
 
     /// One page, or everything when the options set no limit.
@@ -162,9 +218,21 @@ impl DynamicApi {
         let mut call = self.call(Method::GET, "", "");
         list_query(&mut call, options);
         let mut value = self.fetch(&call).await?;
-        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let (resource_version, continue_) = (text("/metadata/resourceVersion"), text("/metadata/continue"));
-        let kind = text("/kind").strip_suffix("List").unwrap_or_default().to_owned();
+        let text = |pointer: &str| {
+            value
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let (resource_version, continue_) = (
+            text("/metadata/resourceVersion"),
+            text("/metadata/continue"),
+        );
+        let kind = text("/kind")
+            .strip_suffix("List")
+            .unwrap_or_default()
+            .to_owned();
         let api_version = text("/apiVersion");
         let items = match value.get_mut("items").map(Value::take) {
             Some(Value::Array(items)) => items,
@@ -178,12 +246,18 @@ impl DynamicApi {
                     && !kind.is_empty()
                 {
                     object.entry("kind").or_insert_with(|| kind.clone().into());
-                    object.entry("apiVersion").or_insert_with(|| api_version.clone().into());
+                    object
+                        .entry("apiVersion")
+                        .or_insert_with(|| api_version.clone().into());
                 }
                 DynamicObject::new(item)
             })
             .collect::<Result<_, _>>()?;
-        Ok(DynamicList { resource_version, continue_, items })
+        Ok(DynamicList {
+            resource_version,
+            continue_,
+            items,
+        })
     }
 
     /// Makes an object.
@@ -192,9 +266,22 @@ impl DynamicApi {
     }
 
     /// Posts to a subresource of an object.
-    pub async fn create_subresource(&self, name: &str, subresource: &str, object: &Value, options: &CreateOptions) -> Result<Value, Error> {
-        let mut call = self.call(Method::POST, name, subresource).body(JSON, object.to_string().into_bytes());
-        crate::rest::write_query(&mut call, &options.dry_run, &options.field_manager, &options.field_validation);
+    pub async fn create_subresource(
+        &self,
+        name: &str,
+        subresource: &str,
+        object: &Value,
+        options: &CreateOptions,
+    ) -> Result<Value, Error> {
+        let mut call = self
+            .call(Method::POST, name, subresource)
+            .body(JSON, object.to_string().into_bytes());
+        crate::rest::write_query(
+            &mut call,
+            &options.dry_run,
+            &options.field_manager,
+            &options.field_validation,
+        );
         self.fetch(&call).await
     }
 
@@ -204,44 +291,92 @@ impl DynamicApi {
     }
 
     /// Replaces an object's status.
-    pub async fn update_status(&self, object: &Value, options: &UpdateOptions) -> Result<Value, Error> {
+    pub async fn update_status(
+        &self,
+        object: &Value,
+        options: &UpdateOptions,
+    ) -> Result<Value, Error> {
         self.update_subresource("status", object, options).await
     }
 
     /// Replaces a subresource of the object that is named in the body.
-    pub async fn update_subresource(&self, subresource: &str, object: &Value, options: &UpdateOptions) -> Result<Value, Error> {
-        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-        let mut call = self.call(Method::PUT, named(name)?, subresource).body(JSON, object.to_string().into_bytes());
-        crate::rest::write_query(&mut call, &options.dry_run, &options.field_manager, &options.field_validation);
+    pub async fn update_subresource(
+        &self,
+        subresource: &str,
+        object: &Value,
+        options: &UpdateOptions,
+    ) -> Result<Value, Error> {
+        let name = object
+            .pointer("/metadata/name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let mut call = self
+            .call(Method::PUT, named(name)?, subresource)
+            .body(JSON, object.to_string().into_bytes());
+        crate::rest::write_query(
+            &mut call,
+            &options.dry_run,
+            &options.field_manager,
+            &options.field_validation,
+        );
         self.fetch(&call).await
     }
 
     /// Changes an object, or one of its subresources.
-    pub async fn patch(&self, name: &str, subresource: &str, patch: &Patch, options: &PatchOptions) -> Result<Value, Error> {
-        let mut call = self.call(Method::PATCH, named(name)?, subresource).body(patch.content_type(), patch.body().to_vec());
+    pub async fn patch(
+        &self,
+        name: &str,
+        subresource: &str,
+        patch: &Patch,
+        options: &PatchOptions,
+    ) -> Result<Value, Error> {
+        let mut call = self
+            .call(Method::PATCH, named(name)?, subresource)
+            .body(patch.content_type(), patch.body().to_vec());
         patch_query(&mut call, options);
         self.fetch(&call).await
     }
 
     /// Deletes an object; gives the object or a Status.
     pub async fn delete(&self, name: &str, options: &DeleteOptions) -> Result<Value, Error> {
-        self.fetch(&delete_body(self.call(Method::DELETE, named(name)?, ""), ContentType::Json, options)).await
+        self.fetch(&delete_body(
+            self.call(Method::DELETE, named(name)?, ""),
+            ContentType::Json,
+            options,
+        ))
+        .await
     }
 
     /// Deletes all objects a selection matches.
-    pub async fn delete_collection(&self, delete: &DeleteOptions, list: &ListOptions) -> Result<(), Error> {
+    pub async fn delete_collection(
+        &self,
+        delete: &DeleteOptions,
+        list: &ListOptions,
+    ) -> Result<(), Error> {
         let mut call = self.call(Method::DELETE, "", "");
         list_query(&mut call, list);
-        self.client.read(&delete_body(call, ContentType::Json, delete)).await.map(drop)
+        self.client
+            .read(&delete_body(call, ContentType::Json, delete))
+            .await
+            .map(drop)
     }
 
     /// Changes from the options' resource version on.
     pub async fn watch(&self, options: &ListOptions) -> Result<WatchStream<DynamicObject>, Error> {
         let mut call = self.call(Method::GET, "", "");
-        list_query(&mut call, &ListOptions { watch: true, ..options.clone() });
+        list_query(
+            &mut call,
+            &ListOptions {
+                watch: true,
+                ..options.clone()
+            },
+        );
         let response = self.client.stream(&call).await?;
         Ok(watch::with_decoder(response, |_, body| {
-            DynamicObject::new(serde_json::from_slice(body).map_err(|error| Error::decode("watch event", error))?)
+            DynamicObject::new(
+                serde_json::from_slice(body)
+                    .map_err(|error| Error::decode("watch event", error))?,
+            )
         }))
     }
 }
@@ -257,12 +392,22 @@ impl MetadataApi {
     }
 
     fn call(&self, method: Method, name: &str, accept: &'static str) -> Call {
-        call(&self.resource, self.namespace.as_deref(), method, name, "", accept)
+        call(
+            &self.resource,
+            self.namespace.as_deref(),
+            method,
+            name,
+            "",
+            accept,
+        )
     }
 
     /// One object's metadata.
     pub async fn get(&self, name: &str) -> Result<PartialObjectMetadata, Error> {
-        let response = self.client.read(&self.call(Method::GET, named(name)?, ACCEPT_OBJECT)).await?;
+        let response = self
+            .client
+            .read(&self.call(Method::GET, named(name)?, ACCEPT_OBJECT))
+            .await?;
         decode(Media::of(response.headers()), response.body())
     }
 
@@ -275,14 +420,27 @@ impl MetadataApi {
     }
 
     /// All pages of a list, 500 objects at a time.
-    pub async fn list_all(&self, options: &ListOptions) -> Result<PartialObjectMetadataList, Error> {
+    pub async fn list_all(
+        &self,
+        options: &ListOptions,
+    ) -> Result<PartialObjectMetadataList, Error> {
         let mut options = options.clone();
-        options.limit = if options.limit == 0 { 500 } else { options.limit };
+        options.limit = if options.limit == 0 {
+            500
+        } else {
+            options.limit
+        };
         let mut items = Vec::new();
         loop {
             let page = match self.list(&options).await {
                 Err(error) if error.is_gone() && !options.continue_.is_empty() => {
-                    return self.list(&ListOptions { limit: 0, continue_: String::new(), ..options }).await;
+                    return self
+                        .list(&ListOptions {
+                            limit: 0,
+                            continue_: String::new(),
+                            ..options
+                        })
+                        .await;
                 }
                 other => other?,
             };
@@ -292,43 +450,85 @@ impl MetadataApi {
             options.resource_version = String::new();
             options.resource_version_match = String::new();
             if options.continue_.is_empty() {
-                return Ok(PartialObjectMetadataList { metadata, items, ..PartialObjectMetadataList::default() });
+                return Ok(PartialObjectMetadataList {
+                    metadata,
+                    items,
+                    ..PartialObjectMetadataList::default()
+                });
             }
         }
     }
 
     /// Changes from the options' resource version on.
-    pub async fn watch(&self, options: &ListOptions) -> Result<WatchStream<PartialObjectMetadata>, Error> {
+    pub async fn watch(
+        &self,
+        options: &ListOptions,
+    ) -> Result<WatchStream<PartialObjectMetadata>, Error> {
         let mut call = self.call(Method::GET, "", ACCEPT_OBJECT);
-        list_query(&mut call, &ListOptions { watch: true, ..options.clone() });
+        list_query(
+            &mut call,
+            &ListOptions {
+                watch: true,
+                ..options.clone()
+            },
+        );
         let response = self.client.stream(&call).await?;
         Ok(watch::typed(response))
     }
 
     /// Changes an object's metadata.
-    pub async fn patch(&self, name: &str, patch: &Patch, options: &PatchOptions) -> Result<PartialObjectMetadata, Error> {
-        let mut call = self.call(Method::PATCH, named(name)?, ACCEPT_OBJECT).body(patch.content_type(), patch.body().to_vec());
+    pub async fn patch(
+        &self,
+        name: &str,
+        patch: &Patch,
+        options: &PatchOptions,
+    ) -> Result<PartialObjectMetadata, Error> {
+        let mut call = self
+            .call(Method::PATCH, named(name)?, ACCEPT_OBJECT)
+            .body(patch.content_type(), patch.body().to_vec());
         patch_query(&mut call, options);
         let response = self.client.read(&call).await?;
         decode(Media::of(response.headers()), response.body())
     }
 
     /// Deletes an object.
-    pub async fn delete(&self, name: &str, options: &DeleteOptions) -> Result<Deleted<PartialObjectMetadata>, Error> {
+    pub async fn delete(
+        &self,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<Deleted<PartialObjectMetadata>, Error> {
         let content_type = self.client.config().content_type;
-        let call = delete_body(self.call(Method::DELETE, named(name)?, JSON), content_type, options);
+        let call = delete_body(
+            self.call(Method::DELETE, named(name)?, JSON),
+            content_type,
+            options,
+        );
         let response = self.client.read(&call).await?;
         let media = Media::of(response.headers());
         match crate::rest::kind_of(media, response.body()) {
-            Some((_, kind)) if kind == "Status" => Ok(Deleted::Status(Box::new(decode::<Status>(media, response.body())?))),
+            Some((_, kind)) if kind == "Status" => Ok(Deleted::Status(Box::new(decode::<Status>(
+                media,
+                response.body(),
+            )?))),
             _ => Ok(Deleted::Object(Box::new(decode(media, response.body())?))),
         }
     }
 
     /// Deletes all objects a selection matches.
-    pub async fn delete_collection(&self, delete: &DeleteOptions, list: &ListOptions) -> Result<(), Error> {
+    pub async fn delete_collection(
+        &self,
+        delete: &DeleteOptions,
+        list: &ListOptions,
+    ) -> Result<(), Error> {
         let mut call = self.call(Method::DELETE, "", JSON);
         list_query(&mut call, list);
-        self.client.read(&delete_body(call, self.client.config().content_type, delete)).await.map(drop)
+        self.client
+            .read(&delete_body(
+                call,
+                self.client.config().content_type,
+                delete,
+            ))
+            .await
+            .map(drop)
     }
 }

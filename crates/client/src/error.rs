@@ -78,13 +78,17 @@ impl Error {
 
     /// The HTTP code of the server's Status, or 0.
     pub fn code(&self) -> u16 {
-        self.status().map_or(0, |status| u16::try_from(status.code).unwrap_or(0))
+        self.status()
+            .map_or(0, |status| u16::try_from(status.code).unwrap_or(0))
     }
 
     /// As upstream, the reason decides; the code counts only when the reason is not one upstream knows.
     fn is(&self, reason: &str, code: u16) -> bool {
-        let Some(status) = self.status() else { return false };
-        status.reason == reason || (!KNOWN_REASONS.contains(&status.reason.as_str()) && self.code() == code)
+        let Some(status) = self.status() else {
+            return false;
+        };
+        status.reason == reason
+            || (!KNOWN_REASONS.contains(&status.reason.as_str()) && self.code() == code)
     }
 
     /// The object, or the resource itself, does not exist.
@@ -170,12 +174,17 @@ impl Error {
     /// The requested resource version is larger than the server has seen so far.
     pub fn is_too_large_resource_version(&self) -> bool {
         self.is_timeout()
-            && (self.has_cause("ResourceVersionTooLarge") || self.status().is_some_and(|status| status.message.contains("Too large resource version")))
+            && (self.has_cause("ResourceVersionTooLarge")
+                || self
+                    .status()
+                    .is_some_and(|status| status.message.contains("Too large resource version")))
     }
 
     /// Whether the Status carries a cause of this type.
     pub fn has_cause(&self, cause: &str) -> bool {
-        self.status().and_then(|status| status.details.as_ref()).is_some_and(|details| details.causes.iter().any(|one| one.reason == cause))
+        self.status()
+            .and_then(|status| status.details.as_ref())
+            .is_some_and(|details| details.causes.iter().any(|one| one.reason == cause))
     }
 
     /// No answer came: the connection could not be made or broke.
@@ -191,18 +200,41 @@ impl Error {
     /// How long the server asked us to wait before trying again.
     pub fn retry_after(&self) -> Option<Duration> {
         let seconds = self.status()?.details.as_ref()?.retry_after_seconds;
-        u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
+        u64::try_from(seconds)
+            .ok()
+            .filter(|seconds| *seconds > 0)
+            .map(Duration::from_secs)
     }
 
     /// The Status upstream makes up when the server's answer is not one.
-    pub(crate) fn unexpected(code: StatusCode, method: &Method, group: &str, resource: &str, name: &str, body: &str, retry_after: i32) -> Self {
+    pub(crate) fn unexpected(
+        code: StatusCode,
+        method: &Method,
+        group: &str,
+        resource: &str,
+        name: &str,
+        body: &str,
+        retry_after: i32,
+    ) -> Self {
         let (reason, mut message) = describe(code.as_u16(), method, body);
-        let qualified = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+        let qualified = if group.is_empty() {
+            resource.to_owned()
+        } else {
+            format!("{resource}.{group}")
+        };
         let verb = method.as_str().to_ascii_lowercase();
         if !resource.is_empty() {
-            message = if name.is_empty() { format!("{message} ({verb} {qualified})") } else { format!("{message} ({verb} {qualified} {name})") };
+            message = if name.is_empty() {
+                format!("{message} ({verb} {qualified})")
+            } else {
+                format!("{message} ({verb} {qualified} {name})")
+            };
         }
-        let cause = StatusCause { reason: "UnexpectedServerResponse".into(), message: body.to_owned(), ..StatusCause::default() };
+        let cause = StatusCause {
+            reason: "UnexpectedServerResponse".into(),
+            message: body.to_owned(),
+            ..StatusCause::default()
+        };
         Self::Api(Box::new(Status {
             status: "Failure".into(),
             code: i32::from(code.as_u16()),
@@ -221,28 +253,85 @@ impl Error {
     }
 
     pub(crate) fn decode(what: impl Into<String>, reason: impl ToString) -> Self {
-        Self::Decode { what: what.into(), reason: reason.to_string() }
+        Self::Decode {
+            what: what.into(),
+            reason: reason.to_string(),
+        }
     }
 }
 
 fn describe(code: u16, method: &Method, body: &str) -> (&'static str, String) {
     let fixed = |reason, message: &str| (reason, message.to_owned());
-    let or_body = |reason, message: &str| (reason, if body.is_empty() || body == "unknown" { message.to_owned() } else { body.to_owned() });
+    let or_body = |reason, message: &str| {
+        (
+            reason,
+            if body.is_empty() || body == "unknown" {
+                message.to_owned()
+            } else {
+                body.to_owned()
+            },
+        )
+    };
     match code {
-        409 => fixed(if method == Method::POST { "AlreadyExists" } else { "Conflict" }, "the server reported a conflict"),
-        404 => fixed("NotFound", "the server could not find the requested resource"),
-        400 => fixed("BadRequest", "the server rejected our request for an unknown reason"),
-        401 => fixed("Unauthorized", "the server has asked for the client to provide credentials"),
+        409 => fixed(
+            if method == Method::POST {
+                "AlreadyExists"
+            } else {
+                "Conflict"
+            },
+            "the server reported a conflict",
+        ),
+        404 => fixed(
+            "NotFound",
+            "the server could not find the requested resource",
+        ),
+        400 => fixed(
+            "BadRequest",
+            "the server rejected our request for an unknown reason",
+        ),
+        401 => fixed(
+            "Unauthorized",
+            "the server has asked for the client to provide credentials",
+        ),
         403 => fixed("Forbidden", body),
-        406 => or_body("NotAcceptable", "the server was unable to respond with a content type that the client supports"),
-        415 => or_body("UnsupportedMediaType", "the server was unable to respond with a content type that the client supports"),
-        405 => fixed("MethodNotAllowed", "the server does not allow this method on the requested resource"),
-        422 => fixed("Invalid", "the server rejected our request due to an error in our request"),
-        503 => fixed("ServiceUnavailable", "the server is currently unable to handle the request"),
-        504 => fixed("Timeout", "the server was unable to return a response in the time allotted, but may still be processing the request"),
-        429 => fixed("TooManyRequests", "the server has received too many requests and has asked us to try again later"),
-        500.. => ("InternalError", format!("an error on the server ({body:?}) has prevented the request from succeeding")),
-        _ => ("", format!("the server responded with the status code {code} but did not return more information")),
+        406 => or_body(
+            "NotAcceptable",
+            "the server was unable to respond with a content type that the client supports",
+        ),
+        415 => or_body(
+            "UnsupportedMediaType",
+            "the server was unable to respond with a content type that the client supports",
+        ),
+        405 => fixed(
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        ),
+        422 => fixed(
+            "Invalid",
+            "the server rejected our request due to an error in our request",
+        ),
+        503 => fixed(
+            "ServiceUnavailable",
+            "the server is currently unable to handle the request",
+        ),
+        504 => fixed(
+            "Timeout",
+            "the server was unable to return a response in the time allotted, but may still be processing the request",
+        ),
+        429 => fixed(
+            "TooManyRequests",
+            "the server has received too many requests and has asked us to try again later",
+        ),
+        500.. => (
+            "InternalError",
+            format!("an error on the server ({body:?}) has prevented the request from succeeding"),
+        ),
+        _ => (
+            "",
+            format!(
+                "the server responded with the status code {code} but did not return more information"
+            ),
+        ),
     }
 }
 
@@ -293,7 +382,11 @@ mod tests {
     use super::*;
 
     fn api(reason: &str, code: i32) -> Error {
-        Error::Api(Box::new(Status { reason: reason.into(), code, ..Status::default() }))
+        Error::Api(Box::new(Status {
+            reason: reason.into(),
+            code,
+            ..Status::default()
+        }))
     }
 
     #[test]
@@ -304,16 +397,40 @@ mod tests {
         assert!(!api("Forbidden", 404).is_not_found());
         assert!(!api("AlreadyExists", 409).is_conflict());
         assert!(api("Conflict", 409).is_conflict());
-        assert!(api("Expired", 410).is_gone() && api("Gone", 410).is_gone() && api("", 410).is_gone());
+        assert!(
+            api("Expired", 410).is_gone() && api("Gone", 410).is_gone() && api("", 410).is_gone()
+        );
     }
 
     #[test]
     fn a_body_that_is_no_status_is_described_as_upstream_does() {
-        let error = Error::unexpected(StatusCode::INTERNAL_SERVER_ERROR, &Method::GET, "apps", "deployments", "web", "boom", 0);
-        assert_eq!(error.to_string(), "an error on the server (\"boom\") has prevented the request from succeeding (get deployments.apps web)");
+        let error = Error::unexpected(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &Method::GET,
+            "apps",
+            "deployments",
+            "web",
+            "boom",
+            0,
+        );
+        assert_eq!(
+            error.to_string(),
+            "an error on the server (\"boom\") has prevented the request from succeeding (get deployments.apps web)"
+        );
         assert!(error.is_internal_error() && error.has_cause("UnexpectedServerResponse"));
-        let error = Error::unexpected(StatusCode::TOO_MANY_REQUESTS, &Method::POST, "", "pods", "", "", 3);
-        assert_eq!(error.to_string(), "the server has received too many requests and has asked us to try again later (post pods)");
+        let error = Error::unexpected(
+            StatusCode::TOO_MANY_REQUESTS,
+            &Method::POST,
+            "",
+            "pods",
+            "",
+            "",
+            3,
+        );
+        assert_eq!(
+            error.to_string(),
+            "the server has received too many requests and has asked us to try again later (post pods)"
+        );
         assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
     }
 
@@ -331,7 +448,13 @@ mod tests {
         let result = retry_on_conflict(|| {
             tries += 1;
             let done = tries == 3;
-            async move { if done { Ok(7) } else { Err(api("Conflict", 409)) } }
+            async move {
+                if done {
+                    Ok(7)
+                } else {
+                    Err(api("Conflict", 409))
+                }
+            }
         })
         .await;
         assert_eq!((result.unwrap(), tries), (7, 3));

@@ -27,7 +27,14 @@ impl TokenBucket {
     /// A full bucket. `qps` in tokens per second; `burst` is the number of tokens it can hold (at least one).
     pub fn new(qps: f64, burst: u32) -> Self {
         let burst = f64::from(burst.max(1));
-        Self { qps, burst, state: Mutex::new(State { tokens: burst, last: None }) }
+        Self {
+            qps,
+            burst,
+            state: Mutex::new(State {
+                tokens: burst,
+                last: None,
+            }),
+        }
     }
 
     /// Takes one token, now or in the future, and returns how long the caller has to wait for it.
@@ -51,7 +58,11 @@ impl TokenBucket {
         let mut state = self.state.lock();
         self.refill(&mut state, now);
         state.tokens -= 1.0;
-        if state.tokens >= 0.0 { Duration::ZERO } else { Duration::from_secs_f64(-state.tokens / self.qps) }
+        if state.tokens >= 0.0 {
+            Duration::ZERO
+        } else {
+            Duration::from_secs_f64(-state.tokens / self.qps)
+        }
     }
 
     fn refill(&self, state: &mut State, now: Instant) {

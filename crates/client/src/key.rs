@@ -18,12 +18,18 @@ pub struct ObjectKey {
 impl ObjectKey {
     /// A key in a namespace.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     /// The key of a cluster-scoped object.
     pub fn cluster(name: impl Into<String>) -> Self {
-        Self { namespace: String::new(), name: name.into() }
+        Self {
+            namespace: String::new(),
+            name: name.into(),
+        }
     }
 
     /// The key of an object.
@@ -40,7 +46,11 @@ impl ObjectKey {
 
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
     }
 }
 
@@ -62,7 +72,10 @@ mod tests {
 
     #[test]
     fn text_form_round_trips() {
-        for (text, key) in [("ns/pod", ObjectKey::new("ns", "pod")), ("node-1", ObjectKey::cluster("node-1"))] {
+        for (text, key) in [
+            ("ns/pod", ObjectKey::new("ns", "pod")),
+            ("node-1", ObjectKey::cluster("node-1")),
+        ] {
             assert_eq!(key.to_string(), text);
             assert_eq!(text.parse::<ObjectKey>().unwrap(), key);
         }

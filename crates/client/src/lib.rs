@@ -31,14 +31,19 @@ pub mod streaming;
 pub mod watch;
 pub mod workqueue;
 
-pub use api_types::meta::v1::{CreateOptions, DeleteOptions, GetOptions, ListOptions, PatchOptions, UpdateOptions};
+pub use api_types::meta::v1::{
+    CreateOptions, DeleteOptions, GetOptions, ListOptions, PatchOptions, UpdateOptions,
+};
 pub use apimachinery::gvk::{GroupResource, GroupVersionKind, GroupVersionResource};
-pub use cache::{ConsistencyGuard, DeletedObject, EventHandler, InformerFactory, ListScope, Lister, MetadataInformer, SharedInformer};
+pub use cache::{
+    ConsistencyGuard, DeletedObject, EventHandler, InformerFactory, ListScope, Lister,
+    MetadataInformer, SharedInformer,
+};
 pub use config::{ClientConfig, ConfigError, ContentType, Impersonation};
 pub use discovery::Discovery;
 pub use dynamic::{DynamicApi, DynamicList, DynamicObject, MetadataApi};
 pub use error::{Error, retry_on_conflict};
 pub use key::ObjectKey;
-//pub use record::{EventRecorder, object_reference};
+pub use record::{EventRecorder, object_reference};
 pub use rest::{Api, Client, Deleted, Patch, RestMetrics};
 pub use watch::{WatchEvent, WatchStream};

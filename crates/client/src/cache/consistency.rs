@@ -14,7 +14,9 @@ use super::{Cacheable, SharedInformer};
 
 /// The cache has not seen a write of ours yet.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("read version: {read} is not as new as written version: {wrote} for group resource {resource}")]
+#[error(
+    "read version: {read} is not as new as written version: {wrote} for group resource {resource}"
+)]
 pub struct StaleCache {
     /// The resource that was written.
     pub resource: String,
@@ -34,13 +36,18 @@ pub struct ConsistencyGuard<K> {
 
 impl<K: fmt::Debug> fmt::Debug for ConsistencyGuard<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConsistencyGuard").field("writes", &*self.writes.lock()).finish_non_exhaustive()
+        f.debug_struct("ConsistencyGuard")
+            .field("writes", &*self.writes.lock())
+            .finish_non_exhaustive()
     }
 }
 
 impl<K> Default for ConsistencyGuard<K> {
     fn default() -> Self {
-        Self { informers: HashMap::new(), writes: Mutex::new(HashMap::new()) }
+        Self {
+            informers: HashMap::new(),
+            writes: Mutex::new(HashMap::new()),
+        }
     }
 }
 
@@ -53,28 +60,47 @@ impl<K: Hash + Eq> ConsistencyGuard<K> {
     /// Compares writes to `resource` (`pods`, `replicasets.apps`) with this informer.
     pub fn follow<T: Cacheable>(mut self, resource: &str, informer: &SharedInformer<T>) -> Self {
         let lister = informer.lister();
-        self.informers.insert(resource.to_owned(), Box::new(move || lister.resource_version()));
+        self.informers.insert(
+            resource.to_owned(),
+            Box::new(move || lister.resource_version()),
+        );
         self
     }
 
     /// Notes a write made while working on `key`: the version in the server's answer. Versions that are not numbers are ignored.
     pub fn wrote(&self, key: K, resource: &str, resource_version: &str) {
-        let Ok(version) = resource_version.parse::<u64>() else { return };
+        let Ok(version) = resource_version.parse::<u64>() else {
+            return;
+        };
         let mut writes = self.writes.lock();
-        let newest = writes.entry(key).or_default().entry(resource.to_owned()).or_insert(version);
+        let newest = writes
+            .entry(key)
+            .or_default()
+            .entry(resource.to_owned())
+            .or_insert(version);
         *newest = (*newest).max(version);
     }
 
     /// Whether the caches show every write noted for `key`. If so the notes are dropped.
     pub fn ensure_ready(&self, key: &K) -> Result<(), StaleCache> {
         let mut writes = self.writes.lock();
-        let Some(versions) = writes.get(key) else { return Ok(()) };
+        let Some(versions) = writes.get(key) else {
+            return Ok(());
+        };
         for (resource, &wrote) in versions {
-            let Some(position) = self.informers.get(resource) else { continue };
+            let Some(position) = self.informers.get(resource) else {
+                continue;
+            };
             // An unreadable position must not stop the controller for ever.
-            let Ok(read) = position().parse::<u64>() else { continue };
+            let Ok(read) = position().parse::<u64>() else {
+                continue;
+            };
             if wrote > read {
-                return Err(StaleCache { resource: resource.clone(), read, wrote });
+                return Err(StaleCache {
+                    resource: resource.clone(),
+                    read,
+                    wrote,
+                });
             }
         }
         writes.remove(key);
@@ -98,7 +124,9 @@ mod tests {
 
     fn guard(position: &'static str) -> ConsistencyGuard<&'static str> {
         let mut guard = ConsistencyGuard::new();
-        guard.informers.insert("pods".to_owned(), Box::new(move || position.to_owned()));
+        guard
+            .informers
+            .insert("pods".to_owned(), Box::new(move || position.to_owned()));
         guard
     }
 
@@ -129,7 +157,10 @@ mod tests {
         assert!(guard.is_ready(&"key"));
         guard.wrote("key", "pods", "99");
         let stale = guard.ensure_ready(&"key").unwrap_err();
-        assert_eq!(stale.to_string(), "read version: 1 is not as new as written version: 99 for group resource pods");
+        assert_eq!(
+            stale.to_string(),
+            "read version: 1 is not as new as written version: 99 for group resource pods"
+        );
         guard.clear(&"key");
         assert!(guard.is_ready(&"key"));
     }

@@ -75,15 +75,30 @@ impl<T: Cacheable> AnyInformer for SharedInformer<T> {
 
 impl fmt::Debug for InformerFactory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let informers: Vec<String> = self.shared.informers.lock().values().map(|informer| informer.describe()).collect();
-        f.debug_struct("InformerFactory").field("informers", &informers).finish()
+        let informers: Vec<String> = self
+            .shared
+            .informers
+            .lock()
+            .values()
+            .map(|informer| informer.describe())
+            .collect();
+        f.debug_struct("InformerFactory")
+            .field("informers", &informers)
+            .finish()
     }
 }
 
 impl InformerFactory {
     /// A factory without informers. `resync` is the default period for handlers; zero is none.
     pub fn new(client: Client, resync: Duration) -> Self {
-        Self { shared: Arc::new(Shared { client, resync, informers: Mutex::new(HashMap::new()), tasks: TaskTracker::new() }) }
+        Self {
+            shared: Arc::new(Shared {
+                client,
+                resync,
+                informers: Mutex::new(HashMap::new()),
+                tasks: TaskTracker::new(),
+            }),
+        }
     }
 
     /// The client its informers use.
@@ -98,22 +113,58 @@ impl InformerFactory {
 
     /// The informer over a part of the objects of a type. The transform of whoever asks first is used.
     pub fn informer_with<T: Resource>(&self, scope: ListScope<T>) -> SharedInformer<T> {
-        self.get(None, &scope, || SharedInformer::new(&self.shared.client, scope.clone(), self.shared.resync))
+        self.get(None, &scope, || {
+            SharedInformer::new(&self.shared.client, scope.clone(), self.shared.resync)
+        })
     }
 
     /// The informer over the metadata of any resource, in one namespace or all.
-    pub fn metadata_informer(&self, resource: &GroupVersionResource, namespace: Option<&str>) -> SharedInformer<PartialObjectMetadata> {
-        let scope = ListScope { namespace: namespace.map(str::to_owned), transform: Some(super::transforms::drop_managed_fields()), ..ListScope::default() };
-        self.get(Some(resource), &scope, || SharedInformer::for_resource(&self.shared.client, resource, scope.clone(), self.shared.resync))
+    pub fn metadata_informer(
+        &self,
+        resource: &GroupVersionResource,
+        namespace: Option<&str>,
+    ) -> SharedInformer<PartialObjectMetadata> {
+        let scope = ListScope {
+            namespace: namespace.map(str::to_owned),
+            transform: Some(super::transforms::drop_managed_fields()),
+            ..ListScope::default()
+        };
+        self.get(Some(resource), &scope, || {
+            SharedInformer::for_resource(
+                &self.shared.client,
+                resource,
+                scope.clone(),
+                self.shared.resync,
+            )
+        })
     }
 
     /// The informer over any resource as JSON, in one namespace or all.
-    pub fn dynamic_informer(&self, resource: &GroupVersionResource, namespace: Option<&str>) -> SharedInformer<DynamicObject> {
-        let scope = ListScope { namespace: namespace.map(str::to_owned), ..ListScope::default() };
-        self.get(Some(resource), &scope, || SharedInformer::dynamic(&self.shared.client, resource, scope.clone(), self.shared.resync))
+    pub fn dynamic_informer(
+        &self,
+        resource: &GroupVersionResource,
+        namespace: Option<&str>,
+    ) -> SharedInformer<DynamicObject> {
+        let scope = ListScope {
+            namespace: namespace.map(str::to_owned),
+            ..ListScope::default()
+        };
+        self.get(Some(resource), &scope, || {
+            SharedInformer::dynamic(
+                &self.shared.client,
+                resource,
+                scope.clone(),
+                self.shared.resync,
+            )
+        })
     }
 
-    fn get<T: Cacheable>(&self, resource: Option<&GroupVersionResource>, scope: &ListScope<T>, make: impl FnOnce() -> SharedInformer<T>) -> SharedInformer<T> {
+    fn get<T: Cacheable>(
+        &self,
+        resource: Option<&GroupVersionResource>,
+        scope: &ListScope<T>,
+        make: impl FnOnce() -> SharedInformer<T>,
+    ) -> SharedInformer<T> {
         let identity = Identity {
             kind: TypeId::of::<T>(),
             resource: resource.cloned(),
@@ -122,7 +173,10 @@ impl InformerFactory {
             field_selector: scope.field_selector.clone(),
         };
         let mut informers = self.shared.informers.lock();
-        if let Some(known) = informers.get(&identity).and_then(|known| known.as_any().downcast_ref::<SharedInformer<T>>()) {
+        if let Some(known) = informers
+            .get(&identity)
+            .and_then(|known| known.as_any().downcast_ref::<SharedInformer<T>>())
+        {
             return known.clone();
         }
         let informer = make();
@@ -153,7 +207,11 @@ impl InformerFactory {
 
     /// Whether every informer asked for so far has synced.
     pub fn has_synced(&self) -> bool {
-        self.shared.informers.lock().values().all(|informer| informer.has_synced())
+        self.shared
+            .informers
+            .lock()
+            .values()
+            .all(|informer| informer.has_synced())
     }
 
     /// Waits until all informers have ended, after their token was cancelled.

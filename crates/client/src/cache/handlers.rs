@@ -37,7 +37,10 @@ pub struct DeletedObject<T> {
 
 impl<T> Clone for DeletedObject<T> {
     fn clone(&self) -> Self {
-        Self { object: self.object.clone(), final_state_unknown: self.final_state_unknown }
+        Self {
+            object: self.object.clone(),
+            final_state_unknown: self.final_state_unknown,
+        }
     }
 }
 
@@ -70,7 +73,10 @@ pub struct HandlerRegistration {
 
 impl fmt::Debug for HandlerRegistration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HandlerRegistration").field("id", &self.id).field("synced", &self.has_synced()).finish()
+        f.debug_struct("HandlerRegistration")
+            .field("id", &self.id)
+            .field("synced", &self.has_synced())
+            .finish()
     }
 }
 
@@ -115,11 +121,19 @@ impl<T: Send + Sync + 'static> Listener<T> {
         let removed = Arc::new(AtomicBool::new(false));
         let resync = (!resync.is_zero()).then_some(resync);
         Self {
-            registration: HandlerRegistration { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), synced: synced.clone() },
+            registration: HandlerRegistration {
+                id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+                synced: synced.clone(),
+            },
             resync,
             next_resync: None,
             sender,
-            task: Some(ListenerTask { handler, receiver, synced, removed: removed.clone() }),
+            task: Some(ListenerTask {
+                handler,
+                receiver,
+                synced,
+                removed: removed.clone(),
+            }),
             removed,
         }
     }
@@ -182,7 +196,12 @@ pub(super) type SharedListeners<T> = Arc<Mutex<Listeners<T>>>;
 
 impl<T: Send + Sync + 'static> Listeners<T> {
     pub(super) fn new() -> Self {
-        Self { all: Vec::new(), synced: false, running: false, stopped: false }
+        Self {
+            all: Vec::new(),
+            synced: false,
+            running: false,
+            stopped: false,
+        }
     }
 
     pub(super) fn notify(&self, notification: &Notification<T>) {

@@ -51,7 +51,12 @@ pub struct ListScope<T> {
 
 impl<T> Default for ListScope<T> {
     fn default() -> Self {
-        Self { namespace: None, label_selector: String::new(), field_selector: String::new(), transform: None }
+        Self {
+            namespace: None,
+            label_selector: String::new(),
+            field_selector: String::new(),
+            transform: None,
+        }
     }
 }
 
@@ -80,22 +85,35 @@ impl<T> fmt::Debug for ListScope<T> {
 impl<T> ListScope<T> {
     /// One namespace.
     pub fn namespace(namespace: impl Into<String>) -> Self {
-        Self { namespace: Some(namespace.into()), ..Self::default() }
+        Self {
+            namespace: Some(namespace.into()),
+            ..Self::default()
+        }
     }
 
     /// What a field selector selects, e.g. `spec.nodeName=node-1`.
     pub fn fields(selector: impl Into<String>) -> Self {
-        Self { field_selector: selector.into(), ..Self::default() }
+        Self {
+            field_selector: selector.into(),
+            ..Self::default()
+        }
     }
 
     /// What a label selector selects.
     pub fn labels(selector: impl Into<String>) -> Self {
-        Self { label_selector: selector.into(), ..Self::default() }
+        Self {
+            label_selector: selector.into(),
+            ..Self::default()
+        }
     }
 
     /// The options with this scope's selectors.
     fn select(&self, options: &ListOptions) -> ListOptions {
-        ListOptions { label_selector: self.label_selector.clone(), field_selector: self.field_selector.clone(), ..options.clone() }
+        ListOptions {
+            label_selector: self.label_selector.clone(),
+            field_selector: self.field_selector.clone(),
+            ..options.clone()
+        }
     }
 }
 
@@ -111,7 +129,11 @@ impl<T: Resource> ListWatch<T> for TypedListWatch<T> {
         Box::pin(async move {
             let list = self.api.list(&self.scope.select(options)).await?;
             let metadata = list.metadata();
-            Ok(Listed { resource_version: metadata.resource_version.clone(), continue_: metadata.continue_.clone(), items: list.into_items() })
+            Ok(Listed {
+                resource_version: metadata.resource_version.clone(),
+                continue_: metadata.continue_.clone(),
+                items: list.into_items(),
+            })
         })
     }
 
@@ -133,14 +155,24 @@ pub struct MetadataListWatch {
 }
 
 impl ListWatch<PartialObjectMetadata> for MetadataListWatch {
-    fn list<'a>(&'a self, options: &'a ListOptions) -> BoxFuture<'a, Result<Listed<PartialObjectMetadata>, Error>> {
+    fn list<'a>(
+        &'a self,
+        options: &'a ListOptions,
+    ) -> BoxFuture<'a, Result<Listed<PartialObjectMetadata>, Error>> {
         Box::pin(async move {
             let list = self.api.list(&self.scope.select(options)).await?;
-            Ok(Listed { resource_version: list.metadata.resource_version, continue_: list.metadata.continue_, items: list.items })
+            Ok(Listed {
+                resource_version: list.metadata.resource_version,
+                continue_: list.metadata.continue_,
+                items: list.items,
+            })
         })
     }
 
-    fn watch<'a>(&'a self, options: &'a ListOptions) -> BoxFuture<'a, Result<Events<PartialObjectMetadata>, Error>> {
+    fn watch<'a>(
+        &'a self,
+        options: &'a ListOptions,
+    ) -> BoxFuture<'a, Result<Events<PartialObjectMetadata>, Error>> {
         Box::pin(async move { Ok(self.api.watch(&self.scope.select(options)).await?.boxed()) })
     }
 
@@ -158,14 +190,24 @@ pub struct DynamicListWatch {
 }
 
 impl ListWatch<DynamicObject> for DynamicListWatch {
-    fn list<'a>(&'a self, options: &'a ListOptions) -> BoxFuture<'a, Result<Listed<DynamicObject>, Error>> {
+    fn list<'a>(
+        &'a self,
+        options: &'a ListOptions,
+    ) -> BoxFuture<'a, Result<Listed<DynamicObject>, Error>> {
         Box::pin(async move {
             let list = self.api.list(&self.scope.select(options)).await?;
-            Ok(Listed { resource_version: list.resource_version, continue_: list.continue_, items: list.items })
+            Ok(Listed {
+                resource_version: list.resource_version,
+                continue_: list.continue_,
+                items: list.items,
+            })
         })
     }
 
-    fn watch<'a>(&'a self, options: &'a ListOptions) -> BoxFuture<'a, Result<Events<DynamicObject>, Error>> {
+    fn watch<'a>(
+        &'a self,
+        options: &'a ListOptions,
+    ) -> BoxFuture<'a, Result<Events<DynamicObject>, Error>> {
         Box::pin(async move { Ok(self.api.watch(&self.scope.select(options)).await?.boxed()) })
     }
 

@@ -19,7 +19,9 @@ use api_types::meta::v1::{ObjectMeta, PartialObjectMetadata};
 pub use consistency::{ConsistencyGuard, StaleCache};
 pub use factory::InformerFactory;
 pub use handlers::{DeletedObject, EventHandler, HandlerRegistration};
-pub use list_watch::{DynamicListWatch, ListScope, ListWatch, Listed, MetadataListWatch, TypedListWatch};
+pub use list_watch::{
+    DynamicListWatch, ListScope, ListWatch, Listed, MetadataListWatch, TypedListWatch,
+};
 pub use shared_informer::SharedInformer;
 pub use store::Lister;
 pub use transforms::Transform;

@@ -68,8 +68,20 @@ enum WatchEnd {
 }
 
 impl<T: Cacheable> Reflector<T> {
-    pub(super) fn new(source: Arc<dyn ListWatch<T>>, sink: Arc<dyn Sink<T>>, transform: Option<Transform<T>>) -> Self {
-        Self { source, sink, transform, backoff: Backoff::new(), use_watch_list: true, version: String::new(), version_unavailable: false }
+    pub(super) fn new(
+        source: Arc<dyn ListWatch<T>>,
+        sink: Arc<dyn Sink<T>>,
+        transform: Option<Transform<T>>,
+    ) -> Self {
+        Self {
+            source,
+            sink,
+            transform,
+            backoff: Backoff::new(),
+            use_watch_list: true,
+            version: String::new(),
+            version_unavailable: false,
+        }
     }
 
     /// Runs until the token is cancelled.
@@ -110,7 +122,11 @@ impl<T: Cacheable> Reflector<T> {
     /// Gets everything as initial events; the stream that gave them goes on with the changes.
     async fn watch_list(&mut self) -> Result<Events<T>, Error> {
         loop {
-            let version = if self.version_unavailable { String::new() } else { self.version.clone() };
+            let version = if self.version_unavailable {
+                String::new()
+            } else {
+                self.version.clone()
+            };
             let options = ListOptions {
                 resource_version: version,
                 resource_version_match: "NotOlderThan".into(),
@@ -119,7 +135,11 @@ impl<T: Cacheable> Reflector<T> {
             };
             let attempt = async {
                 let mut stream = self.source.watch(&options).await?;
-                Ok::<_, Error>(collect_initial(&mut stream, self.transform.as_ref()).await?.map(|initial| (initial, stream)))
+                Ok::<_, Error>(
+                    collect_initial(&mut stream, self.transform.as_ref())
+                        .await?
+                        .map(|initial| (initial, stream)),
+                )
             };
             match attempt.await {
                 Ok(Some(((objects, version), stream))) => {
@@ -154,7 +174,10 @@ impl<T: Cacheable> Reflector<T> {
             (false, version) => version.to_owned(),
         };
         let listed = match self.pages(version.clone()).await {
-            Err(error) if !version.is_empty() && (error.is_gone() || error.is_too_large_resource_version()) => {
+            Err(error)
+                if !version.is_empty()
+                    && (error.is_gone() || error.is_too_large_resource_version()) =>
+            {
                 self.version_unavailable = true;
                 self.pages(String::new()).await?
             }
@@ -168,8 +191,16 @@ impl<T: Cacheable> Reflector<T> {
     }
 
     async fn pages(&self, resource_version: String) -> Result<(Vec<Arc<T>>, String), Error> {
-        let limit = if matches!(resource_version.as_str(), "" | "0") { PAGE } else { 0 };
-        let mut options = ListOptions { resource_version, limit, ..ListOptions::default() };
+        let limit = if matches!(resource_version.as_str(), "" | "0") {
+            PAGE
+        } else {
+            0
+        };
+        let mut options = ListOptions {
+            resource_version,
+            limit,
+            ..ListOptions::default()
+        };
         let mut objects = Vec::new();
         loop {
             let page = match self.source.list(&options).await {
@@ -181,7 +212,11 @@ impl<T: Cacheable> Reflector<T> {
                 }
                 other => other?,
             };
-            objects.extend(page.items.into_iter().map(|object| prepare(self.transform.as_ref(), object)));
+            objects.extend(
+                page.items
+                    .into_iter()
+                    .map(|object| prepare(self.transform.as_ref(), object)),
+            );
             if page.continue_.is_empty() {
                 return Ok((objects, page.resource_version));
             }
@@ -196,7 +231,10 @@ impl<T: Cacheable> Reflector<T> {
             let stream = match events.take() {
                 Some(stream) => stream,
                 None => {
-                    let options = ListOptions { resource_version: self.version.clone(), ..watch_options() };
+                    let options = ListOptions {
+                        resource_version: self.version.clone(),
+                        ..watch_options()
+                    };
                     match self.source.watch(&options).await {
                         Ok(stream) => stream,
                         // The server is away or busy: what we have stays good, so there is no need to list again.
@@ -251,7 +289,10 @@ impl<T: Cacheable> Reflector<T> {
             }
         }
         if count == 0 && started.elapsed() < SHORT_WATCH {
-            tracing::debug!(resource = self.source.describe(), "very short watch: closed in less than a second and no items received");
+            tracing::debug!(
+                resource = self.source.describe(),
+                "very short watch: closed in less than a second and no items received"
+            );
             tokio::time::sleep(self.backoff.next()).await;
         }
         Ok(WatchEnd::Resume)
@@ -260,8 +301,12 @@ impl<T: Cacheable> Reflector<T> {
     fn apply(&mut self, event: WatchEvent<T>) {
         let version = event.object().object_meta().resource_version.clone();
         match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => self.sink.upsert(prepare(self.transform.as_ref(), object)),
-            WatchEvent::Deleted(object) => self.sink.delete(prepare(self.transform.as_ref(), object)),
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                self.sink.upsert(prepare(self.transform.as_ref(), object))
+            }
+            WatchEvent::Deleted(object) => {
+                self.sink.delete(prepare(self.transform.as_ref(), object))
+            }
             WatchEvent::Bookmark(_) => self.sink.bookmark(&version),
         }
         self.version = version;
@@ -278,11 +323,18 @@ fn prepare<T>(transform: Option<&Transform<T>>, mut object: T) -> Arc<T> {
 fn watch_options() -> ListOptions {
     let spread = (MAX_WATCH - MIN_WATCH).mul_f64(rand::random());
     let seconds = i64::try_from((MIN_WATCH + spread).as_secs()).unwrap_or(i64::MAX);
-    ListOptions { allow_watch_bookmarks: true, timeout_seconds: Some(seconds), ..ListOptions::default() }
+    ListOptions {
+        allow_watch_bookmarks: true,
+        timeout_seconds: Some(seconds),
+        ..ListOptions::default()
+    }
 }
 
 /// The objects of the initial events and their version; `None` when the stream ends before they are complete.
-async fn collect_initial<T: Cacheable>(stream: &mut Events<T>, transform: Option<&Transform<T>>) -> Result<Option<(Vec<Arc<T>>, String)>, Error> {
+async fn collect_initial<T: Cacheable>(
+    stream: &mut Events<T>,
+    transform: Option<&Transform<T>>,
+) -> Result<Option<(Vec<Arc<T>>, String)>, Error> {
     let mut objects: HashMap<ObjectKey, Arc<T>> = HashMap::new();
     while let Some(event) = stream.next().await {
         match event? {
@@ -294,8 +346,15 @@ async fn collect_initial<T: Cacheable>(stream: &mut Events<T>, transform: Option
             }
             WatchEvent::Bookmark(object) => {
                 let metadata = object.object_meta();
-                if metadata.annotations.get(INITIAL_EVENTS_END).is_some_and(|value| value == "true") {
-                    return Ok(Some((objects.into_values().collect(), metadata.resource_version.clone())));
+                if metadata
+                    .annotations
+                    .get(INITIAL_EVENTS_END)
+                    .is_some_and(|value| value == "true")
+                {
+                    return Ok(Some((
+                        objects.into_values().collect(),
+                        metadata.resource_version.clone(),
+                    )));
                 }
             }
         }
@@ -320,7 +379,10 @@ impl Backoff {
     const RESET: Duration = Duration::from_secs(120);
 
     fn new() -> Self {
-        Self { next: Self::INITIAL, last: None }
+        Self {
+            next: Self::INITIAL,
+            last: None,
+        }
     }
 
     fn next(&mut self) -> Duration {
@@ -345,7 +407,10 @@ mod tests {
         for expected in [800u64, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000] {
             let delay = backoff.next();
             let expected = Duration::from_millis(expected);
-            assert!(delay >= expected && delay <= expected * 2, "{delay:?} is not within [{expected:?}, 2x]");
+            assert!(
+                delay >= expected && delay <= expected * 2,
+                "{delay:?} is not within [{expected:?}, 2x]"
+            );
         }
         tokio::time::advance(Duration::from_secs(121)).await;
         assert!(backoff.next() <= Duration::from_millis(1600));

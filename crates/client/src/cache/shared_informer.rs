@@ -13,8 +13,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Cacheable;
-use super::handlers::{DeletedObject, EventHandler, HandlerRegistration, Listener, Listeners, Notification, SharedListeners};
-use super::list_watch::{DynamicListWatch, ListScope, ListWatch, MetadataListWatch, TypedListWatch};
+use super::handlers::{
+    DeletedObject, EventHandler, HandlerRegistration, Listener, Listeners, Notification,
+    SharedListeners,
+};
+use super::list_watch::{
+    DynamicListWatch, ListScope, ListWatch, MetadataListWatch, TypedListWatch,
+};
 use super::reflector::{Reflector, Sink};
 use super::store::{Lister, Store};
 use super::transforms::Transform;
@@ -91,13 +96,18 @@ struct Core<T> {
 
 impl<T> Clone for SharedInformer<T> {
     fn clone(&self) -> Self {
-        Self { core: self.core.clone() }
+        Self {
+            core: self.core.clone(),
+        }
     }
 }
 
 impl<T: Cacheable> fmt::Debug for SharedInformer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedInformer").field("source", &self.core.source.describe()).field("synced", &self.has_synced()).finish()
+        f.debug_struct("SharedInformer")
+            .field("source", &self.core.source.describe())
+            .field("synced", &self.has_synced())
+            .finish()
     }
 }
 
@@ -112,27 +122,55 @@ impl<T: Resource> SharedInformer<T> {
 
 impl SharedInformer<PartialObjectMetadata> {
     /// An informer of any resource that keeps metadata only.
-    pub fn for_resource(client: &Client, resource: &GroupVersionResource, scope: ListScope<PartialObjectMetadata>, resync: Duration) -> Self {
+    pub fn for_resource(
+        client: &Client,
+        resource: &GroupVersionResource,
+        scope: ListScope<PartialObjectMetadata>,
+        resync: Duration,
+    ) -> Self {
         let transform = scope.transform.clone();
         let api = client.metadata(resource.clone(), scope.namespace.as_deref());
-        let name = format!("metadata of {}.{}/{}", resource.resource, resource.group, resource.version);
-        Self::over(Arc::new(MetadataListWatch { api, scope, name }), transform, resync)
+        let name = format!(
+            "metadata of {}.{}/{}",
+            resource.resource, resource.group, resource.version
+        );
+        Self::over(
+            Arc::new(MetadataListWatch { api, scope, name }),
+            transform,
+            resync,
+        )
     }
 }
 
 impl SharedInformer<DynamicObject> {
     /// An informer of any resource as JSON.
-    pub fn dynamic(client: &Client, resource: &GroupVersionResource, scope: ListScope<DynamicObject>, resync: Duration) -> Self {
+    pub fn dynamic(
+        client: &Client,
+        resource: &GroupVersionResource,
+        scope: ListScope<DynamicObject>,
+        resync: Duration,
+    ) -> Self {
         let transform = scope.transform.clone();
         let api = client.dynamic(resource.clone(), scope.namespace.as_deref());
-        let name = format!("{}.{}/{}", resource.resource, resource.group, resource.version);
-        Self::over(Arc::new(DynamicListWatch { api, scope, name }), transform, resync)
+        let name = format!(
+            "{}.{}/{}",
+            resource.resource, resource.group, resource.version
+        );
+        Self::over(
+            Arc::new(DynamicListWatch { api, scope, name }),
+            transform,
+            resync,
+        )
     }
 }
 
 impl<T: Cacheable> SharedInformer<T> {
     /// An informer over any source.
-    pub fn over(source: Arc<dyn ListWatch<T>>, transform: Option<Transform<T>>, resync: Duration) -> Self {
+    pub fn over(
+        source: Arc<dyn ListWatch<T>>,
+        transform: Option<Transform<T>>,
+        resync: Duration,
+    ) -> Self {
         Self {
             core: Arc::new(Core {
                 source,
@@ -152,14 +190,25 @@ impl<T: Cacheable> SharedInformer<T> {
     }
 
     /// Adds a handler with a resync period of its own; zero is none, less than a second becomes one.
-    pub fn add_handler_with_resync(&self, handler: Arc<dyn EventHandler<T>>, resync: Duration) -> HandlerRegistration {
-        let resync = if resync.is_zero() { resync } else { resync.max(Duration::from_secs(1)) };
+    pub fn add_handler_with_resync(
+        &self,
+        handler: Arc<dyn EventHandler<T>>,
+        resync: Duration,
+    ) -> HandlerRegistration {
+        let resync = if resync.is_zero() {
+            resync
+        } else {
+            resync.max(Duration::from_secs(1))
+        };
         let mut listener = Listener::new(handler, resync);
         let registration = listener.registration.clone();
         // Holding the lock keeps events out until the handler has been given what is there.
         let mut listeners = self.core.listeners.lock();
         if listeners.stopped {
-            tracing::warn!(informer = self.core.source.describe(), "Handler was not added to shared informer because it has stopped already");
+            tracing::warn!(
+                informer = self.core.source.describe(),
+                "Handler was not added to shared informer because it has stopped already"
+            );
             return registration;
         }
         if listeners.running {
@@ -190,7 +239,11 @@ impl<T: Cacheable> SharedInformer<T> {
 
     /// Adds an index: `values` gives, for an object, the values it is found under by [`Lister::by_index`]. It must depend on nothing but
     /// the object. A name that is taken keeps its first function, so that every user of a shared informer may add the index it needs.
-    pub fn add_index(&self, name: &str, values: impl Fn(&T) -> Vec<String> + Send + Sync + 'static) {
+    pub fn add_index(
+        &self,
+        name: &str,
+        values: impl Fn(&T) -> Vec<String> + Send + Sync + 'static,
+    ) {
         self.core.store.add_index(name, Arc::new(values));
     }
 
@@ -208,7 +261,10 @@ impl<T: Cacheable> SharedInformer<T> {
     pub async fn wait_for_sync(&self, token: &CancellationToken) -> bool {
         let mut synced = self.core.synced.subscribe();
         // The sender lives in `self.core`, so the wait cannot fail.
-        token.run_until_cancelled(synced.wait_for(|synced| *synced)).await.is_some_and(|result| result.is_ok())
+        token
+            .run_until_cancelled(synced.wait_for(|synced| *synced))
+            .await
+            .is_some_and(|result| result.is_ok())
     }
 
     /// The version of the collection the cache corresponds to; "" before the first list.
@@ -226,7 +282,10 @@ impl<T: Cacheable> SharedInformer<T> {
         {
             let mut listeners = self.core.listeners.lock();
             if listeners.running || listeners.stopped {
-                tracing::warn!(informer = self.core.source.describe(), "The shared informer has started, run more than once is not allowed");
+                tracing::warn!(
+                    informer = self.core.source.describe(),
+                    "The shared informer has started, run more than once is not allowed"
+                );
                 return;
             }
             listeners.running = true;
@@ -236,7 +295,11 @@ impl<T: Cacheable> SharedInformer<T> {
         }
         // Also when this future is dropped: the handlers' tasks end when their queues close.
         let _stop = Stop(&self.core);
-        let reflector = Reflector::new(self.core.source.clone(), self.core.clone(), self.core.transform.clone());
+        let reflector = Reflector::new(
+            self.core.source.clone(),
+            self.core.clone(),
+            self.core.transform.clone(),
+        );
         tokio::select! {
             () = reflector.run(&token) => {}
             () = self.core.resync() => {}
@@ -260,7 +323,13 @@ impl<T: Cacheable> Core<T> {
     /// Repeats the cache's content to handlers that want it, for ever.
     async fn resync(&self) {
         loop {
-            let next = self.listeners.lock().all.iter().filter_map(|listener| listener.next_resync).min();
+            let next = self
+                .listeners
+                .lock()
+                .all
+                .iter()
+                .filter_map(|listener| listener.next_resync)
+                .min();
             let Some(next) = next else {
                 self.resync_changed.notified().await;
                 continue;
@@ -271,7 +340,11 @@ impl<T: Cacheable> Core<T> {
             }
             let mut listeners = self.listeners.lock();
             let now = Instant::now();
-            let objects = if listeners.synced { self.store.all() } else { Vec::new() };
+            let objects = if listeners.synced {
+                self.store.all()
+            } else {
+                Vec::new()
+            };
             for listener in &mut listeners.all {
                 if listener.next_resync.is_some_and(|at| at <= now) {
                     listener.next_resync = listener.resync.map(|period| now + period);
@@ -298,7 +371,10 @@ impl<T: Cacheable> Sink<T> for Core<T> {
             }
         }
         for object in replaced.removed {
-            listeners.notify(&Notification::Delete(DeletedObject { object, final_state_unknown: true }));
+            listeners.notify(&Notification::Delete(DeletedObject {
+                object,
+                final_state_unknown: true,
+            }));
         }
         if initial {
             listeners.synced = true;
@@ -311,7 +387,11 @@ impl<T: Cacheable> Sink<T> for Core<T> {
         let listeners = self.listeners.lock();
         let notification = match self.store.insert(object.clone()) {
             // The same state once more, after a resumed watch.
-            Some(old) if old.object_meta().resource_version == object.object_meta().resource_version => return,
+            Some(old)
+                if old.object_meta().resource_version == object.object_meta().resource_version =>
+            {
+                return;
+            }
             Some(old) => Notification::Update(old, object),
             None => Notification::Add(object, false),
         };
@@ -321,7 +401,10 @@ impl<T: Cacheable> Sink<T> for Core<T> {
     fn delete(&self, last: Arc<T>) {
         let listeners = self.listeners.lock();
         if self.store.remove(&last).is_some() {
-            listeners.notify(&Notification::Delete(DeletedObject { object: last, final_state_unknown: false }));
+            listeners.notify(&Notification::Delete(DeletedObject {
+                object: last,
+                final_state_unknown: false,
+            }));
         }
     }
 

@@ -69,7 +69,10 @@ impl<T: Cacheable> State<T> {
             index.insert(&key, &object);
         }
         if old.is_none() {
-            self.namespaces.entry(key.namespace.clone()).or_default().insert(key);
+            self.namespaces
+                .entry(key.namespace.clone())
+                .or_default()
+                .insert(key);
         }
         old
     }
@@ -91,7 +94,14 @@ impl<T: Cacheable> State<T> {
 
 impl<T: Cacheable> Store<T> {
     pub(super) fn new() -> Self {
-        Self { state: RwLock::new(State { objects: HashMap::new(), namespaces: HashMap::new(), indexes: BTreeMap::new(), resource_version: String::new() }) }
+        Self {
+            state: RwLock::new(State {
+                objects: HashMap::new(),
+                namespaces: HashMap::new(),
+                indexes: BTreeMap::new(),
+                resource_version: String::new(),
+            }),
+        }
     }
 
     /// Puts an object in; gives what was there.
@@ -123,17 +133,32 @@ impl<T: Cacheable> Store<T> {
         }
         let mut namespaces: HashMap<String, HashSet<ObjectKey>> = HashMap::new();
         for key in fresh.keys() {
-            namespaces.entry(key.namespace.clone()).or_default().insert(key.clone());
+            namespaces
+                .entry(key.namespace.clone())
+                .or_default()
+                .insert(key.clone());
         }
         let build = |values: &IndexFn<T>| {
-            let mut index = Index { values: values.clone(), keys: HashMap::new() };
+            let mut index = Index {
+                values: values.clone(),
+                keys: HashMap::new(),
+            };
             for (key, object) in &fresh {
                 index.insert(key, object);
             }
             index
         };
-        let known: Vec<(String, IndexFn<T>)> = self.state.read().indexes.iter().map(|(name, index)| (name.clone(), index.values.clone())).collect();
-        let mut indexes: BTreeMap<String, Index<T>> = known.iter().map(|(name, values)| (name.clone(), build(values))).collect();
+        let known: Vec<(String, IndexFn<T>)> = self
+            .state
+            .read()
+            .indexes
+            .iter()
+            .map(|(name, index)| (name.clone(), index.values.clone()))
+            .collect();
+        let mut indexes: BTreeMap<String, Index<T>> = known
+            .iter()
+            .map(|(name, values)| (name.clone(), build(values)))
+            .collect();
 
         let mut state = self.state.write();
         // An index added in the meantime.
@@ -142,14 +167,22 @@ impl<T: Cacheable> Store<T> {
                 indexes.insert(name.clone(), build(&index.values));
             }
         }
-        let mut replaced = Replaced { added: Vec::new(), updated: Vec::new(), removed: Vec::new() };
+        let mut replaced = Replaced {
+            added: Vec::new(),
+            updated: Vec::new(),
+            removed: Vec::new(),
+        };
         for (key, object) in &fresh {
             match state.objects.get(key) {
                 None => replaced.added.push(object.clone()),
                 Some(old) => replaced.updated.push((old.clone(), object.clone())),
             }
         }
-        let gone = state.objects.iter().filter(|(key, _)| !fresh.contains_key(*key)).map(|(_, old)| old.clone());
+        let gone = state
+            .objects
+            .iter()
+            .filter(|(key, _)| !fresh.contains_key(*key))
+            .map(|(_, old)| old.clone());
         replaced.removed.extend(gone);
         state.objects = fresh;
         state.namespaces = namespaces;
@@ -163,7 +196,10 @@ impl<T: Cacheable> Store<T> {
         if state.indexes.contains_key(name) {
             return false;
         }
-        let mut index = Index { values, keys: HashMap::new() };
+        let mut index = Index {
+            values,
+            keys: HashMap::new(),
+        };
         for (key, object) in &state.objects {
             index.insert(key, object);
         }
@@ -188,13 +224,17 @@ pub struct Lister<T> {
 
 impl<T> Clone for Lister<T> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone() }
+        Self {
+            store: self.store.clone(),
+        }
     }
 }
 
 impl<T: Cacheable> fmt::Debug for Lister<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lister").field("objects", &self.len()).finish()
+        f.debug_struct("Lister")
+            .field("objects", &self.len())
+            .finish()
     }
 }
 
@@ -211,7 +251,11 @@ impl<T: Cacheable> Lister<T> {
     }
 
     /// Adds an index to a lister made with [`Self::of`]; see [`super::SharedInformer::add_index`].
-    pub fn with_index(self, name: &str, values: impl Fn(&T) -> Vec<String> + Send + Sync + 'static) -> Self {
+    pub fn with_index(
+        self,
+        name: &str,
+        values: impl Fn(&T) -> Vec<String> + Send + Sync + 'static,
+    ) -> Self {
         self.store.add_index(name, Arc::new(values));
         self
     }
@@ -234,13 +278,24 @@ impl<T: Cacheable> Lister<T> {
     /// All objects of a namespace, in no order.
     pub fn list_namespace(&self, namespace: &str) -> Vec<Arc<T>> {
         let state = self.store.state.read();
-        state.namespaces.get(namespace).into_iter().flatten().filter_map(|key| state.objects.get(key).cloned()).collect()
+        state
+            .namespaces
+            .get(namespace)
+            .into_iter()
+            .flatten()
+            .filter_map(|key| state.objects.get(key).cloned())
+            .collect()
     }
 
     /// All objects a label selector matches.
     pub fn select(&self, selector: &Selector) -> Vec<Arc<T>> {
         let state = self.store.state.read();
-        state.objects.values().filter(|object| selector.matches(&object.object_meta().labels)).cloned().collect()
+        state
+            .objects
+            .values()
+            .filter(|object| selector.matches(&object.object_meta().labels))
+            .cloned()
+            .collect()
     }
 
     /// The objects of a namespace a label selector matches.
@@ -253,13 +308,25 @@ impl<T: Cacheable> Lister<T> {
     /// The objects for which the index gives `value`. Empty for an index nobody added.
     pub fn by_index(&self, index: &str, value: &str) -> Vec<Arc<T>> {
         let state = self.store.state.read();
-        let keys = state.indexes.get(index).and_then(|index| index.keys.get(value));
-        keys.into_iter().flatten().filter_map(|key| state.objects.get(key).cloned()).collect()
+        let keys = state
+            .indexes
+            .get(index)
+            .and_then(|index| index.keys.get(value));
+        keys.into_iter()
+            .flatten()
+            .filter_map(|key| state.objects.get(key).cloned())
+            .collect()
     }
 
     /// All values an index has.
     pub fn index_values(&self, index: &str) -> Vec<String> {
-        self.store.state.read().indexes.get(index).map(|index| index.keys.keys().cloned().collect()).unwrap_or_default()
+        self.store
+            .state
+            .read()
+            .indexes
+            .get(index)
+            .map(|index| index.keys.keys().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// The keys of all objects.
@@ -283,7 +350,10 @@ impl<T: Cacheable> Lister<T> {
     }
 
     /// Runs `look` on all objects under one lock, so that it sees one state. It must be quick and must not use the lister.
-    pub fn with_all<R>(&self, look: impl FnOnce(&mut dyn Iterator<Item = (&ObjectKey, &Arc<T>)>) -> R) -> R {
+    pub fn with_all<R>(
+        &self,
+        look: impl FnOnce(&mut dyn Iterator<Item = (&ObjectKey, &Arc<T>)>) -> R,
+    ) -> R {
         look(&mut self.store.state.read().objects.iter())
     }
 }
@@ -322,11 +392,20 @@ mod tests {
         store.insert(pod("a", "two", "n1", 2));
         store.insert(pod("b", "three", "n2", 3));
         assert_eq!(names(lister.by_index("node", "n1")), ["one", "two"]);
-        assert_eq!(store.insert(pod("a", "one", "n2", 4)).unwrap().metadata.resource_version, "1");
+        assert_eq!(
+            store
+                .insert(pod("a", "one", "n2", 4))
+                .unwrap()
+                .metadata
+                .resource_version,
+            "1"
+        );
         assert_eq!(names(lister.by_index("node", "n2")), ["one", "three"]);
         assert_eq!(names(lister.list_namespace("a")), ["one", "two"]);
         store.remove(&pod("a", "two", "n1", 5));
-        assert!(lister.by_index("node", "n1").is_empty() && lister.by_index("nope", "n1").is_empty());
+        assert!(
+            lister.by_index("node", "n1").is_empty() && lister.by_index("nope", "n1").is_empty()
+        );
         assert_eq!(lister.index_values("node"), ["n2"]);
         assert_eq!(lister.resource_version(), "5");
         store.add_index("late", Arc::new(by_node));
@@ -340,12 +419,18 @@ mod tests {
         store.add_index("node", Arc::new(by_node));
         store.insert(pod("a", "keep", "n1", 1));
         store.insert(pod("a", "drop", "n1", 2));
-        let replaced = store.replace(vec![pod("a", "keep", "n3", 7), pod("c", "new", "n1", 8)], "9");
+        let replaced = store.replace(
+            vec![pod("a", "keep", "n3", 7), pod("c", "new", "n1", 8)],
+            "9",
+        );
         assert_eq!(names(replaced.added), ["new"]);
         assert_eq!(names(replaced.removed), ["drop"]);
         assert_eq!(replaced.updated.len(), 1);
         assert_eq!(names(lister.by_index("node", "n1")), ["new"]);
         assert_eq!(names(lister.list_namespace("a")), ["keep"]);
-        assert_eq!((lister.len(), lister.resource_version()), (2, "9".to_owned()));
+        assert_eq!(
+            (lister.len(), lister.resource_version()),
+            (2, "9".to_owned())
+        );
     }
 }

@@ -21,7 +21,11 @@ const TOKEN_FILE_PERIOD: Duration = Duration::from_secs(50);
 pub(crate) enum Credentials {
     None,
     Header(HeaderValue),
-    TokenFile { path: PathBuf, fallback: Option<String>, cached: Mutex<Option<(HeaderValue, Instant)>> },
+    TokenFile {
+        path: PathBuf,
+        fallback: Option<String>,
+        cached: Mutex<Option<(HeaderValue, Instant)>>,
+    },
     Exec(ExecAuthenticator),
 }
 
@@ -30,10 +34,19 @@ impl Credentials {
         Ok(match auth {
             Auth::None => Self::None,
             Auth::Token(token) => Self::Header(bearer(token)?),
-            Auth::TokenFile(path, fallback) => Self::TokenFile { path: path.clone(), fallback: fallback.clone(), cached: Mutex::new(None) },
+            Auth::TokenFile(path, fallback) => Self::TokenFile {
+                path: path.clone(),
+                fallback: fallback.clone(),
+                cached: Mutex::new(None),
+            },
             Auth::Basic { username, password } => {
-                let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(format!("{username}:{password}"))))
-                    .map_err(|error| ConfigError::Invalid(vec![format!("basic authentication: {error}")]))?;
+                let mut value = HeaderValue::try_from(format!(
+                    "Basic {}",
+                    STANDARD.encode(format!("{username}:{password}"))
+                ))
+                .map_err(|error| {
+                    ConfigError::Invalid(vec![format!("basic authentication: {error}")])
+                })?;
                 value.set_sensitive(true);
                 Self::Header(value)
             }
@@ -42,7 +55,10 @@ impl Credentials {
     }
 
     /// Sets the Authorization header, unless the caller has. Returns what an exec plugin gave, for [`Self::refused`].
-    pub(crate) async fn apply(&self, headers: &mut HeaderMap) -> Result<Option<Arc<ExecCredentials>>, ConfigError> {
+    pub(crate) async fn apply(
+        &self,
+        headers: &mut HeaderMap,
+    ) -> Result<Option<Arc<ExecCredentials>>, ConfigError> {
         if headers.contains_key(AUTHORIZATION) {
             return Ok(None);
         }
@@ -51,7 +67,11 @@ impl Credentials {
             Self::Header(value) => {
                 headers.insert(AUTHORIZATION, value.clone());
             }
-            Self::TokenFile { path, fallback, cached } => {
+            Self::TokenFile {
+                path,
+                fallback,
+                cached,
+            } => {
                 let value = token_from_file(path, fallback.as_deref(), cached)?;
                 headers.insert(AUTHORIZATION, value);
             }
@@ -82,7 +102,11 @@ impl Credentials {
     }
 }
 
-fn token_from_file(path: &PathBuf, fallback: Option<&str>, cached: &Mutex<Option<(HeaderValue, Instant)>>) -> Result<HeaderValue, ConfigError> {
+fn token_from_file(
+    path: &PathBuf,
+    fallback: Option<&str>,
+    cached: &Mutex<Option<(HeaderValue, Instant)>>,
+) -> Result<HeaderValue, ConfigError> {
     let mut cached = cached.lock();
     if let Some((value, read)) = &*cached
         && read.elapsed() < TOKEN_FILE_PERIOD
@@ -91,7 +115,14 @@ fn token_from_file(path: &PathBuf, fallback: Option<&str>, cached: &Mutex<Option
     }
     let read = std::fs::read_to_string(path).and_then(|text| {
         let text = text.trim().to_owned();
-        if text.is_empty() { Err(std::io::Error::new(std::io::ErrorKind::InvalidData, "the file is empty")) } else { Ok(text) }
+        if text.is_empty() {
+            Err(std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                "the file is empty",
+            ))
+        } else {
+            Ok(text)
+        }
     });
     match read {
         Ok(token) => {
@@ -106,14 +137,21 @@ fn token_from_file(path: &PathBuf, fallback: Option<&str>, cached: &Mutex<Option
                 Ok(value.clone())
             }
             (None, Some(token)) => bearer(token),
-            (None, None) => Err(ConfigError::Read { what: "token file", path: path.clone(), source: error }),
+            (None, None) => Err(ConfigError::Read {
+                what: "token file",
+                path: path.clone(),
+                source: error,
+            }),
         },
     }
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, ConfigError> {
-    let mut value =
-        HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ConfigError::Invalid(vec!["the bearer token holds characters a header cannot carry".into()]))?;
+    let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| {
+        ConfigError::Invalid(vec![
+            "the bearer token holds characters a header cannot carry".into(),
+        ])
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -124,17 +162,27 @@ impl Impersonation {
         if self.user.is_empty() {
             return Ok(Vec::new());
         }
-        let value = |text: &str| HeaderValue::try_from(text).map_err(|error| ConfigError::Invalid(vec![format!("impersonation: {error}")]));
-        let mut headers = vec![(HeaderName::from_static("impersonate-user"), value(&self.user)?)];
+        let value = |text: &str| {
+            HeaderValue::try_from(text)
+                .map_err(|error| ConfigError::Invalid(vec![format!("impersonation: {error}")]))
+        };
+        let mut headers = vec![(
+            HeaderName::from_static("impersonate-user"),
+            value(&self.user)?,
+        )];
         if !self.uid.is_empty() {
-            headers.push((HeaderName::from_static("impersonate-uid"), value(&self.uid)?));
+            headers.push((
+                HeaderName::from_static("impersonate-uid"),
+                value(&self.uid)?,
+            ));
         }
         for group in &self.groups {
             headers.push((HeaderName::from_static("impersonate-group"), value(group)?));
         }
         for (key, values) in &self.extra {
             let name = format!("impersonate-extra-{}", escape_header_key(key));
-            let name = HeaderName::try_from(name).map_err(|error| ConfigError::Invalid(vec![format!("impersonation: {error}")]))?;
+            let name = HeaderName::try_from(name)
+                .map_err(|error| ConfigError::Invalid(vec![format!("impersonation: {error}")]))?;
             for one in values {
                 headers.push((name.clone(), value(one)?));
             }
@@ -148,7 +196,22 @@ fn escape_header_key(key: &str) -> String {
     let mut escaped = String::with_capacity(key.len());
     for byte in key.to_ascii_lowercase().bytes() {
         match byte {
-            b'!' | b'#' | b'$' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~' | b'0'..=b'9' | b'a'..=b'z' => {
+            b'!'
+            | b'#'
+            | b'$'
+            | b'&'
+            | b'\''
+            | b'*'
+            | b'+'
+            | b'-'
+            | b'.'
+            | b'^'
+            | b'_'
+            | b'`'
+            | b'|'
+            | b'~'
+            | b'0'..=b'9'
+            | b'a'..=b'z' => {
                 escaped.push(byte as char);
             }
             _ => escaped.push_str(&format!("%{byte:02X}")),
@@ -164,18 +227,34 @@ mod tests {
     async fn header(credentials: &Credentials) -> String {
         let mut headers = HeaderMap::new();
         credentials.apply(&mut headers).await.unwrap();
-        headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+        headers
+            .get(AUTHORIZATION)
+            .map(|value| value.to_str().unwrap().to_owned())
+            .unwrap_or_default()
     }
 
     #[tokio::test]
     async fn fixed_credentials() {
         assert_eq!(header(&Credentials::new(&Auth::None).unwrap()).await, "");
-        assert_eq!(header(&Credentials::new(&Auth::Token("abc".into())).unwrap()).await, "Bearer abc");
-        let basic = Auth::Basic { username: "Aladdin".into(), password: "open sesame".into() };
-        assert_eq!(header(&Credentials::new(&basic).unwrap()).await, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(
+            header(&Credentials::new(&Auth::Token("abc".into())).unwrap()).await,
+            "Bearer abc"
+        );
+        let basic = Auth::Basic {
+            username: "Aladdin".into(),
+            password: "open sesame".into(),
+        };
+        assert_eq!(
+            header(&Credentials::new(&basic).unwrap()).await,
+            "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+        );
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer mine"));
-        Credentials::new(&Auth::Token("abc".into())).unwrap().apply(&mut headers).await.unwrap();
+        Credentials::new(&Auth::Token("abc".into()))
+            .unwrap()
+            .apply(&mut headers)
+            .await
+            .unwrap();
         assert_eq!(headers[AUTHORIZATION], "Bearer mine");
     }
 
@@ -183,12 +262,17 @@ mod tests {
     async fn a_token_file_is_read_again_and_outlives_its_loss() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
-        let credentials = Credentials::new(&Auth::TokenFile(path.clone(), Some("first".into()))).unwrap();
+        let credentials =
+            Credentials::new(&Auth::TokenFile(path.clone(), Some("first".into()))).unwrap();
         assert_eq!(header(&credentials).await, "Bearer first");
         std::fs::write(&path, "second\n").unwrap();
         assert_eq!(header(&credentials).await, "Bearer second");
         std::fs::write(&path, "third").unwrap();
-        assert_eq!(header(&credentials).await, "Bearer second", "not a minute old");
+        assert_eq!(
+            header(&credentials).await,
+            "Bearer second",
+            "not a minute old"
+        );
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(header(&credentials).await, "Bearer third");
         std::fs::remove_file(&path).unwrap();
@@ -204,13 +288,31 @@ mod tests {
             groups: vec!["a".into(), "b".into()],
             extra: vec![("example.org/Scope %".into(), vec!["x".into()])],
         };
-        let headers: Vec<String> =
-            impersonation.headers().unwrap().iter().map(|(name, value)| format!("{name}={}", value.to_str().unwrap())).collect();
+        let headers: Vec<String> = impersonation
+            .headers()
+            .unwrap()
+            .iter()
+            .map(|(name, value)| format!("{name}={}", value.to_str().unwrap()))
+            .collect();
         // Header names are lower case here; on the wire HTTP does not care about case.
         assert_eq!(
             headers,
-            ["impersonate-user=jane", "impersonate-uid=1", "impersonate-group=a", "impersonate-group=b", "impersonate-extra-example.org%2fscope%20%25=x"]
+            [
+                "impersonate-user=jane",
+                "impersonate-uid=1",
+                "impersonate-group=a",
+                "impersonate-group=b",
+                "impersonate-extra-example.org%2fscope%20%25=x"
+            ]
         );
-        assert!(Impersonation { groups: vec!["x".into()], ..Impersonation::default() }.headers().unwrap().is_empty());
+        assert!(
+            Impersonation {
+                groups: vec!["x".into()],
+                ..Impersonation::default()
+            }
+            .headers()
+            .unwrap()
+            .is_empty()
+        );
     }
 }

@@ -73,19 +73,29 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-const VERSIONS: [&str; 2] = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
+const VERSIONS: [&str; 2] = [
+    "client.authentication.k8s.io/v1",
+    "client.authentication.k8s.io/v1beta1",
+];
 
 impl ExecConfig {
     /// What is wrong with the entry of user `name`.
     pub(super) fn problems(&self, name: &str) -> Vec<String> {
         let mut problems = Vec::new();
         if self.command.is_empty() {
-            problems.push(format!("command must be specified for {name} to use exec authentication plugin"));
+            problems.push(format!(
+                "command must be specified for {name} to use exec authentication plugin"
+            ));
         }
         if self.api_version.is_empty() {
-            problems.push(format!("apiVersion must be specified for {name} to use exec authentication plugin"));
+            problems.push(format!(
+                "apiVersion must be specified for {name} to use exec authentication plugin"
+            ));
         } else if !VERSIONS.contains(&self.api_version.as_str()) {
-            problems.push(format!("exec plugin: invalid apiVersion {:?}", self.api_version));
+            problems.push(format!(
+                "exec plugin: invalid apiVersion {:?}",
+                self.api_version
+            ));
         }
         for variable in &self.env {
             if variable.name.is_empty() {
@@ -95,7 +105,9 @@ impl ExecConfig {
         match self.interactive_mode.as_str() {
             // v1beta1 defaults to IfAvailable, v1 wants it said.
             "" if self.api_version == VERSIONS[0] => {
-                problems.push(format!("interactiveMode must be specified for {name} to use exec authentication plugin"));
+                problems.push(format!(
+                    "interactiveMode must be specified for {name} to use exec authentication plugin"
+                ));
             }
             "" | "Never" | "IfAvailable" | "Always" => {}
             other => problems.push(format!("invalid interactiveMode for {name}: {other:?}")),
@@ -107,7 +119,10 @@ impl ExecConfig {
         let terminal = std::io::stdin().is_terminal();
         match self.interactive_mode.as_str() {
             "Never" => Ok(false),
-            "Always" if !terminal => Err("exec plugin cannot support interactive mode: standard input is not a terminal".into()),
+            "Always" if !terminal => Err(
+                "exec plugin cannot support interactive mode: standard input is not a terminal"
+                    .into(),
+            ),
             _ => Ok(terminal),
         }
     }
@@ -122,7 +137,11 @@ impl ExecConfig {
             if cluster.insecure_skip_tls_verify {
                 info["insecure-skip-tls-verify"] = json!(true);
             }
-            if let Some(ca) = cluster.certificate_authority.as_ref().and_then(|source| source.read("certificate-authority").ok()) {
+            if let Some(ca) = cluster
+                .certificate_authority
+                .as_ref()
+                .and_then(|source| source.read("certificate-authority").ok())
+            {
                 info["certificate-authority-data"] = json!(STANDARD.encode(ca));
             }
             if cluster.disable_compression {
@@ -154,13 +173,22 @@ pub(crate) struct ExecAuthenticator {
 
 impl ExecAuthenticator {
     pub(crate) fn new(config: ExecConfig) -> Self {
-        Self { config, cached: Mutex::new(None) }
+        Self {
+            config,
+            cached: Mutex::new(None),
+        }
     }
 
     pub(crate) async fn credentials(&self) -> Result<Arc<ExecCredentials>, ConfigError> {
         let mut cached = self.cached.lock().await;
         match &*cached {
-            Some(credentials) if credentials.expires.is_none_or(|expires| jiff::Timestamp::now() <= expires) => Ok(credentials.clone()),
+            Some(credentials)
+                if credentials
+                    .expires
+                    .is_none_or(|expires| jiff::Timestamp::now() <= expires) =>
+            {
+                Ok(credentials.clone())
+            }
             _ => {
                 let fresh = Arc::new(self.run().await.map_err(ConfigError::Exec)?);
                 *cached = Some(fresh.clone());
@@ -172,7 +200,10 @@ impl ExecAuthenticator {
     /// The server refused `used`: get new ones for the next request, unless somebody has already.
     pub(crate) async fn refused(&self, used: &Arc<ExecCredentials>) {
         let mut cached = self.cached.lock().await;
-        if cached.as_ref().is_some_and(|current| Arc::ptr_eq(current, used)) {
+        if cached
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, used))
+        {
             match self.run().await {
                 Ok(fresh) => *cached = Some(Arc::new(fresh)),
                 Err(error) => tracing::error!(error, "refreshing credentials"),
@@ -186,16 +217,32 @@ impl ExecAuthenticator {
         let mut command = tokio::process::Command::new(&config.command);
         command
             .args(&config.args)
-            .envs(config.env.iter().map(|variable| (&variable.name, &variable.value)))
+            .envs(
+                config
+                    .env
+                    .iter()
+                    .map(|variable| (&variable.name, &variable.value)),
+            )
             .env("KUBERNETES_EXEC_INFO", config.info(interactive).to_string())
-            .stdin(if interactive { Stdio::inherit() } else { Stdio::null() })
+            .stdin(if interactive {
+                Stdio::inherit()
+            } else {
+                Stdio::null()
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .kill_on_drop(true);
         let output = match command.spawn() {
-            Ok(child) => child.wait_with_output().await.map_err(|error| format!("exec: {error}"))?,
+            Ok(child) => child
+                .wait_with_output()
+                .await
+                .map_err(|error| format!("exec: {error}"))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let hint = if config.install_hint.is_empty() { String::new() } else { format!("\n\n{}", config.install_hint) };
+                let hint = if config.install_hint.is_empty() {
+                    String::new()
+                } else {
+                    format!("\n\n{}", config.install_hint)
+                };
                 return Err(format!(
                     "exec: executable {} not found\n\nIt looks like you are trying to use a client-go credential plugin that is not installed.{hint}",
                     config.command
@@ -205,7 +252,10 @@ impl ExecAuthenticator {
         };
         if !output.status.success() {
             return Err(match output.status.code() {
-                Some(code) => format!("exec: executable {} failed with exit code {code}", config.command),
+                Some(code) => format!(
+                    "exec: executable {} failed with exit code {code}",
+                    config.command
+                ),
                 None => format!("exec: {}", output.status),
             });
         }
@@ -232,15 +282,25 @@ fn read_output(api_version: &str, stdout: &[u8]) -> Result<ExecCredentials, Stri
         client_key_data: String,
     }
     let text = std::str::from_utf8(stdout).map_err(|error| format!("decoding stdout: {error}"))?;
-    let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| format!("decoding stdout: {error}"))?;
-    let printed: Printed = serde_json::from_value(value).map_err(|error| format!("decoding stdout: {error}"))?;
+    let value: serde_json::Value =
+        serde_saphyr::from_str(text).map_err(|error| format!("decoding stdout: {error}"))?;
+    let printed: Printed =
+        serde_json::from_value(value).map_err(|error| format!("decoding stdout: {error}"))?;
     if printed.kind != "ExecCredential" {
-        return Err(format!("decoding stdout: no kind {:?} is registered for version {:?}", printed.kind, printed.api_version));
+        return Err(format!(
+            "decoding stdout: no kind {:?} is registered for version {:?}",
+            printed.kind, printed.api_version
+        ));
     }
     if printed.api_version != api_version {
-        return Err(format!("exec plugin is configured to use API version {api_version}, plugin returned version {}", printed.api_version));
+        return Err(format!(
+            "exec plugin is configured to use API version {api_version}, plugin returned version {}",
+            printed.api_version
+        ));
     }
-    let status = printed.status.ok_or("exec plugin didn't return a status field")?;
+    let status = printed
+        .status
+        .ok_or("exec plugin didn't return a status field")?;
     let (certificate, key) = (status.client_certificate_data, status.client_key_data);
     if status.token.is_empty() && certificate.is_empty() && key.is_empty() {
         return Err("exec plugin didn't return a token or cert/key pair".into());
@@ -248,10 +308,17 @@ fn read_output(api_version: &str, stdout: &[u8]) -> Result<ExecCredentials, Stri
     if certificate.is_empty() != key.is_empty() {
         return Err("exec plugin returned only certificate or key, not both".into());
     }
-    let expires = status.expiration_timestamp.map(|text| text.parse().map_err(|error| format!("decoding stdout: {error}"))).transpose()?;
+    let expires = status
+        .expiration_timestamp
+        .map(|text| {
+            text.parse()
+                .map_err(|error| format!("decoding stdout: {error}"))
+        })
+        .transpose()?;
     Ok(ExecCredentials {
         token: status.token,
-        certificate: (!certificate.is_empty()).then(|| (certificate.into_bytes(), key.into_bytes())),
+        certificate: (!certificate.is_empty())
+            .then(|| (certificate.into_bytes(), key.into_bytes())),
         expires,
     })
 }
@@ -266,7 +333,10 @@ mod tests {
         ExecAuthenticator::new(ExecConfig {
             command: "sh".into(),
             args: vec!["-c".into(), script.into()],
-            env: vec![EnvVar { name: "GREETING".into(), value: "hello".into() }],
+            env: vec![EnvVar {
+                name: "GREETING".into(),
+                value: "hello".into(),
+            }],
             api_version: V1.into(),
             interactive_mode: "Never".into(),
             ..ExecConfig::default()
@@ -274,16 +344,24 @@ mod tests {
     }
 
     fn print(status: &str) -> String {
-        format!(r#"printf '%s' '{{"apiVersion":"{V1}","kind":"ExecCredential","status":{status}}}'"#)
+        format!(
+            r#"printf '%s' '{{"apiVersion":"{V1}","kind":"ExecCredential","status":{status}}}'"#
+        )
     }
 
     #[tokio::test]
     async fn credentials_are_kept_until_they_expire_or_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let counter = folder.path().join("n");
-        let script = format!("echo x >> {0}; n=$(wc -l < {0} | tr -d ' '); {1}", counter.display(), {
-            format!(r#"printf '%s' "{{\"apiVersion\":\"{V1}\",\"kind\":\"ExecCredential\",\"status\":{{\"token\":\"$GREETING-$n\"}}}}""#)
-        });
+        let script = format!(
+            "echo x >> {0}; n=$(wc -l < {0} | tr -d ' '); {1}",
+            counter.display(),
+            {
+                format!(
+                    r#"printf '%s' "{{\"apiVersion\":\"{V1}\",\"kind\":\"ExecCredential\",\"status\":{{\"token\":\"$GREETING-$n\"}}}}""#
+                )
+            }
+        );
         let authenticator = shell(&script);
         let first = authenticator.credentials().await.unwrap();
         assert_eq!(first.token, "hello-1");
@@ -291,9 +369,15 @@ mod tests {
         authenticator.refused(&first).await;
         assert_eq!(authenticator.credentials().await.unwrap().token, "hello-2");
         authenticator.refused(&first).await;
-        assert_eq!(authenticator.credentials().await.unwrap().token, "hello-2", "old credentials refused again change nothing");
+        assert_eq!(
+            authenticator.credentials().await.unwrap().token,
+            "hello-2",
+            "old credentials refused again change nothing"
+        );
 
-        let expired = shell(&print(r#"{"token":"a","expirationTimestamp":"2001-01-01T00:00:00Z"}"#));
+        let expired = shell(&print(
+            r#"{"token":"a","expirationTimestamp":"2001-01-01T00:00:00Z"}"#,
+        ));
         let one = expired.credentials().await.unwrap();
         assert!(!Arc::ptr_eq(&one, &expired.credentials().await.unwrap()));
     }
@@ -301,10 +385,19 @@ mod tests {
     #[tokio::test]
     async fn failures_say_what_is_wrong() {
         for (script, expected) in [
-            ("exit 3".to_owned(), "exec: executable sh failed with exit code 3"),
-            (print("{}"), "exec plugin didn't return a token or cert/key pair"),
+            (
+                "exit 3".to_owned(),
+                "exec: executable sh failed with exit code 3",
+            ),
+            (
+                print("{}"),
+                "exec plugin didn't return a token or cert/key pair",
+            ),
             (print("null"), "exec plugin didn't return a status field"),
-            (print(r#"{"clientKeyData":"k"}"#), "exec plugin returned only certificate or key, not both"),
+            (
+                print(r#"{"clientKeyData":"k"}"#),
+                "exec plugin returned only certificate or key, not both",
+            ),
             ("echo nonsense".to_owned(), "decoding stdout"),
         ] {
             let error = shell(&script).credentials().await.unwrap_err().to_string();
@@ -313,8 +406,16 @@ mod tests {
         let mut missing = shell("").config;
         missing.command = "/nonexistent/plugin".into();
         missing.install_hint = "get it from the shop".into();
-        let error = ExecAuthenticator::new(missing).credentials().await.unwrap_err().to_string();
-        assert!(error.contains("executable /nonexistent/plugin not found") && error.contains("from the shop"), "{error}");
+        let error = ExecAuthenticator::new(missing)
+            .credentials()
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("executable /nonexistent/plugin not found")
+                && error.contains("from the shop"),
+            "{error}"
+        );
     }
 
     #[test]

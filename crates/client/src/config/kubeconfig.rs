@@ -18,8 +18,9 @@ use super::{Auth, ClientConfig, ConfigError, Impersonation};
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Kubeconfig {
-    #[serde(rename = "apiVersion")]
+    #[serde(rename = "apiVersion", deserialize_with = "null_as_default")]
     api_version: String,
+    #[serde(deserialize_with = "null_as_default")]
     kind: String,
     #[serde(deserialize_with = "null_as_default")]
     clusters: Vec<NamedCluster>,
@@ -38,6 +39,7 @@ pub struct Kubeconfig {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct NamedCluster {
+    #[serde(deserialize_with = "null_as_default")]
     name: String,
     #[serde(deserialize_with = "null_as_default")]
     cluster: Cluster,
@@ -46,11 +48,15 @@ struct NamedCluster {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 struct Cluster {
+    #[serde(deserialize_with = "null_as_default")]
     server: String,
+    #[serde(deserialize_with = "null_as_default")]
     tls_server_name: String,
     insecure_skip_tls_verify: bool,
+    #[serde(deserialize_with = "null_as_default")]
     certificate_authority: String,
     certificate_authority_data: Bytes64,
+    #[serde(deserialize_with = "null_as_default")]
     proxy_url: String,
     disable_compression: bool,
     extensions: Vec<NamedExtension>,
@@ -59,6 +65,7 @@ struct Cluster {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct NamedExtension {
+    #[serde(deserialize_with = "null_as_default")]
     name: String,
     extension: serde_json::Value,
 }
@@ -66,6 +73,7 @@ struct NamedExtension {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct NamedUser {
+    #[serde(deserialize_with = "null_as_default")]
     name: String,
     #[serde(deserialize_with = "null_as_default")]
     user: User,
@@ -74,21 +82,27 @@ struct NamedUser {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 struct User {
+    #[serde(deserialize_with = "null_as_default")]
     client_certificate: String,
     client_certificate_data: Bytes64,
+    #[serde(deserialize_with = "null_as_default")]
     client_key: String,
     client_key_data: Bytes64,
+    #[serde(deserialize_with = "null_as_default")]
     token: String,
-    #[serde(rename = "tokenFile")]
+    #[serde(rename = "tokenFile", deserialize_with = "null_as_default")]
     token_file: String,
-    #[serde(rename = "as")]
+    #[serde(rename = "as", deserialize_with = "null_as_default")]
     impersonate: String,
+    #[serde(deserialize_with = "null_as_default")]
     as_uid: String,
     #[serde(deserialize_with = "null_as_default")]
     as_groups: Vec<String>,
     #[serde(deserialize_with = "null_as_default")]
     as_user_extra: BTreeMap<String, Vec<String>>,
+    #[serde(deserialize_with = "null_as_default")]
     username: String,
+    #[serde(deserialize_with = "null_as_default")]
     password: String,
     auth_provider: Option<AuthProvider>,
     exec: Option<ExecConfig>,
@@ -97,12 +111,14 @@ struct User {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct AuthProvider {
+    #[serde(deserialize_with = "null_as_default")]
     name: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct NamedContext {
+    #[serde(deserialize_with = "null_as_default")]
     name: String,
     #[serde(deserialize_with = "null_as_default")]
     context: Context,
@@ -111,8 +127,11 @@ struct NamedContext {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Context {
+    #[serde(deserialize_with = "null_as_default")]
     cluster: String,
+    #[serde(deserialize_with = "null_as_default")]
     user: String,
+    #[serde(deserialize_with = "null_as_default")]
     namespace: String,
 }
 
@@ -124,7 +143,10 @@ impl<'de> Deserialize<'de> for Bytes64 {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?.unwrap_or_default();
         let packed: String = text.split_ascii_whitespace().collect();
-        STANDARD.decode(packed).map(Self).map_err(|error| serde::de::Error::custom(format!("illegal base64 data: {error}")))
+        STANDARD
+            .decode(packed)
+            .map(Self)
+            .map_err(|error| serde::de::Error::custom(format!("illegal base64 data: {error}")))
     }
 }
 
@@ -140,7 +162,11 @@ where
 impl Kubeconfig {
     /// Reads a file. Relative names in it will count from its folder.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { what: "kubeconfig", path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            what: "kubeconfig",
+            path: path.to_owned(),
+            source,
+        })?;
         let mut parsed = Self::parse(&text, &path.display().to_string())?;
         parsed.folder = path.parent().map(Path::to_owned);
         Ok(parsed)
@@ -148,14 +174,22 @@ impl Kubeconfig {
 
     /// Parses YAML or JSON. `origin` names it in errors.
     pub fn parse(text: &str, origin: &str) -> Result<Self, ConfigError> {
-        let bad = |reason: String| ConfigError::Parse { origin: origin.to_owned(), reason };
+        let bad = |reason: String| ConfigError::Parse {
+            origin: origin.to_owned(),
+            reason,
+        };
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| bad(error.to_string()))?;
-        let parsed: Self = serde_json::from_value(value).map_err(|error| bad(error.to_string()))?;
-        if !matches!(parsed.api_version.as_str(), "" | "v1") || !matches!(parsed.kind.as_str(), "" | "Config") {
-            return Err(bad(format!("no kind {:?} is registered for version {:?}: want kind Config of v1", parsed.kind, parsed.api_version)));
+        // Straight into the types: a scalar becomes text where text is wanted, so a password may look like a number.
+        let parsed: Self = serde_saphyr::from_str(text).map_err(|error| bad(error.to_string()))?;
+        if !matches!(parsed.api_version.as_str(), "" | "v1")
+            || !matches!(parsed.kind.as_str(), "" | "Config")
+        {
+            return Err(bad(format!(
+                "no kind {:?} is registered for version {:?}: want kind Config of v1",
+                parsed.kind, parsed.api_version
+            )));
         }
         Ok(parsed)
     }
@@ -171,9 +205,17 @@ impl Kubeconfig {
     }
 
     /// The same with the server replaced, unless `master` is empty.
-    pub fn client_config_for(&self, context: Option<&str>, master: &str) -> Result<ClientConfig, ConfigError> {
+    pub fn client_config_for(
+        &self,
+        context: Option<&str>,
+        master: &str,
+    ) -> Result<ClientConfig, ConfigError> {
         let name = context.unwrap_or(&self.current_context);
-        let context = match self.contexts.iter().find(|candidate| candidate.name == name) {
+        let context = match self
+            .contexts
+            .iter()
+            .find(|candidate| candidate.name == name)
+        {
             Some(context) => context.context.clone(),
             None if name.is_empty() && !master.is_empty() => Context::default(),
             None if name.is_empty() => {
@@ -181,29 +223,51 @@ impl Kubeconfig {
                     "no configuration has been provided, try setting KUBERNETES_MASTER environment variable".into(),
                 ]));
             }
-            None => return Err(ConfigError::Invalid(vec![format!("context was not found for specified context: {name}")])),
+            None => {
+                return Err(ConfigError::Invalid(vec![format!(
+                    "context was not found for specified context: {name}"
+                )]));
+            }
         };
         let mut problems = Vec::new();
-        let cluster = match self.clusters.iter().find(|candidate| candidate.name == context.cluster) {
+        let cluster = match self
+            .clusters
+            .iter()
+            .find(|candidate| candidate.name == context.cluster)
+        {
             Some(cluster) => cluster.cluster.clone(),
             None => {
                 if !context.cluster.is_empty() {
-                    problems.push(format!("cluster {:?} was not found for context {name:?}", context.cluster));
+                    problems.push(format!(
+                        "cluster {:?} was not found for context {name:?}",
+                        context.cluster
+                    ));
                 }
                 Cluster::default()
             }
         };
-        let user = match self.users.iter().find(|candidate| candidate.name == context.user) {
+        let user = match self
+            .users
+            .iter()
+            .find(|candidate| candidate.name == context.user)
+        {
             Some(user) => user.user.clone(),
             None => {
                 if !context.user.is_empty() {
-                    problems.push(format!("user {:?} was not found for context {name:?}", context.user));
+                    problems.push(format!(
+                        "user {:?} was not found for context {name:?}",
+                        context.user
+                    ));
                 }
                 User::default()
             }
         };
 
-        let server = if master.is_empty() { cluster.server.clone() } else { master.to_owned() };
+        let server = if master.is_empty() {
+            cluster.server.clone()
+        } else {
+            master.to_owned()
+        };
         if server.is_empty() && problems.is_empty() {
             problems.push(if context.cluster.is_empty() {
                 "default cluster has no server defined".into()
@@ -213,7 +277,8 @@ impl Kubeconfig {
         }
         let mut config = ClientConfig::bare(server);
         config.disable_compression = cluster.disable_compression;
-        config.default_namespace = (!context.namespace.is_empty()).then(|| context.namespace.clone());
+        config.default_namespace =
+            (!context.namespace.is_empty()).then(|| context.namespace.clone());
         self.apply_cluster(&cluster, &context.cluster, &mut config, &mut problems);
         self.apply_user(&user, &context.user, &cluster, &mut config, &mut problems);
         if !problems.is_empty() {
@@ -229,23 +294,45 @@ impl Kubeconfig {
         Ok(config)
     }
 
-    fn apply_cluster(&self, cluster: &Cluster, name: &str, config: &mut ClientConfig, problems: &mut Vec<String>) {
-        config.tls.server_name = (!cluster.tls_server_name.is_empty()).then(|| cluster.tls_server_name.clone());
+    fn apply_cluster(
+        &self,
+        cluster: &Cluster,
+        name: &str,
+        config: &mut ClientConfig,
+        problems: &mut Vec<String>,
+    ) {
+        config.tls.server_name =
+            (!cluster.tls_server_name.is_empty()).then(|| cluster.tls_server_name.clone());
         config.tls.insecure = cluster.insecure_skip_tls_verify;
-        if !cluster.certificate_authority.is_empty() && !cluster.certificate_authority_data.0.is_empty() {
+        if !cluster.certificate_authority.is_empty()
+            && !cluster.certificate_authority_data.0.is_empty()
+        {
             problems.push(format!(
                 "certificate-authority-data and certificate-authority are both specified for {name}. certificate-authority-data will override."
             ));
         }
-        config.tls.ca = self.source(&cluster.certificate_authority, &cluster.certificate_authority_data);
+        config.tls.ca = self.source(
+            &cluster.certificate_authority,
+            &cluster.certificate_authority_data,
+        );
         if config.tls.insecure && config.tls.ca.is_some() {
-            problems.push("specifying a root certificates file with the insecure flag is not allowed".into());
+            problems.push(
+                "specifying a root certificates file with the insecure flag is not allowed".into(),
+            );
         }
         self.check_readable("certificate-authority", &config.tls.ca, name, problems);
     }
 
-    fn apply_user(&self, user: &User, name: &str, cluster: &Cluster, config: &mut ClientConfig, problems: &mut Vec<String>) {
-        let has_certificate = !user.client_certificate.is_empty() || !user.client_certificate_data.0.is_empty();
+    fn apply_user(
+        &self,
+        user: &User,
+        name: &str,
+        cluster: &Cluster,
+        config: &mut ClientConfig,
+        problems: &mut Vec<String>,
+    ) {
+        let has_certificate =
+            !user.client_certificate.is_empty() || !user.client_certificate_data.0.is_empty();
         if has_certificate {
             if !user.client_certificate.is_empty() && !user.client_certificate_data.0.is_empty() {
                 problems.push(format!("client-cert-data and client-cert are both specified for {name}. client-cert-data will override."));
@@ -256,9 +343,15 @@ impl Kubeconfig {
             if user.client_key.is_empty() && user.client_key_data.0.is_empty() {
                 problems.push(format!("client-key-data or client-key must be specified for {name} to use the clientCert authentication method."));
             }
-            config.tls.client_certificate = self.source(&user.client_certificate, &user.client_certificate_data);
+            config.tls.client_certificate =
+                self.source(&user.client_certificate, &user.client_certificate_data);
             config.tls.client_key = self.source(&user.client_key, &user.client_key_data);
-            self.check_readable("client-cert", &config.tls.client_certificate, name, problems);
+            self.check_readable(
+                "client-cert",
+                &config.tls.client_certificate,
+                name,
+                problems,
+            );
             self.check_readable("client-key", &config.tls.client_key, name, problems);
         }
         let mut methods = Vec::new();
@@ -273,11 +366,17 @@ impl Kubeconfig {
         }
         // With both a token and a token file the file is used and the token covers the time it cannot be read.
         config.auth = if !user.token_file.is_empty() {
-            Auth::TokenFile(self.resolve(&user.token_file), (!user.token.is_empty()).then(|| user.token.clone()))
+            Auth::TokenFile(
+                self.resolve(&user.token_file),
+                (!user.token.is_empty()).then(|| user.token.clone()),
+            )
         } else if !user.token.is_empty() {
             Auth::Token(user.token.clone())
         } else if !user.username.is_empty() || !user.password.is_empty() {
-            Auth::Basic { username: user.username.clone(), password: user.password.clone() }
+            Auth::Basic {
+                username: user.username.clone(),
+                password: user.password.clone(),
+            }
         } else {
             Auth::None
         };
@@ -290,7 +389,10 @@ impl Kubeconfig {
                     exec.command = self.resolve(&exec.command).to_string_lossy().into_owned();
                 }
                 if exec.provide_cluster_info {
-                    let extension = cluster.extensions.iter().find(|extension| extension.name == "client.authentication.k8s.io/exec");
+                    let extension = cluster
+                        .extensions
+                        .iter()
+                        .find(|extension| extension.name == "client.authentication.k8s.io/exec");
                     exec.cluster = Some(ExecCluster {
                         server: config.server.clone(),
                         tls_server_name: cluster.tls_server_name.clone(),
@@ -304,11 +406,17 @@ impl Kubeconfig {
             }
         }
         if let Some(provider) = &user.auth_provider {
-            problems.push(format!("no Auth Provider found for name {:?}", provider.name));
+            problems.push(format!(
+                "no Auth Provider found for name {:?}",
+                provider.name
+            ));
         }
-        let impersonates = !user.as_uid.is_empty() || !user.as_groups.is_empty() || !user.as_user_extra.is_empty();
+        let impersonates =
+            !user.as_uid.is_empty() || !user.as_groups.is_empty() || !user.as_user_extra.is_empty();
         if impersonates && user.impersonate.is_empty() {
-            problems.push("requesting uid, groups or user-extra for user without impersonating a user".into());
+            problems.push(
+                "requesting uid, groups or user-extra for user without impersonating a user".into(),
+            );
         }
         config.impersonation = Impersonation {
             user: user.impersonate.clone(),
@@ -328,11 +436,20 @@ impl Kubeconfig {
         }
     }
 
-    fn check_readable(&self, what: &str, source: &Option<CertificateSource>, name: &str, problems: &mut Vec<String>) {
+    fn check_readable(
+        &self,
+        what: &str,
+        source: &Option<CertificateSource>,
+        name: &str,
+        problems: &mut Vec<String>,
+    ) {
         if let Some(CertificateSource::File(path)) = source
             && let Err(error) = std::fs::File::open(path)
         {
-            problems.push(format!("unable to read {what} {} for {name} due to {error}", path.display()));
+            problems.push(format!(
+                "unable to read {what} {} for {name} due to {error}",
+                path.display()
+            ));
         }
     }
 

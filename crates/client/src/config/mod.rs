@@ -65,7 +65,9 @@ pub enum ConfigError {
     #[error("getting credentials: {0}")]
     Exec(String),
     /// We are not in a pod.
-    #[error("unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined")]
+    #[error(
+        "unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined"
+    )]
     NotInCluster,
     /// The configuration asks for something this client does not do.
     #[error("{0}")]
@@ -191,7 +193,10 @@ impl ClientConfig {
     }
 
     /// A named context of a kubeconfig file.
-    pub fn from_kubeconfig_context(path: impl AsRef<Path>, context: &str) -> Result<Self, ConfigError> {
+    pub fn from_kubeconfig_context(
+        path: impl AsRef<Path>,
+        context: &str,
+    ) -> Result<Self, ConfigError> {
         Kubeconfig::read(path.as_ref())?.client_config(Some(context))
     }
 
@@ -211,13 +216,23 @@ impl ClientConfig {
         if host.is_empty() || port.is_empty() {
             return Err(ConfigError::NotInCluster);
         }
-        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let host = if host.contains(':') {
+            format!("[{host}]")
+        } else {
+            host.to_owned()
+        };
         let token_file = folder.join("token");
-        let token = std::fs::read_to_string(&token_file).map_err(|source| ConfigError::Read { what: "token", path: token_file.clone(), source })?;
+        let token = std::fs::read_to_string(&token_file).map_err(|source| ConfigError::Read {
+            what: "token",
+            path: token_file.clone(),
+            source,
+        })?;
         let mut config = Self::bare(format!("https://{host}:{port}"));
         config.auth = Auth::TokenFile(token_file, Some(token.trim().to_owned()));
         config.tls.ca = Some(CertificateSource::File(folder.join("ca.crt")));
-        config.default_namespace = std::fs::read_to_string(folder.join("namespace")).ok().map(|text| text.trim().to_owned());
+        config.default_namespace = std::fs::read_to_string(folder.join("namespace"))
+            .ok()
+            .map(|text| text.trim().to_owned());
         Ok(config)
     }
 
@@ -283,7 +298,11 @@ impl ClientConfig {
     }
 
     /// Uses this client certificate; both files are read again when they change.
-    pub fn with_client_certificate_files(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+    pub fn with_client_certificate_files(
+        mut self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
         self.tls.client_certificate = Some(CertificateSource::File(certificate.into()));
         self.tls.client_key = Some(CertificateSource::File(key.into()));
         self
@@ -314,11 +333,18 @@ impl ClientConfig {
 
     /// The server's address split up. Without a scheme it is `https` if anything about TLS is configured, else `http`.
     pub(crate) fn base_url(&self) -> Result<BaseUrl, ConfigError> {
-        let bad = |reason: &str| ConfigError::Server { server: self.server.clone(), reason: reason.to_owned() };
+        let bad = |reason: &str| ConfigError::Server {
+            server: self.server.clone(),
+            reason: reason.to_owned(),
+        };
         let text = if self.server.contains("://") {
             self.server.clone()
         } else {
-            let scheme = if self.tls.is_configured() { "https" } else { "http" };
+            let scheme = if self.tls.is_configured() {
+                "https"
+            } else {
+                "http"
+            };
             format!("{scheme}://{}", self.server)
         };
         let url = url::Url::parse(&text).map_err(|error| bad(&error.to_string()))?;
@@ -327,7 +353,10 @@ impl ClientConfig {
             "http" => false,
             _ => return Err(bad("the scheme must be http or https")),
         };
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad("host must be a URL or a host:port pair"))?;
+        let host = url
+            .host_str()
+            .filter(|host| !host.is_empty())
+            .ok_or_else(|| bad("host must be a URL or a host:port pair"))?;
         let port = url.port_or_known_default().ok_or_else(|| bad("no port"))?;
         let authority = match url.port() {
             Some(port) => format!("{host}:{port}"),
@@ -335,7 +364,10 @@ impl ClientConfig {
         };
         Ok(BaseUrl {
             tls,
-            host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            host: host
+                .trim_start_matches('[')
+                .trim_end_matches(']')
+                .to_owned(),
             port,
             authority,
             prefix: url.path().trim_end_matches('/').to_owned(),
@@ -365,13 +397,20 @@ impl BaseUrl {
 /// `<program>/v<version> (linux/<arch>) kubernetes/unknown`, for whoever sets none.
 fn default_user_agent() -> String {
     let program = std::env::args().next().unwrap_or_default();
-    let program = Path::new(&program).file_name().map_or_else(|| "unknown".to_owned(), |name| name.to_string_lossy().into_owned());
+    let program = Path::new(&program).file_name().map_or_else(
+        || "unknown".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    );
     let arch = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
     };
-    format!("{program}/v{} ({}/{arch}) kubernetes/$Format", env!("CARGO_PKG_VERSION"), std::env::consts::OS)
+    format!(
+        "{program}/v{} ({}/{arch}) kubernetes/$Format",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS
+    )
 }
 
 #[cfg(test)]
@@ -382,7 +421,14 @@ mod tests {
     fn check(server: &str, expected: &str) {
         let config = ClientConfig::bare(server.to_owned());
         let found = match config.base_url() {
-            Ok(url) => format!("{} {} {} {} {}", url.scheme(), url.host, url.port, url.authority, url.prefix),
+            Ok(url) => format!(
+                "{} {} {} {} {}",
+                url.scheme(),
+                url.host,
+                url.port,
+                url.authority,
+                url.prefix
+            ),
             Err(error) => error.to_string(),
         };
         assert_eq!(found.trim_end(), expected, "{server}");
@@ -391,11 +437,17 @@ mod tests {
     #[test]
     fn server_addresses() {
         check("https://10.0.0.1:6443", "https 10.0.0.1 6443 10.0.0.1:6443");
-        check("https://example.com/k8s/clusters/c-1/", "https example.com 443 example.com /k8s/clusters/c-1");
+        check(
+            "https://example.com/k8s/clusters/c-1/",
+            "https example.com 443 example.com /k8s/clusters/c-1",
+        );
         check("https://[::1]:6443", "https ::1 6443 [::1]:6443");
         check("127.0.0.1:8080", "http 127.0.0.1 8080 127.0.0.1:8080");
         check("localhost", "http localhost 80 localhost");
-        check("ftp://x", "invalid server address \"ftp://x\": the scheme must be http or https");
+        check(
+            "ftp://x",
+            "invalid server address \"ftp://x\": the scheme must be http or https",
+        );
     }
 
     #[test]
@@ -405,9 +457,18 @@ mod tests {
         std::fs::write(folder.path().join("namespace"), "kube-system").unwrap();
         let config = ClientConfig::in_pod("fd00::1", "443", folder.path()).unwrap();
         assert_eq!(config.server, "https://[fd00::1]:443");
-        assert_eq!(config.auth, Auth::TokenFile(folder.path().join("token"), Some("abc".into())));
+        assert_eq!(
+            config.auth,
+            Auth::TokenFile(folder.path().join("token"), Some("abc".into()))
+        );
         assert_eq!(config.default_namespace.as_deref(), Some("kube-system"));
-        assert!(matches!(ClientConfig::in_pod("", "443", folder.path()), Err(ConfigError::NotInCluster)));
-        assert!(matches!(ClientConfig::in_pod("h", "1", Path::new("/nonexistent")), Err(ConfigError::Read { what: "token", .. })));
+        assert!(matches!(
+            ClientConfig::in_pod("", "443", folder.path()),
+            Err(ConfigError::NotInCluster)
+        ));
+        assert!(matches!(
+            ClientConfig::in_pod("h", "1", Path::new("/nonexistent")),
+            Err(ConfigError::Read { what: "token", .. })
+        ));
     }
 }

@@ -59,7 +59,11 @@ impl CertificateSource {
     pub(crate) fn read(&self, what: &'static str) -> Result<Vec<u8>, ConfigError> {
         match self {
             Self::Data(data) => Ok(data.clone()),
-            Self::File(path) => std::fs::read(path).map_err(|source| ConfigError::Read { what, path: path.clone(), source }),
+            Self::File(path) => std::fs::read(path).map_err(|source| ConfigError::Read {
+                what,
+                path: path.clone(),
+                source,
+            }),
         }
     }
 
@@ -92,7 +96,9 @@ impl TlsSettings {
     }
 
     fn read(&self) -> Result<Material, ConfigError> {
-        let read = |source: &Option<CertificateSource>, what| source.as_ref().map(|source| source.read(what)).transpose();
+        let read = |source: &Option<CertificateSource>, what| {
+            source.as_ref().map(|source| source.read(what)).transpose()
+        };
         Ok(Material {
             ca: read(&self.ca, "certificate-authority")?,
             certificate: read(&self.client_certificate, "client-certificate")?,
@@ -101,9 +107,17 @@ impl TlsSettings {
     }
 
     /// A configuration for one kind of connection. `alpn` in order of preference; `certificate` is an exec plugin's.
-    fn build(&self, material: &Material, alpn: &[&[u8]], exec: Option<&(Vec<u8>, Vec<u8>)>) -> Result<rustls::ClientConfig, ConfigError> {
+    fn build(
+        &self,
+        material: &Material,
+        alpn: &[&[u8]],
+        exec: Option<&(Vec<u8>, Vec<u8>)>,
+    ) -> Result<rustls::ClientConfig, ConfigError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls_error = |what: &str, reason: &dyn fmt::Display| ConfigError::Tls { what: what.to_owned(), reason: reason.to_string() };
+        let tls_error = |what: &str, reason: &dyn fmt::Display| ConfigError::Tls {
+            what: what.to_owned(),
+            reason: reason.to_string(),
+        };
         let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| tls_error("versions", &error))?;
@@ -117,20 +131,34 @@ impl TlsSettings {
             let roots: Vec<CertificateDer<'static>> = certificates(&name, &pem)?;
             Arc::new(Verifier::new(roots, provider, &name)?)
         };
-        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+        let builder = builder
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
         let pair = match (&material.certificate, &material.key, exec) {
             (Some(certificate), Some(key), _) => {
-                let certificate_name = self.client_certificate.as_ref().map_or_else(String::new, |source| source.name("client certificate"));
-                let key_name = self.client_key.as_ref().map_or_else(String::new, |source| source.name("client key"));
-                Some((certificates(&certificate_name, certificate)?, private_key(&key_name, key)?))
+                let certificate_name = self
+                    .client_certificate
+                    .as_ref()
+                    .map_or_else(String::new, |source| source.name("client certificate"));
+                let key_name = self
+                    .client_key
+                    .as_ref()
+                    .map_or_else(String::new, |source| source.name("client key"));
+                Some((
+                    certificates(&certificate_name, certificate)?,
+                    private_key(&key_name, key)?,
+                ))
             }
-            (_, _, Some((certificate, key))) => {
-                Some((certificates("exec plugin's certificate", certificate)?, private_key("exec plugin's key", key)?))
-            }
+            (_, _, Some((certificate, key))) => Some((
+                certificates("exec plugin's certificate", certificate)?,
+                private_key("exec plugin's key", key)?,
+            )),
             _ => None,
         };
         let mut config = match pair {
-            Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| tls_error("client certificate and key", &error))?,
+            Some((chain, key)) => builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|error| tls_error("client certificate and key", &error))?,
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
@@ -172,16 +200,25 @@ pub(crate) struct TlsConfigs {
 
 impl TlsSource {
     pub(crate) fn new(settings: TlsSettings) -> Self {
-        Self { settings, current: Mutex::new(None) }
+        Self {
+            settings,
+            current: Mutex::new(None),
+        }
     }
 
     pub(crate) fn server_name(&self, host: &str) -> Result<ServerName<'static>, ConfigError> {
         let name = self.settings.server_name.as_deref().unwrap_or(host);
-        ServerName::try_from(name.to_owned()).map_err(|error| ConfigError::Tls { what: format!("server name {name:?}"), reason: error.to_string() })
+        ServerName::try_from(name.to_owned()).map_err(|error| ConfigError::Tls {
+            what: format!("server name {name:?}"),
+            reason: error.to_string(),
+        })
     }
 
     /// The configurations to use now. Files that cannot be read keep the last good ones in use.
-    pub(crate) fn configs(&self, exec: Option<(Vec<u8>, Vec<u8>)>) -> Result<TlsConfigs, ConfigError> {
+    pub(crate) fn configs(
+        &self,
+        exec: Option<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<TlsConfigs, ConfigError> {
         let mut current = self.current.lock();
         if let Some(known) = &mut *current {
             if known.exec == exec && known.checked.elapsed() < CHECK_PERIOD {
@@ -192,16 +229,21 @@ impl TlsSource {
                 if material == known.material && exec == known.exec {
                     return Ok(None);
                 }
-                self.make(material, exec, known.configs.generation + 1).map(Some)
+                self.make(material, exec, known.configs.generation + 1)
+                    .map(Some)
             });
             match rebuilt {
                 Ok(None) => {}
                 Ok(Some(next)) => {
-                    tracing::info!("Certificate rotation detected, new connections use the new files");
+                    tracing::info!(
+                        "Certificate rotation detected, new connections use the new files"
+                    );
                     *known = next;
                 }
                 // A half-written pair is the usual cause; the next look finds it whole.
-                Err(error) => tracing::error!(%error, "loading changed certificates failed, keeping the loaded ones"),
+                Err(error) => {
+                    tracing::error!(%error, "loading changed certificates failed, keeping the loaded ones")
+                }
             }
             return Ok(known.configs.clone());
         }
@@ -211,37 +253,65 @@ impl TlsSource {
         Ok(configs)
     }
 
-    fn make(&self, material: Material, exec: Option<(Vec<u8>, Vec<u8>)>, generation: u64) -> Result<Current, ConfigError> {
-        let any = Arc::new(self.settings.build(&material, &[b"h2", b"http/1.1"], exec.as_ref())?);
+    fn make(
+        &self,
+        material: Material,
+        exec: Option<(Vec<u8>, Vec<u8>)>,
+        generation: u64,
+    ) -> Result<Current, ConfigError> {
+        let any = Arc::new(
+            self.settings
+                .build(&material, &[b"h2", b"http/1.1"], exec.as_ref())?,
+        );
         let mut http1 = (*any).clone();
         http1.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let configs = TlsConfigs { any, http1: Arc::new(http1), generation };
-        Ok(Current { material, exec, configs, checked: Instant::now() })
+        let configs = TlsConfigs {
+            any,
+            http1: Arc::new(http1),
+            generation,
+        };
+        Ok(Current {
+            material,
+            exec,
+            configs,
+            checked: Instant::now(),
+        })
     }
 }
 
 /// All certificates of a PEM text; other blocks are skipped.
 fn certificates(name: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    let bad = |reason: String| ConfigError::Tls { what: name.to_owned(), reason };
-    let found: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|error| bad(error.to_string()))?;
+    let bad = |reason: String| ConfigError::Tls {
+        what: name.to_owned(),
+        reason,
+    };
+    let found: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| bad(error.to_string()))?;
     if found.is_empty() {
-        return Err(bad("data does not contain any valid RSA or ECDSA certificates".into()));
+        return Err(bad(
+            "data does not contain any valid RSA or ECDSA certificates".into(),
+        ));
     }
     Ok(found)
 }
 
 /// The first key of a PEM text, in whichever of the three formats.
 fn private_key(name: &str, pem: &[u8]) -> Result<PrivateKeyDer<'static>, ConfigError> {
-    PrivateKeyDer::from_pem_slice(pem)
-        .map_err(|error| ConfigError::Tls { what: name.to_owned(), reason: format!("no PKCS#8, PKCS#1 or SEC1 private key found: {error}") })
+    PrivateKeyDer::from_pem_slice(pem).map_err(|error| ConfigError::Tls {
+        what: name.to_owned(),
+        reason: format!("no PKCS#8, PKCS#1 or SEC1 private key found: {error}"),
+    })
 }
 
 fn system_roots() -> Result<Vec<u8>, ConfigError> {
-    SYSTEM_ROOTS.iter().find_map(|path| std::fs::read(path).ok()).ok_or_else(|| ConfigError::Tls {
-        what: "system certificate authorities".into(),
-        reason: "no bundle was found: set certificate-authority in the kubeconfig".into(),
-    })
+    SYSTEM_ROOTS
+        .iter()
+        .find_map(|path| std::fs::read(path).ok())
+        .ok_or_else(|| ConfigError::Tls {
+            what: "system certificate authorities".into(),
+            reason: "no bundle was found: set certificate-authority in the kubeconfig".into(),
+        })
 }
 
 /// WebPKI, plus trust in a certificate that is listed itself.
@@ -253,24 +323,47 @@ struct Verifier {
 }
 
 impl Verifier {
-    fn new(listed: Vec<CertificateDer<'static>>, provider: Arc<CryptoProvider>, name: &str) -> Result<Self, ConfigError> {
+    fn new(
+        listed: Vec<CertificateDer<'static>>,
+        provider: Arc<CryptoProvider>,
+        name: &str,
+    ) -> Result<Self, ConfigError> {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(listed.iter().cloned());
         let webpki = if store.is_empty() {
             None
         } else {
-            let built = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone()).build();
-            Some(built.map_err(|error| ConfigError::Tls { what: name.to_owned(), reason: error.to_string() })?)
+            let built =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone())
+                    .build();
+            Some(built.map_err(|error| ConfigError::Tls {
+                what: name.to_owned(),
+                reason: error.to_string(),
+            })?)
         };
-        Ok(Self { webpki, listed, provider })
+        Ok(Self {
+            webpki,
+            listed,
+            provider,
+        })
     }
 
-    fn verify_listed(&self, end_entity: &CertificateDer<'_>, server_name: &ServerName<'_>, now: UnixTime) -> Option<Result<(), rustls::Error>> {
-        if !self.listed.iter().any(|listed| listed.as_ref() == end_entity.as_ref()) {
+    fn verify_listed(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        server_name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Option<Result<(), rustls::Error>> {
+        if !self
+            .listed
+            .iter()
+            .any(|listed| listed.as_ref() == end_entity.as_ref())
+        {
             return None;
         }
         Some((|| {
-            let (_, parsed) = x509_parser::parse_x509_certificate(end_entity.as_ref()).map_err(|_| CertificateError::BadEncoding)?;
+            let (_, parsed) = x509_parser::parse_x509_certificate(end_entity.as_ref())
+                .map_err(|_| CertificateError::BadEncoding)?;
             let now = i64::try_from(now.as_secs()).map_err(|_| CertificateError::BadEncoding)?;
             if now < parsed.validity().not_before.timestamp() {
                 return Err(CertificateError::NotValidYet.into());
@@ -278,7 +371,10 @@ impl Verifier {
             if now > parsed.validity().not_after.timestamp() {
                 return Err(CertificateError::Expired.into());
             }
-            rustls::client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)
+            rustls::client::verify_server_name(
+                &ParsedCertificate::try_from(end_entity)?,
+                server_name,
+            )
         })())
     }
 }
@@ -293,7 +389,13 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let verdict = match &self.webpki {
-            Some(webpki) => webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
+            Some(webpki) => webpki.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ),
             None => Err(CertificateError::UnknownIssuer.into()),
         };
         match verdict {
@@ -311,7 +413,12 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -320,11 +427,18 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -350,7 +464,12 @@ impl ServerCertVerifier for AcceptAll {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -359,7 +478,12 @@ impl ServerCertVerifier for AcceptAll {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

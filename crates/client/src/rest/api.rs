@@ -3,8 +3,10 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use api_types::meta::v1::{CreateOptions, DeleteOptions, GetOptions, ListOptions, PatchOptions, Status, UpdateOptions};
 use api_types::codec::Header;
+use api_types::meta::v1::{
+    CreateOptions, DeleteOptions, GetOptions, ListOptions, PatchOptions, Status, UpdateOptions,
+};
 use api_types::{Kind, List as _, Resource, Struct, encode_envelope_as, encode_json_as};
 use bytes::Bytes;
 use http::header::ACCEPT;
@@ -45,7 +47,9 @@ impl Patch {
 
     pub(crate) fn body(&self) -> &[u8] {
         match self {
-            Self::Json(body) | Self::Merge(body) | Self::Strategic(body) | Self::Apply(body) => body,
+            Self::Json(body) | Self::Merge(body) | Self::Strategic(body) | Self::Apply(body) => {
+                body
+            }
         }
     }
 }
@@ -68,13 +72,20 @@ pub struct Api<T> {
 
 impl<T> Clone for Api<T> {
     fn clone(&self) -> Self {
-        Self { client: self.client.clone(), namespace: self.namespace.clone(), kind: PhantomData }
+        Self {
+            client: self.client.clone(),
+            namespace: self.namespace.clone(),
+            kind: PhantomData,
+        }
     }
 }
 
 impl<T> fmt::Debug for Api<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api").field("client", &self.client).field("namespace", &self.namespace).finish()
+        f.debug_struct("Api")
+            .field("client", &self.client)
+            .field("namespace", &self.namespace)
+            .finish()
     }
 }
 
@@ -82,17 +93,29 @@ impl Client {
     /// A cluster-scoped resource, or a namespaced one over all namespaces (list and watch only; `create` and `update` take the
     /// namespace from the object).
     pub fn api<T: Resource>(&self) -> Api<T> {
-        Api { client: self.clone(), namespace: None, kind: PhantomData }
+        Api {
+            client: self.clone(),
+            namespace: None,
+            kind: PhantomData,
+        }
     }
 
     /// A namespaced resource in one namespace.
     pub fn namespaced<T: Resource>(&self, namespace: impl Into<String>) -> Api<T> {
-        Api { client: self.clone(), namespace: Some(namespace.into()), kind: PhantomData }
+        Api {
+            client: self.clone(),
+            namespace: Some(namespace.into()),
+            kind: PhantomData,
+        }
     }
 
     /// Either of the two.
     pub fn api_in<T: Resource>(&self, namespace: Option<&str>) -> Api<T> {
-        Api { client: self.clone(), namespace: namespace.map(str::to_owned), kind: PhantomData }
+        Api {
+            client: self.clone(),
+            namespace: namespace.map(str::to_owned),
+            kind: PhantomData,
+        }
     }
 }
 
@@ -108,22 +131,44 @@ impl<T: Resource> Api<T> {
 
     fn call(&self, method: Method, namespace: Option<&str>, name: &str, subresource: &str) -> Call {
         let namespace = namespace.filter(|_| T::NAMESPACED);
-        let path = resource_path(T::GROUP, T::VERSION, namespace, T::PLURAL, name, subresource);
-        let target = Target { group: T::GROUP.to_owned(), resource: T::PLURAL.to_owned(), name: name.to_owned() };
+        let path = resource_path(
+            T::GROUP,
+            T::VERSION,
+            namespace,
+            T::PLURAL,
+            name,
+            subresource,
+        );
+        let target = Target {
+            group: T::GROUP.to_owned(),
+            resource: T::PLURAL.to_owned(),
+            name: name.to_owned(),
+        };
         Call::new(method, path, target).header(ACCEPT, self.content_type().accept())
     }
 
     /// A call on an existing object. An empty name would silently address the whole collection.
-    fn named(&self, method: Method, namespace: Option<&str>, name: &str, subresource: &str) -> Result<Call, Error> {
+    fn named(
+        &self,
+        method: Method,
+        namespace: Option<&str>,
+        name: &str,
+        subresource: &str,
+    ) -> Result<Call, Error> {
         if name.is_empty() {
-            return Err(Error::InvalidRequest(format!("{}: resource name may not be empty", T::PLURAL)));
+            return Err(Error::InvalidRequest(format!(
+                "{}: resource name may not be empty",
+                T::PLURAL
+            )));
         }
         Ok(self.call(method, namespace, name, subresource))
     }
 
     /// The namespace of the handle, or the object's own.
     fn namespace_of<'a>(&'a self, object: &'a T) -> Option<&'a str> {
-        self.namespace.as_deref().or(Some(object.metadata().namespace.as_str()))
+        self.namespace
+            .as_deref()
+            .or(Some(object.metadata().namespace.as_str()))
     }
 
     fn with_object<B: Kind>(&self, call: Call, object: &B) -> Call {
@@ -174,7 +219,12 @@ impl<T: Resource> Api<T> {
         loop {
             let page = match self.list(&options).await {
                 Err(error) if error.is_gone() && !options.continue_.is_empty() => {
-                    let full = ListOptions { limit: 0, continue_: String::new(), resource_version_match: String::new(), ..options };
+                    let full = ListOptions {
+                        limit: 0,
+                        continue_: String::new(),
+                        resource_version_match: String::new(),
+                        ..options
+                    };
                     return self.list(&full).await;
                 }
                 other => other?,
@@ -205,7 +255,12 @@ impl<T: Resource> Api<T> {
     /// Makes an object.
     pub async fn create_opts(&self, object: &T, options: &CreateOptions) -> Result<T, Error> {
         let mut call = self.call(Method::POST, self.namespace_of(object), "", "");
-        write_query(&mut call, &options.dry_run, &options.field_manager, &options.field_validation);
+        write_query(
+            &mut call,
+            &options.dry_run,
+            &options.field_manager,
+            &options.field_validation,
+        );
         self.fetch(&self.with_object(call, object)).await
     }
 
@@ -221,33 +276,71 @@ impl<T: Resource> Api<T> {
 
     /// Replaces an object's status.
     pub async fn update_status(&self, object: &T) -> Result<T, Error> {
-        self.update_status_opts(object, &UpdateOptions::default()).await
+        self.update_status_opts(object, &UpdateOptions::default())
+            .await
     }
 
     /// Replaces an object's status.
-    pub async fn update_status_opts(&self, object: &T, options: &UpdateOptions) -> Result<T, Error> {
+    pub async fn update_status_opts(
+        &self,
+        object: &T,
+        options: &UpdateOptions,
+    ) -> Result<T, Error> {
         self.put(object, "status", options).await
     }
 
-    async fn put(&self, object: &T, subresource: &str, options: &UpdateOptions) -> Result<T, Error> {
-        let mut call = self.named(Method::PUT, self.namespace_of(object), &object.metadata().name, subresource)?;
-        write_query(&mut call, &options.dry_run, &options.field_manager, &options.field_validation);
+    async fn put(
+        &self,
+        object: &T,
+        subresource: &str,
+        options: &UpdateOptions,
+    ) -> Result<T, Error> {
+        let mut call = self.named(
+            Method::PUT,
+            self.namespace_of(object),
+            &object.metadata().name,
+            subresource,
+        )?;
+        write_query(
+            &mut call,
+            &options.dry_run,
+            &options.field_manager,
+            &options.field_validation,
+        );
         self.fetch(&self.with_object(call, object)).await
     }
 
     /// Changes an object.
-    pub async fn patch(&self, name: &str, patch: &Patch, options: &PatchOptions) -> Result<T, Error> {
+    pub async fn patch(
+        &self,
+        name: &str,
+        patch: &Patch,
+        options: &PatchOptions,
+    ) -> Result<T, Error> {
         self.patch_subresource(name, "", patch, options).await
     }
 
     /// Changes an object's status.
-    pub async fn patch_status(&self, name: &str, patch: &Patch, options: &PatchOptions) -> Result<T, Error> {
+    pub async fn patch_status(
+        &self,
+        name: &str,
+        patch: &Patch,
+        options: &PatchOptions,
+    ) -> Result<T, Error> {
         self.patch_subresource(name, "status", patch, options).await
     }
 
     /// Changes a subresource that answers with the whole object (`status`, `ephemeralcontainers`, `resize`, `scale` of its own kind).
-    pub async fn patch_subresource(&self, name: &str, subresource: &str, patch: &Patch, options: &PatchOptions) -> Result<T, Error> {
-        let mut call = self.named(Method::PATCH, self.namespace.as_deref(), name, subresource)?.body(patch.content_type(), patch.body().to_vec());
+    pub async fn patch_subresource(
+        &self,
+        name: &str,
+        subresource: &str,
+        patch: &Patch,
+        options: &PatchOptions,
+    ) -> Result<T, Error> {
+        let mut call = self
+            .named(Method::PATCH, self.namespace.as_deref(), name, subresource)?
+            .body(patch.content_type(), patch.body().to_vec());
         patch_query(&mut call, options);
         self.fetch(&call).await
     }
@@ -261,7 +354,11 @@ impl<T: Resource> Api<T> {
     }
 
     /// Deletes all objects a selection matches.
-    pub async fn delete_collection(&self, delete: &DeleteOptions, list: &ListOptions) -> Result<(), Error> {
+    pub async fn delete_collection(
+        &self,
+        delete: &DeleteOptions,
+        list: &ListOptions,
+    ) -> Result<(), Error> {
         let mut call = self.call(Method::DELETE, self.namespace.as_deref(), "", "");
         list_query(&mut call, list);
         let call = delete_body(call, self.content_type(), delete);
@@ -271,26 +368,43 @@ impl<T: Resource> Api<T> {
     /// Changes from the options' resource version on. Ends with the server's timeout, an error, or when dropped.
     pub async fn watch(&self, options: &ListOptions) -> Result<WatchStream<T>, Error> {
         let mut call = self.call(Method::GET, self.namespace.as_deref(), "", "");
-        let options = ListOptions { watch: true, ..options.clone() };
+        let options = ListOptions {
+            watch: true,
+            ..options.clone()
+        };
         list_query(&mut call, &options);
         let response = self.client.stream(&call).await?;
         Ok(watch::typed(response))
     }
 
     /// Reads a subresource.
-    pub async fn get_subresource<R: Kind>(&self, name: &str, subresource: &str) -> Result<R, Error> {
+    pub async fn get_subresource<R: Kind>(
+        &self,
+        name: &str,
+        subresource: &str,
+    ) -> Result<R, Error> {
         let call = self.named(Method::GET, self.namespace.as_deref(), name, subresource)?;
         self.fetch(&call).await
     }
 
     /// Posts to a subresource: `binding`, `eviction`, `token`.
-    pub async fn create_subresource<B: Kind, R: Kind>(&self, name: &str, subresource: &str, body: &B) -> Result<R, Error> {
+    pub async fn create_subresource<B: Kind, R: Kind>(
+        &self,
+        name: &str,
+        subresource: &str,
+        body: &B,
+    ) -> Result<R, Error> {
         let call = self.named(Method::POST, self.namespace.as_deref(), name, subresource)?;
         self.fetch(&self.with_object(call, body)).await
     }
 
     /// Replaces a subresource: `scale`, `approval`, `finalize`.
-    pub async fn update_subresource<B: Kind, R: Kind>(&self, name: &str, subresource: &str, body: &B) -> Result<R, Error> {
+    pub async fn update_subresource<B: Kind, R: Kind>(
+        &self,
+        name: &str,
+        subresource: &str,
+        body: &B,
+    ) -> Result<R, Error> {
         let call = self.named(Method::PUT, self.namespace.as_deref(), name, subresource)?;
         self.fetch(&self.with_object(call, body)).await
     }
@@ -305,7 +419,10 @@ fn deleted<T: Kind>(response: &Response<Bytes>) -> Result<Deleted<T>, Error> {
 }
 
 /// Every group's endpoint understands DeleteOptions of `v1`.
-const V1_DELETE_OPTIONS: Header<'static> = Header { api_version: "v1", kind: "DeleteOptions" };
+const V1_DELETE_OPTIONS: Header<'static> = Header {
+    api_version: "v1",
+    kind: "DeleteOptions",
+};
 
 pub(crate) fn delete_body(call: Call, content_type: ContentType, options: &DeleteOptions) -> Call {
     let body = match content_type {
@@ -315,7 +432,12 @@ pub(crate) fn delete_body(call: Call, content_type: ContentType, options: &Delet
     call.body(content_type.name(), body)
 }
 
-pub(crate) fn write_query(call: &mut Call, dry_run: &[String], field_manager: &str, field_validation: &str) {
+pub(crate) fn write_query(
+    call: &mut Call,
+    dry_run: &[String],
+    field_manager: &str,
+    field_validation: &str,
+) {
     for value in dry_run {
         call.query("dryRun", value.as_str());
     }
@@ -324,7 +446,12 @@ pub(crate) fn write_query(call: &mut Call, dry_run: &[String], field_manager: &s
 }
 
 pub(crate) fn patch_query(call: &mut Call, options: &PatchOptions) {
-    write_query(call, &options.dry_run, &options.field_manager, &options.field_validation);
+    write_query(
+        call,
+        &options.dry_run,
+        &options.field_manager,
+        &options.field_validation,
+    );
     if let Some(force) = options.force {
         call.query("force", force.to_string());
     }
@@ -340,7 +467,10 @@ pub(crate) fn list_query(call: &mut Call, options: &ListOptions) {
         call.query("allowWatchBookmarks", "true");
     }
     call.query("resourceVersion", options.resource_version.as_str());
-    call.query("resourceVersionMatch", options.resource_version_match.as_str());
+    call.query(
+        "resourceVersionMatch",
+        options.resource_version_match.as_str(),
+    );
     if let Some(seconds) = options.timeout_seconds {
         call.query("timeoutSeconds", seconds.to_string());
     }

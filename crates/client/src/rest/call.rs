@@ -1,8 +1,8 @@
 //! One request before it is sent: method, path, query, headers, body, and what it is about.
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::Method;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 /// What may not stand in a path segment as it is. As Go's `url.PathEscape`, plus characters no name has.
@@ -48,7 +48,14 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn new(method: Method, path: String, target: Target) -> Self {
-        Self { method, path, query: Vec::new(), headers: HeaderMap::new(), body: Bytes::new(), target }
+        Self {
+            method,
+            path,
+            query: Vec::new(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            target,
+        }
     }
 
     pub(crate) fn header(mut self, name: HeaderName, value: &'static str) -> Self {
@@ -73,14 +80,31 @@ impl Call {
         if self.query.is_empty() {
             return self.path.clone();
         }
-        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(self.query.iter().map(|(name, value)| (name, value.as_str()))).finish();
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(
+                self.query
+                    .iter()
+                    .map(|(name, value)| (name, value.as_str())),
+            )
+            .finish();
         format!("{}?{query}", self.path)
     }
 }
 
 /// `/apis/<group>/<version>/namespaces/<namespace>/<resource>/<name>/<subresource>`; empty parts are left out.
-pub(crate) fn resource_path(group: &str, version: &str, namespace: Option<&str>, resource: &str, name: &str, subresource: &str) -> String {
-    let mut path = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+pub(crate) fn resource_path(
+    group: &str,
+    version: &str,
+    namespace: Option<&str>,
+    resource: &str,
+    name: &str,
+    subresource: &str,
+) -> String {
+    let mut path = if group.is_empty() {
+        format!("/api/{version}")
+    } else {
+        format!("/apis/{group}/{version}")
+    };
     let mut push = |segment: &str| {
         path.push('/');
         path.extend(utf8_percent_encode(segment, SEGMENT));
@@ -107,11 +131,27 @@ mod tests {
     #[test]
     fn paths() {
         for (found, expected) in [
-            (resource_path("", "v1", Some("ns"), "pods", "a", "status"), "/api/v1/namespaces/ns/pods/a/status"),
-            (resource_path("", "v1", None, "nodes", "n", "proxy/metrics/"), "/api/v1/nodes/n/proxy/metrics"),
-            (resource_path("apps", "v1", Some(""), "deployments", "", ""), "/apis/apps/v1/deployments"),
             (
-                resource_path("rbac.authorization.k8s.io", "v1", None, "clusterroles", "system:node/a b%", ""),
+                resource_path("", "v1", Some("ns"), "pods", "a", "status"),
+                "/api/v1/namespaces/ns/pods/a/status",
+            ),
+            (
+                resource_path("", "v1", None, "nodes", "n", "proxy/metrics/"),
+                "/api/v1/nodes/n/proxy/metrics",
+            ),
+            (
+                resource_path("apps", "v1", Some(""), "deployments", "", ""),
+                "/apis/apps/v1/deployments",
+            ),
+            (
+                resource_path(
+                    "rbac.authorization.k8s.io",
+                    "v1",
+                    None,
+                    "clusterroles",
+                    "system:node/a b%",
+                    "",
+                ),
                 "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:node%2Fa%20b%25",
             ),
         ] {
@@ -124,6 +164,9 @@ mod tests {
         let mut call = Call::new(Method::GET, "/api/v1/pods".into(), Target::default());
         call.query("labelSelector", "a=b,c in (d)");
         call.query("fieldSelector", "");
-        assert_eq!(call.path_and_query(), "/api/v1/pods?labelSelector=a%3Db%2Cc+in+%28d%29");
+        assert_eq!(
+            call.path_and_query(),
+            "/api/v1/pods?labelSelector=a%3Db%2Cc+in+%28d%29"
+        );
     }
 }

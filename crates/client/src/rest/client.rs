@@ -7,14 +7,19 @@ use std::time::Duration;
 
 use api_types::meta::v1::Status;
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use tokio::time::Instant;
 
 use super::call::{Call, Target};
 use super::codec::{Media, decode, kind_of};
-use super::transport::{Pool, RequestBody, ResponseBody, Transport, TransportError, TransportErrorKind, UpgradeOutcome, UpgradedIo};
+use super::transport::{
+    Pool, RequestBody, ResponseBody, Transport, TransportError, TransportErrorKind, UpgradeOutcome,
+    UpgradedIo,
+};
 use crate::config::{BaseUrl, ClientConfig, Credentials, Impersonation, TlsSource};
 use crate::error::Error;
 use crate::flowcontrol::TokenBucket;
@@ -53,13 +58,18 @@ pub struct Upgraded {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("server", &self.inner.config.server).field("user_agent", &self.inner.config.user_agent).finish()
+        f.debug_struct("Client")
+            .field("server", &self.inner.config.server)
+            .field("user_agent", &self.inner.config.user_agent)
+            .finish()
     }
 }
 
 impl fmt::Debug for Upgraded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upgraded").field("response", &self.response).finish_non_exhaustive()
+        f.debug_struct("Upgraded")
+            .field("response", &self.response)
+            .finish_non_exhaustive()
     }
 }
 
@@ -78,19 +88,45 @@ impl Client {
     }
 
     /// A client over a transport of the caller.
-    pub fn with_transport(config: ClientConfig, transport: Arc<dyn Transport>) -> Result<Self, Error> {
+    pub fn with_transport(
+        config: ClientConfig,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, Error> {
         let base = config.base_url()?;
         let credentials = Arc::new(Credentials::new(&config.auth)?);
         Self::assemble(config, base, transport, credentials)
     }
 
-    fn assemble(config: ClientConfig, base: BaseUrl, transport: Arc<dyn Transport>, credentials: Arc<Credentials>) -> Result<Self, Error> {
-        let qps = if config.qps == 0.0 { DEFAULT_QPS } else { config.qps };
-        let burst = if config.burst == 0 { DEFAULT_BURST } else { config.burst };
+    fn assemble(
+        config: ClientConfig,
+        base: BaseUrl,
+        transport: Arc<dyn Transport>,
+        credentials: Arc<Credentials>,
+    ) -> Result<Self, Error> {
+        let qps = if config.qps == 0.0 {
+            DEFAULT_QPS
+        } else {
+            config.qps
+        };
+        let burst = if config.burst == 0 {
+            DEFAULT_BURST
+        } else {
+            config.burst
+        };
         let limiter = (qps > 0.0).then(|| Arc::new(TokenBucket::new(f64::from(qps), burst)));
         let user_agent = header_value(&config.user_agent)?;
         let impersonation = config.impersonation.headers()?;
-        Ok(Self { inner: Arc::new(Inner { config, base, transport, credentials, limiter, user_agent, impersonation }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                base,
+                transport,
+                credentials,
+                limiter,
+                user_agent,
+                impersonation,
+            }),
+        })
     }
 
     /// The configuration the client was made from.
@@ -101,7 +137,9 @@ impl Client {
     fn changed(&self, change: impl FnOnce(&mut Inner)) -> Self {
         let mut inner = (*self.inner).clone();
         change(&mut inner);
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// The same connections without the client-side throttle: for what must not wait, such as leases.
@@ -111,7 +149,9 @@ impl Client {
 
     /// The same connections with a throttle of its own. Negative `qps` means none.
     pub fn with_rate_limit(&self, qps: f32, burst: u32) -> Self {
-        self.changed(|inner| inner.limiter = (qps > 0.0).then(|| Arc::new(TokenBucket::new(f64::from(qps), burst))))
+        self.changed(|inner| {
+            inner.limiter = (qps > 0.0).then(|| Arc::new(TokenBucket::new(f64::from(qps), burst)))
+        })
     }
 
     /// The same connections under another User-Agent. Upstream appends a controller's name: `<agent>/<name>`.
@@ -149,7 +189,10 @@ impl Client {
     }
 
     /// Sends any request and returns once the answer's head is there. An answer that is not 2xx is an error.
-    pub async fn raw_stream(&self, request: Request<Bytes>) -> Result<Response<ResponseBody>, Error> {
+    pub async fn raw_stream(
+        &self,
+        request: Request<Bytes>,
+    ) -> Result<Response<ResponseBody>, Error> {
         self.stream(&raw_call(request)).await
     }
 
@@ -161,12 +204,26 @@ impl Client {
             Ok(UpgradeOutcome::Upgraded(response, io)) => Ok(Upgraded { response, io }),
             Ok(UpgradeOutcome::Refused(response)) => {
                 let (parts, body) = response.into_parts();
-                let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+                let body = body
+                    .collect()
+                    .await
+                    .map(http_body_util::Collected::to_bytes)
+                    .unwrap_or_default();
                 match self.failure(&call, &parts, &body) {
-                    Error::Api(status) if !status.reason.is_empty() && status.details.as_ref().is_none_or(|details| details.causes.is_empty()) => {
+                    Error::Api(status)
+                        if !status.reason.is_empty()
+                            && status
+                                .details
+                                .as_ref()
+                                .is_none_or(|details| details.causes.is_empty()) =>
+                    {
                         Err(Error::Api(status))
                     }
-                    _ => Err(Error::UpgradeRefused { url: self.url(&call), status: parts.status, body: text(&body) }),
+                    _ => Err(Error::UpgradeRefused {
+                        url: self.url(&call),
+                        status: parts.status,
+                        body: text(&body),
+                    }),
                 }
             }
             Err(source) => Err(self.transport_error(&call, source)),
@@ -175,8 +232,15 @@ impl Client {
 
     /// `/version` of the server.
     pub async fn server_version(&self) -> Result<serde_json::Value, Error> {
-        let response = self.read(&Call::new(Method::GET, "/version".into(), Target::default())).await?;
-        serde_json::from_slice(response.body()).map_err(|error| Error::decode("version.Info", error))
+        let response = self
+            .read(&Call::new(
+                Method::GET,
+                "/version".into(),
+                Target::default(),
+            ))
+            .await?;
+        serde_json::from_slice(response.body())
+            .map_err(|error| Error::decode("version.Info", error))
     }
 
     /// Sends a call, reads the answer and checks its code.
@@ -196,12 +260,23 @@ impl Client {
             None => self.collect_now(call).await,
             Some(timeout) => tokio::time::timeout(timeout, self.collect_now(call))
                 .await
-                .unwrap_or_else(|_| Err(Error::Timeout { method: call.method.clone(), url: self.url(call), timeout })),
+                .unwrap_or_else(|_| {
+                    Err(Error::Timeout {
+                        method: call.method.clone(),
+                        url: self.url(call),
+                        timeout,
+                    })
+                }),
         };
         if let Some(metrics) = &self.inner.config.metrics {
             metrics.finished(&call.method, &self.inner.base.authority, started.elapsed());
             if let Ok(response) = &result {
-                metrics.sizes(&call.method, &self.inner.base.authority, call.body.len(), response.body().len());
+                metrics.sizes(
+                    &call.method,
+                    &self.inner.base.authority,
+                    call.body.len(),
+                    response.body().len(),
+                );
             }
         }
         result
@@ -210,7 +285,9 @@ impl Client {
     async fn collect_now(&self, call: &Call) -> Result<Response<Bytes>, Error> {
         let mut retry = Retry::default();
         loop {
-            let response = self.attempt(call, !self.inner.config.disable_compression, &mut retry).await?;
+            let response = self
+                .attempt(call, !self.inner.config.disable_compression, &mut retry)
+                .await?;
             let (parts, body) = response.into_parts();
             // An answer that breaks off is a broken connection too: a GET may be sent again.
             match body.collect().await {
@@ -237,19 +314,33 @@ impl Client {
             return Ok(response);
         }
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        let body = body
+            .collect()
+            .await
+            .map(http_body_util::Collected::to_bytes)
+            .unwrap_or_default();
         Err(self.failure(call, &parts, &body))
     }
 
     /// Sends until an answer comes that is not to be retried. Its code may be anything.
-    async fn attempt(&self, call: &Call, gzip: bool, retry: &mut Retry) -> Result<Response<ResponseBody>, Error> {
+    async fn attempt(
+        &self,
+        call: &Call,
+        gzip: bool,
+        retry: &mut Retry,
+    ) -> Result<Response<ResponseBody>, Error> {
         let host = self.inner.base.authority.as_str();
         loop {
             self.throttle(call).await;
             let (request, exec) = self.build(call, gzip).await?;
             let result = self.inner.transport.send(request).await;
             if let Some(metrics) = &self.inner.config.metrics {
-                metrics.attempt(result.as_ref().ok().map(Response::status), &call.method, host, retry.attempts > 0);
+                metrics.attempt(
+                    result.as_ref().ok().map(Response::status),
+                    &call.method,
+                    host,
+                    retry.attempts > 0,
+                );
             }
             let wait = match result {
                 Ok(response) => {
@@ -269,13 +360,20 @@ impl Client {
                     None => return Err(self.transport_error(call, error)),
                 },
             };
-            tracing::debug!(url = self.url(call), ?wait, attempt = retry.attempts, "retrying request");
+            tracing::debug!(
+                url = self.url(call),
+                ?wait,
+                attempt = retry.attempts,
+                "retrying request"
+            );
             tokio::time::sleep(wait).await;
         }
     }
 
     async fn throttle(&self, call: &Call) {
-        let Some(limiter) = &self.inner.limiter else { return };
+        let Some(limiter) = &self.inner.limiter else {
+            return;
+        };
         let wait = limiter.reserve();
         if !wait.is_zero() {
             if wait > Duration::from_secs(1) {
@@ -292,11 +390,18 @@ impl Client {
         &self,
         call: &Call,
         gzip: bool,
-    ) -> Result<(Request<RequestBody>, Option<Arc<crate::config::ExecCredentials>>), Error> {
+    ) -> Result<
+        (
+            Request<RequestBody>,
+            Option<Arc<crate::config::ExecCredentials>>,
+        ),
+        Error,
+    > {
         let inner = &*self.inner;
         let mut request = Request::new(Full::new(call.body.clone()));
         *request.method_mut() = call.method.clone();
-        *request.uri_mut() = http::Uri::try_from(self.url(call)).map_err(|error| Error::InvalidRequest(format!("{}: {error}", call.path)))?;
+        *request.uri_mut() = http::Uri::try_from(self.url(call))
+            .map_err(|error| Error::InvalidRequest(format!("{}: {error}", call.path)))?;
         let headers = request.headers_mut();
         *headers = call.headers.clone();
         if !headers.contains_key(USER_AGENT) && !inner.user_agent.is_empty() {
@@ -314,11 +419,21 @@ impl Client {
 
     fn url(&self, call: &Call) -> String {
         let base = &self.inner.base;
-        format!("{}://{}{}{}", base.scheme(), base.authority, base.prefix, call.path_and_query())
+        format!(
+            "{}://{}{}{}",
+            base.scheme(),
+            base.authority,
+            base.prefix,
+            call.path_and_query()
+        )
     }
 
     fn transport_error(&self, call: &Call, source: TransportError) -> Error {
-        Error::Transport { method: call.method.clone(), url: self.url(call), source }
+        Error::Transport {
+            method: call.method.clone(),
+            url: self.url(call),
+            source,
+        }
     }
 
     /// The error for an answer that is not 2xx: the server's Status, or one made up.
@@ -330,11 +445,32 @@ impl Client {
         {
             return Error::Api(Box::new(status));
         }
-        let retry_after = retry_after(&parts.headers).map_or(0, |wait| i32::try_from(wait.as_secs()).unwrap_or(i32::MAX));
-        let content_type = parts.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("text/plain");
-        let message = if content_type.starts_with("text/") { text(body) } else { "unknown".to_owned() };
-        let Target { group, resource, name } = &call.target;
-        Error::unexpected(parts.status, &call.method, group, resource, name, &message, retry_after)
+        let retry_after = retry_after(&parts.headers)
+            .map_or(0, |wait| i32::try_from(wait.as_secs()).unwrap_or(i32::MAX));
+        let content_type = parts
+            .headers
+            .get(http::header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("text/plain");
+        let message = if content_type.starts_with("text/") {
+            text(body)
+        } else {
+            "unknown".to_owned()
+        };
+        let Target {
+            group,
+            resource,
+            name,
+        } = &call.target;
+        Error::unexpected(
+            parts.status,
+            &call.method,
+            group,
+            resource,
+            name,
+            &message,
+            retry_after,
+        )
     }
 }
 
@@ -356,7 +492,8 @@ impl Retry {
 
     /// How long to wait before asking again after no answer came.
     fn after_error(&mut self, method: &Method, error: &TransportError) -> Option<Duration> {
-        (method == Method::GET && error.is_reset() && self.again()).then_some(Duration::from_secs(1))
+        (method == Method::GET && error.is_reset() && self.again())
+            .then_some(Duration::from_secs(1))
     }
 
     fn again(&mut self) -> bool {
@@ -366,17 +503,36 @@ impl Retry {
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    headers
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
 }
 
 fn header_value(text: &str) -> Result<HeaderValue, Error> {
-    HeaderValue::try_from(text).map_err(|_| Error::InvalidRequest(format!("{text:?} cannot be a header value")))
+    HeaderValue::try_from(text)
+        .map_err(|_| Error::InvalidRequest(format!("{text:?} cannot be a header value")))
 }
 
 fn raw_call(request: Request<Bytes>) -> Call {
     let (parts, body) = request.into_parts();
-    let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
-    Call { method: parts.method, path, query: Vec::new(), headers: parts.headers, body, target: Target::default() }
+    let path = parts
+        .uri
+        .path_and_query()
+        .map_or("/", http::uri::PathAndQuery::as_str)
+        .to_owned();
+    Call {
+        method: parts.method,
+        path,
+        query: Vec::new(),
+        headers: parts.headers,
+        body,
+        target: Target::default(),
+    }
 }
 
 fn text(body: &[u8]) -> String {
@@ -389,17 +545,28 @@ fn warn_of(response: &Response<ResponseBody>) {
     for value in response.headers().get_all(http::header::WARNING) {
         let Ok(value) = value.to_str() else { continue };
         // `299 - "text"`, with backslash escapes in the text.
-        let Some(quoted) = value.strip_prefix("299 ").and_then(|rest| rest.split_once(' ')).map(|(_, quoted)| quoted) else { continue };
+        let Some(quoted) = value
+            .strip_prefix("299 ")
+            .and_then(|rest| rest.split_once(' '))
+            .map(|(_, quoted)| quoted)
+        else {
+            continue;
+        };
         let inner = quoted.trim().trim_start_matches('"').trim_end_matches('"');
         tracing::warn!("{}", inner.replace("\\\"", "\"").replace("\\\\", "\\"));
     }
 }
 
 fn decompress(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Error> {
-    if headers.get(CONTENT_ENCODING).is_none_or(|value| value != "gzip") {
+    if headers
+        .get(CONTENT_ENCODING)
+        .is_none_or(|value| value != "gzip")
+    {
         return Ok(body);
     }
     let mut plain = Vec::with_capacity(body.len() * 4);
-    flate2::read::MultiGzDecoder::new(&body[..]).read_to_end(&mut plain).map_err(|error| Error::decode("gzip response body", error))?;
+    flate2::read::MultiGzDecoder::new(&body[..])
+        .read_to_end(&mut plain)
+        .map_err(|error| Error::decode("gzip response body", error))?;
     Ok(Bytes::from(plain))
 }

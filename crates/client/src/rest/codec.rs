@@ -1,6 +1,8 @@
 //! Objects in requests and answers, by content type.
 
-use api_types::{Struct, decode_envelope, decode_json_into, decode_protobuf_into, encode_envelope, encode_json};
+use api_types::{
+    Struct, decode_envelope, decode_json_into, decode_protobuf_into, encode_envelope, encode_json,
+};
 use serde::Deserialize;
 
 use crate::config::ContentType;
@@ -21,8 +23,19 @@ pub(crate) enum Media {
 impl Media {
     /// By the Content-Type header; anything that is not protobuf is tried as JSON.
     pub(crate) fn of(headers: &http::HeaderMap) -> Self {
-        let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if content_type.split(';').next().is_some_and(|media| media.trim() == PROTOBUF) { Self::Protobuf } else { Self::Json }
+        let content_type = headers
+            .get(http::header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        if content_type
+            .split(';')
+            .next()
+            .is_some_and(|media| media.trim() == PROTOBUF)
+        {
+            Self::Protobuf
+        } else {
+            Self::Json
+        }
     }
 }
 
@@ -58,12 +71,20 @@ pub(crate) fn decode<T: Struct + Default>(media: Media, body: &[u8]) -> Result<T
     }
 }
 
-fn decode_into(media: Media, body: &[u8], object: &mut dyn Struct) -> Result<(), api_types::DecodeError> {
+fn decode_into(
+    media: Media,
+    body: &[u8],
+    object: &mut dyn Struct,
+) -> Result<(), api_types::DecodeError> {
     match media {
         Media::Json => decode_json_into(object, body),
         Media::Protobuf => {
             let envelope = decode_envelope(body)?;
-            if envelope.content_type == JSON { decode_json_into(object, envelope.raw) } else { decode_protobuf_into(object, envelope.raw) }
+            if envelope.content_type == JSON {
+                decode_json_into(object, envelope.raw)
+            } else {
+                decode_protobuf_into(object, envelope.raw)
+            }
         }
     }
 }

@@ -17,4 +17,7 @@ pub(crate) use call::{Call, Target, resource_path};
 pub use client::{Client, Upgraded};
 pub(crate) use codec::{Media, decode, kind_of};
 pub use metrics::RestMetrics;
-pub use transport::{BoxError, RequestBody, ResponseBody, Stream, Transport, TransportError, TransportErrorKind, UpgradeOutcome, UpgradedIo};
+pub use transport::{
+    BoxError, RequestBody, ResponseBody, Stream, Transport, TransportError, TransportErrorKind,
+    UpgradeOutcome, UpgradedIo,
+};

@@ -89,7 +89,10 @@ pub enum TransportErrorKind {
 impl TransportError {
     /// An error of a kind with its cause.
     pub fn new(kind: TransportErrorKind, source: impl Into<BoxError>) -> Self {
-        Self { kind, source: source.into() }
+        Self {
+            kind,
+            source: source.into(),
+        }
     }
 
     /// How far the request came.
@@ -110,7 +113,10 @@ impl TransportError {
     fn has_io_kind(&self, wanted: impl Fn(io::ErrorKind) -> bool) -> bool {
         let mut next: Option<&(dyn std::error::Error + 'static)> = Some(&*self.source);
         while let Some(error) = next {
-            if error.downcast_ref::<io::Error>().is_some_and(|error| wanted(error.kind())) {
+            if error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| wanted(error.kind()))
+            {
                 return true;
             }
             next = error.source();
@@ -150,10 +156,16 @@ impl From<ConfigError> for TransportError {
 /// Requests have an absolute URI and all headers; the transport adds nothing but what the protocol needs.
 pub trait Transport: Send + Sync + 'static {
     /// Sends a request and returns the answer's head; the body follows as it arrives.
-    fn send(&self, request: Request<RequestBody>) -> BoxFuture<'_, Result<Response<ResponseBody>, TransportError>>;
+    fn send(
+        &self,
+        request: Request<RequestBody>,
+    ) -> BoxFuture<'_, Result<Response<ResponseBody>, TransportError>>;
 
     /// Sends an upgrade request on a connection of its own.
-    fn upgrade(&self, request: Request<RequestBody>) -> BoxFuture<'_, Result<UpgradeOutcome, TransportError>>;
+    fn upgrade(
+        &self,
+        request: Request<RequestBody>,
+    ) -> BoxFuture<'_, Result<UpgradeOutcome, TransportError>>;
 }
 
 /// The connection pool.
@@ -215,23 +227,40 @@ impl Drop for StreamGuard {
 
 impl Pool {
     pub(crate) fn new(base: BaseUrl, tls: TlsSource, credentials: Arc<Credentials>) -> Self {
-        let shared = PoolShared { base, tls, credentials, connections: Mutex::default(), connecting: tokio::sync::Mutex::default() };
-        Self { shared: Arc::new(shared) }
+        let shared = PoolShared {
+            base,
+            tls,
+            credentials,
+            connections: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 }
 
 impl Transport for Pool {
-    fn send(&self, request: Request<RequestBody>) -> BoxFuture<'_, Result<Response<ResponseBody>, TransportError>> {
+    fn send(
+        &self,
+        request: Request<RequestBody>,
+    ) -> BoxFuture<'_, Result<Response<ResponseBody>, TransportError>> {
         Box::pin(async move { self.shared.clone().send(request).await })
     }
 
-    fn upgrade(&self, request: Request<RequestBody>) -> BoxFuture<'_, Result<UpgradeOutcome, TransportError>> {
+    fn upgrade(
+        &self,
+        request: Request<RequestBody>,
+    ) -> BoxFuture<'_, Result<UpgradeOutcome, TransportError>> {
         Box::pin(async move { self.shared.upgrade(request).await })
     }
 }
 
 impl PoolShared {
-    async fn send(self: Arc<Self>, request: Request<RequestBody>) -> Result<Response<ResponseBody>, TransportError> {
+    async fn send(
+        self: Arc<Self>,
+        request: Request<RequestBody>,
+    ) -> Result<Response<ResponseBody>, TransportError> {
         // A pooled connection may turn out closed when it is used; a fresh one may not be needed more than a few times in a row.
         let mut attempt = 0;
         loop {
@@ -244,14 +273,26 @@ impl PoolShared {
         }
     }
 
-    async fn send_on(self: &Arc<Self>, lease: Lease, request: Request<RequestBody>) -> Result<Response<ResponseBody>, TransportError> {
+    async fn send_on(
+        self: &Arc<Self>,
+        lease: Lease,
+        request: Request<RequestBody>,
+    ) -> Result<Response<ResponseBody>, TransportError> {
         match lease {
             Lease::Http2(mut sender, guard) => {
                 let response = sender.send_request(request).await.map_err(sending_error)?;
-                Ok(response.map(|body| boxed(Tracked { body, end: End::Http2(guard) })))
+                Ok(response.map(|body| {
+                    boxed(Tracked {
+                        body,
+                        end: End::Http2(guard),
+                    })
+                }))
             }
             Lease::Http1(mut sender, generation) => {
-                let response = sender.send_request(origin_form(request)).await.map_err(sending_error)?;
+                let response = sender
+                    .send_request(origin_form(request))
+                    .await
+                    .map_err(sending_error)?;
                 let end = End::Http1(Some((sender, generation, self.clone())));
                 Ok(response.map(|body| boxed(Tracked { body, end })))
             }
@@ -272,13 +313,19 @@ impl PoolShared {
         if let Some(lease) = self.pooled(generation) {
             return Ok(lease);
         }
-        let serialised = if self.connections.lock().http1_only { None } else { Some(self.connecting.lock().await) };
+        let serialised = if self.connections.lock().http1_only {
+            None
+        } else {
+            Some(self.connecting.lock().await)
+        };
         if serialised.is_some()
             && let Some(lease) = self.pooled(generation)
         {
             return Ok(lease);
         }
-        let (io, is_http2) = self.connect(configs.as_ref().map(|configs| &configs.any)).await?;
+        let (io, is_http2) = self
+            .connect(configs.as_ref().map(|configs| &configs.any))
+            .await?;
         if is_http2 {
             let (sender, connection) = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
@@ -297,7 +344,11 @@ impl PoolShared {
             let lease = Lease::Http2(sender.clone(), StreamGuard::new(&streams));
             let mut connections = self.connections.lock();
             connections.http1_only = false;
-            connections.http2.push(Http2 { sender, streams, generation });
+            connections.http2.push(Http2 {
+                sender,
+                streams,
+                generation,
+            });
             drop(connections);
             spawn_connection(connection);
             Ok(lease)
@@ -315,11 +366,20 @@ impl PoolShared {
     fn pooled(&self, generation: u64) -> Option<Lease> {
         let mut connections = self.connections.lock();
         // A connection made with older certificates goes when its streams have ended: dropping the sender lets it finish.
-        connections.http2.retain(|connection| connection.generation == generation && !connection.sender.is_closed());
-        connections.http1.retain(|idle| idle.generation == generation && !idle.sender.is_closed() && idle.since.elapsed() < IDLE_HTTP1);
+        connections.http2.retain(|connection| {
+            connection.generation == generation && !connection.sender.is_closed()
+        });
+        connections.http1.retain(|idle| {
+            idle.generation == generation
+                && !idle.sender.is_closed()
+                && idle.since.elapsed() < IDLE_HTTP1
+        });
         for connection in &connections.http2 {
             if connection.streams.load(Ordering::Acquire) < STREAMS_PER_CONNECTION {
-                return Some(Lease::Http2(connection.sender.clone(), StreamGuard::new(&connection.streams)));
+                return Some(Lease::Http2(
+                    connection.sender.clone(),
+                    StreamGuard::new(&connection.streams),
+                ));
             }
         }
         while let Some(idle) = connections.http1.pop() {
@@ -330,9 +390,14 @@ impl PoolShared {
         None
     }
 
-    async fn connect(&self, tls: Option<&Arc<rustls::ClientConfig>>) -> Result<(Box<dyn Io>, bool), TransportError> {
-        let connect_error = |error: io::Error| TransportError::new(TransportErrorKind::Connect, error);
-        let timed_out = |what: &str| io::Error::new(io::ErrorKind::TimedOut, format!("{what} timed out"));
+    async fn connect(
+        &self,
+        tls: Option<&Arc<rustls::ClientConfig>>,
+    ) -> Result<(Box<dyn Io>, bool), TransportError> {
+        let connect_error =
+            |error: io::Error| TransportError::new(TransportErrorKind::Connect, error);
+        let timed_out =
+            |what: &str| io::Error::new(io::ErrorKind::TimedOut, format!("{what} timed out"));
         let address = (self.base.host.as_str(), self.base.port);
         let tcp = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
             .await
@@ -344,7 +409,9 @@ impl PoolShared {
             })?;
         tcp.set_nodelay(true).map_err(connect_error)?;
         set_tcp_keepalive(&tcp);
-        let Some(tls) = tls else { return Ok((Box::new(tcp), false)) };
+        let Some(tls) = tls else {
+            return Ok((Box::new(tcp), false));
+        };
         let name: ServerName<'static> = self.tls.server_name(&self.base.host)?;
         let handshake = tokio_rustls::TlsConnector::from(tls.clone()).connect(name, tcp);
         let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
@@ -356,25 +423,48 @@ impl PoolShared {
         Ok((Box::new(stream), is_http2))
     }
 
-    async fn upgrade(&self, request: Request<RequestBody>) -> Result<UpgradeOutcome, TransportError> {
+    async fn upgrade(
+        &self,
+        request: Request<RequestBody>,
+    ) -> Result<UpgradeOutcome, TransportError> {
         let configs = self.configs().await?;
-        let (io, _) = self.connect(configs.as_ref().map(|configs| &configs.http1)).await?;
-        let (mut sender, connection) =
-            http1::Builder::new().handshake(TokioIo::new(io)).await.map_err(|error| TransportError::new(TransportErrorKind::Connect, error))?;
+        let (io, _) = self
+            .connect(configs.as_ref().map(|configs| &configs.http1))
+            .await?;
+        let (mut sender, connection) = http1::Builder::new()
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(|error| TransportError::new(TransportErrorKind::Connect, error))?;
         spawn_connection(connection.with_upgrades());
-        let mut response = sender.send_request(origin_form(request)).await.map_err(sending_error)?;
+        let mut response = sender
+            .send_request(origin_form(request))
+            .await
+            .map_err(sending_error)?;
         if response.status() != http::StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(UpgradeOutcome::Refused(response.map(|body| boxed(Tracked { body, end: End::Alone(sender) }))));
+            return Ok(UpgradeOutcome::Refused(response.map(|body| {
+                boxed(Tracked {
+                    body,
+                    end: End::Alone(sender),
+                })
+            })));
         }
-        let upgraded =
-            hyper::upgrade::on(&mut response).await.map_err(|error| TransportError::new(TransportErrorKind::Broken, error))?;
-        Ok(UpgradeOutcome::Upgraded(response.map(|_| ()), Box::pin(TokioIo::new(upgraded))))
+        let upgraded = hyper::upgrade::on(&mut response)
+            .await
+            .map_err(|error| TransportError::new(TransportErrorKind::Broken, error))?;
+        Ok(UpgradeOutcome::Upgraded(
+            response.map(|_| ()),
+            Box::pin(TokioIo::new(upgraded)),
+        ))
     }
 
     fn put_back(&self, sender: http1::SendRequest<RequestBody>, generation: u64) {
         let mut connections = self.connections.lock();
         if connections.http1.len() < IDLE_HTTP1_CONNECTIONS {
-            connections.http1.push(IdleHttp1 { sender, since: Instant::now(), generation });
+            connections.http1.push(IdleHttp1 {
+                sender,
+                since: Instant::now(),
+                generation,
+            });
         }
     }
 }
@@ -383,7 +473,9 @@ trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 fn set_tcp_keepalive(tcp: &TcpStream) {
-    let keepalive = socket2::TcpKeepalive::new().with_time(TCP_KEEP_ALIVE).with_interval(TCP_KEEP_ALIVE);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(TCP_KEEP_ALIVE)
+        .with_interval(TCP_KEEP_ALIVE);
     if let Err(error) = socket2::SockRef::from(tcp).set_tcp_keepalive(&keepalive) {
         tracing::debug!(%error, "setting TCP keep-alive");
     }
@@ -419,13 +511,18 @@ fn origin_form(mut request: Request<RequestBody>) -> Request<RequestBody> {
 
 fn sending_error(error: hyper::Error) -> TransportError {
     // `canceled`: the connection was gone before the request was handed to it.
-    let kind = if error.is_canceled() { TransportErrorKind::NotSent } else { TransportErrorKind::Broken };
+    let kind = if error.is_canceled() {
+        TransportErrorKind::NotSent
+    } else {
+        TransportErrorKind::Broken
+    };
     TransportError::new(kind, error)
 }
 
 fn boxed(body: Tracked) -> ResponseBody {
     use http_body_util::BodyExt as _;
-    body.map_err(|error| Box::new(error) as BoxError).boxed_unsync()
+    body.map_err(|error| Box::new(error) as BoxError)
+        .boxed_unsync()
 }
 
 /// A response body that holds its place on the connection until it has ended.
@@ -462,7 +559,10 @@ impl Body for Tracked {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         match &polled {
             Poll::Ready(None) => self.ended(),

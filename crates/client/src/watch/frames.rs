@@ -24,12 +24,21 @@ pub(super) struct Frames {
 
 impl Frames {
     pub(super) fn new(media: Media) -> Self {
-        Self { media, buffer: BytesMut::new(), scanned: 0, depth: 0, in_string: false, escaped: false }
+        Self {
+            media,
+            buffer: BytesMut::new(),
+            scanned: 0,
+            depth: 0,
+            in_string: false,
+            escaped: false,
+        }
     }
 
     /// Whether a frame has begun and not ended.
     pub(super) fn is_inside(&self) -> bool {
-        self.buffer.iter().any(|byte| !byte.is_ascii_whitespace() || self.media == Media::Protobuf)
+        self.buffer
+            .iter()
+            .any(|byte| !byte.is_ascii_whitespace() || self.media == Media::Protobuf)
     }
 
     /// Takes in bytes and gives out the frames they complete.
@@ -86,7 +95,10 @@ impl Frames {
                     }
                 }
                 _ if self.depth == 0 && !byte.is_ascii_whitespace() => {
-                    return Err(Error::decode("watch event", "the stream does not hold JSON objects"));
+                    return Err(Error::decode(
+                        "watch event",
+                        "the stream does not hold JSON objects",
+                    ));
                 }
                 _ => {}
             }
@@ -96,7 +108,10 @@ impl Frames {
 }
 
 fn too_large(length: usize) -> Error {
-    Error::decode("watch event", format!("object to decode was longer than maximum allowed size: {length} bytes"))
+    Error::decode(
+        "watch event",
+        format!("object to decode was longer than maximum allowed size: {length} bytes"),
+    )
 }
 
 #[cfg(test)]
@@ -122,14 +137,22 @@ mod tests {
 
     #[test]
     fn json_objects() {
-        check(Media::Json, br#"{"a":"}\"{"}{"b":[{}]}
-"#, &[br#"{"a":"}\"{"}"#, br#"{"b":[{}]}"#]);
+        check(
+            Media::Json,
+            br#"{"a":"}\"{"}{"b":[{}]}
+"#,
+            &[br#"{"a":"}\"{"}"#, br#"{"b":[{}]}"#],
+        );
         check(Media::Json, b"\n \n", &[]);
     }
 
     #[test]
     fn protobuf_frames() {
-        check(Media::Protobuf, b"\0\0\0\x03abc\0\0\0\x01d", &[b"abc", b"d"]);
+        check(
+            Media::Protobuf,
+            b"\0\0\0\x03abc\0\0\0\x01d",
+            &[b"abc", b"d"],
+        );
     }
 
     #[test]
@@ -147,6 +170,10 @@ mod tests {
     fn nonsense_is_refused() {
         let mut out = VecDeque::new();
         assert!(Frames::new(Media::Json).push(b"oops", &mut out).is_err());
-        assert!(Frames::new(Media::Protobuf).push(b"\xff\0\0\0", &mut out).is_err());
+        assert!(
+            Frames::new(Media::Protobuf)
+                .push(b"\xff\0\0\0", &mut out)
+                .is_err()
+        );
     }
 }

@@ -41,7 +41,10 @@ impl<T> WatchEvent<T> {
     /// The object of the event.
     pub fn object(&self) -> &T {
         match self {
-            Self::Added(object) | Self::Modified(object) | Self::Deleted(object) | Self::Bookmark(object) => object,
+            Self::Added(object)
+            | Self::Modified(object)
+            | Self::Deleted(object)
+            | Self::Bookmark(object) => object,
         }
     }
 }
@@ -60,7 +63,10 @@ pub struct WatchStream<T> {
 
 impl<T> fmt::Debug for WatchStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WatchStream").field("media", &self.media).field("ended", &self.ended).finish_non_exhaustive()
+        f.debug_struct("WatchStream")
+            .field("media", &self.media)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,9 +75,19 @@ pub(crate) fn typed<T: Struct + Default>(response: Response<ResponseBody>) -> Wa
     with_decoder(response, decode::<T>)
 }
 
-pub(crate) fn with_decoder<T>(response: Response<ResponseBody>, decode: Decode<T>) -> WatchStream<T> {
+pub(crate) fn with_decoder<T>(
+    response: Response<ResponseBody>,
+    decode: Decode<T>,
+) -> WatchStream<T> {
     let media = Media::of(response.headers());
-    WatchStream { body: response.into_body(), frames: Frames::new(media), media, decode, ready: VecDeque::new(), ended: false }
+    WatchStream {
+        body: response.into_body(),
+        frames: Frames::new(media),
+        media,
+        decode,
+        ready: VecDeque::new(),
+        ended: false,
+    }
 }
 
 impl<T> WatchStream<T> {
@@ -84,7 +100,8 @@ impl<T> WatchStream<T> {
                     #[serde(borrow)]
                     object: &'a RawValue,
                 }
-                let event: JsonEvent<'_> = serde_json::from_slice(frame).map_err(|error| Error::decode("watch event", error))?;
+                let event: JsonEvent<'_> = serde_json::from_slice(frame)
+                    .map_err(|error| Error::decode("watch event", error))?;
                 self.event(event.r#type, event.object.get().as_bytes())
             }
             Media::Protobuf => {
@@ -94,7 +111,8 @@ impl<T> WatchStream<T> {
                     Ok(envelope) => envelope.raw,
                     Err(_) => frame,
                 };
-                decode_protobuf_into(&mut event, raw).map_err(|error| Error::decode("watch event", error))?;
+                decode_protobuf_into(&mut event, raw)
+                    .map_err(|error| Error::decode("watch event", error))?;
                 self.event(&event.type_, &event.object.raw)
             }
         }
@@ -102,7 +120,11 @@ impl<T> WatchStream<T> {
 
     fn event(&self, kind: &str, object: &[u8]) -> Result<WatchEvent<T>, Error> {
         // Inside a protobuf event an object without a protobuf form is JSON.
-        let media = if api_types::codec::is_envelope(object) { Media::Protobuf } else { Media::Json };
+        let media = if api_types::codec::is_envelope(object) {
+            Media::Protobuf
+        } else {
+            Media::Json
+        };
         let read = || (self.decode)(media, object);
         match kind {
             "ADDED" => read().map(WatchEvent::Added),
@@ -110,7 +132,10 @@ impl<T> WatchStream<T> {
             "DELETED" => read().map(WatchEvent::Deleted),
             "BOOKMARK" => read().map(WatchEvent::Bookmark),
             "ERROR" => Err(Error::Api(Box::new(decode::<Status>(media, object)?))),
-            other => Err(Error::decode("watch event", format!("got invalid watch event type: {other}"))),
+            other => Err(Error::decode(
+                "watch event",
+                format!("got invalid watch event type: {other}"),
+            )),
         }
     }
 }
@@ -141,7 +166,9 @@ impl<T> Stream for WatchStream<T> {
                 None => {
                     this.ended = true;
                     if this.frames.is_inside() {
-                        return Poll::Ready(Some(Err(broken("unexpected EOF during watch stream event decoding".into()))));
+                        return Poll::Ready(Some(Err(broken(
+                            "unexpected EOF during watch stream event decoding".into(),
+                        ))));
                     }
                 }
                 Some(Ok(frame)) => {
@@ -160,5 +187,3 @@ impl<T> Stream for WatchStream<T> {
         }
     }
 }
-
-

@@ -28,7 +28,11 @@ pub struct ItemExponentialFailure<K> {
 impl<K> ItemExponentialFailure<K> {
     /// `base` is the wait after the first failure, `max` the longest wait.
     pub fn new(base: Duration, max: Duration) -> Self {
-        Self { failures: Mutex::new(HashMap::new()), base, max }
+        Self {
+            failures: Mutex::new(HashMap::new()),
+            base,
+            max,
+        }
     }
 }
 
@@ -39,7 +43,11 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> RateLimiter<K> for ItemExpone
         let exponent = *count;
         *count = count.saturating_add(1);
         let nanos = self.base.as_nanos() as f64 * 2f64.powi(exponent.min(i32::MAX as u32) as i32);
-        if nanos >= self.max.as_nanos() as f64 { self.max } else { Duration::from_nanos(nanos as u64) }
+        if nanos >= self.max.as_nanos() as f64 {
+            self.max
+        } else {
+            Duration::from_nanos(nanos as u64)
+        }
     }
 
     fn forget(&self, key: &K) {
@@ -62,7 +70,12 @@ pub struct ItemFastSlow<K> {
 impl<K> ItemFastSlow<K> {
     /// `fast` up to and including failure number `max_fast_attempts`, then `slow`.
     pub fn new(fast: Duration, slow: Duration, max_fast_attempts: u32) -> Self {
-        Self { failures: Mutex::new(HashMap::new()), fast, slow, max_fast_attempts }
+        Self {
+            failures: Mutex::new(HashMap::new()),
+            fast,
+            slow,
+            max_fast_attempts,
+        }
     }
 }
 
@@ -71,7 +84,11 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> RateLimiter<K> for ItemFastSl
         let mut failures = self.failures.lock();
         let count = failures.entry(key.clone()).or_insert(0);
         *count = count.saturating_add(1);
-        if *count <= self.max_fast_attempts { self.fast } else { self.slow }
+        if *count <= self.max_fast_attempts {
+            self.fast
+        } else {
+            self.slow
+        }
     }
 
     fn forget(&self, key: &K) {
@@ -115,7 +132,11 @@ impl<K> MaxOf<K> {
 
 impl<K: 'static> RateLimiter<K> for MaxOf<K> {
     fn when(&self, key: &K) -> Duration {
-        self.0.iter().map(|limiter| limiter.when(key)).max().unwrap_or(Duration::ZERO)
+        self.0
+            .iter()
+            .map(|limiter| limiter.when(key))
+            .max()
+            .unwrap_or(Duration::ZERO)
     }
 
     fn forget(&self, key: &K) {
@@ -125,7 +146,11 @@ impl<K: 'static> RateLimiter<K> for MaxOf<K> {
     }
 
     fn num_requeues(&self, key: &K) -> u32 {
-        self.0.iter().map(|limiter| limiter.num_requeues(key)).max().unwrap_or(0)
+        self.0
+            .iter()
+            .map(|limiter| limiter.num_requeues(key))
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -136,7 +161,10 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> DefaultControllerLimiter<K> {
     /// A limiter with no failures counted yet.
     pub fn new() -> Self {
         Self(MaxOf::new(vec![
-            Box::new(ItemExponentialFailure::new(Duration::from_millis(5), Duration::from_secs(1000))),
+            Box::new(ItemExponentialFailure::new(
+                Duration::from_millis(5),
+                Duration::from_secs(1000),
+            )),
             Box::new(BucketLimiter::new(10.0, 100)),
         ]))
     }
@@ -186,7 +214,8 @@ mod tests {
 
     #[test]
     fn exponential_never_overflows() {
-        let limiter = ItemExponentialFailure::new(Duration::from_millis(1), Duration::from_secs(1000));
+        let limiter =
+            ItemExponentialFailure::new(Duration::from_millis(1), Duration::from_secs(1000));
         for _ in 0..5 {
             limiter.when(&"one");
         }
@@ -208,8 +237,15 @@ mod tests {
     #[test]
     fn the_longest_wait_wins() {
         let limiter = MaxOf::new(vec![
-            Box::new(ItemFastSlow::new(Duration::from_millis(5), Duration::from_secs(3), 3)) as Box<dyn RateLimiter<&str>>,
-            Box::new(ItemExponentialFailure::new(Duration::from_millis(1), Duration::from_secs(1))),
+            Box::new(ItemFastSlow::new(
+                Duration::from_millis(5),
+                Duration::from_secs(3),
+                3,
+            )) as Box<dyn RateLimiter<&str>>,
+            Box::new(ItemExponentialFailure::new(
+                Duration::from_millis(1),
+                Duration::from_secs(1),
+            )),
         ]);
         assert_eq!(millis(&limiter, &"one", 5), [5, 5, 5, 3000, 3000]);
         assert_eq!(limiter.num_requeues(&"one"), 5);

@@ -8,7 +8,10 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
+};
 
 /// How long the items that are being processed have been processed, in seconds.
 pub(super) trait InProgress: Send + Sync {
@@ -45,18 +48,40 @@ impl QueueMetrics {
         // 10 ns to 10 s in decades, as upstream.
         let buckets = prometheus::exponential_buckets(10e-9, 10.0, 10)?;
         let metrics = Self {
-            depth: IntGaugeVec::new(Opts::new("workqueue_depth", "Current depth of workqueue"), &["name"])?,
-            adds: IntCounterVec::new(Opts::new("workqueue_adds_total", "Total number of adds handled by workqueue"), &["name"])?,
+            depth: IntGaugeVec::new(
+                Opts::new("workqueue_depth", "Current depth of workqueue"),
+                &["name"],
+            )?,
+            adds: IntCounterVec::new(
+                Opts::new(
+                    "workqueue_adds_total",
+                    "Total number of adds handled by workqueue",
+                ),
+                &["name"],
+            )?,
             queue_duration: HistogramVec::new(
-                HistogramOpts::new("workqueue_queue_duration_seconds", "How long in seconds an item stays in workqueue before being requested.")
-                    .buckets(buckets.clone()),
+                HistogramOpts::new(
+                    "workqueue_queue_duration_seconds",
+                    "How long in seconds an item stays in workqueue before being requested.",
+                )
+                .buckets(buckets.clone()),
                 &["name"],
             )?,
             work_duration: HistogramVec::new(
-                HistogramOpts::new("workqueue_work_duration_seconds", "How long in seconds processing an item from workqueue takes.").buckets(buckets),
+                HistogramOpts::new(
+                    "workqueue_work_duration_seconds",
+                    "How long in seconds processing an item from workqueue takes.",
+                )
+                .buckets(buckets),
                 &["name"],
             )?,
-            retries: IntCounterVec::new(Opts::new("workqueue_retries_total", "Total number of retries handled by workqueue"), &["name"])?,
+            retries: IntCounterVec::new(
+                Opts::new(
+                    "workqueue_retries_total",
+                    "Total number of retries handled by workqueue",
+                ),
+                &["name"],
+            )?,
             live: Live::default(),
         };
         registry.register(Box::new(metrics.depth.clone()))?;
@@ -124,7 +149,9 @@ impl Collector for Running {
 
     fn collect(&self) -> Vec<MetricFamily> {
         for (name, queue) in self.live.lock().iter() {
-            let (sum, longest) = queue.upgrade().map_or((0.0, 0.0), |queue| queue.running_seconds());
+            let (sum, longest) = queue
+                .upgrade()
+                .map_or((0.0, 0.0), |queue| queue.running_seconds());
             self.unfinished.with_label_values(&[name]).set(sum);
             self.longest.with_label_values(&[name]).set(longest);
         }

@@ -16,6 +16,9 @@ mod limiter;
 mod metrics;
 mod queue;
 
-pub use limiter::{BucketLimiter, DefaultControllerLimiter, ItemExponentialFailure, ItemFastSlow, MaxOf, RateLimiter};
+pub use limiter::{
+    BucketLimiter, DefaultControllerLimiter, ItemExponentialFailure, ItemFastSlow, MaxOf,
+    RateLimiter,
+};
 pub use metrics::QueueMetrics;
 pub use queue::RateLimitingQueue;

@@ -46,7 +46,9 @@ struct State<K> {
 
 impl<K> Clone for RateLimitingQueue<K> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone() }
+        Self {
+            shared: self.shared.clone(),
+        }
     }
 }
 
@@ -69,11 +71,19 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> RateLimitingQueue<K> {
 
     /// A queue with the default controller limiter whose metrics carry `name`.
     pub fn named(name: &str, metrics: &QueueMetrics) -> Self {
-        Self::build(name, Box::new(DefaultControllerLimiter::new()), Some(metrics))
+        Self::build(
+            name,
+            Box::new(DefaultControllerLimiter::new()),
+            Some(metrics),
+        )
     }
 
     /// A queue with its own limiter.
-    pub fn with_limiter(name: &str, limiter: impl RateLimiter<K>, metrics: Option<&QueueMetrics>) -> Self {
+    pub fn with_limiter(
+        name: &str,
+        limiter: impl RateLimiter<K>,
+        metrics: Option<&QueueMetrics>,
+    ) -> Self {
         Self::build(name, Box::new(limiter), metrics)
     }
 
@@ -131,7 +141,10 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> RateLimitingQueue<K> {
         }
         state.sequence += 1;
         let slot = (at, state.sequence);
-        let first = state.delayed.first_key_value().is_none_or(|(earliest, _)| slot < *earliest);
+        let first = state
+            .delayed
+            .first_key_value()
+            .is_none_or(|(earliest, _)| slot < *earliest);
         state.delayed.insert(slot, key.clone());
         state.due.insert(key, slot);
         drop(state);
@@ -333,10 +346,13 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static> Shared<K> {
 impl<K: Send + Sync> InProgress for Shared<K> {
     fn running_seconds(&self) -> (f64, f64) {
         let state = self.state.lock();
-        state.processing.values().fold((0.0, 0.0), |(sum, longest), since| {
-            let seconds = since.elapsed().as_secs_f64();
-            (sum + seconds, f64::max(longest, seconds))
-        })
+        state
+            .processing
+            .values()
+            .fold((0.0, 0.0), |(sum, longest), since| {
+                let seconds = since.elapsed().as_secs_f64();
+                (sum + seconds, f64::max(longest, seconds))
+            })
     }
 }
 
@@ -430,7 +446,11 @@ mod tests {
         assert_eq!(queue.get().await, Some("foo"));
         queue.done(&"foo");
         queue.add_after("foo", Duration::from_secs(7));
-        assert_eq!(queue.get().await, Some("foo"), "a waiting worker wakes by itself");
+        assert_eq!(
+            queue.get().await,
+            Some("foo"),
+            "a waiting worker wakes by itself"
+        );
         assert_eq!(started.elapsed(), Duration::from_secs(7));
     }
 
@@ -461,7 +481,11 @@ mod tests {
         queue.add_after("early", Duration::from_secs(1));
         let (key, at) = worker.await.unwrap();
         assert_eq!((key, at - started), (Some("early"), Duration::from_secs(1)));
-        assert_eq!(queue.get().await, Some("late"), "the timer passes to the next worker");
+        assert_eq!(
+            queue.get().await,
+            Some("late"),
+            "the timer passes to the next worker"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -532,7 +556,10 @@ mod tests {
                 tokio::spawn(async move {
                     for key in 0..200 {
                         queue.add(key);
-                        queue.add_after(1000 + producer * 200 + key, Duration::from_millis(u64::from(key % 5)));
+                        queue.add_after(
+                            1000 + producer * 200 + key,
+                            Duration::from_millis(u64::from(key % 5)),
+                        );
                         tokio::task::yield_now().await;
                     }
                 })
@@ -543,7 +570,11 @@ mod tests {
         }
         let deadline = Instant::now() + Duration::from_secs(20);
         while seen.lock().len() < 1000 {
-            assert!(Instant::now() < deadline, "only {} of 1000 keys were seen", seen.lock().len());
+            assert!(
+                Instant::now() < deadline,
+                "only {} of 1000 keys were seen",
+                seen.lock().len()
+            );
             tokio::task::yield_now().await;
         }
         queue.shut_down();
@@ -559,23 +590,43 @@ mod tests {
         let queue = RateLimitingQueue::named("test", &metrics);
         let value = |name: &str| -> f64 {
             let families = registry.gather();
-            let family = families.iter().find(|family| family.name() == name).unwrap_or_else(|| panic!("no metric {name}"));
+            let family = families
+                .iter()
+                .find(|family| family.name() == name)
+                .unwrap_or_else(|| panic!("no metric {name}"));
             let metric = &family.get_metric()[0];
             assert_eq!(metric.get_label()[0].value(), "test");
-            metric.get_gauge().value() + metric.get_counter().value() + metric.get_histogram().get_sample_sum()
+            metric.get_gauge().get_value()
+                + metric.get_counter().get_value()
+                + metric.get_histogram().get_sample_sum()
         };
         queue.add("a");
         queue.add("b");
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!((value("workqueue_depth"), value("workqueue_adds_total")), (2.0, 2.0));
+        assert_eq!(
+            (value("workqueue_depth"), value("workqueue_adds_total")),
+            (2.0, 2.0)
+        );
         queue.get().await.unwrap();
         queue.get().await.unwrap();
         assert_eq!(value("workqueue_queue_duration_seconds"), 4.0);
         tokio::time::advance(Duration::from_secs(3)).await;
-        assert_eq!((value("workqueue_unfinished_work_seconds"), value("workqueue_longest_running_processor_seconds")), (6.0, 3.0));
+        assert_eq!(
+            (
+                value("workqueue_unfinished_work_seconds"),
+                value("workqueue_longest_running_processor_seconds")
+            ),
+            (6.0, 3.0)
+        );
         queue.done(&"a");
         queue.done(&"b");
-        assert_eq!((value("workqueue_unfinished_work_seconds"), value("workqueue_work_duration_seconds")), (0.0, 6.0));
+        assert_eq!(
+            (
+                value("workqueue_unfinished_work_seconds"),
+                value("workqueue_work_duration_seconds")
+            ),
+            (0.0, 6.0)
+        );
         queue.add_rate_limited("a");
         assert_eq!(value("workqueue_retries_total"), 1.0);
     }

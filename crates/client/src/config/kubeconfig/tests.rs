@@ -14,7 +14,9 @@ fn good(user: &str, cluster: &str) -> ClientConfig {
 
 #[track_caller]
 fn check_error(text: &str, expected: &str) {
-    let error = ClientConfig::from_kubeconfig_text(text).unwrap_err().to_string();
+    let error = ClientConfig::from_kubeconfig_text(text)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains(expected), "got: {error}\nwant: {expected}");
 }
 
@@ -27,47 +29,120 @@ fn every_way_to_authenticate() {
         ("null", Auth::None),
         ("{token: abc}", Auth::Token("abc".into())),
         ("{tokenFile: /t}", Auth::TokenFile("/t".into(), None)),
-        ("{tokenFile: /t, token: abc}", Auth::TokenFile("/t".into(), Some("abc".into()))),
-        ("{username: a, password: b}", Auth::Basic { username: "a".into(), password: "b".into() }),
+        (
+            "{tokenFile: /t, token: abc}",
+            Auth::TokenFile("/t".into(), Some("abc".into())),
+        ),
+        ("{token: 12345}", Auth::Token("12345".into())),
+        ("{token: ~, tokenFile: null}", Auth::None),
+        (
+            "{username: a, password: b}",
+            Auth::Basic {
+                username: "a".into(),
+                password: "b".into(),
+            },
+        ),
     ] {
         assert_eq!(good(user, SERVER).auth, expected, "{user}");
     }
-    let config = good("{exec: {command: aws, args: [x], apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never}}", SERVER);
-    let Auth::Exec(exec) = config.auth else { panic!("{:?}", config.auth) };
-    assert_eq!((exec.command.as_str(), exec.args.as_slice()), ("aws", &["x".to_owned()][..]));
-    let config = good("{as: jane, as-groups: [dev], as-user-extra: {k: [v]}, as-uid: '7'}", SERVER);
+    let config = good(
+        "{exec: {command: aws, args: [x], apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never}}",
+        SERVER,
+    );
+    let Auth::Exec(exec) = config.auth else {
+        panic!("{:?}", config.auth)
+    };
+    assert_eq!(
+        (exec.command.as_str(), exec.args.as_slice()),
+        ("aws", &["x".to_owned()][..])
+    );
+    let config = good(
+        "{as: jane, as-groups: [dev], as-user-extra: {k: [v]}, as-uid: '7'}",
+        SERVER,
+    );
     assert_eq!(
         config.impersonation,
-        Impersonation { user: "jane".into(), uid: "7".into(), groups: vec!["dev".into()], extra: vec![("k".into(), vec!["v".into()])] }
+        Impersonation {
+            user: "jane".into(),
+            uid: "7".into(),
+            groups: vec!["dev".into()],
+            extra: vec![("k".into(), vec!["v".into()])]
+        }
     );
 }
 
 #[test]
 fn cluster_settings() {
-    let config = good("{}", "{server: 'https://h:6443', certificate-authority-data: QUJD, tls-server-name: kubernetes}");
-    assert_eq!(config.tls.ca, Some(CertificateSource::Data(b"ABC".to_vec())));
+    let config = good(
+        "{}",
+        "{server: 'https://h:6443', certificate-authority-data: QUJD, tls-server-name: kubernetes}",
+    );
+    assert_eq!(
+        config.tls.ca,
+        Some(CertificateSource::Data(b"ABC".to_vec()))
+    );
     assert_eq!(config.tls.server_name.as_deref(), Some("kubernetes"));
     assert_eq!(config.default_namespace.as_deref(), Some("ns"));
-    assert!(good("{}", "{server: 'https://h', insecure-skip-tls-verify: true}").tls.insecure);
+    assert!(
+        good(
+            "{}",
+            "{server: 'https://h', insecure-skip-tls-verify: true}"
+        )
+        .tls
+        .insecure
+    );
     assert!(good("{}", "{server: 'https://h', disable-compression: true}").disable_compression);
 }
 
 #[test]
 fn what_is_refused_and_how() {
-    check_error(&file("{}", "{server: ''}"), "no server found for cluster \"k\"");
-    check_error(&file("{}", "{server: 'https://h', proxy-url: 'socks5://p'}"), "proxy-url");
-    check_error(&file("{client-certificate-data: QUJD}", SERVER), "client-key-data or client-key must be specified for u");
-    check_error(&file("{token: a, username: b}", SERVER), "more than one authentication method found for u; found [token basicAuth]");
-    check_error(&file("{client-certificate: /nonexistent, client-key: /nonexistent}", SERVER), "unable to read client-cert /nonexistent for u");
-    check_error(&file("{exec: {args: [x]}}", SERVER), "command must be specified for u to use exec authentication plugin");
-    check_error(&file("{as-groups: [x]}", SERVER), "without impersonating a user");
-    check_error(&file("{auth-provider: {name: gcp}}", SERVER), "no Auth Provider found for name \"gcp\"");
+    check_error(
+        &file("{}", "{server: ''}"),
+        "no server found for cluster \"k\"",
+    );
+    check_error(
+        &file("{}", "{server: 'https://h', proxy-url: 'socks5://p'}"),
+        "proxy-url",
+    );
+    check_error(
+        &file("{client-certificate-data: QUJD}", SERVER),
+        "client-key-data or client-key must be specified for u",
+    );
+    check_error(
+        &file("{token: a, username: b}", SERVER),
+        "more than one authentication method found for u; found [token basicAuth]",
+    );
+    check_error(
+        &file(
+            "{client-certificate: /nonexistent, client-key: /nonexistent}",
+            SERVER,
+        ),
+        "unable to read client-cert /nonexistent for u",
+    );
+    check_error(
+        &file("{exec: {args: [x]}}", SERVER),
+        "command must be specified for u to use exec authentication plugin",
+    );
+    check_error(
+        &file("{as-groups: [x]}", SERVER),
+        "without impersonating a user",
+    );
+    check_error(
+        &file("{auth-provider: {name: gcp}}", SERVER),
+        "no Auth Provider found for name \"gcp\"",
+    );
     check_error(&file("{client-key-data: '***'}", SERVER), "base64");
     check_error("", "no configuration has been provided");
     check_error("apiVersion: v1\nkind: Pod\n", "want kind Config of v1");
-    check_error("current-context: nope\n", "context was not found for specified context: nope");
+    check_error(
+        "current-context: nope\n",
+        "context was not found for specified context: nope",
+    );
     check_error("- a: [", "error loading config");
-    let both = file("{token: a, username: b, client-certificate-data: QUJD}", SERVER);
+    let both = file(
+        "{token: a, username: b, client-certificate-data: QUJD}",
+        SERVER,
+    );
     check_error(&both, ", more than one authentication method");
 }
 
@@ -76,10 +151,23 @@ fn file_names_count_from_the_kubeconfig() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("ca.crt"), "x").unwrap();
     let path = folder.path().join("config");
-    std::fs::write(&path, file("{tokenFile: token}", "{server: 'https://h', certificate-authority: ca.crt}")).unwrap();
+    std::fs::write(
+        &path,
+        file(
+            "{tokenFile: token}",
+            "{server: 'https://h', certificate-authority: ca.crt}",
+        ),
+    )
+    .unwrap();
     let config = ClientConfig::from_kubeconfig(&path).unwrap();
-    assert_eq!(config.tls.ca, Some(CertificateSource::File(folder.path().join("ca.crt"))));
-    assert_eq!(config.auth, Auth::TokenFile(folder.path().join("token"), None));
+    assert_eq!(
+        config.tls.ca,
+        Some(CertificateSource::File(folder.path().join("ca.crt")))
+    );
+    assert_eq!(
+        config.auth,
+        Auth::TokenFile(folder.path().join("token"), None)
+    );
     let config = ClientConfig::load(Some(&path), "https://other:1").unwrap();
     assert_eq!(config.server, "https://other:1");
 }

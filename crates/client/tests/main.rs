@@ -1,0 +1,11 @@
+//! The client against servers that misbehave, in one process.
+//!
+//! `fake_server` stands in for the API server behind the client's transport: no sockets, so the clock can be paused and backoffs
+//! cost nothing. `transport` has real sockets and TLS.
+
+mod fake_server;
+mod informers;
+mod leader_election;
+mod recorder;
+mod requests;
+mod transport;
