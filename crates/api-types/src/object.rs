@@ -1,7 +1,7 @@
 //! The traits of kinds, objects, resources and lists. Upstream: `runtime.Object`, `metav1.Object`, `metav1.ListInterface`.
 
 use crate::meta::v1::{ListMeta, ObjectMeta, TypeMeta};
-use crate::value::{Described, Struct};
+use crate::value::Described;
 
 /// A type that is written with `apiVersion` and `kind`.
 pub trait Kind: Described {
@@ -54,7 +54,7 @@ pub trait Resource: Object {
 }
 
 /// A list of objects.
-pub trait List: Struct + Default {
+pub trait List: Described {
     /// What it lists.
     type Item;
     /// List metadata.

@@ -7,6 +7,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::meta::v1::{ListMeta, ObjectMeta, TypeMeta};
 use crate::schema::StructSchema;
 use crate::special::{
     ByteString, Duration, FieldsV1, IntOrString, JSON, MicroTime, Quantity, RawExtension, Time,
@@ -156,6 +157,77 @@ impl dyn Struct {
         (self as &mut dyn Any).downcast_mut()
     }
 
+    /// The object metadata, if the type has any.
+    pub fn object_meta(&self) -> Option<&ObjectMeta> {
+        match self.get(self.metadata_index()?).view() {
+            View::Struct(metadata) => metadata.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// The object metadata to change, if the type has any.
+    pub fn object_meta_mut(&mut self) -> Option<&mut ObjectMeta> {
+        match self.get_mut(self.metadata_index()?).view_mut() {
+            ViewMut::Struct(metadata) => metadata.downcast_mut(),
+            _ => None,
+        }
+    }
+
+    /// The list metadata, if the type is a list (or a Status).
+    pub fn list_meta(&self) -> Option<&ListMeta> {
+        match self.get(self.metadata_index()?).view() {
+            View::Struct(metadata) => metadata.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// The list metadata to change, if the type is a list (or a Status).
+    pub fn list_meta_mut(&mut self) -> Option<&mut ListMeta> {
+        match self.get_mut(self.metadata_index()?).view_mut() {
+            ViewMut::Struct(metadata) => metadata.downcast_mut(),
+            _ => None,
+        }
+    }
+
+    /// `apiVersion` and `kind` as they were read, if the type embeds them.
+    pub fn type_meta(&self) -> Option<&TypeMeta> {
+        self.schema().kind?;
+        match self.get(0).view() {
+            View::Struct(type_meta) => type_meta.downcast_ref(),
+            _ => None,
+        }
+    }
+
+    /// `apiVersion` and `kind` to change, if the type embeds them.
+    pub fn type_meta_mut(&mut self) -> Option<&mut TypeMeta> {
+        self.schema().kind?;
+        match self.get_mut(0).view_mut() {
+            ViewMut::Struct(type_meta) => type_meta.downcast_mut(),
+            _ => None,
+        }
+    }
+
+    fn metadata_index(&self) -> Option<usize> {
+        self.schema()
+            .fields
+            .iter()
+            .position(|field| field.json == "metadata")
+    }
+
+    /// The value of a field by its JSON key, looked up in inlined structs too.
+    pub fn field(&self, json: &str) -> Option<&dyn Value> {
+        let (path, _) = self.schema().find_json(json)?;
+        let (last, through) = path.steps().split_last()?;
+        let mut at = self;
+        for step in through {
+            match at.get(usize::from(*step)).view() {
+                View::Struct(inner) => at = inner,
+                _ => return None,
+            }
+        }
+        Some(at.get(usize::from(*last)))
+    }
+
     /// Takes the concrete value out of the box, or gives the box back.
     pub fn downcast<T: Struct>(self: Box<Self>) -> Result<Box<T>, Box<dyn Struct>> {
         if (&*self as &dyn Any).is::<T>() {
@@ -183,8 +255,12 @@ pub trait ListView: Send + Sync {
     fn item_mut(&mut self, index: usize) -> &mut dyn Value;
     /// Appends a zero value and gives it out to be filled.
     fn push_default(&mut self) -> &mut dyn Value;
+    /// Removes the items from an index on.
+    fn truncate(&mut self, len: usize);
     /// Removes all items.
-    fn clear(&mut self);
+    fn clear(&mut self) {
+        self.truncate(0);
+    }
 }
 
 /// A map from text to values.
@@ -241,8 +317,8 @@ impl<T: Value + Default> ListView for Vec<T> {
         let last = self.len() - 1;
         &mut self[last]
     }
-    fn clear(&mut self) {
-        self.clear();
+    fn truncate(&mut self, len: usize) {
+        self.truncate(len);
     }
 }
 

@@ -156,3 +156,25 @@ fn boxed_kinds_give_their_type_back() {
         "a"
     );
 }
+
+#[test]
+fn metadata_is_reached_without_knowing_the_type() {
+    for row in api_types::resources::RESOURCES {
+        let info = api_types::kinds::lookup(row.group, row.version, row.kind).expect("listed");
+        let mut value = (info.new)();
+        value
+            .object_meta_mut()
+            .expect("resources have metadata")
+            .name = "a".into();
+        assert_eq!(value.object_meta().expect("still there").name, "a");
+        assert!(value.list_meta().is_none());
+        value.type_meta_mut().expect("resources are kinds").kind = "Other".into();
+        assert!(text(&encode_json(&*value)).starts_with(r#"{"kind":"Other","apiVersion":"#));
+    }
+    let probe = api_types::core::v1::Probe::default();
+    assert!(
+        (&probe as &dyn Struct).field("httpGet").is_some(),
+        "inlined fields are found"
+    );
+    assert!((&probe as &dyn Struct).field("nonsense").is_none());
+}

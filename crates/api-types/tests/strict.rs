@@ -44,6 +44,21 @@ fn duplicate_fields_are_named_and_the_last_one_counts() {
     );
     let pod: Pod = decode_json(br#"{"metadata":{"name":"x","name":"y"}}"#).expect("valid");
     assert_eq!(pod.metadata.name, "y");
+    // Objects, maps and list items are read into what is there.
+    let pod: Pod = decode_json(
+        br#"{"metadata":{"labels":{"a":"1"}},"spec":{"containers":[{"name":"a"},{"name":"b"}]},
+            "metadata":{"labels":{"b":"2"}},"spec":{"containers":[{"image":"i"}]}}"#,
+    )
+    .expect("valid");
+    assert_eq!(pod.metadata.labels.len(), 2);
+    assert_eq!(pod.spec.containers.len(), 1);
+    assert_eq!(
+        (
+            pod.spec.containers[0].name.as_str(),
+            pod.spec.containers[0].image.as_str()
+        ),
+        ("a", "i")
+    );
 }
 
 #[test]
@@ -91,6 +106,10 @@ fn type_errors_have_gos_text() {
     fails::<Pod>(
         r#"{"metadata":{"labels":{"a":1}}}"#,
         "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
+    );
+    fails::<Pod>(
+        "[]",
+        "json: cannot unmarshal array into Go value of type v1.Pod",
     );
     // The first error counts; the rest of the text is still read.
     fails::<Pod>(

@@ -125,13 +125,15 @@ fn parse(source: &str) -> Option<(String, String, BTreeMap<String, String>)> {
             }
             (Some(_), _) if line == "}" => break,
             (Some(_), _) => {
-                if let Some((ident, _)) = line
+                let ident = line
                     .strip_prefix("pub ")
                     .and_then(|rest| rest.split_once(':'))
+                    .map(|(ident, _)| ident);
+                if let Some(key) = ident
+                    .and_then(|ident| keys.get(ident))
+                    .filter(|_| !docs.is_empty())
                 {
-                    if let Some(key) = keys.get(ident).filter(|_| !docs.is_empty()) {
-                        fields.insert(key.clone(), docs.join("\n"));
-                    }
+                    fields.insert(key.clone(), docs.join("\n"));
                 }
             }
             (None, None) => {

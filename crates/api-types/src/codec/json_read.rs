@@ -114,11 +114,13 @@ impl<'a> Decoder<'a> {
 
     fn top(&mut self, value: &mut dyn Struct) -> Result<(), Stop> {
         let schema = value.schema();
-        let go_type = schema.name;
         match self.scan.peek() {
             Some(b'{') => self.object_fields(value),
             Some(b'n') => Ok(self.scan.word("null")?),
-            _ => self.mismatch(go_type),
+            _ => {
+                let package = schema.package.rsplit('/').next().unwrap_or_default();
+                self.mismatch(&format!("{package}.{}", schema.name))
+            }
         }
     }
 
@@ -545,10 +547,10 @@ impl<'a> Decoder<'a> {
         self.enter()?;
         let item_type = go_type.strip_prefix("[]").unwrap_or("string");
         let path_len = self.path.len();
-        target.clear();
         self.scan.at += 1;
         if self.scan.peek() == Some(b']') {
             self.scan.at += 1;
+            target.clear();
             self.depth -= 1;
             return Ok(());
         }
@@ -557,7 +559,12 @@ impl<'a> Decoder<'a> {
             if self.reporting {
                 self.path.push(Segment::Index(index));
             }
-            self.value(target.push_default(), item_type)?;
+            // Items are there already when the key came before: Go reads into them.
+            if index < target.len() {
+                self.value(target.item_mut(index), item_type)?;
+            } else {
+                self.value(target.push_default(), item_type)?;
+            }
             self.path.truncate(path_len);
             index += 1;
             match self.scan.peek() {
@@ -567,6 +574,7 @@ impl<'a> Decoder<'a> {
             }
         }
         self.scan.at += 1;
+        target.truncate(index);
         self.depth -= 1;
         Ok(())
     }

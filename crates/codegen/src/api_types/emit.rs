@@ -21,6 +21,26 @@ const UNVERSIONED: &[&str] = &[
     "APIResourceList",
 ];
 
+/// Kinds that upstream registers in every group version; `kinds::lookup` knows them outside of core.
+const EVERYWHERE: &[&str] = &[
+    "CreateOptions",
+    "DeleteOptions",
+    "GetOptions",
+    "List",
+    "ListOptions",
+    "PatchOptions",
+    "UpdateOptions",
+    "WatchEvent",
+];
+
+/// Kinds that are also served as meta.k8s.io/v1beta1, in the same form.
+const TABLES: &[&str] = &[
+    "PartialObjectMetadata",
+    "PartialObjectMetadataList",
+    "Table",
+    "TableOptions",
+];
+
 pub(crate) fn rust_type(model: &Model, from: &Package, ty: &Resolved) -> String {
     match ty {
         Resolved::Leaf(rust, _) => match *rust {
@@ -414,11 +434,17 @@ pub(crate) fn kinds(model: &Model, files: &mut BTreeMap<String, String>) -> Resu
             let path = format!("{}::{name}", module_path(model, &package.package));
             let (group, version) = gvk(package, name);
             if package.package == META {
-                // Upstream knows the meta kinds in every group version; `kinds::lookup` covers the rest.
-                rows.entry((String::new(), "v1".into(), name.clone()))
-                    .or_insert(path.clone());
-                rows.entry(("meta.k8s.io".into(), "v1".into(), name.clone()))
-                    .or_insert(path.clone());
+                if UNVERSIONED.contains(&name.as_str()) || EVERYWHERE.contains(&name.as_str()) {
+                    rows.insert((String::new(), "v1".into(), name.clone()), path.clone());
+                }
+                if TABLES.contains(&name.as_str()) {
+                    rows.insert(
+                        ("meta.k8s.io".into(), "v1beta1".into(), name.clone()),
+                        path.clone(),
+                    );
+                }
+                rows.insert(("meta.k8s.io".into(), "v1".into(), name.clone()), path);
+                continue;
             }
             // Packages without a group (clientcmd, component-base) share "v1" with core: core wins.
             if package.package == "k8s.io/api/core/v1" {
@@ -427,13 +453,6 @@ pub(crate) fn kinds(model: &Model, files: &mut BTreeMap<String, String>) -> Resu
                 rows.entry((group, version, name.clone())).or_insert(path);
             }
         }
-    }
-    let core = &model.packages["k8s.io/api/core/v1"];
-    if core.types.contains_key("List") {
-        rows.insert(
-            (String::new(), "v1".into(), "List".into()),
-            "crate::meta::v1::List".into(),
-        );
     }
     let mut out = String::from("//! All kinds.\n");
     out.push_str(HEADER);
