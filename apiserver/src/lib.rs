@@ -1,1 +1,86 @@
 //! kube-apiserver: the Kubernetes API on etcd.
+//!
+//! A request comes in through [`server`], whose chain finds out what it is about ([`request`]), who it is from and
+//! whether it may, and hands it to [`handlers`]. Those read through [`registry`] from [`storage`], or write through
+//! [`admission`] and the strategies of [`registry`]. [`table`] and [`negotiation`] shape what is answered.
+//!
+//! Invariants: nothing else in the project opens etcd; reads serve stored bytes and decode nothing; every write of one
+//! object is one etcd transaction.
+
+/// Plugins that change or refuse writes.
+pub mod admission;
+/// Flags and what they mean.
+pub mod config;
+/// Connections to kubelets, pods and services.
+pub mod connect;
+/// One function per verb.
+pub mod handlers;
+/// Encodings and shapes of bodies.
+pub mod negotiation;
+/// Generic storage of objects and their strategies.
+pub mod registry;
+/// What a request is about.
+pub mod request;
+/// The chain every request goes through.
+pub mod server;
+/// Subresources.
+pub mod subresources;
+/// Resources that are not stored.
+pub mod virtual_resources;
+/// Keys, bytes, leases and the watch cache.
+pub use wip_storage::storage;
+/// What is served, in every form clients ask for.
+pub mod discovery;
+/// What runs once the server serves.
+pub mod hooks;
+/// `kubectl get` output.
+pub mod table;
+
+use std::time::Duration;
+
+use component_base::flags::Flags;
+use component_base::metrics::{Metrics, MetricsOptions};
+use tokio_util::sync::CancellationToken;
+
+/// Runs a server until it is told to stop.
+pub async fn run(flags: Flags, stop: CancellationToken) -> Result<(), component_base::Error> {
+    let metrics = Metrics::for_daemon(MetricsOptions::from_flags(&flags)?);
+    let mut config = config::Config::new(flags)?;
+    let advertised = config.advertise_address;
+    config.serving.default_self_signed(
+        &advertised.to_string(),
+        &kubernetes_names(),
+        &[advertised],
+    )?;
+    let internal = CancellationToken::new();
+    let listener = config.serving.clone().bind(&internal)?;
+    let server = server::ApiServer::build(config, metrics, internal.clone()).await?;
+    let serving_stop = CancellationToken::new();
+    let grace = Duration::from_secs(60);
+    let serving = listener.spawn(
+        std::sync::Arc::new(server::Service(server.clone())),
+        serving_stop.clone(),
+        grace,
+    );
+    hooks::start(&server, internal.clone());
+    stop.cancelled().await;
+    // Readiness turns first, so that load balancers have time to notice.
+    server
+        .health
+        .readyz
+        .add(component_base::healthz::shutdown(stop.clone()));
+    tokio::time::sleep(server.config.shutdown_delay).await;
+    server.shutdown_watches.cancel();
+    hooks::stop(&server).await;
+    serving_stop.cancel();
+    let _ = serving.await;
+    internal.cancel();
+    Ok(())
+}
+
+/// Names a self-signed serving certificate is good for.
+fn kubernetes_names() -> Vec<String> {
+    ["kubernetes.default.svc", "kubernetes.default", "kubernetes"]
+        .map(str::to_owned)
+        .to_vec()
+}

@@ -1,0 +1,380 @@
+//! What this server serves, in every form clients ask for: the group lists, the resource lists, aggregated discovery.
+//! Upstream: endpoints/discovery and endpoints/discovery/aggregated.
+//!
+//! Documents are made when the set of resources changes, not per request.
+
+/// OpenAPI documents.
+pub mod openapi;
+
+use std::sync::Arc;
+
+use api_types::apidiscovery::v2 as aggregated;
+use api_types::meta::v1 as meta;
+use api_types::resources::{ResourceInfo, SubresourceInfo};
+use arc_swap::ArcSwap;
+use base64::Engine;
+use component_base::serving::{self, Response};
+use http::{HeaderValue, StatusCode, header};
+
+use crate::config::Config;
+use crate::handlers::{encode, respond};
+use crate::negotiation::{self, Encoding, MediaType};
+use crate::registry::resource::Resource;
+use crate::registry::table::Resources;
+use crate::request::context::RequestContext;
+use crate::server::ApiServer;
+
+/// The documents of one state of the server.
+struct Documents {
+    groups: Vec<meta::APIGroup>,
+    /// By group and version.
+    resources: Vec<((String, String), meta::APIResourceList)>,
+    api: aggregated::APIGroupDiscoveryList,
+    api_etag: HeaderValue,
+    apis: aggregated::APIGroupDiscoveryList,
+    apis_etag: HeaderValue,
+}
+
+/// Discovery of built-in resources.
+pub struct Discovery {
+    documents: ArcSwap<Documents>,
+    /// Where clients reach this server, for /api and legacy lists.
+    server_address: String,
+    pub openapi: openapi::OpenApi,
+}
+
+const AGGREGATED_JSON: &str =
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+const AGGREGATED_PROTOBUF: &str =
+    "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+impl Discovery {
+    pub fn new(resources: &Resources, config: &Config) -> Discovery {
+        let server_address = match config.advertise_address {
+            std::net::IpAddr::V4(ip) => format!("{ip}:{}", config.serving.bind_port),
+            std::net::IpAddr::V6(ip) => format!("[{ip}]:{}", config.serving.bind_port),
+        };
+        Discovery {
+            documents: ArcSwap::from_pointee(documents(resources)),
+            server_address,
+            openapi: openapi::OpenApi::new(resources),
+        }
+    }
+
+    /// Paths of the index.
+    pub fn paths(&self) -> Vec<String> {
+        let documents = self.documents.load();
+        let mut paths = vec![
+            "/api".to_owned(),
+            "/api/v1".to_owned(),
+            "/apis".to_owned(),
+            "/apis/".to_owned(),
+        ];
+        for group in &documents.groups {
+            paths.push(format!("/apis/{}", group.name));
+            paths.extend(
+                group
+                    .versions
+                    .iter()
+                    .map(|version| format!("/apis/{}", version.group_version)),
+            );
+        }
+        paths
+    }
+
+    /// Answers /api, /apis and what is below them that is no resource, and /openapi.
+    pub fn serve(&self, _server: &Arc<ApiServer>, cx: &RequestContext) -> Option<Response> {
+        let documents = self.documents.load();
+        let path = cx.info.path.trim_end_matches('/');
+        if let Some(response) = self.openapi.serve(cx) {
+            return Some(response);
+        }
+        match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
+            ["api"] => Some(self.root(cx, &documents.api, &documents.api_etag, || {
+                let versions = meta::APIVersions {
+                    versions: vec!["v1".to_owned()],
+                    server_address_by_client_cidrs: vec![meta::ServerAddressByClientCIDR {
+                        client_cidr: "0.0.0.0/0".to_owned(),
+                        server_address: self.server_address.clone(),
+                    }],
+                    ..meta::APIVersions::default()
+                };
+                respond::plain(cx, StatusCode::OK, &versions)
+            })),
+            ["apis"] => Some(self.root(cx, &documents.apis, &documents.apis_etag, || {
+                let list = meta::APIGroupList {
+                    groups: documents.groups.clone(),
+                    ..meta::APIGroupList::default()
+                };
+                respond::plain(cx, StatusCode::OK, &list)
+            })),
+            ["api", version] => documents
+                .find("", version)
+                .map(|list| respond::plain(cx, StatusCode::OK, list)),
+            ["apis", group] => {
+                let group = documents.groups.iter().find(|have| have.name == *group)?;
+                Some(respond::plain(cx, StatusCode::OK, group))
+            }
+            ["apis", group, version] => documents
+                .find(group, version)
+                .map(|list| respond::plain(cx, StatusCode::OK, list)),
+            _ => None,
+        }
+    }
+
+    /// /api or /apis: the aggregated document when the client takes it, else the legacy list.
+    fn root(
+        &self,
+        cx: &RequestContext,
+        list: &aggregated::APIGroupDiscoveryList,
+        etag: &HeaderValue,
+        legacy: impl FnOnce() -> Response,
+    ) -> Response {
+        let Some(media) = wants_aggregated(cx) else {
+            let mut response = legacy();
+            response
+                .headers_mut()
+                .append(header::VARY, HeaderValue::from_static("Accept"));
+            return response;
+        };
+        let mut response = if cx.headers.get(header::IF_NONE_MATCH) == Some(etag) {
+            let mut response = Response::new(serving::Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        } else {
+            let mut response =
+                respond::negotiated(cx, StatusCode::OK, media, encode::value(media, list));
+            let content_type = if media.encoding == Encoding::Protobuf {
+                AGGREGATED_PROTOBUF
+            } else {
+                AGGREGATED_JSON
+            };
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+            response
+        };
+        let headers = response.headers_mut();
+        headers.insert(header::ETAG, etag.clone());
+        headers.append(header::VARY, HeaderValue::from_static("Accept"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+        response
+    }
+}
+
+/// The first acceptable clause decides between aggregated and legacy discovery.
+fn wants_aggregated(cx: &RequestContext) -> Option<MediaType> {
+    let accept = cx.header(header::ACCEPT);
+    for clause in negotiation::parse_accept(accept) {
+        let is_list = clause.parameter("as") == Some("APIGroupDiscoveryList")
+            && clause.parameter("g") == Some("apidiscovery.k8s.io");
+        for encoding in [Encoding::Json, Encoding::Protobuf] {
+            if clause.covers(encoding.media_type()) {
+                if is_list && clause.parameter("v") == Some("v2") {
+                    return Some(MediaType {
+                        encoding,
+                        pretty: false,
+                        convert: None,
+                    });
+                }
+                if clause.parameter("as").is_none() {
+                    return None;
+                }
+            }
+        }
+    }
+    None
+}
+
+impl Documents {
+    fn find(&self, group: &str, version: &str) -> Option<&meta::APIResourceList> {
+        self.resources
+            .iter()
+            .find(|((have_group, have_version), _)| have_group == group && have_version == version)
+            .map(|(_, list)| list)
+    }
+}
+
+fn strings(items: &[&str]) -> Vec<String> {
+    items.iter().map(|item| (*item).to_owned()).collect()
+}
+
+fn documents(resources: &Resources) -> Documents {
+    let mut order: Vec<(&'static str, &'static str)> = Vec::new();
+    for row in resources.rows() {
+        if !order.contains(&(row.info.group, row.info.version)) {
+            order.push((row.info.group, row.info.version));
+        }
+    }
+    let mut groups: Vec<meta::APIGroup> = Vec::new();
+    let mut lists = Vec::new();
+    let (mut api, mut apis) = (
+        aggregated::APIGroupDiscoveryList::default(),
+        aggregated::APIGroupDiscoveryList::default(),
+    );
+    for (group, version) in order {
+        let group_version = if group.is_empty() {
+            version.to_owned()
+        } else {
+            format!("{group}/{version}")
+        };
+        let rows: Vec<&Arc<Resource>> = resources
+            .rows()
+            .iter()
+            .filter(|row| row.info.group == group && row.info.version == version)
+            .collect();
+        lists.push((
+            (group.to_owned(), version.to_owned()),
+            resource_list(&group_version, &rows),
+        ));
+        let discovered = aggregated::APIVersionDiscovery {
+            version: version.to_owned(),
+            resources: rows.iter().map(|row| aggregated_resource(row)).collect(),
+            freshness: "Current".to_owned(),
+        };
+        if group.is_empty() {
+            api.items.push(aggregated::APIGroupDiscovery {
+                versions: vec![discovered],
+                ..aggregated::APIGroupDiscovery::default()
+            });
+            continue;
+        }
+        let entry = meta::GroupVersionForDiscovery {
+            group_version,
+            version: version.to_owned(),
+        };
+        match groups
+            .iter_mut()
+            .zip(apis.items.iter_mut())
+            .find(|(have, _)| have.name == group)
+        {
+            Some((have, item)) => {
+                have.versions.push(entry);
+                item.versions.push(discovered);
+            }
+            None => {
+                groups.push(meta::APIGroup {
+                    name: group.to_owned(),
+                    preferred_version: entry.clone(),
+                    versions: vec![entry],
+                    ..meta::APIGroup::default()
+                });
+                let mut item = aggregated::APIGroupDiscovery {
+                    versions: vec![discovered],
+                    ..aggregated::APIGroupDiscovery::default()
+                };
+                group.clone_into(&mut item.metadata.name);
+                apis.items.push(item);
+            }
+        }
+    }
+    Documents {
+        api_etag: etag(&api),
+        apis_etag: etag(&apis),
+        groups,
+        resources: lists,
+        api,
+        apis,
+    }
+}
+
+/// The quoted upper-case SHA-512 of a document.
+fn etag(list: &aggregated::APIGroupDiscoveryList) -> HeaderValue {
+    let json = api_types::encode_json(list);
+    HeaderValue::from_str(&format!("\"{}\"", openapi::sha512_hex(&json)))
+        .unwrap_or_else(|_| HeaderValue::from_static("\"\""))
+}
+
+fn resource_list(group_version: &str, rows: &[&Arc<Resource>]) -> meta::APIResourceList {
+    let mut list = meta::APIResourceList {
+        group_version: group_version.to_owned(),
+        ..meta::APIResourceList::default()
+    };
+    for row in rows {
+        let info = row.info;
+        list.resources.push(meta::APIResource {
+            name: info.resource.to_owned(),
+            singular_name: info.singular.to_owned(),
+            namespaced: info.namespaced,
+            kind: info.kind.to_owned(),
+            verbs: strings(info.verbs),
+            short_names: strings(info.short_names),
+            categories: strings(info.categories),
+            storage_version_hash: storage_version_hash(info),
+            ..meta::APIResource::default()
+        });
+        for subresource in info.subresources {
+            let (group, version) = foreign_group_version(info, subresource);
+            list.resources.push(meta::APIResource {
+                name: format!("{}/{}", info.resource, subresource.name),
+                namespaced: info.namespaced,
+                group: group.to_owned(),
+                version: version.to_owned(),
+                kind: subresource.kind.to_owned(),
+                verbs: strings(subresource.verbs),
+                ..meta::APIResource::default()
+            });
+        }
+    }
+    list
+}
+
+/// Group and version of a subresource's kind, when they are not the resource's.
+fn foreign_group_version(
+    info: &ResourceInfo,
+    subresource: &SubresourceInfo,
+) -> (&'static str, &'static str) {
+    if (subresource.group, subresource.version) == (info.group, info.version) {
+        ("", "")
+    } else {
+        (subresource.group, subresource.version)
+    }
+}
+
+/// Names the stored version of a resource to clients that migrate storage.
+fn storage_version_hash(info: &ResourceInfo) -> String {
+    let Some(storage) = &info.storage else {
+        return String::new();
+    };
+    let name = format!("{}/{}/{}", storage.group, storage.version, info.kind);
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, name.as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(&digest.as_ref()[..8])
+}
+
+fn aggregated_resource(row: &Resource) -> aggregated::APIResourceDiscovery {
+    let info = row.info;
+    let kind = |group: &str, version: &str, kind: &str| {
+        Some(Box::new(meta::GroupVersionKind {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            kind: kind.to_owned(),
+        }))
+    };
+    aggregated::APIResourceDiscovery {
+        resource: info.resource.to_owned(),
+        response_kind: kind("", "", info.kind),
+        scope: if info.namespaced {
+            "Namespaced"
+        } else {
+            "Cluster"
+        }
+        .to_owned(),
+        singular_resource: info.singular.to_owned(),
+        verbs: strings(info.verbs),
+        short_names: strings(info.short_names),
+        categories: strings(info.categories),
+        subresources: info
+            .subresources
+            .iter()
+            .map(|subresource| {
+                let (group, version) = foreign_group_version(info, subresource);
+                aggregated::APISubresourceDiscovery {
+                    subresource: subresource.name.to_owned(),
+                    response_kind: kind(group, version, subresource.kind),
+                    verbs: strings(subresource.verbs),
+                    ..aggregated::APISubresourceDiscovery::default()
+                }
+            })
+            .collect(),
+    }
+}

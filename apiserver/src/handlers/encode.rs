@@ -1,0 +1,257 @@
+//! Objects as response bytes: JSON, YAML or protobuf, as they are or as PartialObjectMetadata or Table rows.
+//!
+//! Input is always the served object's protobuf message, whose bytes mostly come straight from etcd.
+
+use api_types::codec::Header;
+use api_types::meta::v1::{ObjectMeta, PartialObjectMetadata};
+use api_types::schema::StructSchema;
+use api_types::{Described, Struct};
+use apimachinery::status::{self, StatusError};
+
+use super::pretty;
+use super::yaml;
+use crate::negotiation::{Encoding, MediaType};
+use crate::registry::resource::metadata_of;
+use crate::registry::wire;
+use crate::table::{self, Cells, Column, Completed};
+
+/// A kind as it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    pub api_version: &'static str,
+    pub kind: &'static str,
+    pub schema: &'static StructSchema,
+}
+
+impl Form {
+    pub fn header(&self) -> Header<'static> {
+        Header {
+            api_version: self.api_version,
+            kind: self.kind,
+        }
+    }
+
+    /// The form of a type whose kind is in its table.
+    pub fn of(value: &dyn Struct) -> Form {
+        let schema = value.schema();
+        let (api_version, kind) = schema
+            .kind
+            .map_or(("", ""), |kind| (kind.api_version, kind.kind));
+        Form {
+            api_version,
+            kind,
+            schema,
+        }
+    }
+}
+
+fn transcode_error(error: impl std::fmt::Display) -> StatusError {
+    status::internal(format!("unable to encode object: {error}"))
+}
+
+/// Appends the JSON of a message, without a newline.
+pub fn json(form: Form, raw: &[u8], out: &mut Vec<u8>) -> Result<(), StatusError> {
+    api_types::transcode_protobuf_to_json(form.schema, raw, Some(form.header()), out)
+        .map_err(transcode_error)
+}
+
+/// A whole response body from a protobuf message.
+pub fn message(media: MediaType, form: Form, raw: &[u8]) -> Result<Vec<u8>, StatusError> {
+    if media.encoding == Encoding::Protobuf {
+        let mut out = wire::envelope_head(form.api_version, form.kind, raw.len());
+        out.extend_from_slice(raw);
+        out.extend_from_slice(wire::ENVELOPE_TAIL);
+        return Ok(out);
+    }
+    let mut out = Vec::with_capacity(raw.len() * 2);
+    json(form, raw, &mut out)?;
+    Ok(finish_json(media, out))
+}
+
+/// A whole response body from a decoded value of the served version.
+pub fn value(media: MediaType, value: &dyn Struct) -> Vec<u8> {
+    let header = Form::of(value).header();
+    match media.encoding {
+        Encoding::Protobuf => api_types::encode_envelope_as(value, header),
+        _ => finish_json(media, api_types::encode_json_as(value, header)),
+    }
+}
+
+/// Brings compact JSON into the form asked for.
+pub fn finish_json(media: MediaType, mut json: Vec<u8>) -> Vec<u8> {
+    match (media.encoding, media.pretty) {
+        (Encoding::Yaml, _) => yaml::from_json(&json),
+        (_, true) => pretty::indent(&json),
+        _ => {
+            json.push(b'\n');
+            json
+        }
+    }
+}
+
+/// The PartialObjectMetadata message of a served object: its metadata alone.
+pub fn partial_metadata(raw: &[u8]) -> Vec<u8> {
+    let metadata = metadata_of(raw);
+    let mut out = Vec::with_capacity(metadata.len() + 6);
+    wire::put_bytes(&mut out, 1, metadata);
+    out
+}
+
+/// The form of PartialObjectMetadata in one of its versions.
+pub fn partial_form(api_version: &'static str) -> Form {
+    Form {
+        api_version,
+        kind: "PartialObjectMetadata",
+        schema: PartialObjectMetadata::SCHEMA,
+    }
+}
+
+/// What a row of a table carries besides its cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IncludeObject {
+    Metadata,
+    None,
+    Object,
+}
+
+impl IncludeObject {
+    pub fn parse(text: &str) -> Result<IncludeObject, StatusError> {
+        match text {
+            "" | "Metadata" => Ok(IncludeObject::Metadata),
+            "None" => Ok(IncludeObject::None),
+            "Object" => Ok(IncludeObject::Object),
+            other => Err(status::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+            ))),
+        }
+    }
+}
+
+/// How a resource's objects become rows.
+#[derive(Clone, Copy)]
+pub struct RowFormat {
+    pub printer: Option<&'static table::Printer>,
+    pub include: IncludeObject,
+    pub form: Form,
+    /// meta.k8s.io version of the table and of the metadata in rows.
+    pub table_api_version: &'static str,
+}
+
+impl RowFormat {
+    pub fn columns(&self) -> &'static [Column] {
+        self.printer
+            .map_or(table::DEFAULT_COLUMNS, |printer| printer.columns)
+    }
+
+    /// Appends one row. `hub` is the object in the version that printers know.
+    pub fn row(
+        &self,
+        raw: &[u8],
+        hub: &dyn Struct,
+        metadata: &ObjectMeta,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StatusError> {
+        let (cells, completed) = match self.printer.and_then(|printer| (printer.row)(hub)) {
+            Some(row) => row,
+            None => (table::default_cells(metadata), None),
+        };
+        out.extend_from_slice(b"{\"cells\":");
+        write_cells(&cells, out);
+        if let Some(Completed { reason, message }) = completed {
+            out.extend_from_slice(
+                b",\"conditions\":[{\"type\":\"Completed\",\"status\":\"True\",\"reason\":",
+            );
+            api_types::codec::write_json_string(reason, out);
+            out.extend_from_slice(b",\"message\":");
+            api_types::codec::write_json_string(message, out);
+            out.extend_from_slice(b"}]");
+        }
+        out.extend_from_slice(b",\"object\":");
+        match self.include {
+            IncludeObject::None => out.extend_from_slice(b"null"),
+            IncludeObject::Metadata => json(
+                partial_form(self.table_api_version),
+                &partial_metadata(raw),
+                out,
+            )?,
+            IncludeObject::Object => json(self.form, raw, out)?,
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    /// Appends everything of a table before its rows; `null` column definitions when headers are not wanted.
+    pub fn head(&self, list_metadata: &[u8], headers: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"kind\":\"Table\",\"apiVersion\":\"");
+        out.extend_from_slice(self.table_api_version.as_bytes());
+        out.extend_from_slice(b"\",\"metadata\":");
+        out.extend_from_slice(list_metadata);
+        out.extend_from_slice(b",\"columnDefinitions\":");
+        if headers {
+            out.push(b'[');
+            for (i, column) in self.columns().iter().enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write_column(column, out);
+            }
+            out.push(b']');
+        } else {
+            out.extend_from_slice(b"null");
+        }
+        out.extend_from_slice(b",\"rows\":[");
+    }
+}
+
+fn write_cells(cells: &Cells, out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (i, cell) in cells.0.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        match cell {
+            serde_json::Value::String(text) => api_types::codec::write_json_string(text, out),
+            other => out.extend_from_slice(other.to_string().as_bytes()),
+        }
+    }
+    out.push(b']');
+}
+
+fn write_column(column: &Column, out: &mut Vec<u8>) {
+    for (name, text) in [
+        ("{\"name\":", column.name),
+        (",\"type\":", column.kind),
+        (",\"format\":", column.format),
+        (",\"description\":", column.description),
+    ] {
+        out.extend_from_slice(name.as_bytes());
+        api_types::codec::write_json_string(text, out);
+    }
+    out.extend_from_slice(format!(",\"priority\":{}}}", column.priority).as_bytes());
+}
+
+/// ListMeta as JSON.
+pub fn list_metadata(
+    resource_version: &str,
+    continue_token: &str,
+    remaining: Option<i64>,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64);
+    out.push(b'{');
+    if !resource_version.is_empty() {
+        out.extend_from_slice(b"\"resourceVersion\":");
+        api_types::codec::write_json_string(resource_version, &mut out);
+    }
+    if !continue_token.is_empty() {
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"\"continue\":");
+        api_types::codec::write_json_string(continue_token, &mut out);
+    }
+    if let Some(remaining) = remaining {
+        out.extend_from_slice(format!(",\"remainingItemCount\":{remaining}").as_bytes());
+    }
+    out.push(b'}');
+    out
+}

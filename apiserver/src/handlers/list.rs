@@ -1,0 +1,409 @@
+//! LIST, streamed: nothing as large as the list is held in memory. Upstream: endpoints/handlers/get.go handleList and
+//! the streaming encoders of the JSON and protobuf serializers.
+
+use std::io::Write;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use apimachinery::status::StatusError;
+use bytes::Bytes;
+use component_base::serving::{Body, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderValue, StatusCode, header};
+use http_body::Frame;
+
+use super::encode::{self, Form, RowFormat};
+use super::options::{self, ListOptions};
+use super::respond;
+use super::select;
+use crate::negotiation::{self, Encoding, MediaType, Transform};
+use crate::registry::errors::{Operation, interpret};
+use crate::registry::fields;
+use crate::registry::resource::{self, Resource};
+use crate::registry::wire;
+use crate::request::context::RequestContext;
+use crate::storage::{self, Entry, List, ListIter, ResourceVersionMatch};
+
+/// How much is encoded before it is handed to the connection.
+const CHUNK: usize = 64 * 1024;
+
+/// Reads and checks the list options of a request. A single name, from the path or the selector, becomes a selector.
+pub fn options_of(
+    cx: &RequestContext,
+    resource: &Resource,
+    watch: bool,
+) -> Result<ListOptions, StatusError> {
+    let info = resource.info;
+    let mut options = options::list_options(&cx.query, watch, |label| {
+        fields::convert_label(info.group, info.version, info.resource, info.kind, label)
+    })?;
+    if !cx.info.name.is_empty() {
+        if options.field_selector.is_empty() {
+            options.field_selector =
+                apimachinery::fields::Selector::equals("metadata.name", cx.info.name.clone());
+        } else if options.field_selector.requires_exact_match("metadata.name")
+            != Some(cx.info.name.as_str())
+        {
+            return Err(apimachinery::status::bad_request(
+                "fieldSelector metadata.name doesn't match requested name",
+            ));
+        }
+    }
+    Ok(options)
+}
+
+/// The keys a list or watch looks at.
+pub fn scope_of(
+    cx: &RequestContext,
+    resource: &Resource,
+    options: &ListOptions,
+) -> Result<storage::Scope, StatusError> {
+    let mut namespace = if resource.info.namespaced {
+        cx.info.namespace.clone()
+    } else {
+        String::new()
+    };
+    if namespace.is_empty()
+        && resource.info.namespaced
+        && let Some(selected) = options
+            .field_selector
+            .requires_exact_match("metadata.namespace")
+        && crate::request::path_segment_problems(selected).is_empty()
+    {
+        namespace = selected.to_owned();
+    }
+    let name = options
+        .field_selector
+        .requires_exact_match("metadata.name")
+        .unwrap_or_default();
+    // One object has a key of its own only when its namespace is known.
+    let name = if resource.info.namespaced && namespace.is_empty()
+        || !crate::request::path_segment_problems(name).is_empty()
+    {
+        ""
+    } else {
+        name
+    };
+    resource
+        .storage()?
+        .scope(&namespace, name)
+        .map_err(|error| interpret(error, Operation::List, &resource.group_resource(), name))
+}
+
+/// Lists from storage.
+pub async fn read(
+    cx: &RequestContext,
+    resource: &Resource,
+    options: &ListOptions,
+) -> Result<List, StatusError> {
+    let scope = scope_of(cx, resource, options)?;
+    let storage_options = storage::ListOptions {
+        resource_version: options.resource_version.clone(),
+        resource_version_match: match options.resource_version_match.as_str() {
+            "Exact" => Some(ResourceVersionMatch::Exact),
+            "NotOlderThan" => Some(ResourceVersionMatch::NotOlderThan),
+            _ => None,
+        },
+        limit: options.limit,
+        continue_token: options.continue_token.clone(),
+    };
+    resource
+        .storage()?
+        .list(&scope, &storage_options, select::predicate(options))
+        .await
+        .map_err(|error| interpret(error, Operation::List, &resource.group_resource(), ""))
+}
+
+/// GET of a collection.
+pub async fn list(cx: &RequestContext, resource: &Arc<Resource>) -> Result<Response, StatusError> {
+    let media = respond::negotiate(cx)?;
+    let options = options_of(cx, resource, false)?;
+    if let Some(convert) = media.convert
+        && convert.transform == Transform::PartialObjectMetadata
+    {
+        let message = format!(
+            "you requested PartialObjectMetadata, but the requested object is a list (*{}List)",
+            resource.info.kind
+        );
+        return Err(api_types::meta::v1::Status {
+            status: "Failure".to_owned(),
+            code: 406,
+            reason: "NotAcceptable".to_owned(),
+            message,
+            ..api_types::meta::v1::Status::default()
+        }
+        .into());
+    }
+    let list = read(cx, resource, &options).await?;
+    respond_list(cx, resource, media, &list)
+}
+
+/// A list as a response, streamed when it is long.
+pub fn respond_list(
+    cx: &RequestContext,
+    resource: &Arc<Resource>,
+    media: MediaType,
+    list: &List,
+) -> Result<Response, StatusError> {
+    let resource_version = list.resource_version().to_string();
+    let (token, remaining) = (list.continue_token(), list.remaining_item_count());
+    let form = respond::served_form(resource);
+    let items = match media.convert {
+        None => Items::Objects(form),
+        Some(convert) if convert.transform == Transform::Table => Items::Rows(Box::new(
+            respond::row_format(cx, resource, form, convert.api_version())?,
+        )),
+        Some(convert) => Items::Metadata(encode::partial_form(convert.api_version())),
+    };
+    let mut writer = ListWriter {
+        resource: resource.clone(),
+        items,
+        protobuf: media.encoding == Encoding::Protobuf,
+        first: true,
+        scratch: Vec::new(),
+    };
+    let (api_version, kind) = match media.convert {
+        None => (resource.api_version, format!("{}List", resource.info.kind)),
+        Some(convert) => (
+            convert.api_version(),
+            "PartialObjectMetadataList".to_owned(),
+        ),
+    };
+
+    let mut head = Vec::with_capacity(256);
+    let tail: &'static [u8];
+    if writer.protobuf {
+        let mut metadata = Vec::new();
+        wire::put_bytes(&mut metadata, 1, b"");
+        wire::put_bytes(&mut metadata, 2, resource_version.as_bytes());
+        wire::put_bytes(&mut metadata, 3, token.as_bytes());
+        if let Some(remaining) = remaining {
+            metadata.push(4 << 3);
+            wire::put_varint(&mut metadata, remaining as u64);
+        }
+        let mut length = 1 + wire::varint_len(metadata.len() as u64) + metadata.len();
+        for entry in list.iter() {
+            let item = writer.message_length(&entry)?;
+            length += 1 + wire::varint_len(item as u64) + item;
+        }
+        head = wire::envelope_head(api_version, &kind, length);
+        wire::put_bytes(&mut head, 1, &metadata);
+        tail = wire::ENVELOPE_TAIL;
+    } else {
+        let metadata = encode::list_metadata(&resource_version, token, remaining);
+        match &writer.items {
+            Items::Rows(rows) => rows.head(&metadata, !cx.query.bool("noHeaders"), &mut head),
+            _ => {
+                head.extend_from_slice(
+                    format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":")
+                        .as_bytes(),
+                );
+                head.extend_from_slice(&metadata);
+                head.extend_from_slice(b",\"items\":[");
+            }
+        }
+        tail = b"]}";
+    }
+
+    let mut iter = list.iter();
+    // Indented JSON and YAML are for people: they are made whole.
+    let whole = media.pretty || media.encoding == Encoding::Yaml;
+    let limit = if whole {
+        usize::MAX
+    } else {
+        respond::GZIP_THRESHOLD
+    };
+    let mut buffer = head;
+    let done = writer.fill(&mut iter, &mut buffer, limit)?;
+    if done {
+        buffer.extend_from_slice(tail);
+        if !writer.protobuf {
+            buffer = encode::finish_json(media, buffer);
+        }
+        return Ok(respond::negotiated(cx, StatusCode::OK, media, buffer));
+    }
+
+    let gzip = negotiation::accepts_gzip(&cx.headers)
+        .then(|| GzEncoder::new(Vec::with_capacity(CHUNK), Compression::new(1)));
+    let compressed = gzip.is_some();
+    let mut end = tail.to_vec();
+    if !writer.protobuf {
+        end.push(b'\n');
+    }
+    let body = ListBody {
+        iter: std::sync::Mutex::new(iter),
+        writer,
+        pending: buffer,
+        tail: Some(end),
+        gzip,
+    };
+    let mut response = Response::new(Body::wrap(body));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(media.encoding.media_type()),
+    );
+    if compressed {
+        respond::compressed_headers(response.headers_mut());
+    }
+    Ok(response)
+}
+
+/// What the items of a list become.
+enum Items {
+    Objects(Form),
+    Metadata(Form),
+    Rows(Box<RowFormat>),
+}
+
+/// Encodes items one after another.
+struct ListWriter {
+    resource: Arc<Resource>,
+    items: Items,
+    protobuf: bool,
+    first: bool,
+    scratch: Vec<u8>,
+}
+
+impl ListWriter {
+    /// Appends items until there are none left or the buffer has `limit` bytes. True when none are left.
+    fn fill(
+        &mut self,
+        iter: &mut ListIter,
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<bool, StatusError> {
+        while out.len() < limit {
+            let Some(entry) = iter.next() else {
+                return Ok(true);
+            };
+            self.item(&entry, out)?;
+        }
+        Ok(false)
+    }
+
+    fn message_length(&self, entry: &Entry) -> Result<usize, StatusError> {
+        let pieces = self
+            .resource
+            .pieces(entry.value(), entry.resource_version())?;
+        Ok(match &self.items {
+            Items::Metadata(_) => {
+                let mut buffer = Vec::new();
+                encode::partial_metadata(resource::concat(&pieces, &mut buffer)).len()
+            }
+            _ => resource::length(&pieces),
+        })
+    }
+
+    fn item(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), StatusError> {
+        let pieces = self
+            .resource
+            .pieces(entry.value(), entry.resource_version())?;
+        if self.protobuf {
+            match &self.items {
+                Items::Metadata(_) => wire::put_bytes(
+                    out,
+                    2,
+                    &encode::partial_metadata(resource::concat(&pieces, &mut self.scratch)),
+                ),
+                _ => {
+                    wire::put_header(out, 2, resource::length(&pieces));
+                    pieces.iter().for_each(|piece| out.extend_from_slice(piece));
+                }
+            }
+            return Ok(());
+        }
+        if !std::mem::take(&mut self.first) {
+            out.push(b',');
+        }
+        let raw = resource::concat(&pieces, &mut self.scratch);
+        match &self.items {
+            // Items of a list carry no kind, as Go's structs do not.
+            Items::Objects(form) => json_item(*form, raw, out),
+            Items::Metadata(form) => encode::json(*form, &encode::partial_metadata(raw), out),
+            Items::Rows(rows) => {
+                let hub = self
+                    .resource
+                    .decode_stored(entry.value(), entry.resource_version())?;
+                rows.row(raw, hub.value(), hub.metadata(), out)
+            }
+        }
+    }
+}
+
+/// An item's JSON without apiVersion and kind.
+fn json_item(form: Form, raw: &[u8], out: &mut Vec<u8>) -> Result<(), StatusError> {
+    let start = out.len();
+    encode::json(form, raw, out)?;
+    // The transcoder begins a kind with both names; they are the first two keys.
+    let prefix = format!(
+        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\"",
+        form.kind, form.api_version
+    );
+    if out[start..].starts_with(prefix.as_bytes()) {
+        let end = start + prefix.len();
+        let skip = if out.get(end) == Some(&b',') {
+            end + 1
+        } else {
+            end
+        };
+        out.drain(start + 1..skip);
+    }
+    Ok(())
+}
+
+/// The rest of a long list, encoded as fast as it is read.
+struct ListBody {
+    /// Only for `Sync`: one reader, never contended.
+    iter: std::sync::Mutex<ListIter>,
+    writer: ListWriter,
+    pending: Vec<u8>,
+    tail: Option<Vec<u8>>,
+    gzip: Option<GzEncoder<Vec<u8>>>,
+}
+
+impl http_body::Body for ListBody {
+    type Data = Bytes;
+    type Error = component_base::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        loop {
+            if this.tail.is_none() && this.pending.is_empty() {
+                return Poll::Ready(None);
+            }
+            let mut chunk = std::mem::take(&mut this.pending);
+            if this.tail.is_some() {
+                let Ok(iter) = this.iter.get_mut() else {
+                    return Poll::Ready(Some(Err("list iterator was poisoned".into())));
+                };
+                match this.writer.fill(iter, &mut chunk, CHUNK) {
+                    Ok(true) => chunk.extend(this.tail.take().unwrap_or_default()),
+                    Ok(false) => {}
+                    // The status line is long gone: all that is left is to break off.
+                    Err(error) => return Poll::Ready(Some(Err(error.message.clone().into()))),
+                }
+            }
+            if let Some(encoder) = &mut this.gzip {
+                let ended = this.tail.is_none();
+                if let Err(error) = encoder.write_all(&chunk) {
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                chunk = std::mem::take(encoder.get_mut());
+                if ended && let Some(encoder) = this.gzip.take() {
+                    match encoder.finish() {
+                        Ok(rest) => chunk.extend(rest),
+                        Err(error) => return Poll::Ready(Some(Err(error.into()))),
+                    }
+                }
+            }
+            if !chunk.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(chunk.into()))));
+            }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! What each verb does. Upstream: apiserver/pkg/endpoints/handlers.
+//!
+//! [`dispatch`] finds the resource and subresource of a request and calls the verb's function; everything else here is
+//! one verb or one concern of responses.
+
+/// Request bodies.
+pub mod body;
+/// Object bytes in every form.
+pub mod encode;
+/// LIST.
+pub mod list;
+/// Query and delete options.
+pub mod options;
+/// PATCH.
+pub mod patch;
+/// Indented JSON.
+pub mod pretty;
+/// Responses.
+pub mod respond;
+/// Selectors.
+pub mod select;
+/// WATCH.
+pub mod watch;
+/// CREATE, UPDATE, DELETE, DELETECOLLECTION.
+pub mod write;
+/// YAML.
+pub mod yaml;
+
+use std::sync::Arc;
+
+use api_types::resources::SubresourceInfo;
+use apimachinery::gvk::{GroupResource, GroupVersionKind, GroupVersionResource};
+use apimachinery::status::{self, StatusError};
+use component_base::serving::{Body, Response};
+
+use crate::admission;
+use crate::registry::errors::{Operation, interpret};
+use crate::registry::resource::Resource;
+use crate::request::context::RequestContext;
+use crate::server::ApiServer;
+
+/// The resource, or subresource, of a request.
+#[derive(Clone)]
+pub struct Endpoint {
+    pub resource: Arc<Resource>,
+    pub subresource: Option<&'static SubresourceInfo>,
+}
+
+impl Endpoint {
+    pub fn subresource_name(&self) -> &'static str {
+        self.subresource.map_or("", |subresource| subresource.name)
+    }
+
+    /// Kind of the endpoint's bodies.
+    pub fn kind(&self) -> GroupVersionKind {
+        let (group, version, kind) = match self.subresource {
+            Some(subresource) => (subresource.group, subresource.version, subresource.kind),
+            None => (
+                self.resource.info.group,
+                self.resource.info.version,
+                self.resource.info.kind,
+            ),
+        };
+        GroupVersionKind {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            kind: kind.to_owned(),
+        }
+    }
+
+    pub fn gvr(&self) -> GroupVersionResource {
+        let info = self.resource.info;
+        GroupVersionResource {
+            group: info.group.to_owned(),
+            version: info.version.to_owned(),
+            resource: info.resource.to_owned(),
+        }
+    }
+
+    /// What admission is told, before there are objects.
+    pub fn admission_attributes(
+        &self,
+        cx: &RequestContext,
+        operation: admission::Operation,
+        options: admission::Options,
+        dry_run: bool,
+    ) -> admission::Attributes {
+        admission::Attributes {
+            operation,
+            kind: self.kind(),
+            resource: self.gvr(),
+            subresource: self.subresource_name().to_owned(),
+            namespace: cx.info.namespace.clone(),
+            name: cx.info.name.clone(),
+            object: None,
+            old_object: None,
+            options,
+            dry_run,
+            user: cx.user.clone(),
+            warnings: cx.warnings.clone(),
+        }
+    }
+}
+
+/// The server knows no such path under a group version it serves.
+pub fn no_such_resource() -> StatusError {
+    status::generic_server_response(404, "", &GroupResource::default(), "", "", 0, false)
+}
+
+/// The path exists, the method does not.
+pub fn method_not_allowed() -> StatusError {
+    status::generic_server_response(405, "", &GroupResource::default(), "", "", 0, false)
+}
+
+/// Answers a resource request.
+pub async fn dispatch(
+    server: &Arc<ApiServer>,
+    cx: &Arc<RequestContext>,
+    body: Body,
+    upgrade: crate::connect::Upgrade,
+) -> Result<Response, StatusError> {
+    let info = &cx.info;
+    let Some(resource) = server
+        .resources
+        .get(&info.api_group, &info.api_version, &info.resource)
+    else {
+        return Err(no_such_resource());
+    };
+    // A namespaced path of a cluster-scoped resource, or a name without its namespace, does not exist.
+    let is_namespaces = info.resource == "namespaces" && info.api_group.is_empty();
+    if resource.info.namespaced
+        && info.namespace.is_empty()
+        && (!info.name.is_empty() && info.field_selector.is_empty()
+            || info.verb == "create"
+            || info.verb == "deletecollection")
+        || !resource.info.namespaced && !info.namespace.is_empty() && !is_namespaces
+    {
+        return Err(no_such_resource());
+    }
+    if info.subresource.is_empty() {
+        let endpoint = Endpoint {
+            resource: resource.clone(),
+            subresource: None,
+        };
+        if info.parts.len() > 2 && info.verb != "watch" {
+            return Err(no_such_resource());
+        }
+        return main_resource(server, cx, &endpoint, body).await;
+    }
+    let Some(subresource) = resource
+        .info
+        .subresources
+        .iter()
+        .find(|row| row.name == info.subresource)
+    else {
+        return Err(no_such_resource());
+    };
+    let endpoint = Endpoint {
+        resource: resource.clone(),
+        subresource: Some(subresource),
+    };
+    crate::subresources::serve(server, cx, &endpoint, body, upgrade).await
+}
+
+async fn main_resource(
+    server: &Arc<ApiServer>,
+    cx: &Arc<RequestContext>,
+    endpoint: &Endpoint,
+    body: Body,
+) -> Result<Response, StatusError> {
+    let resource = &endpoint.resource;
+    let verb = cx.info.verb.as_str();
+    let has_path_name = cx.info.parts.len() > 1;
+    // POST to a name, PUT to a collection: the path exists, the method does not.
+    let misplaced = match verb {
+        "create" => has_path_name,
+        "update" | "patch" => !has_path_name,
+        _ => false,
+    };
+    if misplaced || !resource.has_verb(verb) {
+        return Err(method_not_allowed());
+    }
+    if resource.storage.is_none() {
+        return crate::virtual_resources::serve(server, cx, endpoint, body).await;
+    }
+    match verb {
+        "get" => get(cx, endpoint).await,
+        "list" => list::list(cx, resource).await,
+        "watch" => {
+            watch::watch(
+                cx,
+                resource,
+                server.config.min_request_timeout,
+                server.shutdown_watches.clone(),
+            )
+            .await
+        }
+        "create" => write::create(server, cx, endpoint, body).await,
+        "update" => write::update(server, cx, endpoint, body).await,
+        "patch" => patch::patch(server, cx, endpoint, body).await,
+        "delete" => write::delete(server, cx, endpoint, body).await,
+        "deletecollection" => write::delete_collection(server, cx, endpoint, body).await,
+        _ => Err(method_not_allowed()),
+    }
+}
+
+/// GET of one object, straight from storage.
+pub async fn get(cx: &RequestContext, endpoint: &Endpoint) -> Result<Response, StatusError> {
+    let resource = &endpoint.resource;
+    let media = respond::negotiate(cx)?;
+    if cx.query.optional_bool("export") == Some(true) {
+        return Err(status::bad_request(
+            "the export parameter, deprecated since v1.14, is no longer supported",
+        ));
+    }
+    let object = read(
+        resource,
+        &cx.info.namespace,
+        &cx.info.name,
+        cx.query.first("resourceVersion").unwrap_or_default(),
+    )
+    .await?;
+    respond::stored(cx, resource, media, &object)
+}
+
+/// Reads one stored object.
+pub async fn read(
+    resource: &Resource,
+    namespace: &str,
+    name: &str,
+    resource_version: &str,
+) -> Result<crate::storage::Object, StatusError> {
+    let storage = resource.storage()?;
+    let namespace = if resource.info.namespaced {
+        namespace
+    } else {
+        ""
+    };
+    let failed = |error| interpret(error, Operation::Get, &resource.group_resource(), name);
+    let key = storage.key(namespace, name).map_err(failed)?;
+    storage.get(&key, resource_version).await.map_err(failed)
+}
+
+pub use patch::patch as patch_object;
+pub use write::{create as create_object, run_write, update as update_object};

@@ -1,0 +1,294 @@
+//! Responses: status, headers and bodies. Upstream: endpoints/handlers/responsewriters.
+
+use std::io::Write;
+
+use api_types::Described;
+use api_types::meta::v1::Status;
+use apimachinery::status::StatusError;
+use bytes::Bytes;
+use component_base::serving::{Body, Response};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use super::encode::{self, Form, IncludeObject, RowFormat};
+use crate::negotiation::{self, Encoding, MediaType, Restrictions, Transform};
+use crate::registry::object::Object;
+use crate::registry::resource::{Resource, concat};
+use crate::request::context::RequestContext;
+use crate::storage;
+use crate::table;
+
+/// Responses above this are compressed for clients that take gzip.
+pub const GZIP_THRESHOLD: usize = 128 * 1024;
+
+/// A response of these bytes.
+pub fn bytes(code: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Body::from(body.into()));
+    *response.status_mut() = code;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A response in the negotiated encoding, compressed when it is large and the client takes it.
+pub fn negotiated(
+    cx: &RequestContext,
+    code: StatusCode,
+    media: MediaType,
+    body: Vec<u8>,
+) -> Response {
+    if body.len() <= GZIP_THRESHOLD || !negotiation::accepts_gzip(&cx.headers) {
+        return bytes(code, media.encoding.media_type(), body);
+    }
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::new(1));
+    // Writing to memory does not fail.
+    let compressed = encoder
+        .write_all(&body)
+        .and_then(|()| encoder.finish())
+        .unwrap_or_default();
+    let mut response = bytes(code, media.encoding.media_type(), compressed);
+    compressed_headers(response.headers_mut());
+    response
+}
+
+pub fn compressed_headers(headers: &mut HeaderMap) {
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+}
+
+/// An error as a Status in the encoding the client accepts, JSON when it accepts none of ours.
+pub fn error(cx: &RequestContext, error: StatusError) -> Response {
+    let media = negotiation::negotiate(&cx.headers, &cx.query, Restrictions::PLAIN).ok();
+    let code = StatusCode::from_u16(u16::try_from(error.code).unwrap_or(500))
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let retry_after = error
+        .details
+        .as_ref()
+        .map_or(0, |details| details.retry_after_seconds);
+    let status: Status = error.into();
+    let mut response = match media {
+        Some(media) => bytes(
+            code,
+            media.encoding.media_type(),
+            encode::value(media, &status),
+        ),
+        None => {
+            let json = api_types::encode_json(&status);
+            bytes(code, "application/json", super::pretty::indent(&json))
+        }
+    };
+    if retry_after > 0 {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
+    }
+    response
+}
+
+/// A success Status.
+pub fn status(
+    cx: &RequestContext,
+    media: MediaType,
+    code: StatusCode,
+    mut status: Status,
+) -> Response {
+    if status.code == 0 && code != StatusCode::OK {
+        status.code = i32::from(code.as_u16());
+    }
+    negotiated(
+        cx,
+        code,
+        MediaType {
+            convert: None,
+            ..media
+        },
+        encode::value(
+            MediaType {
+                convert: None,
+                ..media
+            },
+            &status,
+        ),
+    )
+}
+
+/// How the rows of a resource's table look, from the query.
+pub fn row_format(
+    cx: &RequestContext,
+    resource: &Resource,
+    form: Form,
+    api_version: &'static str,
+) -> Result<RowFormat, StatusError> {
+    let include = IncludeObject::parse(cx.query.first("includeObject").unwrap_or_default())?;
+    let (group, version, kind) = match form.kind {
+        "Scale" => ("autoscaling", "v1", "Scale"),
+        _ => (resource.hub.group, resource.hub.version, resource.hub.kind),
+    };
+    Ok(RowFormat {
+        printer: table::lookup(group, version, kind),
+        include,
+        form,
+        table_api_version: api_version,
+    })
+}
+
+/// One object, given as the hub object, in the negotiated shape.
+pub fn object(
+    cx: &RequestContext,
+    resource: &Resource,
+    media: MediaType,
+    code: StatusCode,
+    hub: Object,
+) -> Result<Response, StatusError> {
+    let printed = media
+        .convert
+        .is_some_and(|convert| convert.transform == Transform::Table)
+        .then(|| hub.clone());
+    let served = resource.to_served(hub)?;
+    served_object(cx, resource, media, code, &served, printed.as_ref())
+}
+
+/// One object of the served version or of a subresource's kind.
+pub fn served_object(
+    cx: &RequestContext,
+    resource: &Resource,
+    media: MediaType,
+    code: StatusCode,
+    served: &Object,
+    printed: Option<&Object>,
+) -> Result<Response, StatusError> {
+    let body = match media.convert {
+        None => encode::value(media, served.value()),
+        Some(_) => {
+            let raw = api_types::encode_protobuf(served.value());
+            transformed(
+                cx,
+                resource,
+                media,
+                Form::of(served.value()),
+                &raw,
+                printed.unwrap_or(served),
+            )?
+        }
+    };
+    Ok(negotiated(cx, code, media, body))
+}
+
+/// One object straight from storage, in the negotiated shape; decoded only for tables.
+pub fn stored(
+    cx: &RequestContext,
+    resource: &Resource,
+    media: MediaType,
+    object: &storage::Object,
+) -> Result<Response, StatusError> {
+    let pieces = resource.pieces(&object.value, object.resource_version)?;
+    let form = served_form(resource);
+    let mut buffer = Vec::new();
+    let raw = concat(&pieces, &mut buffer);
+    let body = match media.convert.map(|convert| convert.transform) {
+        None => encode::message(media, form, raw)?,
+        Some(_) => {
+            let hub = resource.decode_stored(&object.value, object.resource_version)?;
+            transformed(cx, resource, media, form, raw, &hub)?
+        }
+    };
+    Ok(negotiated(cx, StatusCode::OK, media, body))
+}
+
+/// The form in which a resource's objects are served.
+pub fn served_form(resource: &Resource) -> Form {
+    Form {
+        api_version: resource.api_version,
+        kind: resource.info.kind,
+        schema: resource.served.schema,
+    }
+}
+
+fn transformed(
+    cx: &RequestContext,
+    resource: &Resource,
+    media: MediaType,
+    form: Form,
+    raw: &[u8],
+    hub: &Object,
+) -> Result<Vec<u8>, StatusError> {
+    let Some(convert) = media.convert else {
+        return encode::message(media, form, raw);
+    };
+    match convert.transform {
+        Transform::PartialObjectMetadata => encode::message(
+            media,
+            encode::partial_form(convert.api_version()),
+            &encode::partial_metadata(raw),
+        ),
+        Transform::PartialObjectMetadataList => {
+            Err(apimachinery::status::StatusError::from(Status {
+                status: "Failure".to_owned(),
+                code: 406,
+                reason: "NotAcceptable".to_owned(),
+                message: format!(
+                    "you requested PartialObjectMetadataList, but the requested object is not a list (*{})",
+                    go_type(resource)
+                ),
+                ..Status::default()
+            }))
+        }
+        Transform::Table => {
+            let rows = row_format(cx, resource, form, convert.api_version())?;
+            let metadata = encode::list_metadata(&hub.metadata().resource_version, "", None);
+            let mut out = Vec::new();
+            rows.head(&metadata, !cx.query.bool("noHeaders"), &mut out);
+            rows.row(raw, hub.value(), hub.metadata(), &mut out)?;
+            out.extend_from_slice(b"]}");
+            Ok(encode::finish_json(media, out))
+        }
+    }
+}
+
+/// Upstream's internal type name, as its errors show it.
+fn go_type(resource: &Resource) -> String {
+    let package = match resource.info.group {
+        "" => "core",
+        group => group.split('.').next().unwrap_or_default(),
+    };
+    format!("{package}.{}", resource.info.kind)
+}
+
+/// Encodes any value whose kind is in its table, for discovery and other plain endpoints.
+pub fn plain(cx: &RequestContext, code: StatusCode, value: &impl Described) -> Response {
+    match negotiation::negotiate(&cx.headers, &cx.query, Restrictions::PLAIN) {
+        Ok(media) => negotiated(cx, code, media, encode::value(media, value)),
+        Err(refusal) => error(cx, not_acceptable(refusal)),
+    }
+}
+
+pub fn not_acceptable(refusal: negotiation::NotAcceptable) -> StatusError {
+    failure(406, "NotAcceptable", refusal.to_string())
+}
+
+pub fn unsupported_media_type(refusal: negotiation::UnsupportedMediaType) -> StatusError {
+    failure(415, "UnsupportedMediaType", refusal.to_string())
+}
+
+fn failure(code: i32, reason: &str, message: String) -> StatusError {
+    Status {
+        status: "Failure".to_owned(),
+        code,
+        reason: reason.to_owned(),
+        message,
+        ..Status::default()
+    }
+    .into()
+}
+
+/// Chooses the media type of a resource's response.
+pub fn negotiate(cx: &RequestContext) -> Result<MediaType, StatusError> {
+    negotiation::negotiate(&cx.headers, &cx.query, Restrictions::RESOURCE).map_err(not_acceptable)
+}
+
+/// Whether a response may be written in this encoding without knowing its length.
+pub fn streams(encoding: Encoding) -> bool {
+    encoding == Encoding::Json
+}

@@ -1,0 +1,319 @@
+//! WATCH: events as they come, each encoded once and shared by the watchers that want the same form.
+//! Upstream: endpoints/handlers/watch.go.
+//!
+//! Framing: JSON events follow one another, each with a newline; protobuf events are preceded by their length in four
+//! bytes, big-endian. The event itself is a bare WatchEvent message, the object in it has its envelope.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::meta::v1::Status;
+use apimachinery::status::StatusError;
+use bytes::Bytes;
+use component_base::serving::{Body, Response};
+use futures::FutureExt;
+use http::{HeaderValue, header};
+use rand::Rng;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::encode::{self, Form, RowFormat};
+use super::list;
+use super::respond;
+use super::select;
+use crate::negotiation::{self, Encoding, MediaType, Restrictions, Transform};
+use crate::registry::errors::{Operation, interpret};
+use crate::registry::resource::{self, Resource};
+use crate::registry::wire;
+use crate::request::context::RequestContext;
+use crate::storage::{self, EncodingKey, ObjectEvent, WatchEvent};
+
+/// Events that are ready are sent together up to this size.
+const BATCH: usize = 64 * 1024;
+
+/// GET of a collection with `watch`, or the deprecated /watch/ path.
+pub async fn watch(
+    cx: &RequestContext,
+    resource: &Arc<Resource>,
+    min_request_timeout: Duration,
+    shutdown: CancellationToken,
+) -> Result<Response, StatusError> {
+    let options = list::options_of(cx, resource, true)?;
+    let mut timeout = Duration::from_secs(
+        options
+            .timeout_seconds
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .unwrap_or(0),
+    );
+    if timeout.is_zero() && !min_request_timeout.is_zero() {
+        timeout = min_request_timeout.mul_f64(rand::rng().random_range(1.0..2.0));
+    }
+    let deadline = (!timeout.is_zero()).then(|| Instant::now() + timeout);
+    // Both are negotiated, and both may refuse: the stream's media type and the objects' shape.
+    respond::negotiate(cx)?;
+    let media = negotiation::negotiate_stream(&cx.headers, &cx.query, Restrictions::RESOURCE)
+        .map_err(respond::not_acceptable)?;
+    let encoder = EventEncoder::new(cx, resource, media)?;
+    let scope = list::scope_of(cx, resource, &options)?;
+    let storage_options = storage::WatchOptions {
+        resource_version: options.resource_version.clone(),
+        send_initial_events: options.send_initial_events,
+        allow_bookmarks: options.allow_watch_bookmarks,
+        deadline,
+    };
+    let watcher = resource
+        .storage()?
+        .watch(&scope, &storage_options, select::predicate(&options))
+        .await
+        .map_err(|error| interpret(error, Operation::Watch, &resource.group_resource(), ""))?;
+
+    let (sender, body) = Body::channel(8);
+    tokio::spawn(serve(watcher, encoder, sender, deadline, shutdown));
+    let mut response = Response::new(body);
+    let content_type = media
+        .encoding
+        .stream_media_type()
+        .unwrap_or("application/json");
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    Ok(response)
+}
+
+/// Sends events until the watch is over, the client is gone, time is up or the server stops.
+async fn serve(
+    mut watcher: storage::Watcher,
+    mut encoder: EventEncoder,
+    sender: component_base::serving::BodySender,
+    deadline: Option<Instant>,
+    shutdown: CancellationToken,
+) {
+    let over = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(over);
+    loop {
+        let event = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            () = sender.closed() => return,
+            () = &mut over => return,
+            event = watcher.next() => event,
+        };
+        let Some(event) = event else { return };
+        let mut last = matches!(event, WatchEvent::Error(_));
+        let Ok(mut batch) = encoder.frame(event) else {
+            return;
+        };
+        // What else is ready goes out with it.
+        while !last && batch.len() < BATCH {
+            let Some(next) = watcher.next().now_or_never() else {
+                break;
+            };
+            let Some(event) = next else {
+                last = true;
+                break;
+            };
+            last = matches!(event, WatchEvent::Error(_));
+            match encoder.frame(event) {
+                Ok(frame) => {
+                    let mut joined = Vec::with_capacity(batch.len() + frame.len());
+                    joined.extend_from_slice(&batch);
+                    joined.extend_from_slice(&frame);
+                    batch = joined.into();
+                }
+                Err(_) => last = true,
+            }
+        }
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            () = &mut over => return,
+            sent = sender.send(batch) => if !sent { return },
+        }
+        if last {
+            return;
+        }
+    }
+}
+
+/// Makes frames out of events for one watch.
+struct EventEncoder {
+    resource: Arc<Resource>,
+    media: MediaType,
+    form: Form,
+    rows: Option<Box<RowFormat>>,
+    /// Tables carry their columns with the first event only.
+    headers: bool,
+    key: EncodingKey,
+}
+
+impl EventEncoder {
+    fn new(
+        cx: &RequestContext,
+        resource: &Arc<Resource>,
+        media: MediaType,
+    ) -> Result<EventEncoder, StatusError> {
+        let form = respond::served_form(resource);
+        let rows = match media.convert {
+            Some(convert) if convert.transform == Transform::Table => Some(Box::new(
+                respond::row_format(cx, resource, form, convert.api_version())?,
+            )),
+            _ => None,
+        };
+        let mut hasher = DefaultHasher::new();
+        (media.encoding, media.convert, resource.api_version).hash(&mut hasher);
+        Ok(EventEncoder {
+            resource: resource.clone(),
+            media,
+            form,
+            rows,
+            headers: !cx.query.bool("noHeaders"),
+            key: EncodingKey(hasher.finish()),
+        })
+    }
+
+    fn frame(&mut self, event: WatchEvent) -> Result<Bytes, StatusError> {
+        match event {
+            // Rows hold ages and, once, the columns: no two watchers share them.
+            WatchEvent::Object(event) if self.rows.is_some() => {
+                let object = self.object(&event)?;
+                self.headers = false;
+                Ok(self.framed(event.event_type().as_str(), &object))
+            }
+            WatchEvent::Object(event) => event.encoded(self.key, |event| {
+                let object = self.object(event)?;
+                Ok(self.framed(event.event_type().as_str(), &object))
+            }),
+            WatchEvent::Bookmark {
+                resource_version,
+                initial_events_end,
+            } => {
+                let object = self.bookmark(resource_version, initial_events_end)?;
+                Ok(self.framed("BOOKMARK", &object))
+            }
+            WatchEvent::Error(error) => {
+                let status: Status =
+                    interpret(error, Operation::Watch, &self.resource.group_resource(), "").into();
+                let media = MediaType {
+                    convert: None,
+                    pretty: false,
+                    ..self.media
+                };
+                Ok(self.framed("ERROR", trimmed(&encode::value(media, &status))))
+            }
+        }
+    }
+
+    /// The event's object in the watch's encoding.
+    fn object(&self, event: &ObjectEvent) -> Result<Vec<u8>, StatusError> {
+        let entry = event.entry();
+        let pieces = self
+            .resource
+            .pieces(entry.value(), event.resource_version())?;
+        let mut buffer = Vec::new();
+        let raw = resource::concat(&pieces, &mut buffer);
+        if self.rows.is_some() {
+            let hub = self
+                .resource
+                .decode_stored(entry.value(), event.resource_version())?;
+            return self.table(raw, &hub);
+        }
+        self.shaped(raw)
+    }
+
+    fn table(
+        &self,
+        raw: &[u8],
+        hub: &crate::registry::object::Object,
+    ) -> Result<Vec<u8>, StatusError> {
+        let Some(rows) = &self.rows else {
+            return Ok(Vec::new());
+        };
+        let mut out = Vec::new();
+        rows.head(
+            &encode::list_metadata(&hub.metadata().resource_version, "", None),
+            self.headers,
+            &mut out,
+        );
+        rows.row(raw, hub.value(), hub.metadata(), &mut out)?;
+        out.extend_from_slice(b"]}");
+        Ok(out)
+    }
+
+    fn shaped(&self, raw: &[u8]) -> Result<Vec<u8>, StatusError> {
+        let (form, partial);
+        let raw = match self.media.convert {
+            None => {
+                form = self.form;
+                raw
+            }
+            Some(convert) => {
+                form = encode::partial_form(convert.api_version());
+                partial = encode::partial_metadata(raw);
+                &partial
+            }
+        };
+        if self.media.encoding == Encoding::Protobuf {
+            return encode::message(self.media, form, raw);
+        }
+        let mut out = Vec::with_capacity(raw.len() * 2);
+        encode::json(form, raw, &mut out)?;
+        Ok(out)
+    }
+
+    /// An empty object of the watched kind with only a resourceVersion.
+    fn bookmark(
+        &self,
+        resource_version: u64,
+        initial_events_end: bool,
+    ) -> Result<Vec<u8>, StatusError> {
+        let mut object = self.resource.new_served();
+        object.edit_metadata(|metadata| {
+            metadata.resource_version = resource_version.to_string();
+            if initial_events_end {
+                metadata
+                    .annotations
+                    .insert("k8s.io/initial-events-end".to_owned(), "true".to_owned());
+            }
+        });
+        let raw = api_types::encode_protobuf(object.value());
+        if self.rows.is_some() {
+            let mut hub = self.resource.new_hub();
+            let metadata = object.metadata().clone();
+            hub.edit_metadata(|slot| *slot = metadata);
+            return self.table(&raw, &hub);
+        }
+        self.shaped(&raw)
+    }
+
+    fn framed(&self, kind: &str, object: &[u8]) -> Bytes {
+        if self.media.encoding != Encoding::Protobuf {
+            let mut out = Vec::with_capacity(object.len() + 32);
+            out.extend_from_slice(b"{\"type\":\"");
+            out.extend_from_slice(kind.as_bytes());
+            out.extend_from_slice(b"\",\"object\":");
+            out.extend_from_slice(object);
+            out.extend_from_slice(b"}\n");
+            return out.into();
+        }
+        let mut extension = Vec::with_capacity(object.len() + 6);
+        wire::put_bytes(&mut extension, 1, object);
+        let mut event = Vec::with_capacity(extension.len() + 20);
+        wire::put_bytes(&mut event, 1, kind.as_bytes());
+        wire::put_bytes(&mut event, 2, &extension);
+        let mut out = Vec::with_capacity(event.len() + 4);
+        out.extend_from_slice(&u32::try_from(event.len()).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend_from_slice(&event);
+        out.into()
+    }
+}
+
+/// Without the newline that a whole response ends with.
+fn trimmed(json: &[u8]) -> &[u8] {
+    json.strip_suffix(b"\n").unwrap_or(json)
+}

@@ -1,0 +1,542 @@
+//! CREATE, UPDATE, DELETE and DELETECOLLECTION. Upstream: endpoints/handlers/{create,update,delete}.go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::meta::v1::{CreateOptions, DeleteOptions, OwnerReference, UpdateOptions};
+use apimachinery::status::{self, StatusError};
+use component_base::auth::{BoxFuture, Decision};
+use component_base::serving::{Body, Response};
+use http::StatusCode;
+
+use super::options::{self, FieldValidation};
+use super::{Endpoint, body, list, respond};
+use crate::admission::{self, Attributes, Operation};
+use crate::negotiation::{self, Encoding};
+use crate::registry::managed_fields;
+use crate::registry::object::Object;
+use crate::registry::store::{self, Deleted, Write};
+use crate::registry::strategy::{Context, Strategy};
+use crate::request::context::RequestContext;
+use crate::server::ApiServer;
+
+/// Single-object writes are answered within this, however long the client would wait.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(34);
+
+/// Runs a write in a task of its own, so that a client that goes away does not break it off half-way.
+pub async fn run_write<T, F>(write: F) -> Result<T, StatusError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, StatusError>> + Send + 'static,
+{
+    match tokio::time::timeout(WRITE_TIMEOUT, tokio::spawn(write)).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panicked)) => Err(status::internal(panicked)),
+        Err(_) => Err(status::timeout(
+            "request did not complete within requested timeout - context deadline exceeded",
+            0,
+        )),
+    }
+}
+
+/// What a write needs besides its object.
+pub fn write_of<'a>(
+    server: &ApiServer,
+    cx: &RequestContext,
+    endpoint: &'a Endpoint,
+    strategy: &'a dyn Strategy,
+    dry_run: bool,
+) -> Write<'a> {
+    let resource = &endpoint.resource;
+    Write {
+        resource,
+        strategy,
+        context: Context {
+            user: cx.user.clone(),
+            namespace: cx.info.namespace.clone(),
+            api_version: resource.api_version.to_owned(),
+            subresource: endpoint.subresource_name().to_owned(),
+            dry_run,
+        },
+        name: cx.info.name.clone(),
+        warnings: cx.warnings.clone(),
+        hooks: server.write_hooks(resource),
+        garbage_collection: server.config.enable_garbage_collector,
+    }
+}
+
+/// Drops repeated owner references, which upstream has done with a warning since 1.20.
+pub fn dedup_owner_references(object: &mut Object, cx: &RequestContext, after_admission: bool) {
+    let Some(metadata) = object.metadata_mut() else {
+        return;
+    };
+    let mut kept: Vec<OwnerReference> = Vec::with_capacity(metadata.owner_references.len());
+    let mut duplicates = Vec::new();
+    for reference in std::mem::take(&mut metadata.owner_references) {
+        if kept.contains(&reference) {
+            duplicates.push(reference.uid);
+        } else {
+            kept.push(reference);
+        }
+    }
+    metadata.owner_references = kept;
+    if !duplicates.is_empty() {
+        let after = if after_admission {
+            " after mutating admission happens"
+        } else {
+            ""
+        };
+        cx.warnings.add(format!(
+            ".metadata.ownerReferences contains duplicate entries{after}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            duplicates.join(", ")
+        ));
+    }
+}
+
+/// Runs mutating admission on an object.
+pub async fn admit(
+    server: &ApiServer,
+    attributes: &mut Attributes,
+    object: Object,
+) -> Result<Object, StatusError> {
+    if !server.admission.handles(attributes.operation) {
+        return Ok(object);
+    }
+    attributes.object = Some(object);
+    server.admission.admit(attributes).await?;
+    attributes
+        .object
+        .take()
+        .ok_or_else(|| status::internal("admission removed the object"))
+}
+
+/// Validating admission as the store calls it: `create` and `update` are the attributes of either outcome.
+pub fn validator<'a>(
+    server: &'a ApiServer,
+    create: Attributes,
+    update: Option<Attributes>,
+    create_authorization: Option<component_base::auth::Attributes>,
+) -> impl Fn(Object, Option<Arc<Object>>) -> BoxFuture<'a, Result<(), StatusError>> + Send + Sync + 'a
+{
+    move |object, old| {
+        let mut attributes = match (&old, &update) {
+            (Some(_), Some(update)) => update.clone(),
+            _ => create.clone(),
+        };
+        let authorization = old
+            .is_none()
+            .then(|| create_authorization.clone())
+            .flatten();
+        Box::pin(async move {
+            if let Some(authorization) = authorization {
+                authorize_create(server, &authorization).await?;
+            }
+            if !server.admission.handles(attributes.operation) {
+                return Ok(());
+            }
+            if attributes.name.is_empty() {
+                attributes.name.clone_from(&object.metadata().name);
+            }
+            attributes.object = Some(object);
+            attributes.old_object = old;
+            server.admission.validate(&attributes).await
+        })
+    }
+}
+
+/// An update that creates needs the right to create.
+async fn authorize_create(
+    server: &ApiServer,
+    attributes: &component_base::auth::Attributes,
+) -> Result<(), StatusError> {
+    match server.authorizer.authorize(attributes).await {
+        Ok(Decision::Allow) => Ok(()),
+        Ok(Decision::Deny(reason) | Decision::NoOpinion(reason)) => {
+            Err(crate::server::authorization::forbidden(attributes, &reason))
+        }
+        Err(error) => Err(status::internal(error)),
+    }
+}
+
+/// The authorization attributes of creating what this request would update.
+pub fn create_attributes(cx: &RequestContext) -> component_base::auth::Attributes {
+    component_base::auth::Attributes {
+        verb: "create".to_owned(),
+        ..cx.attributes()
+    }
+}
+
+/// Decodes a request's body as the endpoint's kind, with defaults, into the hub version.
+pub fn decode_hub(
+    cx: &RequestContext,
+    endpoint: &Endpoint,
+    bytes: &[u8],
+    validation: &str,
+) -> Result<Object, StatusError> {
+    let resource = &endpoint.resource;
+    let encoding = negotiation::negotiate_input(&cx.headers, &Encoding::ALL)
+        .map_err(respond::unsupported_media_type)?;
+    let decoded = body::decode(
+        encoding,
+        bytes,
+        resource.served,
+        FieldValidation::parse(validation),
+        &cx.warnings,
+    )?;
+    hub_of(endpoint, decoded.object)
+}
+
+/// Brings a decoded object into the hub version, with defaults.
+pub fn hub_of(endpoint: &Endpoint, served: Object) -> Result<Object, StatusError> {
+    let mut object = endpoint.resource.to_hub(served)?;
+    clear_type_meta(&mut object);
+    endpoint.resource.strategy.default(&mut object);
+    Ok(object)
+}
+
+/// apiVersion and kind are written from the type; what the client sent is not kept.
+fn clear_type_meta(object: &mut Object) {
+    object.clear_field("TypeMeta");
+}
+
+pub fn is_dry_run(values: &[String]) -> bool {
+    !values.is_empty()
+}
+
+/// POST of a new object.
+pub async fn create(
+    server: &Arc<ApiServer>,
+    cx: &Arc<RequestContext>,
+    endpoint: &Endpoint,
+    request_body: Body,
+) -> Result<Response, StatusError> {
+    let media = respond::negotiate(cx)?;
+    negotiation::negotiate_input(&cx.headers, &Encoding::ALL)
+        .map_err(respond::unsupported_media_type)?;
+    let bytes = body::read(request_body).await?;
+    let options = options::create_options(&cx.query)?;
+    let mut object = decode_hub(cx, endpoint, &bytes, &options.field_validation)?;
+    if let Some(metadata) = object.metadata_mut() {
+        store::wipe_system_fields(metadata);
+        let namespace = if endpoint.resource.info.namespaced {
+            cx.info.namespace.as_str()
+        } else {
+            ""
+        };
+        store::ensure_namespace(namespace, metadata)?;
+    }
+    let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
+    run_write(async move {
+        let created = create_decoded(&server, &cx, &endpoint, object, options).await?;
+        respond::object(&cx, &endpoint.resource, media, StatusCode::CREATED, created)
+    })
+    .await
+}
+
+/// Admission and storage of a new, decoded object.
+pub async fn create_decoded(
+    server: &Arc<ApiServer>,
+    cx: &RequestContext,
+    endpoint: &Endpoint,
+    mut object: Object,
+    options: CreateOptions,
+) -> Result<Object, StatusError> {
+    let resource = &endpoint.resource;
+    let dry_run = is_dry_run(&options.dry_run);
+    let manager = cx.field_manager(&options.field_manager);
+    let mut attributes = endpoint.admission_attributes(
+        cx,
+        Operation::Create,
+        admission::Options::Create(Box::new(options)),
+        dry_run,
+    );
+    attributes.name.clone_from(&object.metadata().name);
+    if resource.info.resource == "namespaces" && resource.info.group.is_empty() {
+        attributes.namespace.clone_from(&object.metadata().name);
+    }
+    dedup_owner_references(&mut object, cx, false);
+    managed_fields::update(resource, None, &mut object, &manager, "");
+    let mut object = admit(server, &mut attributes, object).await?;
+    dedup_owner_references(&mut object, cx, true);
+    let validate = validator(server, attributes, None, None);
+    write_of(server, cx, endpoint, resource.strategy, dry_run)
+        .create(object, &validate)
+        .await
+}
+
+/// PUT of an object.
+pub async fn update(
+    server: &Arc<ApiServer>,
+    cx: &Arc<RequestContext>,
+    endpoint: &Endpoint,
+    request_body: Body,
+) -> Result<Response, StatusError> {
+    let media = respond::negotiate(cx)?;
+    let bytes = body::read(request_body).await?;
+    let options = options::update_options(&cx.query)?;
+    let mut object = decode_hub(cx, endpoint, &bytes, &options.field_validation)?;
+    check_name(cx, endpoint, &mut object)?;
+    let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
+    run_write(async move {
+        let (object, created) = update_decoded(&server, &cx, &endpoint, object, options).await?;
+        let code = if created {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        };
+        respond::object(&cx, &endpoint.resource, media, code, object)
+    })
+    .await
+}
+
+/// The object's name and namespace must be the request's.
+pub fn check_name(
+    cx: &RequestContext,
+    endpoint: &Endpoint,
+    object: &mut Object,
+) -> Result<(), StatusError> {
+    let namespace = if endpoint.resource.info.namespaced {
+        cx.info.namespace.as_str()
+    } else {
+        ""
+    };
+    let Some(metadata) = object.metadata_mut() else {
+        return Ok(());
+    };
+    store::ensure_namespace(namespace, metadata)?;
+    if metadata.name != cx.info.name {
+        return Err(if metadata.name.is_empty() {
+            status::bad_request(format!(
+                "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                cx.info.name
+            ))
+        } else {
+            status::bad_request(format!(
+                "the name of the object ({}) does not match the name on the URL ({})",
+                metadata.name, cx.info.name
+            ))
+        });
+    }
+    Ok(())
+}
+
+/// Admission and storage of a decoded object that replaces another.
+pub async fn update_decoded(
+    server: &Arc<ApiServer>,
+    cx: &RequestContext,
+    endpoint: &Endpoint,
+    mut object: Object,
+    options: UpdateOptions,
+) -> Result<(Object, bool), StatusError> {
+    let resource = &endpoint.resource;
+    let dry_run = is_dry_run(&options.dry_run);
+    let manager = cx.field_manager(&options.field_manager);
+    dedup_owner_references(&mut object, cx, false);
+    let uid = object.metadata().uid.clone();
+    let (create, update) = both_attributes(cx, endpoint, options, dry_run);
+    let validate = validator(
+        server,
+        create.clone(),
+        Some(update.clone()),
+        Some(create_attributes(cx)),
+    );
+    let strategy = server.strategy(endpoint);
+    write_of(server, cx, endpoint, strategy, dry_run)
+        .update(
+            Some(uid),
+            false,
+            &validate,
+            |existing: Option<Arc<Object>>| {
+                let mut object = object.clone();
+                let (mut attributes, manager) = (
+                    if existing.is_some() {
+                        update.clone()
+                    } else {
+                        create.clone()
+                    },
+                    manager.clone(),
+                );
+                Box::pin(async move {
+                    managed_fields::update(
+                        resource,
+                        existing.as_deref(),
+                        &mut object,
+                        &manager,
+                        endpoint.subresource_name(),
+                    );
+                    attributes.old_object = existing;
+                    let mut object = admit(server, &mut attributes, object).await?;
+                    dedup_owner_references(&mut object, cx, true);
+                    Ok(object)
+                })
+            },
+        )
+        .await
+}
+
+/// Admission attributes of an update, for when it creates and for when it changes.
+pub fn both_attributes(
+    cx: &RequestContext,
+    endpoint: &Endpoint,
+    options: UpdateOptions,
+    dry_run: bool,
+) -> (Attributes, Attributes) {
+    let create_options = CreateOptions {
+        dry_run: options.dry_run.clone(),
+        field_manager: options.field_manager.clone(),
+        field_validation: options.field_validation.clone(),
+        ..CreateOptions::default()
+    };
+    (
+        endpoint.admission_attributes(
+            cx,
+            Operation::Create,
+            admission::Options::Create(Box::new(create_options)),
+            dry_run,
+        ),
+        endpoint.admission_attributes(
+            cx,
+            Operation::Update,
+            admission::Options::Update(Box::new(options)),
+            dry_run,
+        ),
+    )
+}
+
+/// Delete options from the body, or without one from the query.
+fn delete_options(cx: &RequestContext, bytes: &[u8]) -> Result<DeleteOptions, StatusError> {
+    let mut options = if bytes.is_empty() {
+        options::delete_options_from_query(&cx.query)?
+    } else {
+        let encoding = negotiation::negotiate_input(&cx.headers, &Encoding::ALL)
+            .map_err(respond::unsupported_media_type)?;
+        decode_delete_options(encoding, bytes)?
+    };
+    // Deleting objects that cannot be read is an alpha feature; the option counts as not set.
+    options.ignore_store_read_error_with_cluster_breaking_potential = None;
+    options::check_delete_options(&options)?;
+    Ok(options)
+}
+
+fn decode_delete_options(encoding: Encoding, bytes: &[u8]) -> Result<DeleteOptions, StatusError> {
+    let bad = |error: &dyn std::fmt::Display| status::bad_request(error.to_string());
+    let wrong_kind = || status::bad_request("decoded object cannot be converted to DeleteOptions");
+    let options: DeleteOptions = match encoding {
+        Encoding::Protobuf => {
+            let envelope = api_types::decode_envelope(bytes).map_err(|error| bad(&error))?;
+            if !matches!(envelope.kind, "" | "DeleteOptions") {
+                return Err(wrong_kind());
+            }
+            api_types::decode_protobuf(envelope.raw).map_err(|error| bad(&error))?
+        }
+        Encoding::Json => api_types::decode_json(bytes).map_err(|error| bad(&error))?,
+        Encoding::Yaml => {
+            let value = super::yaml::to_json(bytes).map_err(|error| bad(&error))?;
+            api_types::decode_json(value.to_string().as_bytes()).map_err(|error| bad(&error))?
+        }
+    };
+    if !matches!(options.type_meta.kind.as_str(), "" | "DeleteOptions") {
+        return Err(wrong_kind());
+    }
+    Ok(options)
+}
+
+/// DELETE of one object.
+pub async fn delete(
+    server: &Arc<ApiServer>,
+    cx: &Arc<RequestContext>,
+    endpoint: &Endpoint,
+    request_body: Body,
+) -> Result<Response, StatusError> {
+    let media = respond::negotiate(cx)?;
+    let bytes = body::read(request_body).await?;
+    let options = delete_options(cx, &bytes)?;
+    let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
+    run_write(async move {
+        let orphan = options.orphan_dependents;
+        let name = cx.info.name.clone();
+        let (deleted, gone) = delete_one(&server, &cx, &endpoint, &name, options).await?;
+        // Asking for dependents to be deleted is the one case where waiting shows in the status code.
+        let code = if !gone && orphan == Some(false) {
+            StatusCode::ACCEPTED
+        } else {
+            StatusCode::OK
+        };
+        match deleted {
+            Deleted::Object(object) => {
+                respond::object(&cx, &endpoint.resource, media, code, object)
+            }
+            Deleted::Status(status) => Ok(respond::status(&cx, media, code, *status)),
+        }
+    })
+    .await
+}
+
+/// Deletes by name with the request's rights and admission.
+pub async fn delete_one(
+    server: &Arc<ApiServer>,
+    cx: &RequestContext,
+    endpoint: &Endpoint,
+    name: &str,
+    mut options: DeleteOptions,
+) -> Result<(Deleted, bool), StatusError> {
+    let dry_run = is_dry_run(&options.dry_run);
+    let mut attributes = endpoint.admission_attributes(
+        cx,
+        Operation::Delete,
+        admission::Options::Delete(Box::new(options.clone())),
+        dry_run,
+    );
+    name.clone_into(&mut attributes.name);
+    let mut write = write_of(server, cx, endpoint, endpoint.resource.strategy, dry_run);
+    name.clone_into(&mut write.name);
+    let validate = |old: Arc<Object>| -> BoxFuture<'_, Result<(), StatusError>> {
+        let mut attributes = attributes.clone();
+        Box::pin(async move {
+            if !server.admission.handles(Operation::Delete) {
+                return Ok(());
+            }
+            attributes.old_object = Some(old);
+            server.admission.admit(&mut attributes).await?;
+            server.admission.validate(&attributes).await
+        })
+    };
+    if endpoint.resource.info.resource == "namespaces" && endpoint.resource.info.group.is_empty() {
+        return crate::registry::namespaces::delete(&write, &mut options, &validate).await;
+    }
+    write.delete(&mut options, &validate).await
+}
+
+/// DELETE of a collection: each selected object is deleted by itself.
+pub async fn delete_collection(
+    server: &Arc<ApiServer>,
+    cx: &Arc<RequestContext>,
+    endpoint: &Endpoint,
+    request_body: Body,
+) -> Result<Response, StatusError> {
+    let media = respond::negotiate(cx)?;
+    let list_options = list::options_of(cx, &endpoint.resource, false)?;
+    let bytes = body::read(request_body).await?;
+    let options = delete_options(cx, &bytes)?;
+    let listed = list::read(cx, &endpoint.resource, &list_options).await?;
+    let names: Vec<(String, String)> = listed
+        .iter()
+        .map(|entry| (entry.namespace().to_owned(), entry.name().to_owned()))
+        .collect();
+    let (task_server, task_cx, task_endpoint) = (server.clone(), cx.clone(), endpoint.clone());
+    // Not bound by the limit of single writes, as upstream: collections can be large.
+    let task = tokio::spawn(async move {
+        let mut cx = RequestContext::clone(&task_cx);
+        for (namespace, name) in names {
+            cx.info.namespace = namespace;
+            match delete_one(&task_server, &cx, &task_endpoint, &name, options.clone()).await {
+                Err(error) if !status::is_not_found(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    });
+    task.await.map_err(status::internal)??;
+    // The answer lists what was there, as it was.
+    list::respond_list(cx, &endpoint.resource, media, &listed)
+}

@@ -1,0 +1,30 @@
+//! Generic storage of API objects and the strategies that say how kinds differ. Upstream: apiserver/pkg/registry and
+//! pkg/registry.
+//!
+//! Reads never decode objects: [`resource`] splices the resourceVersion into stored bytes. Writes decode once, and the
+//! order of their steps is fixed in [`store`].
+
+/// Conversions between versions of one key space.
+pub mod convert;
+/// Storage failures as Status errors.
+pub mod errors;
+/// Selectable fields.
+pub mod fields;
+/// Server-side apply's record of who owns which field.
+pub mod managed_fields;
+/// Deletion of namespaces.
+pub mod namespaces;
+/// A decoded object of any kind.
+pub mod object;
+/// One served resource.
+pub mod resource;
+/// Create, update, delete.
+pub mod store;
+/// The strategy of each kind.
+pub mod strategies;
+/// What differs between kinds.
+pub mod strategy;
+/// All served resources.
+pub mod table;
+/// Single fields of stored messages.
+pub mod wire;

@@ -1,0 +1,370 @@
+//! One served resource: its row of the table, its strategy, its storage, and the way between stored bytes, the hub
+//! type that strategies work on, and the version that clients see. Upstream: registry.Store and the storage codecs.
+//!
+//! Three forms of an object:
+//! - *stored*: bytes as etcd holds them (protobuf envelope or JSON, without resourceVersion);
+//! - *hub*: the decoded type strategies and admission work on, one per key space;
+//! - *served*: the version of the request. It is the hub for all but autoscaling/v1 and events.k8s.io/v1.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::kinds::KindInfo;
+use api_types::resources::ResourceInfo;
+use api_types::{Struct, schema::StructSchema};
+use apimachinery::gvk::{GroupKind, GroupResource};
+use apimachinery::status::{self, StatusError};
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::convert::{self, Conversion};
+use super::fields::{self, Reader};
+use super::object::Object;
+use super::strategy::Strategy;
+use super::wire;
+use crate::storage::{self, Header, HeaderError, Pairs, Storage};
+
+/// How objects are written to etcd.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredForm {
+    pub api_version: &'static str,
+    pub kind: &'static str,
+    /// JSON instead of the protobuf envelope.
+    pub json: bool,
+}
+
+impl StoredForm {
+    fn header(&self) -> api_types::codec::Header<'static> {
+        api_types::codec::Header {
+            api_version: self.api_version,
+            kind: self.kind,
+        }
+    }
+}
+
+/// One served resource.
+pub struct Resource {
+    pub info: &'static ResourceInfo,
+    /// `group/version` as clients see it.
+    pub api_version: &'static str,
+    pub served: &'static KindInfo,
+    pub hub: &'static KindInfo,
+    pub stored: StoredForm,
+    /// Between hub and served, where they differ.
+    pub conversion: Option<&'static Conversion>,
+    /// None for virtual resources.
+    pub storage: Option<Storage>,
+    pub strategy: &'static dyn Strategy,
+    /// Time to live of new objects (events).
+    pub ttl: Option<Duration>,
+    /// Deletion answers with the object instead of a Status.
+    pub returns_deleted_object: bool,
+}
+
+/// A served object as protobuf, in pieces of which most are slices of what etcd returned.
+pub type Pieces = SmallVec<[Bytes; 3]>;
+
+impl Resource {
+    pub fn group_resource(&self) -> GroupResource {
+        GroupResource::new(self.info.group, self.info.resource)
+    }
+
+    pub fn group_kind(&self) -> GroupKind {
+        GroupKind {
+            group: self.info.group.to_owned(),
+            kind: self.info.kind.to_owned(),
+        }
+    }
+
+    pub fn storage(&self) -> Result<&Storage, StatusError> {
+        self.storage
+            .as_ref()
+            .ok_or_else(|| status::internal(format!("{} is not stored", self.info.resource)))
+    }
+
+    pub fn has_verb(&self, verb: &str) -> bool {
+        self.info.verbs.contains(&verb)
+    }
+
+    /// An empty object of the served version.
+    pub fn new_served(&self) -> Object {
+        Object::new((self.served.new)())
+    }
+
+    /// An empty object of the hub type.
+    pub fn new_hub(&self) -> Object {
+        Object::new((self.hub.new)())
+    }
+
+    pub fn to_hub(&self, served: Object) -> Result<Object, StatusError> {
+        match self.conversion {
+            None => Ok(served),
+            Some(conversion) => (conversion.to_hub)(served).map_err(status::internal),
+        }
+    }
+
+    pub fn to_served(&self, hub: Object) -> Result<Object, StatusError> {
+        match self.conversion {
+            None => Ok(hub),
+            Some(conversion) => (conversion.to_served)(hub).map_err(status::internal),
+        }
+    }
+
+    /// The bytes to store for a hub object: no resourceVersion, no selfLink.
+    pub fn encode_stored(&self, object: &Object) -> Bytes {
+        let mut object = object.clone();
+        object.edit_metadata(|metadata| {
+            metadata.resource_version.clear();
+            metadata.self_link.clear();
+        });
+        if self.stored.json {
+            let mut json = api_types::encode_json_as(object.value(), self.stored.header());
+            if let Some(rewrite) = convert::stored_json(self.info.resource) {
+                json = (rewrite.to_stored)(json);
+            }
+            // Upstream's JSON encoder ends every object with a newline.
+            if json.last() != Some(&b'\n') {
+                json.push(b'\n');
+            }
+            return json.into();
+        }
+        api_types::encode_envelope_as(object.value(), self.stored.header()).into()
+    }
+
+    /// The hub object that stored bytes hold.
+    pub fn decode_stored(
+        &self,
+        value: &[u8],
+        resource_version: u64,
+    ) -> Result<Object, StatusError> {
+        let mut object = self
+            .decode_any(value)
+            .map_err(|message| self.corrupt(&message))?;
+        object.edit_metadata(|metadata| metadata.resource_version = resource_version.to_string());
+        Ok(object)
+    }
+
+    fn corrupt(&self, message: &str) -> StatusError {
+        status::internal(format!(
+            "unable to decode a stored object of {}: {message}",
+            self.group_resource()
+        ))
+    }
+
+    fn decode_any(&self, value: &[u8]) -> Result<Object, String> {
+        if !value.starts_with(b"k8s\0") {
+            let json = match convert::stored_json(self.info.resource) {
+                Some(rewrite) => (rewrite.from_stored)(value.to_vec()),
+                None => value.to_vec(),
+            };
+            let mut object = self.new_hub();
+            api_types::decode_json_into(object.value_mut(), &json)
+                .map_err(|error| error.to_string())?;
+            return Ok(object);
+        }
+        let envelope = api_types::decode_envelope(value).map_err(|error| error.to_string())?;
+        if let Some(conversion) = convert::from_stored_version(self.info, envelope.api_version) {
+            let mut object = Object::new((conversion.0.new)());
+            api_types::decode_protobuf_into(object.value_mut(), envelope.raw)
+                .map_err(|error| error.to_string())?;
+            return (conversion.1)(object);
+        }
+        // Versions of one key space that are not listed above have the hub's wire form.
+        let mut object = self.new_hub();
+        api_types::decode_protobuf_into(object.value_mut(), envelope.raw)
+            .map_err(|error| error.to_string())?;
+        Ok(object)
+    }
+
+    /// The served object in protobuf, with its resourceVersion, taken from stored bytes. Objects stored in the version
+    /// they are served in are not decoded.
+    pub fn pieces(&self, value: &Bytes, resource_version: u64) -> Result<Pieces, StatusError> {
+        if self.conversion.is_none()
+            && let Some(raw) = self.raw(value)
+            && let Some((head, middle, tail)) =
+                storage::splice_resource_version(&raw, resource_version)
+        {
+            return Ok(SmallVec::from_vec(vec![head, middle, tail]));
+        }
+        let hub = self.decode_stored(value, resource_version)?;
+        let served = self.to_served(hub)?;
+        Ok(SmallVec::from_iter([Bytes::from(
+            api_types::encode_protobuf(served.value()),
+        )]))
+    }
+
+    /// The message inside stored bytes, when they are protobuf of the hub's wire form.
+    fn raw(&self, value: &Bytes) -> Option<Bytes> {
+        let envelope = storage::decode_envelope(value).ok()?;
+        if envelope.api_version != self.stored.api_version
+            && convert::from_stored_version(self.info, envelope.api_version).is_some()
+        {
+            return None;
+        }
+        Some(value.slice_ref(envelope.raw))
+    }
+}
+
+/// Makes the function that reads an object's header out of its stored bytes.
+pub fn header_parser(
+    info: &'static ResourceInfo,
+    stored_schema: &'static StructSchema,
+) -> storage::HeaderParser {
+    let selectable = fields::selectable(info.group, info.resource);
+    let readers: Vec<Reader> = selectable
+        .map_or(&[][..], |selectable| selectable.fields)
+        .iter()
+        .filter_map(|field| Reader::new(stored_schema, field))
+        .collect();
+    let event = info.resource == "events";
+    Arc::new(move |_key, value| {
+        if !value.starts_with(b"k8s\0") {
+            return json_header(value);
+        }
+        let envelope =
+            storage::decode_envelope(value).map_err(|error| HeaderError(error.to_string()))?;
+        let mut header =
+            message_header(envelope.raw).map_err(|error| HeaderError(error.to_string()))?;
+        let mut pairs: Vec<(&'static str, String)> = Vec::with_capacity(readers.len());
+        for reader in &readers {
+            let value = reader
+                .read(envelope.raw)
+                .map_err(|error| HeaderError(error.to_string()))?;
+            if !value.is_empty() {
+                pairs.push((reader.name, value));
+            }
+        }
+        // Events of newer clients name their source in reportingComponent only.
+        if event
+            && !pairs.iter().any(|(name, _)| *name == "source")
+            && let Some((_, component)) = pairs
+                .iter()
+                .find(|(name, _)| *name == "reportingComponent")
+                .cloned()
+        {
+            pairs.push(("source", component));
+        }
+        header.fields = Pairs::new(pairs);
+        Ok(header)
+    })
+}
+
+/// Tags of ObjectMeta: uid, deletionTimestamp, labels.
+const METADATA: u32 = 1;
+const UID: u32 = 5;
+const DELETION_TIMESTAMP: u32 = 9;
+const LABELS: u32 = 11;
+
+fn message_header(raw: &[u8]) -> Result<Header, wire::WireError> {
+    let mut header = Header::default();
+    let Some(metadata) = wire::find(raw, &[METADATA])?.and_then(wire::Wire::bytes) else {
+        return Ok(header);
+    };
+    let mut labels: Vec<(&str, &str)> = Vec::new();
+    for field in wire::fields(metadata) {
+        match field? {
+            (UID, value) => header.uid = value.text().ok_or(wire::WireError)?.into(),
+            (DELETION_TIMESTAMP, _) => header.deleting = true,
+            (LABELS, value) => {
+                let entry = value.bytes().ok_or(wire::WireError)?;
+                let part = |tag| {
+                    wire::find(entry, &[tag])
+                        .map(|part| part.and_then(wire::Wire::text).unwrap_or_default())
+                };
+                labels.push((part(1)?, part(2)?));
+            }
+            _ => {}
+        }
+    }
+    header.labels = Pairs::new(labels);
+    Ok(header)
+}
+
+fn json_header(value: &[u8]) -> Result<Header, HeaderError> {
+    #[derive(serde::Deserialize, Default)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Metadata {
+        uid: String,
+        labels: Option<std::collections::BTreeMap<String, String>>,
+        deletion_timestamp: Option<String>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Stored {
+        #[serde(default)]
+        metadata: Metadata,
+    }
+    let stored: Stored =
+        serde_json::from_slice(value).map_err(|error| HeaderError(error.to_string()))?;
+    Ok(Header {
+        uid: stored.metadata.uid.into(),
+        labels: Pairs::new(stored.metadata.labels.unwrap_or_default()),
+        fields: Pairs::default(),
+        deleting: stored.metadata.deletion_timestamp.is_some(),
+    })
+}
+
+/// The contiguous bytes of some pieces, in a buffer that is reused.
+pub fn concat<'a>(pieces: &[Bytes], buffer: &'a mut Vec<u8>) -> &'a [u8] {
+    buffer.clear();
+    for piece in pieces {
+        buffer.extend_from_slice(piece);
+    }
+    buffer
+}
+
+/// How many bytes some pieces have together.
+pub fn length(pieces: &[Bytes]) -> usize {
+    pieces.iter().map(Bytes::len).sum()
+}
+
+/// The ObjectMeta message of a served object.
+pub fn metadata_of(raw: &[u8]) -> &[u8] {
+    wire::find(raw, &[METADATA])
+        .ok()
+        .flatten()
+        .and_then(wire::Wire::bytes)
+        .unwrap_or_default()
+}
+
+/// A dyn Struct's apiVersion and kind from its table.
+pub fn type_of(value: &dyn Struct) -> (&'static str, &'static str) {
+    value
+        .schema()
+        .kind
+        .map_or(("", ""), |kind| (kind.api_version, kind.kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api_types::Described;
+    use api_types::core::v1::Pod;
+
+    fn info(resource: &str) -> &'static ResourceInfo {
+        api_types::resources::lookup("", "v1", resource).unwrap()
+    }
+
+    #[test]
+    fn headers_hold_what_selection_needs() {
+        let mut pod = Pod::default();
+        pod.metadata.uid = "u".to_owned();
+        pod.metadata
+            .labels
+            .insert("app".to_owned(), "web".to_owned());
+        pod.metadata.deletion_timestamp = Some(api_types::Time::now());
+        pod.spec.node_name = "n1".to_owned();
+        let parse = header_parser(info("pods"), Pod::SCHEMA);
+        let header = parse("/registry/pods/a/b", &api_types::encode_envelope(&pod)).unwrap();
+        assert_eq!(
+            (
+                &*header.uid,
+                header.labels.get("app"),
+                header.fields.get("spec.nodeName"),
+                header.deleting
+            ),
+            ("u", Some("web"), Some("n1"), true)
+        );
+        assert_eq!(header.fields.get("status.phase"), None);
+        assert!(parse("k", b"k8s\0\x0a\xff").is_err());
+    }
+}

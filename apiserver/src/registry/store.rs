@@ -1,0 +1,1193 @@
+//! Create, update and delete of any resource: the fixed order of steps around a strategy and one etcd transaction.
+//! Upstream: registry/generic/registry/store.go and registry/rest.
+
+use std::sync::Arc;
+
+use api_types::Time;
+use api_types::meta::v1::{DeleteOptions, ObjectMeta, Status, StatusDetails};
+use apimachinery::field::{self, Path};
+use apimachinery::gvk::{GroupKind, GroupResource};
+use apimachinery::status::{self, StatusError};
+use apimachinery::validation as checks;
+use component_base::auth::BoxFuture;
+use parking_lot::Mutex;
+
+use super::errors::{Operation, interpret};
+use super::object::Object;
+use super::resource::Resource;
+use super::strategy::{Context, GarbageCollection, Strategy};
+use crate::request::context::Warnings;
+use crate::storage::{
+    self, Current, Hint, Preconditions, Storage, Update, UpdateError, UpdateOptions,
+};
+
+/// With `generateName`, how many names are tried.
+const MAX_NAME_GENERATION_ATTEMPTS: usize = 8;
+pub const OPTIMISTIC_LOCK_ERROR: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
+const FINALIZER_ORPHAN: &str = "orphan";
+const FINALIZER_FOREGROUND: &str = "foregroundDeletion";
+
+/// A write of one resource by one request.
+pub struct Write<'a> {
+    pub resource: &'a Arc<Resource>,
+    /// The resource's strategy, or that of the subresource written through.
+    pub strategy: &'a dyn Strategy,
+    pub context: Context,
+    pub name: String,
+    pub warnings: Warnings,
+    /// Allocations that go with the object's creation and change (cluster IPs, node ports).
+    pub hooks: Option<Arc<dyn WriteHooks>>,
+    /// `--enable-garbage-collector`.
+    pub garbage_collection: bool,
+}
+
+/// Validating admission, called with the object as it will be stored.
+pub type Validate<'a> = dyn Fn(Object, Option<Arc<Object>>) -> BoxFuture<'a, Result<(), StatusError>>
+    + Send
+    + Sync
+    + 'a;
+
+/// Validating admission of a deletion, called with the object about to go.
+pub type ValidateDelete<'a> =
+    dyn Fn(Arc<Object>) -> BoxFuture<'a, Result<(), StatusError>> + Send + Sync + 'a;
+
+/// Side effects outside the object that belong to its write. Upstream: Store.BeginCreate and BeginUpdate.
+pub trait WriteHooks: Send + Sync {
+    /// Before the object is validated. The reservation is confirmed when the write succeeded and undone otherwise.
+    fn begin_create<'a>(
+        &'a self,
+        object: &'a mut Object,
+        dry_run: bool,
+    ) -> BoxFuture<'a, Result<Reservation, StatusError>>;
+    fn begin_update<'a>(
+        &'a self,
+        object: &'a mut Object,
+        old: &'a Object,
+        dry_run: bool,
+    ) -> BoxFuture<'a, Result<Reservation, StatusError>>;
+    /// After the object is gone.
+    fn after_delete<'a>(&'a self, object: &'a Object, dry_run: bool) -> BoxFuture<'a, ()>;
+}
+
+/// What a hook has taken, to be kept or given back.
+#[derive(Default)]
+pub struct Reservation {
+    finish: Option<Box<dyn FnOnce(bool) -> BoxFuture<'static, ()> + Send>>,
+}
+
+impl Reservation {
+    pub fn none() -> Reservation {
+        Reservation::default()
+    }
+
+    pub fn new(
+        finish: impl FnOnce(bool) -> BoxFuture<'static, ()> + Send + 'static,
+    ) -> Reservation {
+        Reservation {
+            finish: Some(Box::new(finish)),
+        }
+    }
+
+    pub async fn finish(mut self, success: bool) {
+        if let Some(finish) = self.finish.take() {
+            finish(success).await;
+        }
+    }
+}
+
+/// What a deletion left behind for the response.
+pub enum Deleted {
+    /// The object: as deleted, or as it waits for deletion.
+    Object(Object),
+    Status(Box<Status>),
+}
+
+/// How an update ends without writing.
+enum Refused {
+    Error(StatusError),
+    /// The last finalizer is gone: the object is to be deleted.
+    Emptied(Box<Object>),
+    DeleteNow,
+    AlreadyDeleting,
+}
+
+impl From<StatusError> for Refused {
+    fn from(error: StatusError) -> Self {
+        Refused::Error(error)
+    }
+}
+
+/// Clears metadata that only the server sets.
+pub fn wipe_system_fields(metadata: &mut ObjectMeta) {
+    metadata.creation_timestamp = Time::default();
+    metadata.uid.clear();
+    metadata.deletion_timestamp = None;
+    metadata.deletion_grace_period_seconds = None;
+    metadata.self_link.clear();
+}
+
+fn fill_system_fields(metadata: &mut ObjectMeta) {
+    metadata.creation_timestamp = Time::now();
+    metadata.uid = uuid::Uuid::new_v4().to_string();
+}
+
+/// Makes the object's namespace the request's, or refuses another one.
+pub fn ensure_namespace(
+    request_namespace: &str,
+    metadata: &mut ObjectMeta,
+) -> Result<(), StatusError> {
+    if metadata.namespace == request_namespace {
+        return Ok(());
+    }
+    if metadata.namespace.is_empty() || request_namespace.is_empty() {
+        metadata.namespace = request_namespace.to_owned();
+        return Ok(());
+    }
+    Err(status::bad_request(
+        "the namespace of the provided object does not match the namespace sent on the request",
+    ))
+}
+
+fn path_segment(name: &str, prefix: bool) -> Vec<String> {
+    // A generated name's prefix may be "." or "..".
+    if prefix {
+        return ["/", "%"]
+            .iter()
+            .filter(|bad| name.contains(**bad))
+            .map(|bad| format!("may not contain '{bad}'"))
+            .collect();
+    }
+    crate::request::path_segment_problems(name)
+}
+
+impl Write<'_> {
+    fn group_resource(&self) -> GroupResource {
+        self.resource.group_resource()
+    }
+
+    fn group_kind(&self) -> GroupKind {
+        GroupKind {
+            group: self.resource.hub.group.to_owned(),
+            kind: self.resource.hub.kind.to_owned(),
+        }
+    }
+
+    fn storage(&self) -> Result<&Storage, StatusError> {
+        self.resource.storage()
+    }
+
+    fn key(&self, name: &str) -> Result<storage::Key, StatusError> {
+        let namespace = if self.resource.info.namespaced {
+            self.context.namespace.as_str()
+        } else {
+            ""
+        };
+        self.storage()?
+            .key(namespace, name)
+            .map_err(|error| interpret(error, Operation::Get, &self.group_resource(), name))
+    }
+
+    /// Stores a new object. With `generateName`, names are made up until one is free.
+    pub async fn create(
+        &self,
+        object: Object,
+        validate: &Validate<'_>,
+    ) -> Result<Object, StatusError> {
+        let generates =
+            !object.metadata().generate_name.is_empty() && object.metadata().name.is_empty();
+        if !generates {
+            return self.create_once(object, validate).await;
+        }
+        let mut attempt = 1;
+        loop {
+            match self.create_once(object.clone(), validate).await {
+                Err(error)
+                    if status::is_already_exists(&error)
+                        && attempt < MAX_NAME_GENERATION_ATTEMPTS =>
+                {
+                    attempt += 1
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn create_once(
+        &self,
+        mut object: Object,
+        validate: &Validate<'_>,
+    ) -> Result<Object, StatusError> {
+        let reservation = self.prepare_create(&mut object).await?;
+        let result = self.store_new(&mut object, validate).await;
+        reservation.finish(result.is_ok()).await;
+        result?;
+        Ok(object)
+    }
+
+    /// Everything before validating admission of a new object, but for the checks themselves.
+    async fn prepare_create(&self, object: &mut Object) -> Result<Reservation, StatusError> {
+        object.edit_metadata(|metadata| {
+            fill_system_fields(metadata);
+            if !metadata.generate_name.is_empty() && metadata.name.is_empty() {
+                metadata.name = apimachinery::rand_suffix::generate_name(&metadata.generate_name);
+            }
+        });
+        match &self.hooks {
+            Some(hooks) => hooks.begin_create(object, self.context.dry_run).await,
+            None => Ok(Reservation::none()),
+        }
+    }
+
+    async fn store_new(
+        &self,
+        object: &mut Object,
+        validate: &Validate<'_>,
+    ) -> Result<(), StatusError> {
+        self.before_create(object)?;
+        validate(object.clone(), None).await?;
+        let name = object.metadata().name.clone();
+        let key = self.key(&name)?;
+        let value = self.resource.encode_stored(object);
+        let storage = self.storage()?;
+        let created = if self.context.dry_run {
+            match storage.get(&key, "").await {
+                Ok(_) => Err(storage::Error::AlreadyExists {
+                    key: key.as_str().to_owned(),
+                }),
+                Err(error) if error.is_not_found() => Ok(None),
+                Err(error) => Err(error),
+            }
+        } else {
+            storage
+                .create(&key, value, self.resource.ttl)
+                .await
+                .map(Some)
+        };
+        match created {
+            Ok(stored) => {
+                let version = stored
+                    .map(|stored| stored.resource_version.to_string())
+                    .unwrap_or_default();
+                object.edit_metadata(|metadata| metadata.resource_version = version);
+                Ok(())
+            }
+            Err(error) => Err(self.create_failed(error, object, &key).await),
+        }
+    }
+
+    async fn create_failed(
+        &self,
+        error: storage::Error,
+        object: &Object,
+        key: &storage::Key,
+    ) -> StatusError {
+        let exists = matches!(error, storage::Error::AlreadyExists { .. });
+        let name = &object.metadata().name;
+        let error = interpret(error, Operation::Create, &self.group_resource(), name);
+        if !exists {
+            return error;
+        }
+        let mut error = error;
+        if !object.metadata().generate_name.is_empty() {
+            let resource = GroupResource::new(self.resource.hub.group, self.resource.info.resource);
+            error = status::generate_name_conflict(&resource, name, 1);
+        }
+        let Ok(storage) = self.storage() else {
+            return error;
+        };
+        if let Ok(existing) = storage.get(key, "").await
+            && let Ok(existing) = self
+                .resource
+                .decode_stored(&existing.value, existing.resource_version)
+            && existing.metadata().deletion_timestamp.is_some()
+        {
+            let mut status: Status = error.into();
+            status.message = format!("object is being deleted: {}", status.message);
+            return status.into();
+        }
+        error
+    }
+
+    /// Prepare, validate, warn, canonicalize.
+    fn before_create(&self, object: &mut Object) -> Result<(), StatusError> {
+        let namespaced = self.resource.info.namespaced;
+        let namespace = if namespaced {
+            self.context.namespace.clone()
+        } else {
+            String::new()
+        };
+        if let Some(metadata) = object.metadata_mut() {
+            ensure_namespace(&namespace, metadata)?;
+        }
+        self.strategy.prepare_for_create(&self.context, object);
+        let mut errors = self.strategy.validate(&self.context, object);
+        if errors.is_empty() {
+            errors = checks::validate_object_meta(
+                object.metadata(),
+                namespaced,
+                path_segment,
+                &Path::new("metadata"),
+            );
+        }
+        if !errors.is_empty() {
+            return Err(status::invalid(
+                &self.group_kind(),
+                &object.metadata().name,
+                &errors,
+            ));
+        }
+        for warning in self.strategy.warnings_on_create(&self.context, object) {
+            self.warnings.add(warning);
+        }
+        self.strategy.canonicalize(object);
+        Ok(())
+    }
+
+    fn before_update(&self, object: &mut Object, old: &Object) -> Result<(), StatusError> {
+        let namespaced = self.resource.info.namespaced;
+        let namespace = if namespaced {
+            self.context.namespace.clone()
+        } else {
+            String::new()
+        };
+        let old_metadata = old.metadata().clone();
+        if let Some(metadata) = object.metadata_mut() {
+            ensure_namespace(&namespace, metadata)?;
+            metadata.generation = old_metadata.generation;
+        }
+        self.strategy.prepare_for_update(&self.context, object, old);
+        object.edit_metadata(|metadata| {
+            if metadata.uid.is_empty() {
+                metadata.uid.clone_from(&old_metadata.uid);
+            }
+            if !old_metadata.creation_timestamp.is_zero() {
+                metadata.creation_timestamp = old_metadata.creation_timestamp;
+            }
+            if old_metadata.deletion_timestamp.is_some() {
+                metadata.deletion_timestamp = old_metadata.deletion_timestamp;
+            }
+            if old_metadata.deletion_grace_period_seconds.is_some()
+                && metadata.deletion_grace_period_seconds.is_none()
+            {
+                metadata.deletion_grace_period_seconds = old_metadata.deletion_grace_period_seconds;
+            }
+        });
+        let path = Path::new("metadata");
+        let mut errors =
+            checks::validate_object_meta(object.metadata(), namespaced, path_segment, &path);
+        errors.extend(checks::validate_object_meta_update(
+            object.metadata(),
+            &old_metadata,
+            &path,
+        ));
+        errors.extend(self.strategy.validate_update(&self.context, object, old));
+        if !errors.is_empty() {
+            return Err(status::invalid(
+                &self.group_kind(),
+                &object.metadata().name,
+                &errors,
+            ));
+        }
+        for warning in self.strategy.warnings_on_update(&self.context, object, old) {
+            self.warnings.add(warning);
+        }
+        self.strategy.canonicalize(object);
+        Ok(())
+    }
+
+    /// Changes an object. `updated` makes the new object out of the current one (None: there is none, and the request
+    /// may create it); it runs again when the object changed meanwhile. True when the object was created.
+    pub async fn update<'u, F>(
+        &self,
+        uid: Option<String>,
+        allow_create: bool,
+        validate: &Validate<'_>,
+        updated: F,
+    ) -> Result<(Object, bool), StatusError>
+    where
+        F: Fn(Option<Arc<Object>>) -> BoxFuture<'u, Result<Object, StatusError>> + Send + Sync,
+    {
+        let key = self.key(&self.name)?;
+        let allow_create = allow_create || self.strategy.allow_create_on_update();
+        let preconditions = Preconditions {
+            uid: uid.filter(|uid| !uid.is_empty()),
+            resource_version: None,
+        };
+        let result: Mutex<Option<(Object, bool)>> = Mutex::new(None);
+        let attempt = |current: Current| {
+            let (result, updated) = (&result, &updated);
+            async move {
+                let existing = match &current.object {
+                    Some(stored) => Some(Arc::new(
+                        self.resource
+                            .decode_stored(&stored.value, stored.resource_version)?,
+                    )),
+                    None => None,
+                };
+                let created = existing.is_none();
+                let object = match &existing {
+                    Some(existing) => {
+                        self.attempt_update(
+                            existing,
+                            validate,
+                            updated(Some(existing.clone())).await?,
+                        )
+                        .await?
+                    }
+                    None if allow_create => {
+                        self.attempt_create(validate, updated(None).await?).await?
+                    }
+                    None => {
+                        return Err(status::not_found(&self.group_resource(), &self.name).into());
+                    }
+                };
+                let value = self.resource.encode_stored(&object);
+                *result.lock() = Some((object, created));
+                Ok::<Update, Refused>(Update::Write {
+                    value,
+                    ttl: self.resource.ttl,
+                })
+            }
+        };
+        let storage = self.storage()?;
+        let outcome = if self.context.dry_run {
+            self.dry_run_update(&key, &preconditions, allow_create, attempt)
+                .await
+        } else {
+            let options = UpdateOptions {
+                preconditions: preconditions.clone(),
+                ignore_not_found: allow_create,
+                hint: Hint::Cache,
+            };
+            storage.guaranteed_update(&key, options, attempt).await
+        };
+        let created_name = |result: &Mutex<Option<(Object, bool)>>| {
+            result.lock().as_ref().is_some_and(|(_, created)| *created)
+        };
+        match outcome {
+            Ok(stored) => {
+                let taken = result.lock().take();
+                let Some((mut object, created)) = taken else {
+                    return Ok((
+                        self.resource
+                            .decode_stored(&stored.value, stored.resource_version)?,
+                        false,
+                    ));
+                };
+                let version = if stored.resource_version == 0 {
+                    String::new()
+                } else {
+                    stored.resource_version.to_string()
+                };
+                object.edit_metadata(|metadata| metadata.resource_version = version);
+                Ok((object, created))
+            }
+            Err(UpdateError::Rejected(Refused::Error(error))) => Err(error),
+            Err(UpdateError::Rejected(Refused::Emptied(object))) => self
+                .delete_without_finalizers(&key, *object, preconditions)
+                .await
+                .map(|object| (object, false)),
+            Err(UpdateError::Rejected(Refused::DeleteNow | Refused::AlreadyDeleting)) => Err(
+                status::internal("an update cannot ask for immediate deletion"),
+            ),
+            Err(UpdateError::Storage(error)) => {
+                let operation = if created_name(&result) {
+                    Operation::Create
+                } else {
+                    Operation::Update
+                };
+                Err(interpret(
+                    error,
+                    operation,
+                    &self.group_resource(),
+                    &self.name,
+                ))
+            }
+        }
+    }
+
+    async fn attempt_create(
+        &self,
+        validate: &Validate<'_>,
+        mut object: Object,
+    ) -> Result<Object, Refused> {
+        let reservation = self.prepare_create(&mut object).await?;
+        let mut checked = self.before_create(&mut object);
+        if checked.is_ok() {
+            checked = validate(object.clone(), None).await;
+        }
+        // As upstream, allocations of a create-on-update are confirmed before the transaction.
+        reservation.finish(checked.is_ok()).await;
+        checked?;
+        Ok(object)
+    }
+
+    async fn attempt_update(
+        &self,
+        existing: &Object,
+        validate: &Validate<'_>,
+        mut object: Object,
+    ) -> Result<Object, Refused> {
+        let existing_version = existing.metadata().resource_version.clone();
+        let version = object.metadata().resource_version.clone();
+        if version.is_empty() && self.strategy.allow_unconditional_update() {
+            object
+                .edit_metadata(|metadata| metadata.resource_version.clone_from(&existing_version));
+        } else if version.is_empty() || version == "0" {
+            let kind = GroupKind {
+                group: self.resource.info.group.to_owned(),
+                kind: self.resource.info.resource.to_owned(),
+            };
+            let path = Path::new("metadata").child("resourceVersion");
+            let errors = field::invalid(&path, 0i64, "must be specified for an update").into();
+            return Err(status::invalid(&kind, &self.name, &errors).into());
+        } else if version != existing_version {
+            return Err(status::conflict(
+                &self.group_resource(),
+                &self.name,
+                OPTIMISTIC_LOCK_ERROR,
+            )
+            .into());
+        }
+        let reservation = match &self.hooks {
+            Some(hooks) => {
+                hooks
+                    .begin_update(&mut object, existing, self.context.dry_run)
+                    .await?
+            }
+            None => Reservation::none(),
+        };
+        let mut checked = self.before_update(&mut object, existing);
+        super::managed_fields::ignore_timestamp_changes(&mut object, existing);
+        if checked.is_ok() {
+            checked = validate(object.clone(), Some(Arc::new(existing.clone()))).await;
+        }
+        reservation.finish(checked.is_ok()).await;
+        checked?;
+        let old = existing.metadata();
+        if object.metadata().finalizers.is_empty()
+            && old.deletion_timestamp.is_some()
+            && old.deletion_grace_period_seconds.unwrap_or(0) == 0
+            && self.deletes_when_emptied(&object, existing)
+        {
+            return Err(Refused::Emptied(Box::new(object)));
+        }
+        Ok(object)
+    }
+
+    /// Namespaces go only when their spec's finalizers are gone too.
+    fn deletes_when_emptied(&self, object: &Object, existing: &Object) -> bool {
+        match (
+            object.get::<api_types::core::v1::Namespace>(),
+            existing.get::<api_types::core::v1::Namespace>(),
+        ) {
+            (Some(object), Some(_)) => object.spec.finalizers.is_empty(),
+            _ => true,
+        }
+    }
+
+    /// Changes the stored object without any strategy, with what `edit` makes of it.
+    pub async fn modify<F>(
+        &self,
+        preconditions: Preconditions,
+        edit: F,
+    ) -> Result<Object, StatusError>
+    where
+        F: Fn(Object) -> BoxFuture<'static, Result<Object, StatusError>> + Send + Sync,
+    {
+        let key = self.key(&self.name)?;
+        let result: Mutex<Option<Object>> = Mutex::new(None);
+        let attempt = |current: Current| {
+            let (result, edit) = (&result, &edit);
+            async move {
+                let Some(stored) = current.object else {
+                    return Err(Refused::Error(status::not_found(
+                        &self.group_resource(),
+                        &self.name,
+                    )));
+                };
+                let object = edit(
+                    self.resource
+                        .decode_stored(&stored.value, stored.resource_version)?,
+                )
+                .await?;
+                let value = self.resource.encode_stored(&object);
+                *result.lock() = Some(object);
+                Ok(Update::Write {
+                    value,
+                    ttl: self.resource.ttl,
+                })
+            }
+        };
+        let outcome = if self.context.dry_run {
+            self.dry_run_update(&key, &preconditions, false, attempt)
+                .await
+        } else {
+            let options = UpdateOptions {
+                preconditions: preconditions.clone(),
+                ignore_not_found: false,
+                hint: Hint::Cache,
+            };
+            self.storage()?
+                .guaranteed_update(&key, options, attempt)
+                .await
+        };
+        match outcome {
+            Ok(stored) => {
+                let Some(mut object) = result.into_inner() else {
+                    return self
+                        .resource
+                        .decode_stored(&stored.value, stored.resource_version);
+                };
+                object.edit_metadata(|metadata| {
+                    metadata.resource_version = stored.resource_version.to_string()
+                });
+                Ok(object)
+            }
+            Err(UpdateError::Rejected(Refused::Error(error))) => Err(error),
+            Err(UpdateError::Rejected(_)) => {
+                Err(status::internal("the change cannot delete the object"))
+            }
+            Err(UpdateError::Storage(error)) => Err(interpret(
+                error,
+                Operation::Update,
+                &self.group_resource(),
+                &self.name,
+            )),
+        }
+    }
+
+    /// Reads the object to be written.
+    pub async fn current(&self) -> Result<Object, StatusError> {
+        let key = self.key(&self.name)?;
+        let stored = self.storage()?.get(&key, "").await.map_err(|error| {
+            interpret(error, Operation::Get, &self.group_resource(), &self.name)
+        })?;
+        self.resource
+            .decode_stored(&stored.value, stored.resource_version)
+    }
+
+    async fn dry_run_update<F, Fut>(
+        &self,
+        key: &storage::Key,
+        preconditions: &Preconditions,
+        allow_create: bool,
+        attempt: F,
+    ) -> Result<storage::Object, UpdateError<Refused>>
+    where
+        F: Fn(Current) -> Fut,
+        Fut: Future<Output = Result<Update, Refused>>,
+    {
+        let storage = self
+            .storage()
+            .map_err(|error| UpdateError::Rejected(error.into()))?;
+        let current = match storage.get(key, "").await {
+            Ok(object) => Some(object),
+            Err(error) if error.is_not_found() && allow_create => None,
+            Err(error) => return Err(error.into()),
+        };
+        if let (Some(uid), Some(object)) = (&preconditions.uid, &current) {
+            let decoded = self
+                .resource
+                .decode_stored(&object.value, object.resource_version)
+                .map_err(|error| UpdateError::Rejected(error.into()))?;
+            if &decoded.metadata().uid != uid {
+                return Err(storage::Error::PreconditionFailed {
+                    key: key.as_str().to_owned(),
+                    message: format!(
+                        "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                        decoded.metadata().uid
+                    ),
+                }
+                .into());
+            }
+        }
+        let resource_version = current.as_ref().map_or(0, |object| object.resource_version);
+        let value = match attempt(Current {
+            object: current.clone(),
+        })
+        .await
+        .map_err(UpdateError::Rejected)?
+        {
+            Update::Write { value, .. } => value,
+            Update::Unchanged => current.map(|object| object.value).unwrap_or_default(),
+        };
+        Ok(storage::Object {
+            key: key.clone(),
+            value,
+            resource_version,
+        })
+    }
+
+    /// Deletes an object whose last finalizer an update has just removed. The client gets the object it wrote.
+    async fn delete_without_finalizers(
+        &self,
+        key: &storage::Key,
+        object: Object,
+        preconditions: Preconditions,
+    ) -> Result<Object, StatusError> {
+        if self.context.dry_run {
+            return Ok(object);
+        }
+        let options = storage::DeleteOptions {
+            preconditions,
+            hint: Hint::Cache,
+        };
+        let deleted = self
+            .storage()?
+            .delete(key, options, |_| {
+                std::future::ready(Ok::<(), StatusError>(()))
+            })
+            .await;
+        match deleted {
+            Ok(_) => self.after_delete(&object).await,
+            // Somebody else removed it at the same time.
+            Err(UpdateError::Storage(error)) if error.is_not_found() => {
+                self.after_delete(&object).await
+            }
+            Err(UpdateError::Storage(error)) => {
+                return Err(interpret(
+                    error,
+                    Operation::Delete,
+                    &self.group_resource(),
+                    &self.name,
+                ));
+            }
+            Err(UpdateError::Rejected(error)) => return Err(error),
+        }
+        Ok(object)
+    }
+
+    async fn after_delete(&self, object: &Object) {
+        if let Some(hooks) = &self.hooks {
+            hooks.after_delete(object, self.context.dry_run).await;
+        }
+    }
+
+    /// Deletes an object, at once or when its grace period and finalizers allow. True when it is gone.
+    pub async fn delete(
+        &self,
+        options: &mut DeleteOptions,
+        validate: &ValidateDelete<'_>,
+    ) -> Result<(Deleted, bool), StatusError> {
+        let key = self.key(&self.name)?;
+        let storage = self.storage()?;
+        let stored = storage.get(&key, "").await.map_err(|error| {
+            interpret(error, Operation::Delete, &self.group_resource(), &self.name)
+        })?;
+        let mut object = self
+            .resource
+            .decode_stored(&stored.value, stored.resource_version)?;
+        let (graceful, pending) = self.before_delete(&mut object, options)?;
+        if pending {
+            return Ok((self.finalize_delete(object, false).await, false));
+        }
+        let mut preconditions = options
+            .preconditions
+            .as_ref()
+            .map(|preconditions| Preconditions {
+                uid: preconditions.uid.clone(),
+                resource_version: preconditions.resource_version.clone(),
+            })
+            .unwrap_or_default();
+        let finalizers_change = self
+            .deletion_finalizers(object.metadata(), options)
+            .is_some();
+        let mut last_existing = None;
+        let mut ignore_not_found = false;
+        if graceful || !object.metadata().finalizers.is_empty() || finalizers_change {
+            match self
+                .mark_for_deletion(&key, options, preconditions.clone(), validate)
+                .await?
+            {
+                Marked::Waits(object) => return Ok((Deleted::Object(object), false)),
+                Marked::AlreadyDeleting => {
+                    return Ok((self.finalize_delete(object, true).await, false));
+                }
+                Marked::DeleteNow => {}
+                Marked::Updated(object) => {
+                    if self.context.dry_run {
+                        return Ok((Deleted::Object(object), true));
+                    }
+                    if preconditions.resource_version.is_some() {
+                        preconditions.resource_version =
+                            Some(object.metadata().resource_version.clone());
+                    }
+                    ignore_not_found = true;
+                    last_existing = Some(object);
+                }
+            }
+        }
+        if self.context.dry_run {
+            self.check_preconditions(&object, &preconditions, &key)?;
+            validate(Arc::new(object.clone())).await?;
+            return Ok((self.finalize_delete(object, true).await, true));
+        }
+        let deleted = storage
+            .delete(
+                &key,
+                storage::DeleteOptions {
+                    preconditions,
+                    hint: Hint::Cache,
+                },
+                |current| async move {
+                    let object = self
+                        .resource
+                        .decode_stored(&current.value, current.resource_version)?;
+                    validate(Arc::new(object)).await
+                },
+            )
+            .await;
+        match deleted {
+            Ok(stored) => {
+                let object = self
+                    .resource
+                    .decode_stored(&stored.value, stored.resource_version)?;
+                Ok((self.finalize_delete(object, true).await, true))
+            }
+            Err(UpdateError::Storage(error)) => match last_existing {
+                Some(object) if error.is_not_found() && ignore_not_found => {
+                    Ok((self.finalize_delete(object, true).await, true))
+                }
+                _ => Err(interpret(
+                    error,
+                    Operation::Delete,
+                    &self.group_resource(),
+                    &self.name,
+                )),
+            },
+            Err(UpdateError::Rejected(error)) => Err(error),
+        }
+    }
+
+    fn check_preconditions(
+        &self,
+        object: &Object,
+        preconditions: &Preconditions,
+        key: &storage::Key,
+    ) -> Result<(), StatusError> {
+        let metadata = object.metadata();
+        let failed = |message: String| {
+            let error = storage::Error::PreconditionFailed {
+                key: key.as_str().to_owned(),
+                message,
+            };
+            interpret(error, Operation::Delete, &self.group_resource(), &self.name)
+        };
+        match preconditions {
+            Preconditions { uid: Some(uid), .. } if *uid != metadata.uid => Err(failed(format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                metadata.uid
+            ))),
+            Preconditions {
+                resource_version: Some(version),
+                ..
+            } if *version != metadata.resource_version => Err(failed(format!(
+                "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
+                metadata.resource_version
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    async fn finalize_delete(&self, object: Object, hooks: bool) -> Deleted {
+        if hooks {
+            self.after_delete(&object).await;
+        }
+        if self.resource.returns_deleted_object {
+            return Deleted::Object(object);
+        }
+        // Upstream puts the resource where the kind is expected.
+        let details = StatusDetails {
+            name: object.metadata().name.clone(),
+            group: self.resource.info.group.to_owned(),
+            kind: self.resource.info.resource.to_owned(),
+            uid: object.metadata().uid.clone(),
+            ..StatusDetails::default()
+        };
+        Deleted::Status(Box::new(Status {
+            status: "Success".to_owned(),
+            details: Some(Box::new(details)),
+            ..Status::default()
+        }))
+    }
+
+    /// Sets what graceful deletion sets. The verdict: is deletion graceful, and is it already under way.
+    fn before_delete(
+        &self,
+        object: &mut Object,
+        options: &mut DeleteOptions,
+    ) -> Result<(bool, bool), StatusError> {
+        let metadata = object.metadata().clone();
+        if let Some(preconditions) = &options.preconditions {
+            let resource = GroupResource::new(self.resource.hub.group, self.resource.hub.kind);
+            if let Some(uid) = preconditions
+                .uid
+                .as_ref()
+                .filter(|uid| **uid != metadata.uid)
+            {
+                return Err(status::conflict(
+                    &resource,
+                    &metadata.name,
+                    format!(
+                        "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated",
+                        metadata.uid
+                    ),
+                ));
+            }
+            if let Some(version) = preconditions
+                .resource_version
+                .as_ref()
+                .filter(|version| **version != metadata.resource_version)
+            {
+                return Err(status::conflict(
+                    &resource,
+                    &metadata.name,
+                    format!(
+                        "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({}). The object might have been modified",
+                        metadata.resource_version
+                    ),
+                ));
+            }
+        }
+        // Negative grace periods count as one second.
+        if options
+            .grace_period_seconds
+            .is_some_and(|seconds| seconds < 0)
+        {
+            options.grace_period_seconds = Some(1);
+        }
+        if metadata
+            .deletion_grace_period_seconds
+            .is_some_and(|seconds| seconds < 0)
+        {
+            object.edit_metadata(|metadata| metadata.deletion_grace_period_seconds = Some(1));
+        }
+        if !self.strategy.supports_graceful_delete() {
+            return Ok((false, false));
+        }
+        if let Some(deletion) = metadata.deletion_timestamp {
+            let current = object.metadata().deletion_grace_period_seconds.unwrap_or(0);
+            if current == 0 {
+                return Ok((false, false));
+            }
+            let Some(mut period) = options.grace_period_seconds else {
+                options.grace_period_seconds = Some(current);
+                return Ok((false, true));
+            };
+            // A grace period that runs can only be made shorter.
+            if period >= current {
+                return Ok((false, true));
+            }
+            let mut shortened = Time::from_timestamp(
+                deletion.timestamp() - jiff::SignedDuration::from_secs(current - period),
+            );
+            let now = Time::now();
+            if shortened.timestamp() < now.timestamp() {
+                shortened = now;
+                if period != 0 {
+                    // The node still has to be told and to do the last step itself.
+                    period = 1;
+                }
+            }
+            object.edit_metadata(|metadata| {
+                metadata.deletion_timestamp = Some(shortened);
+                metadata.deletion_grace_period_seconds = Some(period);
+            });
+            return Ok((true, false));
+        }
+        if !self.strategy.check_graceful_delete(object, options) {
+            return Ok((false, false));
+        }
+        let Some(seconds) = options.grace_period_seconds else {
+            return Err(status::internal(
+                "options.GracePeriodSeconds should not be nil",
+            ));
+        };
+        let at = Time::from_timestamp(
+            Time::now().timestamp() + jiff::SignedDuration::from_secs(seconds),
+        );
+        object.edit_metadata(|metadata| {
+            metadata.deletion_timestamp = Some(at);
+            metadata.deletion_grace_period_seconds = Some(seconds);
+            if metadata.generation > 0 {
+                metadata.generation += 1;
+            }
+        });
+        Ok((true, false))
+    }
+
+    /// The finalizers a deletion leaves for the garbage collector; None when nothing changes.
+    fn deletion_finalizers(
+        &self,
+        metadata: &ObjectMeta,
+        options: &DeleteOptions,
+    ) -> Option<Vec<String>> {
+        if !self.garbage_collection {
+            return None;
+        }
+        let policy = self.strategy.garbage_collection(&self.context);
+        let has = |finalizer: &str| {
+            metadata
+                .finalizers
+                .iter()
+                .find(|have| matches!(have.as_str(), FINALIZER_ORPHAN | FINALIZER_FOREGROUND))
+                .is_some_and(|first| first == finalizer)
+        };
+        let (orphan, foreground) = match (
+            policy,
+            options.orphan_dependents,
+            options.propagation_policy.as_deref(),
+        ) {
+            (GarbageCollection::Unsupported, _, _) => (false, false),
+            (_, Some(orphan), _) => (orphan, false),
+            (_, None, Some("Orphan")) => (true, false),
+            (_, None, Some("Foreground")) => (false, true),
+            (_, None, Some("Background")) => (false, false),
+            _ if has(FINALIZER_ORPHAN) => (true, false),
+            _ if has(FINALIZER_FOREGROUND) => (false, true),
+            (policy, None, _) => (policy == GarbageCollection::OrphanDependents, false),
+        };
+        let mut finalizers: Vec<String> = metadata
+            .finalizers
+            .iter()
+            .filter(|have| !matches!(have.as_str(), FINALIZER_ORPHAN | FINALIZER_FOREGROUND))
+            .cloned()
+            .collect();
+        if orphan {
+            finalizers.push(FINALIZER_ORPHAN.to_owned());
+        }
+        if foreground {
+            finalizers.push(FINALIZER_FOREGROUND.to_owned());
+        }
+        let set = |finalizers: &[String]| {
+            finalizers
+                .iter()
+                .cloned()
+                .collect::<std::collections::BTreeSet<_>>()
+        };
+        (set(&finalizers) != set(&metadata.finalizers)).then_some(finalizers)
+    }
+
+    async fn mark_for_deletion(
+        &self,
+        key: &storage::Key,
+        options: &mut DeleteOptions,
+        preconditions: Preconditions,
+        validate: &ValidateDelete<'_>,
+    ) -> Result<Marked, StatusError> {
+        let result: Mutex<Option<(Object, bool, i64)>> = Mutex::new(None);
+        let shared = Mutex::new(std::mem::take(options));
+        let attempt = |current: Current| {
+            let (result, shared) = (&result, &shared);
+            async move {
+                let Some(stored) = current.object else {
+                    return Err(Refused::Error(status::not_found(
+                        &self.group_resource(),
+                        &self.name,
+                    )));
+                };
+                let mut existing = self
+                    .resource
+                    .decode_stored(&stored.value, stored.resource_version)?;
+                validate(Arc::new(existing.clone())).await?;
+                let (graceful, grace, new_finalizers) = {
+                    let mut options = shared.lock();
+                    let (graceful, pending) = self.before_delete(&mut existing, &mut options)?;
+                    if pending {
+                        return Err(Refused::AlreadyDeleting);
+                    }
+                    (
+                        graceful,
+                        options.grace_period_seconds.unwrap_or(0),
+                        self.deletion_finalizers(existing.metadata(), &options),
+                    )
+                };
+                if let Some(finalizers) = new_finalizers {
+                    existing.edit_metadata(|metadata| metadata.finalizers = finalizers);
+                }
+                let pending_finalizers = !existing.metadata().finalizers.is_empty();
+                if !graceful {
+                    if !pending_finalizers {
+                        return Err(Refused::DeleteNow);
+                    }
+                    mark_as_deleting(&mut existing);
+                }
+                let value = self.resource.encode_stored(&existing);
+                *result.lock() = Some((
+                    existing,
+                    pending_finalizers,
+                    if graceful { grace } else { 0 },
+                ));
+                Ok(Update::Write { value, ttl: None })
+            }
+        };
+        let storage = self.storage()?;
+        let outcome = if self.context.dry_run {
+            self.dry_run_update(key, &preconditions, false, attempt)
+                .await
+        } else {
+            let update = UpdateOptions {
+                preconditions,
+                ignore_not_found: false,
+                hint: Hint::Cache,
+            };
+            storage.guaranteed_update(key, update, attempt).await
+        };
+        *options = shared.into_inner();
+        match outcome {
+            Ok(stored) => {
+                let Some((mut object, pending_finalizers, grace)) = result.into_inner() else {
+                    return Err(status::internal("deletion was not recorded"));
+                };
+                object.edit_metadata(|metadata| {
+                    metadata.resource_version = stored.resource_version.to_string()
+                });
+                Ok(if pending_finalizers || grace > 0 {
+                    Marked::Waits(object)
+                } else {
+                    Marked::Updated(object)
+                })
+            }
+            Err(UpdateError::Rejected(Refused::Error(error))) => Err(error),
+            Err(UpdateError::Rejected(Refused::AlreadyDeleting)) => Ok(Marked::AlreadyDeleting),
+            Err(UpdateError::Rejected(Refused::DeleteNow | Refused::Emptied(_))) => {
+                Ok(Marked::DeleteNow)
+            }
+            Err(UpdateError::Storage(error)) => Err(interpret(
+                error,
+                Operation::Update,
+                &self.group_resource(),
+                &self.name,
+            )),
+        }
+    }
+}
+
+/// What marking for deletion came to.
+enum Marked {
+    /// The object stays until its grace period or finalizers are done.
+    Waits(Object),
+    /// The object was marked and can be removed now.
+    Updated(Object),
+    /// Nothing needed marking.
+    DeleteNow,
+    AlreadyDeleting,
+}
+
+fn mark_as_deleting(object: &mut Object) {
+    let now = Time::now();
+    object.edit_metadata(|metadata| {
+        if metadata.deletion_timestamp.is_none() && metadata.generation > 0 {
+            metadata.generation += 1;
+        }
+        if metadata
+            .deletion_timestamp
+            .is_none_or(|time| time.timestamp() > now.timestamp())
+        {
+            metadata.deletion_timestamp = Some(now);
+        }
+        metadata.deletion_grace_period_seconds = Some(0);
+    });
+}

@@ -1,0 +1,189 @@
+//! Every served resource, by group, version and name. One row of `api_types::resources` becomes one [`Resource`].
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::kinds::{self, KindInfo};
+use api_types::resources::{RESOURCES, ResourceInfo};
+
+use super::convert;
+use super::fields;
+use super::resource::{Resource, StoredForm, header_parser};
+use super::strategies;
+use crate::storage::{Backend, ResourceConfig, Storage, Transformer};
+
+/// A row of the table cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    #[error("no type for {group}/{version}, Kind={kind}")]
+    UnknownKind {
+        group: String,
+        version: String,
+        kind: String,
+    },
+    #[error("opening storage of {resource}")]
+    Storage {
+        resource: String,
+        #[source]
+        source: crate::storage::Error,
+    },
+}
+
+/// What decides about single rows.
+pub struct TableOptions<'a> {
+    /// Whether a row is served (`--runtime-config` and feature gates).
+    pub serve: &'a dyn Fn(&ResourceInfo) -> bool,
+    /// Encryption at rest of a resource.
+    pub transformer: &'a dyn Fn(&ResourceInfo) -> Option<Arc<dyn Transformer>>,
+    /// `--event-ttl`.
+    pub event_ttl: Duration,
+}
+
+/// All served resources.
+#[derive(Default)]
+pub struct Resources {
+    /// In discovery order.
+    rows: Vec<Arc<Resource>>,
+    /// By `group/version/resource`.
+    by_name: HashMap<String, Arc<Resource>>,
+}
+
+/// Resources whose deletion answers with the deleted object.
+const RETURN_DELETED: [(&str, &str); 17] = [
+    ("", "namespaces"),
+    ("", "persistentvolumes"),
+    ("", "persistentvolumeclaims"),
+    ("", "pods"),
+    ("", "podtemplates"),
+    ("", "resourcequotas"),
+    ("", "services"),
+    ("", "serviceaccounts"),
+    ("resource.k8s.io", "deviceclasses"),
+    ("resource.k8s.io", "resourceclaims"),
+    ("resource.k8s.io", "resourceclaimtemplates"),
+    ("resource.k8s.io", "resourceslices"),
+    ("storage.k8s.io", "csidrivers"),
+    ("storage.k8s.io", "csinodes"),
+    ("storage.k8s.io", "storageclasses"),
+    ("storage.k8s.io", "volumeattachments"),
+    ("storage.k8s.io", "volumeattributesclasses"),
+];
+
+fn kind_of(group: &str, version: &str, kind: &str) -> Result<&'static KindInfo, TableError> {
+    kinds::lookup(group, version, kind).ok_or_else(|| TableError::UnknownKind {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        kind: kind.to_owned(),
+    })
+}
+
+impl Resources {
+    /// Opens the storage of every served row. Rows that share keys share storage.
+    pub fn open(backend: &Backend, options: &TableOptions<'_>) -> Result<Resources, TableError> {
+        let mut resources = Resources::default();
+        let mut opened: BTreeMap<&'static str, Storage> = BTreeMap::new();
+        for info in RESOURCES.iter().filter(|info| (options.serve)(info)) {
+            let served = kind_of(info.group, info.version, info.kind)?;
+            let api_version = served
+                .schema
+                .kind
+                .map_or(info.version, |name| name.api_version);
+            let (hub, conversion) = match convert::conversion(info) {
+                Some((hub, conversion)) => (hub, Some(conversion)),
+                None => (served, None),
+            };
+            let json = matches!(
+                info.group,
+                "apiextensions.k8s.io" | "apiregistration.k8s.io"
+            );
+            let (mut stored, mut storage) = (
+                StoredForm {
+                    api_version,
+                    kind: info.kind,
+                    json,
+                },
+                None,
+            );
+            if let Some(row) = &info.storage {
+                // CustomResourceDefinitions are encoded as v1 and rewritten; their stored version has no type here.
+                let stored_kind = kinds::lookup(row.group, row.version, info.kind).unwrap_or(hub);
+                if !json {
+                    stored.api_version = stored_kind
+                        .schema
+                        .kind
+                        .map_or(api_version, |name| name.api_version);
+                }
+                storage = Some(match opened.get(row.prefix) {
+                    Some(storage) => storage.clone(),
+                    None => {
+                        let mut config = ResourceConfig::new(
+                            info.group,
+                            info.resource,
+                            row.prefix,
+                            info.namespaced,
+                            header_parser(info, hub.schema),
+                        );
+                        config.index_field = fields::selectable(info.group, info.resource)
+                            .and_then(|selectable| selectable.index);
+                        if let Some(transformer) = (options.transformer)(info) {
+                            config.transformer = transformer;
+                        }
+                        let storage =
+                            backend
+                                .storage(config)
+                                .map_err(|source| TableError::Storage {
+                                    resource: info.resource.to_owned(),
+                                    source,
+                                })?;
+                        opened.insert(row.prefix, storage.clone());
+                        storage
+                    }
+                });
+            }
+            let resource = Arc::new(Resource {
+                info,
+                api_version,
+                served,
+                hub,
+                stored,
+                conversion,
+                storage,
+                strategy: strategies::strategy(hub.group, hub.kind, ""),
+                ttl: (info.resource == "events").then_some(options.event_ttl),
+                returns_deleted_object: RETURN_DELETED.contains(&(info.group, info.resource)),
+            });
+            resources.by_name.insert(
+                format!("{}/{}/{}", info.group, info.version, info.resource),
+                resource.clone(),
+            );
+            resources.rows.push(resource);
+        }
+        Ok(resources)
+    }
+
+    pub fn get(&self, group: &str, version: &str, resource: &str) -> Option<&Arc<Resource>> {
+        self.by_name.get(&format!("{group}/{version}/{resource}"))
+    }
+
+    /// The resource of a kind that is not a variable of the request.
+    pub fn known(&self, group: &str, resource: &str) -> Option<&Arc<Resource>> {
+        self.rows
+            .iter()
+            .find(|row| row.info.group == group && row.info.resource == resource)
+    }
+
+    pub fn rows(&self) -> &[Arc<Resource>] {
+        &self.rows
+    }
+
+    pub fn has_group_version(&self, group: &str, version: &str) -> bool {
+        self.rows
+            .iter()
+            .any(|row| row.info.group == group && row.info.version == version)
+    }
+
+    pub fn has_group(&self, group: &str) -> bool {
+        self.rows.iter().any(|row| row.info.group == group)
+    }
+}

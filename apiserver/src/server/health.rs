@@ -1,0 +1,124 @@
+//! `/healthz`, `/livez`, `/readyz` with upstream's checks in upstream's order. Upstream: server/healthz.go.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use component_base::auth::BoxFuture;
+use component_base::healthz::{self, HealthCheck, HealthChecks, Readiness, ReadinessHandle};
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::storage::Backend;
+
+/// Post-start hooks, in the order health checks list them.
+pub const POST_START_HOOKS: &[&str] = &[
+    "start-apiserver-admission-initializer",
+    "generic-apiserver-start-informers",
+    "priority-and-fairness-config-consumer",
+    "priority-and-fairness-filter",
+    "storage-object-count-tracker-hook",
+    "start-apiextensions-informers",
+    "start-apiextensions-controllers",
+    "crd-informer-synced",
+    "start-system-namespaces-controller",
+    "peer-endpoint-reconciler-controller",
+    "start-cluster-authentication-info-controller",
+    "start-kube-apiserver-identity-lease-controller",
+    "start-kube-apiserver-identity-lease-garbage-collector",
+    "storage-readiness",
+    "start-legacy-token-tracking-controller",
+    "start-service-ip-repair-controllers",
+    "rbac/bootstrap-roles",
+    "scheduling/bootstrap-system-priority-classes",
+    "priority-and-fairness-config-producer",
+    "bootstrap-controller",
+    "start-kubernetes-service-cidr-controller",
+    "aggregator-reload-proxy-client-cert",
+    "start-kube-aggregator-informers",
+    "apiservice-status-local-available-controller",
+    "apiservice-status-remote-available-controller",
+    "apiservice-registration-controller",
+    "apiservice-wait-for-first-sync",
+    "apiservice-discovery-controller",
+    "kube-apiserver-autoregistration",
+];
+/// Hooks listed after `autoregister-completion`.
+pub const LATE_HOOKS: &[&str] = &[
+    "apiservice-openapi-controller",
+    "apiservice-openapiv3-controller",
+];
+
+/// The health endpoints.
+pub struct Health {
+    pub healthz: HealthChecks,
+    pub livez: HealthChecks,
+    pub readyz: HealthChecks,
+    /// Hooks that have not finished yet.
+    running: Mutex<HashMap<&'static str, ReadinessHandle>>,
+}
+
+struct Etcd {
+    backend: Backend,
+    timeout: Duration,
+}
+
+impl HealthCheck for Etcd {
+    fn name(&self) -> &str {
+        "etcd"
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            self.backend
+                .health(self.timeout)
+                .await
+                .map_err(|error| error.to_string())
+        })
+    }
+}
+
+impl Health {
+    pub fn new(backend: &Backend, config: &Config, stop: CancellationToken) -> Health {
+        let etcd: Arc<dyn HealthCheck> = Arc::new(Etcd {
+            backend: backend.clone(),
+            timeout: config.etcd_healthcheck_timeout,
+        });
+        let mut running = HashMap::new();
+        let mut hooks: Vec<Arc<dyn HealthCheck>> = Vec::new();
+        for name in POST_START_HOOKS.iter().chain(LATE_HOOKS) {
+            let readiness = Readiness::default();
+            running.insert(*name, readiness.handle());
+            if *name == LATE_HOOKS[0] {
+                hooks.push(healthz::named_check("autoregister-completion", || Ok(())));
+            }
+            hooks.push(readiness.check(format!("poststarthook/{name}"), "not finished"));
+        }
+        let health = Health {
+            healthz: HealthChecks::new("/healthz", [healthz::ping(), healthz::log(), etcd.clone()]),
+            livez: HealthChecks::new("/livez", [healthz::ping(), healthz::log(), etcd]),
+            readyz: HealthChecks::new(
+                "/readyz",
+                [
+                    healthz::ping(),
+                    healthz::log(),
+                    healthz::named_check("informer-sync", || Ok(())),
+                ],
+            ),
+            running: Mutex::new(running),
+        };
+        for check in hooks {
+            for path in [&health.healthz, &health.livez, &health.readyz] {
+                path.add(check.clone());
+            }
+        }
+        health.readyz.add(healthz::shutdown(stop));
+        health
+    }
+
+    /// Says that a hook has done its work.
+    pub fn hook_done(&self, name: &str) {
+        self.running.lock().remove(name);
+    }
+}

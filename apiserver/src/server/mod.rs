@@ -1,0 +1,381 @@
+//! The listener and what every request goes through, in request order. Upstream: apiserver/pkg/server/config.go,
+//! DefaultBuildHandlerChain.
+//!
+//! [`ApiServer::handle`] is the chain: audit id, request info, deadline, authentication, impersonation, requests in
+//! flight, authorization, routing. A panic in a handler is a logged 500 of the listener.
+
+/// Who may come in.
+pub mod authn;
+/// 403.
+pub mod authorization;
+/// `/healthz`, `/livez`, `/readyz`.
+pub mod health;
+/// Requests at once.
+pub mod inflight;
+/// Paths that are no resources.
+pub mod nonresource;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apimachinery::status::{self, StatusError};
+use component_base::auth::{
+    Authenticator, Authorizer, BoxFuture, UserInfo, filter, request_header,
+};
+use component_base::metrics::Metrics;
+use component_base::serving::{self, Handler, Request, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission;
+use crate::config::Config;
+use crate::connect::{Connector, Upgrade};
+use crate::discovery::Discovery;
+use crate::handlers::{self, Endpoint, respond};
+use crate::registry::resource::Resource;
+use crate::registry::store::WriteHooks;
+use crate::registry::strategies;
+use crate::registry::strategy::Strategy;
+use crate::registry::table::{Resources, TableOptions};
+use crate::request::RequestInfo;
+use crate::request::context::{RequestContext, Warnings};
+use crate::request::query::Query;
+use crate::storage::{Backend, StorageMetrics};
+
+pub use health::{Health, LATE_HOOKS, POST_START_HOOKS};
+
+static AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+
+/// One apiserver, built and ready to serve.
+pub struct ApiServer {
+    pub config: Config,
+    pub backend: Backend,
+    pub resources: Resources,
+    pub admission: admission::Chain,
+    pub authorizer: Arc<dyn Authorizer>,
+    authenticator: Arc<dyn Authenticator>,
+    request_header: Option<request_header::RequestHeaderAuthenticator>,
+    inflight: inflight::Inflight,
+    pub discovery: Discovery,
+    pub health: Health,
+    pub metrics: Metrics,
+    pub connector: Connector,
+    /// Allocation of cluster IPs and node ports.
+    service_hooks: Option<Arc<dyn WriteHooks>>,
+    /// Ends watches when the server stops.
+    pub shutdown_watches: CancellationToken,
+}
+
+impl ApiServer {
+    /// Opens storage and puts the parts together. Nothing is served yet.
+    pub async fn build(
+        config: Config,
+        metrics: Metrics,
+        stop: CancellationToken,
+    ) -> Result<Arc<ApiServer>, component_base::Error> {
+        let storage_metrics = StorageMetrics::new(metrics.registry())?;
+        let backend = Backend::new(config.etcd.clone(), storage_metrics, stop.clone())?;
+        backend.start();
+        let features = config.features.clone();
+        let runtime_config = config.runtime_config.clone();
+        let resources = Resources::open(
+            &backend,
+            &TableOptions {
+                serve: &|info| {
+                    runtime_config.serves(info.group, info.version, info.resource, info.default_on)
+                        && (info.feature_gate.is_empty()
+                            || (features.knows(info.feature_gate)
+                                && features.enabled(info.feature_gate)))
+                },
+                transformer: &|_| None,
+                event_ttl: config.event_ttl,
+            },
+        )?;
+        let authn::Parts {
+            authenticator,
+            request_header,
+        } = authn::build(&config, &metrics, &stop)?;
+        let authorizer = authn::build_authorizer(&config)?;
+        let discovery = Discovery::new(&resources, &config);
+        let health = Health::new(&backend, &config, stop.clone());
+        let connector = Connector::new(&config)?;
+        Ok(Arc::new(ApiServer {
+            inflight: inflight::Inflight::new(
+                config.max_requests_inflight,
+                config.max_mutating_requests_inflight,
+            ),
+            admission: admission::Chain::default(),
+            authorizer,
+            authenticator,
+            request_header,
+            discovery,
+            health,
+            metrics,
+            connector,
+            service_hooks: None,
+            shutdown_watches: CancellationToken::new(),
+            resources,
+            backend,
+            config,
+        }))
+    }
+
+    /// The strategy of an endpoint.
+    pub fn strategy(&self, endpoint: &Endpoint) -> &'static dyn Strategy {
+        match endpoint.subresource {
+            None => endpoint.resource.strategy,
+            Some(subresource) => strategies::strategy(
+                endpoint.resource.hub.group,
+                endpoint.resource.hub.kind,
+                subresource.name,
+            ),
+        }
+    }
+
+    /// What writing a resource does besides.
+    pub fn write_hooks(&self, resource: &Resource) -> Option<Arc<dyn WriteHooks>> {
+        (resource.info.group.is_empty() && resource.info.resource == "services")
+            .then(|| self.service_hooks.clone())
+            .flatten()
+    }
+
+    /// The chain.
+    async fn serve(self: &Arc<Self>, mut request: Request) -> Response {
+        let received = Instant::now();
+        let audit_id = request
+            .headers()
+            .get(&AUDIT_ID)
+            .filter(|id| !id.is_empty())
+            .cloned()
+            .unwrap_or_else(|| {
+                HeaderValue::from_str(&uuid::Uuid::new_v4().to_string())
+                    .unwrap_or_else(|_| HeaderValue::from_static(""))
+            });
+        let mut response = self.chain(&mut request, &audit_id, received).await;
+        response.headers_mut().insert(&AUDIT_ID, audit_id);
+        response
+    }
+
+    async fn chain(
+        self: &Arc<Self>,
+        request: &mut Request,
+        audit_id: &HeaderValue,
+        received: Instant,
+    ) -> Response {
+        let path = match percent_encoding::percent_decode_str(request.uri().path()).decode_utf8() {
+            Ok(path) => path.into_owned(),
+            Err(_) => {
+                return no_cache(serving::error_response(
+                    StatusCode::BAD_REQUEST,
+                    "invalid path encoding",
+                ));
+            }
+        };
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let info = match RequestInfo::parse(request.method(), &path, &query) {
+            Ok(info) => info,
+            Err((error, _)) => {
+                let text = format!(
+                    "Internal Server Error: {:?}: failed to create RequestInfo: {error}",
+                    request.uri().to_string()
+                );
+                return serving::error_response(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    &filter::sanitize(&text),
+                );
+            }
+        };
+        let long_running = is_long_running(&info);
+        let mut cx = RequestContext {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            info,
+            query,
+            headers: request.headers().clone(),
+            user: UserInfo::default(),
+            audit_id: audit_id.to_str().unwrap_or_default().to_owned(),
+            warnings: Warnings::default(),
+            received,
+            deadline: None,
+            connection: serving::connection(request),
+        };
+        if !long_running {
+            match self.deadline(&cx) {
+                Ok(deadline) => cx.deadline = Some(deadline),
+                Err(error) => return no_cache(respond::error(&cx, error)),
+            }
+        }
+        let deadline = cx.deadline;
+        let timeout_cx = cx.clone();
+        let answer = self.authenticated(cx, request);
+        let response = match deadline {
+            None => answer.await,
+            Some(deadline) => match tokio::time::timeout_at(deadline, answer).await {
+                Ok(response) => response,
+                Err(_) => respond::error(
+                    &timeout_cx,
+                    status::timeout("request did not complete within the allotted timeout", 0),
+                ),
+            },
+        };
+        no_cache(response)
+    }
+
+    /// `?timeout=`, bounded by `--request-timeout`.
+    fn deadline(&self, cx: &RequestContext) -> Result<Instant, StatusError> {
+        let mut timeout = self.config.request_timeout;
+        if let Some(text) = cx.query.first("timeout").filter(|text| !text.is_empty()) {
+            let asked = apimachinery::duration::parse(text).map_err(|_| {
+                status::bad_request(format!(
+                    "invalid timeout specified in the request URL - {text:?}"
+                ))
+            })?;
+            let asked = Duration::from_nanos(u64::try_from(asked).unwrap_or(0));
+            if !asked.is_zero() {
+                timeout = timeout.min(asked);
+            }
+        }
+        Ok(cx.received + timeout)
+    }
+
+    async fn authenticated(
+        self: &Arc<Self>,
+        mut cx: RequestContext,
+        request: &mut Request,
+    ) -> Response {
+        let credentials = filter::credentials_of(request);
+        let found = match self.authenticator.authenticate(&credentials).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(error = %error, "Unable to authenticate the request");
+                None
+            }
+        };
+        let http2 = request.version() == http::Version::HTTP_2;
+        let Some(found) = found else {
+            // Callers nobody knows get no long-lived HTTP/2 connection (CVE-2023-44487).
+            if http2 {
+                cx.connection.close_gracefully();
+            }
+            return respond::error(&cx, status::unauthorized("Unauthorized"));
+        };
+        if http2 && component_base::auth::combine::is_anonymous(&found.user) {
+            cx.connection.close_gracefully();
+        }
+        cx.user = found.user;
+        let config = self
+            .request_header
+            .as_ref()
+            .map(request_header::RequestHeaderAuthenticator::config);
+        request_header::clear_authentication_headers(&mut cx.headers, config.as_deref());
+        if let Err(error) = authn::impersonate(&mut cx, &*self.authorizer).await {
+            return respond::error(&cx, error);
+        }
+        let _place = if is_long_running(&cx.info) {
+            None
+        } else {
+            match self.inflight.admit(&cx) {
+                Ok(place) => place,
+                Err(inflight::TooMany) => {
+                    let mut response = serving::error_response(
+                        StatusCode::TOO_MANY_REQUESTS,
+                        "Too many requests, please try again later.",
+                    );
+                    response
+                        .headers_mut()
+                        .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                    return response;
+                }
+            }
+        };
+        match authorization::authorize(&*self.authorizer, &cx.attributes()).await {
+            Ok(()) => {}
+            Err(authorization::Refusal::Forbidden(error)) => {
+                let mut response = respond::error(&cx, error);
+                response.headers_mut().insert(
+                    header::X_CONTENT_TYPE_OPTIONS,
+                    HeaderValue::from_static("nosniff"),
+                );
+                return response;
+            }
+            Err(authorization::Refusal::Failed(reason)) => {
+                tracing::error!(reason, "Could not decide whether a request is allowed");
+                let text = format!("Internal Server Error: {:?}: {reason}", cx.uri.to_string());
+                return serving::error_response(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    &filter::sanitize(&text),
+                );
+            }
+        }
+        let upgrade: Upgrade = request
+            .extensions_mut()
+            .remove::<hyper::upgrade::OnUpgrade>();
+        let body = std::mem::take(request.body_mut());
+        let cx = Arc::new(cx);
+        let mut response = self.route(&cx, body, upgrade).await;
+        for warning in cx.warnings.headers() {
+            if let Ok(value) = HeaderValue::from_str(&warning)
+                .or_else(|_| HeaderValue::from_bytes(warning.as_bytes()))
+            {
+                response.headers_mut().append(header::WARNING, value);
+            }
+        }
+        response
+    }
+
+    async fn route(
+        self: &Arc<Self>,
+        cx: &Arc<RequestContext>,
+        body: serving::Body,
+        upgrade: Upgrade,
+    ) -> Response {
+        let info = &cx.info;
+        if !info.is_resource_request {
+            return nonresource::serve(self, cx, body).await;
+        }
+        let known = if info.api_prefix == "api" {
+            info.api_group.is_empty()
+        } else {
+            self.resources.has_group(&info.api_group)
+        };
+        if !known {
+            return serving::not_found();
+        }
+        match handlers::dispatch(self, cx, body, upgrade).await {
+            Ok(response) => response,
+            Err(error) => respond::error(cx, error),
+        }
+    }
+}
+
+/// Requests that have no deadline and no place among those in flight.
+fn is_long_running(info: &RequestInfo) -> bool {
+    if info.is_resource_request {
+        return matches!(info.verb.as_str(), "watch" | "proxy")
+            || matches!(
+                info.subresource.as_str(),
+                "attach" | "exec" | "proxy" | "log" | "portforward"
+            );
+    }
+    info.path.starts_with("/debug/pprof/")
+}
+
+/// Responses are not to be cached, unless the handler said otherwise.
+fn no_cache(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-cache, private"));
+    response
+}
+
+/// [`ApiServer`] as the listener's handler.
+pub struct Service(pub Arc<ApiServer>);
+
+impl Handler for Service {
+    fn handle(&self, request: Request) -> BoxFuture<'_, Response> {
+        let server = self.0.clone();
+        Box::pin(async move { server.serve(request).await })
+    }
+}

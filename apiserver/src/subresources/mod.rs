@@ -1,0 +1,48 @@
+//! Subresources: status and its like, scale, binding, eviction, token, and connections.
+//! Upstream: the storage folders of pkg/registry.
+
+/// Pod bindings.
+mod binding;
+/// The scale of workloads.
+mod scale;
+
+use std::sync::Arc;
+
+use apimachinery::status::StatusError;
+use component_base::serving::{Body, Response};
+
+use crate::connect::Upgrade;
+use crate::handlers::{self, Endpoint};
+use crate::request::context::RequestContext;
+use crate::server::ApiServer;
+
+/// Answers a request for a subresource.
+pub async fn serve(
+    server: &Arc<ApiServer>,
+    cx: &Arc<RequestContext>,
+    endpoint: &Endpoint,
+    body: Body,
+    _upgrade: Upgrade,
+) -> Result<Response, StatusError> {
+    let Some(subresource) = endpoint.subresource else {
+        return Err(handlers::no_such_resource());
+    };
+    let verb = cx.info.verb.as_str();
+    if !subresource.verbs.contains(&verb) {
+        return Err(handlers::method_not_allowed());
+    }
+    match (subresource.name, verb) {
+        ("scale", _) => scale::serve(server, cx, endpoint, body).await,
+        ("binding", "create") => binding::create(server, cx, endpoint, body).await,
+        ("status" | "finalize" | "approval" | "ephemeralcontainers" | "resize", "get") => {
+            handlers::get(cx, endpoint).await
+        }
+        ("status" | "finalize" | "approval" | "ephemeralcontainers" | "resize", "update") => {
+            handlers::update_object(server, cx, endpoint, body).await
+        }
+        ("status" | "approval" | "ephemeralcontainers" | "resize", "patch") => {
+            handlers::patch_object(server, cx, endpoint, body).await
+        }
+        _ => Err(handlers::method_not_allowed()),
+    }
+}

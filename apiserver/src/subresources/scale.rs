@@ -1,0 +1,253 @@
+//! `/scale`: the replica count of a workload, under one kind for all. Upstream: pkg/registry/apps/*/storage.
+
+use std::sync::Arc;
+
+use api_types::apps::v1::{Deployment, ReplicaSet, StatefulSet};
+use api_types::autoscaling::v1::Scale;
+use api_types::core::v1::ReplicationController;
+use api_types::meta::v1::LabelSelector;
+use apimachinery::field::{self, Path};
+use apimachinery::gvk::GroupKind;
+use apimachinery::status::{self, StatusError};
+use component_base::serving::{Body, Response};
+use http::StatusCode;
+
+use crate::handlers::options::{self, FieldValidation};
+use crate::handlers::patch::{PatchRequest, PatchType};
+use crate::handlers::write::{
+    self, both_attributes, create_attributes, is_dry_run, run_write, validator,
+};
+use crate::handlers::{self, Endpoint, body, respond};
+use crate::negotiation::{self, Encoding};
+use crate::registry::managed_fields;
+use crate::registry::object::Object;
+use crate::registry::resource::Resource;
+use crate::request::context::RequestContext;
+use crate::server::ApiServer;
+
+/// The scale of an object, or None for kinds that have none.
+fn scale_of(object: &Object) -> Option<Scale> {
+    let from = |selector: Option<&LabelSelector>| {
+        apimachinery::labels::Selector::from_label_selector(selector)
+            .map(|selector| selector.to_string())
+            .unwrap_or_default()
+    };
+    let (desired, current, selector) = if let Some(deployment) = object.get::<Deployment>() {
+        (
+            deployment.spec.replicas,
+            deployment.status.replicas,
+            from(deployment.spec.selector.as_deref()),
+        )
+    } else if let Some(set) = object.get::<ReplicaSet>() {
+        (
+            set.spec.replicas,
+            set.status.replicas,
+            from(set.spec.selector.as_deref()),
+        )
+    } else if let Some(set) = object.get::<StatefulSet>() {
+        (
+            set.spec.replicas,
+            set.status.replicas,
+            from(set.spec.selector.as_deref()),
+        )
+    } else {
+        let controller = object.get::<ReplicationController>()?;
+        let selector =
+            apimachinery::labels::Selector::from_set(&controller.spec.selector).to_string();
+        (
+            controller.spec.replicas,
+            controller.status.replicas,
+            selector,
+        )
+    };
+    let metadata = object.metadata();
+    let mut scale = Scale::default();
+    scale.metadata.name.clone_from(&metadata.name);
+    scale.metadata.namespace.clone_from(&metadata.namespace);
+    scale.metadata.uid.clone_from(&metadata.uid);
+    scale
+        .metadata
+        .resource_version
+        .clone_from(&metadata.resource_version);
+    scale.metadata.creation_timestamp = metadata.creation_timestamp;
+    scale.spec.replicas = desired.unwrap_or(0);
+    scale.status.replicas = current;
+    scale.status.selector = selector;
+    Some(scale)
+}
+
+fn set_replicas(object: &mut Object, replicas: i32) {
+    if let Some(deployment) = object.get_mut::<Deployment>() {
+        deployment.spec.replicas = Some(replicas);
+    } else if let Some(set) = object.get_mut::<ReplicaSet>() {
+        set.spec.replicas = Some(replicas);
+    } else if let Some(set) = object.get_mut::<StatefulSet>() {
+        set.spec.replicas = Some(replicas);
+    } else if let Some(controller) = object.get_mut::<ReplicationController>() {
+        controller.spec.replicas = Some(replicas);
+    }
+}
+
+fn no_scale(resource: &Resource) -> StatusError {
+    status::internal(format!("{} has no scale", resource.info.resource))
+}
+
+/// GET, PUT and PATCH of a scale.
+pub async fn serve(
+    server: &Arc<ApiServer>,
+    cx: &Arc<RequestContext>,
+    endpoint: &Endpoint,
+    request_body: Body,
+) -> Result<Response, StatusError> {
+    let media = respond::negotiate(cx)?;
+    let resource = &endpoint.resource;
+    if cx.info.verb == "get" {
+        let stored = handlers::read(
+            resource,
+            &cx.info.namespace,
+            &cx.info.name,
+            cx.query.first("resourceVersion").unwrap_or_default(),
+        )
+        .await?;
+        let object = resource.decode_stored(&stored.value, stored.resource_version)?;
+        let scale = Object::from(scale_of(&object).ok_or_else(|| no_scale(resource))?);
+        return respond::served_object(cx, resource, media, StatusCode::OK, &scale, None);
+    }
+    let change = if cx.info.verb == "patch" {
+        Change::Patch(PatchRequest::read(cx, request_body).await?)
+    } else {
+        let bytes = body::read(request_body).await?;
+        let options = options::update_options(&cx.query)?;
+        let encoding = negotiation::negotiate_input(&cx.headers, &Encoding::ALL)
+            .map_err(respond::unsupported_media_type)?;
+        let kind = api_types::kinds::lookup("autoscaling", "v1", "Scale")
+            .ok_or_else(|| no_scale(resource))?;
+        let mut decoded = body::decode(
+            encoding,
+            &bytes,
+            kind,
+            FieldValidation::parse(&options.field_validation),
+            &cx.warnings,
+        )?
+        .object;
+        decoded.clear_field("TypeMeta");
+        write::check_name(cx, endpoint, &mut decoded)?;
+        Change::Replace(decoded, options)
+    };
+    let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
+    run_write(async move {
+        let object = update(&server, &cx, &endpoint, &change).await?;
+        let scale = Object::from(scale_of(&object).ok_or_else(|| no_scale(&endpoint.resource))?);
+        respond::served_object(&cx, &endpoint.resource, media, StatusCode::OK, &scale, None)
+    })
+    .await
+}
+
+enum Change {
+    Replace(Object, api_types::meta::v1::UpdateOptions),
+    Patch(PatchRequest),
+}
+
+impl Change {
+    fn options(&self) -> api_types::meta::v1::UpdateOptions {
+        match self {
+            Change::Replace(_, options) => options.clone(),
+            Change::Patch(request) => request.update_options(),
+        }
+    }
+}
+
+async fn update(
+    server: &Arc<ApiServer>,
+    cx: &RequestContext,
+    endpoint: &Endpoint,
+    change: &Change,
+) -> Result<Object, StatusError> {
+    let resource = &endpoint.resource;
+    let options = change.options();
+    let dry_run = is_dry_run(&options.dry_run);
+    let manager = match change {
+        Change::Patch(request) => request.manager.clone(),
+        Change::Replace(_, options) => cx.field_manager(&options.field_manager),
+    };
+    let (create, update) = both_attributes(cx, endpoint, options, dry_run);
+    // Admission judges the scale; the workload itself is changed without it.
+    let validate = validator(server, create, None, Some(create_attributes(cx)));
+    let validate = move |object: Object, old: Option<Arc<Object>>| match old {
+        Some(_) => Box::pin(std::future::ready(Ok(())))
+            as component_base::auth::BoxFuture<'_, Result<(), StatusError>>,
+        None => validate(object, None),
+    };
+    let (object, _) = write::write_of(server, cx, endpoint, resource.strategy, dry_run)
+        .update(None, false, &validate, |existing: Option<Arc<Object>>| {
+            let (mut attributes, manager) = (update.clone(), manager.clone());
+            Box::pin(async move {
+                let Some(existing) = existing.as_deref() else {
+                    return Err(status::not_found(&resource.group_resource(), &cx.info.name));
+                };
+                let old = Object::from(scale_of(existing).ok_or_else(|| no_scale(resource))?);
+                let new = match change {
+                    Change::Replace(scale, _) => scale.clone(),
+                    Change::Patch(request) if request.kind == PatchType::Apply => {
+                        managed_fields::apply_scale(
+                            resource,
+                            existing,
+                            &old,
+                            &request.bytes,
+                            &request.manager,
+                            request.options.force.unwrap_or(false),
+                        )?
+                    }
+                    Change::Patch(request) => request.apply_to(cx, &old)?,
+                };
+                attributes.old_object = Some(Arc::new(old));
+                let new = write::admit(server, &mut attributes, new).await?;
+                if server.admission.handles(attributes.operation) {
+                    attributes.object = Some(new.clone());
+                    server.admission.validate(&attributes).await?;
+                }
+                let scale = new.get::<Scale>().ok_or_else(|| no_scale(resource))?;
+                checked(scale, existing)?;
+                let mut object = existing.clone();
+                set_replicas(&mut object, scale.spec.replicas);
+                object.edit_metadata(|metadata| {
+                    metadata
+                        .resource_version
+                        .clone_from(&scale.metadata.resource_version)
+                });
+                managed_fields::update(resource, Some(existing), &mut object, &manager, "scale");
+                Ok(object)
+            })
+        })
+        .await?;
+    Ok(object)
+}
+
+fn checked(scale: &Scale, existing: &Object) -> Result<(), StatusError> {
+    let uid = &existing.metadata().uid;
+    if !scale.metadata.uid.is_empty() && scale.metadata.uid != *uid {
+        let kind = apimachinery::gvk::GroupResource::new("", "scale");
+        return Err(status::conflict(
+            &kind,
+            &existing.metadata().name,
+            format!(
+                "Precondition failed: UID in precondition: {}, UID in object meta: {uid}",
+                scale.metadata.uid
+            ),
+        ));
+    }
+    if scale.spec.replicas < 0 {
+        let errors = field::invalid(
+            &Path::new("spec").child("replicas"),
+            i64::from(scale.spec.replicas),
+            "must be greater than or equal to 0",
+        )
+        .into();
+        let kind = GroupKind {
+            group: "autoscaling".to_owned(),
+            kind: "Scale".to_owned(),
+        };
+        return Err(status::invalid(&kind, &scale.metadata.name, &errors));
+    }
+    Ok(())
+}
