@@ -23,8 +23,10 @@ pub mod validation;
 pub mod owner_ref;
 
 // What pods ask for, and where they may run.
+pub mod quota;
 pub mod resource;
 pub mod scheduling;
 
 // How objects change.
 pub mod patch;
+pub mod managedfields;
