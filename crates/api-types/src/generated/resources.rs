@@ -462,25 +462,25 @@ pub static RESOURCES: &[ResourceInfo] = &[
         group: "admissionregistration.k8s.io", version: "v1beta1", resource: "mutatingadmissionpolicies", singular: "mutatingadmissionpolicy", kind: "MutatingAdmissionPolicy", namespaced: false,
         short_names: &[], categories: &["api-extensions"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[],
-        storage: Some(StorageInfo { group: "admissionregistration.k8s.io", version: "v1beta1", prefix: "mutatingadmissionpolicies" }), default_on: false, feature_gate: "MutatingAdmissionPolicy",
+        storage: Some(StorageInfo { group: "admissionregistration.k8s.io", version: "v1beta1", prefix: "mutatingadmissionpolicies" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
         group: "admissionregistration.k8s.io", version: "v1beta1", resource: "mutatingadmissionpolicybindings", singular: "mutatingadmissionpolicybinding", kind: "MutatingAdmissionPolicyBinding", namespaced: false,
         short_names: &[], categories: &["api-extensions"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[],
-        storage: Some(StorageInfo { group: "admissionregistration.k8s.io", version: "v1beta1", prefix: "mutatingadmissionpolicybindings" }), default_on: false, feature_gate: "MutatingAdmissionPolicy",
+        storage: Some(StorageInfo { group: "admissionregistration.k8s.io", version: "v1beta1", prefix: "mutatingadmissionpolicybindings" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
         group: "admissionregistration.k8s.io", version: "v1alpha1", resource: "mutatingadmissionpolicies", singular: "mutatingadmissionpolicy", kind: "MutatingAdmissionPolicy", namespaced: false,
         short_names: &[], categories: &["api-extensions"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[],
-        storage: Some(StorageInfo { group: "admissionregistration.k8s.io", version: "v1beta1", prefix: "mutatingadmissionpolicies" }), default_on: false, feature_gate: "MutatingAdmissionPolicy",
+        storage: Some(StorageInfo { group: "admissionregistration.k8s.io", version: "v1beta1", prefix: "mutatingadmissionpolicies" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
         group: "admissionregistration.k8s.io", version: "v1alpha1", resource: "mutatingadmissionpolicybindings", singular: "mutatingadmissionpolicybinding", kind: "MutatingAdmissionPolicyBinding", namespaced: false,
         short_names: &[], categories: &["api-extensions"], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[],
-        storage: Some(StorageInfo { group: "admissionregistration.k8s.io", version: "v1beta1", prefix: "mutatingadmissionpolicybindings" }), default_on: false, feature_gate: "MutatingAdmissionPolicy",
+        storage: Some(StorageInfo { group: "admissionregistration.k8s.io", version: "v1beta1", prefix: "mutatingadmissionpolicybindings" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
         group: "certificates.k8s.io", version: "v1beta1", resource: "clustertrustbundles", singular: "clustertrustbundle", kind: "ClusterTrustBundle", namespaced: false,
@@ -530,72 +530,72 @@ pub static RESOURCES: &[ResourceInfo] = &[
         group: "resource.k8s.io", version: "v1beta2", resource: "deviceclasses", singular: "deviceclass", kind: "DeviceClass", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[],
-        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1", prefix: "deviceclasses" }), default_on: false, feature_gate: "DynamicResourceAllocation",
+        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1", prefix: "deviceclasses" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
         group: "resource.k8s.io", version: "v1beta2", resource: "devicetaintrules", singular: "devicetaintrule", kind: "DeviceTaintRule", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[
             SubresourceInfo { name: "status", group: "resource.k8s.io", version: "v1beta2", kind: "DeviceTaintRule", verbs: &["get", "patch", "update"] },],
-        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1alpha3", prefix: "devicetaintrules" }), default_on: false, feature_gate: "DRADeviceTaintRules",
+        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1alpha3", prefix: "devicetaintrules" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
         group: "resource.k8s.io", version: "v1beta2", resource: "resourceclaims", singular: "resourceclaim", kind: "ResourceClaim", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[
             SubresourceInfo { name: "status", group: "resource.k8s.io", version: "v1beta2", kind: "ResourceClaim", verbs: &["get", "patch", "update"] },],
-        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1", prefix: "resourceclaims" }), default_on: false, feature_gate: "DynamicResourceAllocation",
+        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1", prefix: "resourceclaims" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
         group: "resource.k8s.io", version: "v1beta2", resource: "resourceclaimtemplates", singular: "resourceclaimtemplate", kind: "ResourceClaimTemplate", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[],
-        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1", prefix: "resourceclaimtemplates" }), default_on: false, feature_gate: "DynamicResourceAllocation",
+        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1", prefix: "resourceclaimtemplates" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
         group: "resource.k8s.io", version: "v1beta2", resource: "resourceslices", singular: "resourceslice", kind: "ResourceSlice", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[],
-        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1", prefix: "resourceslices" }), default_on: false, feature_gate: "DynamicResourceAllocation",
+        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1", prefix: "resourceslices" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
         group: "resource.k8s.io", version: "v1beta1", resource: "deviceclasses", singular: "deviceclass", kind: "DeviceClass", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[],
-        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1", prefix: "deviceclasses" }), default_on: false, feature_gate: "DynamicResourceAllocation",
+        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1", prefix: "deviceclasses" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
         group: "resource.k8s.io", version: "v1beta1", resource: "resourceclaims", singular: "resourceclaim", kind: "ResourceClaim", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[
             SubresourceInfo { name: "status", group: "resource.k8s.io", version: "v1beta1", kind: "ResourceClaim", verbs: &["get", "patch", "update"] },],
-        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1", prefix: "resourceclaims" }), default_on: false, feature_gate: "DynamicResourceAllocation",
+        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1", prefix: "resourceclaims" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
         group: "resource.k8s.io", version: "v1beta1", resource: "resourceclaimtemplates", singular: "resourceclaimtemplate", kind: "ResourceClaimTemplate", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[],
-        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1", prefix: "resourceclaimtemplates" }), default_on: false, feature_gate: "DynamicResourceAllocation",
+        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1", prefix: "resourceclaimtemplates" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
         group: "resource.k8s.io", version: "v1beta1", resource: "resourceslices", singular: "resourceslice", kind: "ResourceSlice", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[],
-        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1", prefix: "resourceslices" }), default_on: false, feature_gate: "DynamicResourceAllocation",
+        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1", prefix: "resourceslices" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
         group: "resource.k8s.io", version: "v1alpha3", resource: "devicetaintrules", singular: "devicetaintrule", kind: "DeviceTaintRule", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[
             SubresourceInfo { name: "status", group: "resource.k8s.io", version: "v1alpha3", kind: "DeviceTaintRule", verbs: &["get", "patch", "update"] },],
-        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1alpha3", prefix: "devicetaintrules" }), default_on: false, feature_gate: "DRADeviceTaintRules",
+        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1alpha3", prefix: "devicetaintrules" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
         group: "resource.k8s.io", version: "v1alpha3", resource: "resourcepoolstatusrequests", singular: "resourcepoolstatusrequest", kind: "ResourcePoolStatusRequest", namespaced: false,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[
             SubresourceInfo { name: "status", group: "resource.k8s.io", version: "v1alpha3", kind: "ResourcePoolStatusRequest", verbs: &["get", "patch", "update"] },],
-        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1alpha3", prefix: "resourcepoolstatusrequests" }), default_on: false, feature_gate: "DRAResourcePoolStatus",
+        storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1alpha3", prefix: "resourcepoolstatusrequests" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
         group: "scheduling.k8s.io", version: "v1alpha2", resource: "workloads", singular: "workload", kind: "Workload", namespaced: true,
