@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use api_types::component_base_config::v1alpha1::{ClientConnectionConfiguration, LeaderElectionConfiguration};
+use api_types::component_base_config::v1alpha1::{
+    ClientConnectionConfiguration, LeaderElectionConfiguration,
+};
 use api_types::component_base_logs::v1::LoggingConfiguration;
 use apimachinery::duration;
 use apimachinery::field::{self, ErrorList, Path};
@@ -46,7 +48,10 @@ pub fn apply_leader_election_flags(flags: &Flags, config: &mut LeaderElectionCon
     for (name, value) in [
         ("leader-elect-resource-lock", &mut config.resource_lock),
         ("leader-elect-resource-name", &mut config.resource_name),
-        ("leader-elect-resource-namespace", &mut config.resource_namespace),
+        (
+            "leader-elect-resource-namespace",
+            &mut config.resource_namespace,
+        ),
     ] {
         if flags.changed(name) {
             *value = flags.string(name).to_owned();
@@ -67,12 +72,20 @@ pub fn validate_leader_election(config: &LeaderElectionConfiguration, path: &Pat
         ("retryPeriod", &config.retry_period),
     ] {
         if value.0 <= 0 {
-            errors.push(field::invalid(&path.child(name), text(value), "must be greater than zero"));
+            errors.push(field::invalid(
+                &path.child(name),
+                text(value),
+                "must be greater than zero",
+            ));
         }
     }
     if config.lease_duration.0 <= config.renew_deadline.0 {
         let value = text(&config.renew_deadline);
-        errors.push(field::invalid(&path.child("leaseDuration"), value, "must be greater than `RenewDeadline`"));
+        errors.push(field::invalid(
+            &path.child("leaseDuration"),
+            value,
+            "must be greater than `RenewDeadline`",
+        ));
     }
     for (name, value) in [
         ("resourceLock", &config.resource_lock),
@@ -87,8 +100,12 @@ pub fn validate_leader_election(config: &LeaderElectionConfiguration, path: &Pat
 }
 
 /// What the client's elector needs, for a config that is valid. `component` names the daemon in metrics.
-pub fn leader_elector_config(config: &LeaderElectionConfiguration, component: &str) -> LeaderElectionConfig {
-    let time = |value: &api_types::Duration| Duration::from_nanos(u64::try_from(value.0).unwrap_or(0));
+pub fn leader_elector_config(
+    config: &LeaderElectionConfiguration,
+    component: &str,
+) -> LeaderElectionConfig {
+    let time =
+        |value: &api_types::Duration| Duration::from_nanos(u64::try_from(value.0).unwrap_or(0));
     LeaderElectionConfig {
         lock_name: config.resource_name.clone(),
         lease_duration: time(&config.lease_duration),
@@ -105,15 +122,30 @@ pub fn unique_identity() -> String {
 
 /// The kernel's host name.
 pub fn hostname() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().trim().to_lowercase();
-    if name.is_empty() { "localhost".to_owned() } else { name }
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .trim()
+        .to_lowercase();
+    if name.is_empty() {
+        "localhost".to_owned()
+    } else {
+        name
+    }
 }
 
 /// Upstream's rules for a connection to the apiserver.
-pub fn validate_client_connection(config: &ClientConnectionConfiguration, path: &Path) -> ErrorList {
+pub fn validate_client_connection(
+    config: &ClientConnectionConfiguration,
+    path: &Path,
+) -> ErrorList {
     let mut errors = Vec::new();
     if config.burst < 0 {
-        errors.push(field::invalid(&path.child("burst"), i64::from(config.burst), "must be non-negative"));
+        errors.push(field::invalid(
+            &path.child("burst"),
+            i64::from(config.burst),
+            "must be non-negative",
+        ));
     }
     ErrorList(errors)
 }
@@ -124,13 +156,27 @@ pub fn kubeconfig_of(config: &ClientConnectionConfiguration) -> Option<PathBuf> 
 }
 
 /// The log options of a config file, with the flags that were set over them. The error is upstream's.
-pub fn logging_options(config: &LoggingConfiguration, flags: &Flags) -> Result<logs::Options, String> {
-    let format = if flags.changed("logging-format") { flags.string("logging-format") } else { &config.format };
-    let verbosity = if flags.changed("v") { flags.uint("v") as u32 } else { config.verbosity };
+pub fn logging_options(
+    config: &LoggingConfiguration,
+    flags: &Flags,
+) -> Result<logs::Options, String> {
+    let format = if flags.changed("logging-format") {
+        flags.string("logging-format")
+    } else {
+        &config.format
+    };
+    let verbosity = if flags.changed("v") {
+        flags.uint("v") as u32
+    } else {
+        config.verbosity
+    };
     let vmodule = if flags.changed("vmodule") {
         flags.string("vmodule").to_owned()
     } else {
-        let items = config.vmodule.iter().map(|item| format!("{}={}", item.file_pattern, item.verbosity));
+        let items = config
+            .vmodule
+            .iter()
+            .map(|item| format!("{}={}", item.file_pattern, item.verbosity));
         items.collect::<Vec<_>>().join(",")
     };
     logs::Options::new(format, verbosity, &vmodule)
@@ -153,10 +199,17 @@ mod tests {
     #[test]
     fn defaults_are_valid() {
         let config = valid();
-        assert!(validate_leader_election(&config, &Path::new("leaderElection")).0.is_empty());
+        assert!(
+            validate_leader_election(&config, &Path::new("leaderElection"))
+                .0
+                .is_empty()
+        );
         let elector = leader_elector_config(&config, "kube-scheduler");
         assert_eq!(elector.lease_duration, Duration::from_secs(15));
-        assert_eq!((elector.lock_namespace.as_str(), elector.lock_name.as_str()), ("kube-system", "kube-scheduler"));
+        assert_eq!(
+            (elector.lock_namespace.as_str(), elector.lock_name.as_str()),
+            ("kube-system", "kube-scheduler")
+        );
         assert!(elector.identity.starts_with(&format!("{}_", hostname())));
         assert_ne!(unique_identity(), unique_identity());
     }
@@ -178,6 +231,10 @@ mod tests {
             ]
         );
         config.leader_elect = Some(false);
-        assert!(validate_leader_election(&config, &Path::new("leaderElection")).0.is_empty());
+        assert!(
+            validate_leader_election(&config, &Path::new("leaderElection"))
+                .0
+                .is_empty()
+        );
     }
 }

@@ -155,8 +155,14 @@ mod tests {
 
     #[test]
     fn reads_yaml_and_json() {
-        let config = decode(&format!("{HEADER}clusterDomain: cluster.local\nmaxPods: 42\nclusterDNS:\n- 10.96.0.10\n")).unwrap();
-        assert_eq!((config.cluster_domain.as_str(), config.max_pods), ("cluster.local", 42));
+        let config = decode(&format!(
+            "{HEADER}clusterDomain: cluster.local\nmaxPods: 42\nclusterDNS:\n- 10.96.0.10\n"
+        ))
+        .unwrap();
+        assert_eq!(
+            (config.cluster_domain.as_str(), config.max_pods),
+            ("cluster.local", 42)
+        );
         assert_eq!(config.cluster_dns, ["10.96.0.10"]);
         let json = r#"{"apiVersion":"kubelet.config.k8s.io/v1beta1","kind":"KubeletConfiguration","maxPods":7}"#;
         assert_eq!(decode(json).unwrap().max_pods, 7);
@@ -164,19 +170,37 @@ mod tests {
 
     #[test]
     fn is_strict() {
-        let error = decode(&format!("{HEADER}nonsense: 1\nauthentication:\n  what: 2\n")).unwrap_err();
+        let error = decode(&format!(
+            "{HEADER}nonsense: 1\nauthentication:\n  what: 2\n"
+        ))
+        .unwrap_err();
         assert!(error.starts_with("strict decoding error: "), "{error}");
-        assert!(error.contains("unknown field \"nonsense\"") && error.contains("unknown field \"authentication.what\""), "{error}");
+        assert!(
+            error.contains("unknown field \"nonsense\"")
+                && error.contains("unknown field \"authentication.what\""),
+            "{error}"
+        );
         let error = decode(&format!("{HEADER}maxPods: 1\nmaxPods: 2\n")).unwrap_err();
-        assert!(error.starts_with("strict decoding error: ") && error.contains("maxPods"), "{error}");
+        assert!(
+            error.starts_with("strict decoding error: ") && error.contains("maxPods"),
+            "{error}"
+        );
     }
 
     #[test]
     fn knows_its_kind() {
         let error = decode("kind: Other\napiVersion: v1\n").unwrap_err();
         assert_eq!(error, "no kind \"Other\" is registered for version \"v1\"");
-        assert!(decode("a: b\n").unwrap_err().starts_with("Object 'Kind' is missing in "));
-        assert!(decode("a: [\n").unwrap_err().starts_with("error converting YAML to JSON: "));
+        assert!(
+            decode("a: b\n")
+                .unwrap_err()
+                .starts_with("Object 'Kind' is missing in ")
+        );
+        assert!(
+            decode("a: [\n")
+                .unwrap_err()
+                .starts_with("error converting YAML to JSON: ")
+        );
         assert!(decode(&format!("{HEADER}maxPods: many\n")).is_err());
     }
 }

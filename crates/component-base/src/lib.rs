@@ -6,6 +6,8 @@
 
 /// Who is asking and whether they may.
 pub mod auth;
+/// The parts that component configs share.
+pub mod component_config;
 /// Component config files.
 pub mod config;
 /// `/configz`.
@@ -30,8 +32,6 @@ pub mod metrics;
 pub mod run;
 /// Listeners, TLS, HTTP/1.1 and HTTP/2.
 pub mod serving;
-/// The parts that component configs share.
-pub mod component_config;
 /// Signals.
 pub mod shutdown;
 /// `/statusz`.

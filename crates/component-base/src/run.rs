@@ -27,7 +27,20 @@ where
     F: FnOnce(Start) -> Fut,
     Fut: Future<Output = Result<(), Error>>,
 {
-    let flags = match Flags::parse(command, arguments()) {
+    main_with_arguments(command, arguments(), run)
+}
+
+/// [`main_with`] for arguments that do not come from the process.
+pub fn main_with_arguments<F, Fut>(
+    command: &'static Command,
+    arguments: impl IntoIterator<Item = String>,
+    run: F,
+) -> ExitCode
+where
+    F: FnOnce(Start) -> Fut,
+    Fut: Future<Output = Result<(), Error>>,
+{
+    let flags = match Flags::parse(command, arguments) {
         Ok(Parsed::Help) => return print(&help(command)),
         Ok(Parsed::Version(asked)) => return print(&format!("{}\n", version::text(&asked))),
         Ok(Parsed::Run(flags)) => flags,

@@ -46,7 +46,7 @@ pub const FLAGS: &[Group] = &[
             FlagRow::new("conntrack-udp-timeout", Kind::Duration, "0s", "Idle timeout for UNREPLIED UDP connections (0 to leave as-is)"),
             FlagRow::new("conntrack-udp-timeout-stream", Kind::Duration, "0s", "Idle timeout for ASSURED UDP connections (0 to leave as-is)"),
             FlagRow::new("detect-local-mode", Kind::String, "", "Mode to use to detect local traffic. This parameter is ignored if a config file is specified by --config.").varname("LocalMode"),
-            FlagRow::new("feature-gates", Kind::MapStringBool, "", "A set of key=value pairs that describe feature gates for alpha/experimental features. Options are:"),
+            FlagRow::new("feature-gates", Kind::MapStringBool, "", "A set of key=value pairs that describe feature gates for alpha/experimental features. Options are:\nThis parameter is ignored if a config file is specified by --config."),
             FlagRow::new("healthz-bind-address", Kind::IpPort, "0.0.0.0:10256", r#"The IP address and port for the health check server to serve on, defaulting to "0.0.0.0:10256". This parameter is ignored if a config file is specified by --config."#),
             FlagRow::new("help", Kind::Bool, "false", "help for kube-proxy").shorthand('h'),
             FlagRow::new("hostname-override", Kind::String, "", "If non-empty, will be used as the name of the Node that kube-proxy is running on. If unset, the node name is assumed to be the same as the node's hostname."),

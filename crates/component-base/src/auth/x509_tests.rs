@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
 };
 
 use super::*;
@@ -23,26 +23,40 @@ fn ca(name: &str, parent: Option<&Ca>, constraints: BasicConstraints) -> Ca {
         Some(parent) => params.signed_by(&key, &parent.issuer).unwrap(),
         None => params.self_signed(&key).unwrap(),
     };
-    Ca { certificate, issuer: Issuer::new(params, key) }
+    Ca {
+        certificate,
+        issuer: Issuer::new(params, key),
+    }
 }
 
 fn leaf(ca: &Ca, change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "system:node:a");
-    params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "system:node:a");
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "system:nodes");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     change(&mut params);
     params.signed_by(&key, &ca.issuer).unwrap().der().to_vec()
 }
 
 fn pem(certificates: &[&Ca]) -> Vec<u8> {
-    certificates.iter().map(|ca| ca.certificate.pem()).collect::<String>().into_bytes()
+    certificates
+        .iter()
+        .map(|ca| ca.certificate.pem())
+        .collect::<String>()
+        .into_bytes()
 }
 
 fn verify(roots: &[&Ca], chain: &[Vec<u8>]) -> Result<(), String> {
-    CaBundle::from_pem(&pem(roots)).unwrap().verify_client(chain, SystemTime::now()).expect("the bundle is not empty")
+    CaBundle::from_pem(&pem(roots))
+        .unwrap()
+        .verify_client(chain, SystemTime::now())
+        .expect("the bundle is not empty")
 }
 
 #[test]
@@ -53,11 +67,26 @@ fn chains_lead_to_a_root() {
     let direct = leaf(&root, |_| {});
     let below = leaf(&middle, |_| {});
     assert_eq!(verify(&[&root], std::slice::from_ref(&direct)), Ok(()));
-    assert_eq!(verify(&[&other, &root], std::slice::from_ref(&direct)), Ok(()));
-    assert_eq!(verify(&[&root], &[below.clone(), middle.certificate.der().to_vec()]), Ok(()));
+    assert_eq!(
+        verify(&[&other, &root], std::slice::from_ref(&direct)),
+        Ok(())
+    );
+    assert_eq!(
+        verify(
+            &[&root],
+            &[below.clone(), middle.certificate.der().to_vec()]
+        ),
+        Ok(())
+    );
     let unknown = "x509: certificate signed by unknown authority";
-    assert_eq!(verify(&[&root], std::slice::from_ref(&below)).unwrap_err(), unknown);
-    assert_eq!(verify(&[&other], std::slice::from_ref(&direct)).unwrap_err(), unknown);
+    assert_eq!(
+        verify(&[&root], std::slice::from_ref(&below)).unwrap_err(),
+        unknown
+    );
+    assert_eq!(
+        verify(&[&other], std::slice::from_ref(&direct)).unwrap_err(),
+        unknown
+    );
 }
 
 #[test]
@@ -65,7 +94,10 @@ fn a_ca_of_the_same_name_does_not_count() {
     let root = ca("root", None, BasicConstraints::Unconstrained);
     let forged = ca("root", None, BasicConstraints::Unconstrained);
     let error = verify(&[&root], &[leaf(&forged, |_| {})]).unwrap_err();
-    assert!(error.starts_with("x509: certificate signed by unknown authority"), "{error}");
+    assert!(
+        error.starts_with("x509: certificate signed by unknown authority"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -76,10 +108,16 @@ fn a_leaf_may_not_sign() {
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, "bob");
     let bob = params.signed_by(&key, &root.issuer).unwrap();
-    let bob = Ca { certificate: bob, issuer: Issuer::new(params, key) };
+    let bob = Ca {
+        certificate: bob,
+        issuer: Issuer::new(params, key),
+    };
     let admin = leaf(&bob, |_| {});
     let error = verify(&[&root], &[admin, bob.certificate.der().to_vec()]).unwrap_err();
-    assert_eq!(error, "x509: invalid certificate: certificate is not authorized to sign other certificates");
+    assert_eq!(
+        error,
+        "x509: invalid certificate: certificate is not authorized to sign other certificates"
+    );
 }
 
 #[test]
@@ -87,20 +125,40 @@ fn path_length_is_kept() {
     let root = ca("root", None, BasicConstraints::Constrained(0));
     let middle = ca("middle", Some(&root), BasicConstraints::Unconstrained);
     assert_eq!(verify(&[&root], &[leaf(&root, |_| {})]), Ok(()));
-    let error = verify(&[&root], &[leaf(&middle, |_| {}), middle.certificate.der().to_vec()]).unwrap_err();
-    assert_eq!(error, "x509: too many intermediates for path length constraint");
+    let error = verify(
+        &[&root],
+        &[leaf(&middle, |_| {}), middle.certificate.der().to_vec()],
+    )
+    .unwrap_err();
+    assert_eq!(
+        error,
+        "x509: too many intermediates for path length constraint"
+    );
 }
 
 #[test]
 fn time_and_usage_count() {
     let root = ca("root", None, BasicConstraints::Unconstrained);
-    let expired = leaf(&root, |params| params.not_after = rcgen::date_time_ymd(2001, 2, 3));
+    let expired = leaf(&root, |params| {
+        params.not_after = rcgen::date_time_ymd(2001, 2, 3)
+    });
     let error = verify(&[&root], &[expired]).unwrap_err();
     assert!(error.contains("is after 2001-02-03T00:00:00Z"), "{error}");
-    let future = leaf(&root, |params| params.not_before = rcgen::date_time_ymd(2900, 1, 1));
-    assert!(verify(&[&root], &[future]).unwrap_err().contains("is before 2900-01-01T00:00:00Z"));
-    let server = leaf(&root, |params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]);
-    assert_eq!(verify(&[&root], &[server]).unwrap_err(), "x509: certificate specifies an incompatible key usage");
+    let future = leaf(&root, |params| {
+        params.not_before = rcgen::date_time_ymd(2900, 1, 1)
+    });
+    assert!(
+        verify(&[&root], &[future])
+            .unwrap_err()
+            .contains("is before 2900-01-01T00:00:00Z")
+    );
+    let server = leaf(&root, |params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]
+    });
+    assert_eq!(
+        verify(&[&root], &[server]).unwrap_err(),
+        "x509: certificate specifies an incompatible key usage"
+    );
     let any = leaf(&root, |params| params.extended_key_usages = Vec::new());
     assert_eq!(verify(&[&root], &[any]), Ok(()));
 }
@@ -111,8 +169,17 @@ fn a_pinned_leaf_counts() {
     let pinned = leaf(&root, |_| {});
     let text = ::pem::encode(&::pem::Pem::new("CERTIFICATE", pinned.clone()));
     let bundle = CaBundle::from_pem(text.as_bytes()).unwrap();
-    assert_eq!(bundle.verify_client(&[pinned], SystemTime::now()), Some(Ok(())));
-    assert_eq!(bundle.verify_client(&[leaf(&root, |_| {})], SystemTime::now()).unwrap().is_err(), true);
+    assert_eq!(
+        bundle.verify_client(&[pinned], SystemTime::now()),
+        Some(Ok(()))
+    );
+    assert_eq!(
+        bundle
+            .verify_client(&[leaf(&root, |_| {})], SystemTime::now())
+            .unwrap()
+            .is_err(),
+        true
+    );
 }
 
 /// Turns a certificate into one of version 1, which rcgen cannot make: no version, no extensions, signed anew.
@@ -129,10 +196,15 @@ fn version_1(ca: &Ca, ca_key: &KeyPair) -> Vec<u8> {
     let full = leaf(ca, |_| {});
     let (_, parsed) = x509_parser::parse_x509_certificate(&full).unwrap();
     let tbs = &parsed.tbs_certificate;
-    let algorithm = [0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
+    let algorithm = [
+        0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02,
+    ];
     let validity = {
         let time = |text: &[u8]| der(0x17, text);
-        der(0x30, &[time(b"200101000000Z"), time(b"491231235959Z")].concat())
+        der(
+            0x30,
+            &[time(b"200101000000Z"), time(b"491231235959Z")].concat(),
+        )
     };
     let content = [
         der(0x02, &[7]),
@@ -164,12 +236,24 @@ fn version_1_certificates_count() {
 fn users_have_name_groups_uid_and_credential() {
     let root = ca("root", None, BasicConstraints::Unconstrained);
     let uid = DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57683, 2]);
-    let user = user_of(&leaf(&root, |params| params.distinguished_name.push(uid, "u-1"))).unwrap().unwrap();
-    assert_eq!((user.name.as_str(), user.uid.as_str()), ("system:node:a", "u-1"));
+    let user = user_of(&leaf(&root, |params| {
+        params.distinguished_name.push(uid, "u-1")
+    }))
+    .unwrap()
+    .unwrap();
+    assert_eq!(
+        (user.name.as_str(), user.uid.as_str()),
+        ("system:node:a", "u-1")
+    );
     assert_eq!(user.groups, ["system:nodes"]);
     let credential = &user.extra[CREDENTIAL_ID][0];
-    assert!(credential.starts_with("X509SHA256=") && credential.len() == 11 + 64, "{credential}");
-    let nameless = leaf(&root, |params| params.distinguished_name = rcgen::DistinguishedName::new());
+    assert!(
+        credential.starts_with("X509SHA256=") && credential.len() == 11 + 64,
+        "{credential}"
+    );
+    let nameless = leaf(&root, |params| {
+        params.distinguished_name = rcgen::DistinguishedName::new()
+    });
     assert_eq!(user_of(&nameless).unwrap(), None);
 }
 
@@ -180,18 +264,48 @@ async fn the_authenticator_judges_connections() {
     let bundle = CaBundle::from_pem(&pem(&[&root])).unwrap();
     let metrics = Metrics::default();
     let authenticator = CertificateAuthenticator::with_metrics(bundle.clone(), &metrics);
-    let with = |der: Vec<u8>| Credentials { peer_certificates: Arc::from([der]), ..Credentials::default() };
-    let known = authenticator.authenticate(&with(leaf(&root, |_| {}))).await.unwrap().unwrap();
+    let with = |der: Vec<u8>| Credentials {
+        peer_certificates: Arc::from([der]),
+        ..Credentials::default()
+    };
+    let known = authenticator
+        .authenticate(&with(leaf(&root, |_| {})))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(known.user.name, "system:node:a");
-    let error = authenticator.authenticate(&with(leaf(&other, |_| {}))).await.unwrap_err();
+    let error = authenticator
+        .authenticate(&with(leaf(&other, |_| {})))
+        .await
+        .unwrap_err();
     assert!(error.0.starts_with("verifying certificate SN="), "{error}");
-    assert_eq!(authenticator.authenticate(&Credentials::default()).await.unwrap(), None);
+    assert_eq!(
+        authenticator
+            .authenticate(&Credentials::default())
+            .await
+            .unwrap(),
+        None
+    );
     // The bundle changes under the authenticator.
     bundle.set_pem(&pem(&[&other])).unwrap();
-    assert!(authenticator.authenticate(&with(leaf(&other, |_| {}))).await.unwrap().is_some());
-    assert!(authenticator.authenticate(&with(leaf(&root, |_| {}))).await.is_err());
+    assert!(
+        authenticator
+            .authenticate(&with(leaf(&other, |_| {})))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        authenticator
+            .authenticate(&with(leaf(&root, |_| {})))
+            .await
+            .is_err()
+    );
     let text = String::from_utf8(metrics.text()).unwrap();
-    assert!(text.contains("apiserver_client_certificate_expiration_seconds_count 4"), "{text}");
+    assert!(
+        text.contains("apiserver_client_certificate_expiration_seconds_count 4"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -203,10 +317,13 @@ async fn the_front_proxys_word_counts_with_its_certificate_only() {
         allowed_names: vec!["front-proxy-client".to_owned()],
         ..RequestHeaderConfig::default()
     };
-    let authenticator = RequestHeaderAuthenticator::new(CaBundle::from_pem(&pem(&[&root])).unwrap(), config);
+    let authenticator =
+        RequestHeaderAuthenticator::new(CaBundle::from_pem(&pem(&[&root])).unwrap(), config);
     let ask = async |name: &str, certificate: bool| {
         let mut credentials = Credentials::default();
-        credentials.headers.insert("x-remote-user", "alice".parse().unwrap());
+        credentials
+            .headers
+            .insert("x-remote-user", "alice".parse().unwrap());
         if certificate {
             let der = leaf(&root, |params| {
                 params.distinguished_name = rcgen::DistinguishedName::new();
@@ -215,10 +332,18 @@ async fn the_front_proxys_word_counts_with_its_certificate_only() {
             credentials.peer_certificates = Arc::from([der]);
         }
         let verdict = authenticator.authenticate(&credentials).await;
-        verdict.map(|found| found.map(|found| found.user.name)).map_err(|error| error.0)
+        verdict
+            .map(|found| found.map(|found| found.user.name))
+            .map_err(|error| error.0)
     };
-    assert_eq!(ask("front-proxy-client", true).await, Ok(Some("alice".to_owned())));
-    assert_eq!(ask("mallory", true).await, Err("x509: subject with cn=mallory is not in the allowed list".to_owned()));
+    assert_eq!(
+        ask("front-proxy-client", true).await,
+        Ok(Some("alice".to_owned()))
+    );
+    assert_eq!(
+        ask("mallory", true).await,
+        Err("x509: subject with cn=mallory is not in the allowed list".to_owned())
+    );
     assert_eq!(ask("", false).await, Ok(None));
 }
 
@@ -233,15 +358,26 @@ async fn a_bundle_file_is_followed() {
     let _stopped = stop.clone().drop_guard();
     let bundle = CaBundle::from_file(&file, &stop).unwrap();
     let chain = [leaf(&other, |_| {})];
-    assert!(bundle.verify_client(&chain, SystemTime::now()).unwrap().is_err());
+    assert!(
+        bundle
+            .verify_client(&chain, SystemTime::now())
+            .unwrap()
+            .is_err()
+    );
     let next = folder.path().join("next");
     std::fs::write(&next, pem(&[&other])).unwrap();
     std::fs::rename(&next, &file).unwrap();
     let changed = async {
-        while bundle.verify_client(&chain, SystemTime::now()).unwrap().is_err() {
+        while bundle
+            .verify_client(&chain, SystemTime::now())
+            .unwrap()
+            .is_err()
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), changed).await.expect("the new bundle is not read");
+    tokio::time::timeout(Duration::from_secs(10), changed)
+        .await
+        .expect("the new bundle is not read");
     assert!(CaBundle::from_file(&folder.path().join("none"), &stop).is_err());
 }

@@ -225,8 +225,8 @@ pub const METRICS: &[FlagRow] = &[
     FlagRow::new("allow-metric-labels", Kind::StringToString, "[]", "The map from metric-label to value allow-list of this label. The key's format is <MetricName>,<LabelName>. The value's format is <allowed_value>,<allowed_value>...e.g. metric1,label1='v1,v2,v3', metric1,label2='v1,v2,v3' metric2,label1='v1,v2,v3'.").without_effect(NOT_YET),
     FlagRow::new("allow-metric-labels-manifest", Kind::String, "", r#"The path to the manifest file that contains the allow-list mapping. The format of the file is the same as the flag --allow-metric-labels, i.e., 
 allowListMapping:
-"metric1,label1": "value11,value12"
-"metric2,label2": ""
+  "metric1,label1": "value11,value12"
+  "metric2,label2": ""
 Note that the flag --allow-metric-labels will override the manifest file."#).without_effect(NOT_YET),
     FlagRow::new("disabled-metrics", Kind::StringSlice, "[]", "This flag provides an escape hatch for misbehaving metrics. You must provide the fully qualified metric name in order to disable it. Disclaimer: disabling metrics is higher in precedence than showing hidden metrics."),
     FlagRow::new("show-hidden-metrics-for-version", Kind::String, "", "The previous version for which you want to show hidden metrics. Only the previous minor version is meaningful, other values will not be allowed. The format is <major>.<minor>, e.g.: '1.16'. The purpose of this format is make sure you have the opportunity to notice if the next release hides additional metrics, rather than being surprised when they are permanently removed in the release after that."),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::parse::no_option_value;
-use super::{Command, FlagRow, Kind};
+use super::{Command, FlagRow, Kind, UsageStyle};
 use apimachinery::quote::quote;
 
 /// The text of `--help`.
@@ -40,8 +40,14 @@ fn flag_usages(command: &Command, rows: &[&FlagRow]) -> String {
     let heads: Vec<String> = rows.iter().map(|row| head(row)).collect();
     let width = heads.iter().map(String::len).max().unwrap_or(0);
     let mut out = String::new();
+    // The kubelet prints its flags wrapped for a very narrow screen, which pflag gives up on at this column.
+    let column = if command.usage_style == UsageStyle::LogLine {
+        16
+    } else {
+        width + 3
+    };
     for (row, head) in rows.iter().zip(&heads) {
-        let text = tail(command, row).replace('\n', &format!("\n{:width$}   ", ""));
+        let text = tail(command, row).replace('\n', &format!("\n{:column$}", ""));
         let _ = writeln!(out, "{head:width$}   {text}");
     }
     out
@@ -65,7 +71,11 @@ fn head(row: &FlagRow) -> String {
 
 fn tail(command: &Command, row: &FlagRow) -> String {
     let mut text = row.help.to_owned();
-    if row.name == "feature-gates" {
+    const OPTIONS: &str = "Options are:";
+    if row.name == "feature-gates"
+        && let Some(at) = text.find(OPTIONS)
+    {
+        let rest = text.split_off(at + OPTIONS.len());
         let prefix = if matches!(row.kind, Kind::ColonMultimap { .. }) {
             "kube:"
         } else {
@@ -74,6 +84,7 @@ fn tail(command: &Command, row: &FlagRow) -> String {
         for line in command.features.iter().filter_map(|gate| gate.help_line()) {
             let _ = write!(text, "\n{prefix}{line}");
         }
+        text.push_str(&rest);
     }
     if !is_zero(row) {
         if row.kind == Kind::String && row.varname.is_none() {

@@ -36,7 +36,8 @@ fn options() -> (SecureServingOptions, SelfSigned) {
     install_crypto_provider();
     let made = generate_self_signed("localhost", &[IpAddr::V4(Ipv4Addr::LOCALHOST)], &[]).unwrap();
     let slot = CertificateSlot::default();
-    slot.set_pem(made.certificate_pem.as_bytes(), made.key_pem.as_bytes()).unwrap();
+    slot.set_pem(made.certificate_pem.as_bytes(), made.key_pem.as_bytes())
+        .unwrap();
     let options = SecureServingOptions {
         bind_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         certificate: Some(slot),
@@ -46,19 +47,32 @@ fn options() -> (SecureServingOptions, SelfSigned) {
 }
 
 fn ca_of(made: &SelfSigned) -> CertificateDer<'static> {
-    CertificateDer::pem_slice_iter(made.certificate_pem.as_bytes()).nth(1).unwrap().unwrap()
+    CertificateDer::pem_slice_iter(made.certificate_pem.as_bytes())
+        .nth(1)
+        .unwrap()
+        .unwrap()
 }
 
 fn serve(options: SecureServingOptions, made: &SelfSigned, handler: impl Handler) -> Running {
     serve_with_grace(options, made, handler, LIMIT)
 }
 
-fn serve_with_grace(options: SecureServingOptions, made: &SelfSigned, handler: impl Handler, grace: Duration) -> Running {
+fn serve_with_grace(
+    options: SecureServingOptions,
+    made: &SelfSigned,
+    handler: impl Handler,
+    grace: Duration,
+) -> Running {
     let stop = CancellationToken::new();
     let server = options.bind(&stop).unwrap();
     let address = server.local_addr();
     let task = server.spawn(Arc::new(handler), stop.clone(), grace);
-    Running { address, ca: ca_of(made), stop, task }
+    Running {
+        address,
+        ca: ca_of(made),
+        stop,
+        task,
+    }
 }
 
 /// Says what it knows about the request.
@@ -82,49 +96,86 @@ struct Client {
     identity: Option<SelfSigned>,
     protocols: Vec<Vec<u8>>,
     name: &'static str,
+    versions: &'static [&'static rustls::SupportedProtocolVersion],
 }
+
+const BOTH: &[&rustls::SupportedProtocolVersion] =
+    &[&rustls::version::TLS13, &rustls::version::TLS12];
 
 impl Client {
     fn http1() -> Self {
-        Self { identity: None, protocols: vec![b"http/1.1".to_vec()], name: "localhost" }
+        Self {
+            identity: None,
+            protocols: vec![b"http/1.1".to_vec()],
+            name: "localhost",
+            versions: BOTH,
+        }
     }
 
     fn http2() -> Self {
-        Self { identity: None, protocols: vec![b"h2".to_vec()], name: "localhost" }
+        Self {
+            identity: None,
+            protocols: vec![b"h2".to_vec()],
+            name: "localhost",
+            versions: BOTH,
+        }
     }
 
-    async fn connect(&self, address: SocketAddr, ca: &CertificateDer<'static>) -> std::io::Result<TlsStream<TcpStream>> {
+    async fn connect(
+        &self,
+        address: SocketAddr,
+        ca: &CertificateDer<'static>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(ca.clone()).unwrap();
-        let builder = rustls::ClientConfig::builder().with_root_certificates(roots);
+        let builder = rustls::ClientConfig::builder_with_protocol_versions(self.versions)
+            .with_root_certificates(roots);
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
                 let chain = CertificateDer::pem_slice_iter(identity.certificate_pem.as_bytes());
                 let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).unwrap();
-                builder.with_client_auth_cert(chain.map(Result::unwrap).collect(), key).unwrap()
+                builder
+                    .with_client_auth_cert(chain.map(Result::unwrap).collect(), key)
+                    .unwrap()
             }
         };
         config.alpn_protocols = self.protocols.clone();
         let stream = TcpStream::connect(address).await?;
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        connector.connect(ServerName::try_from(self.name).unwrap(), stream).await
+        connector
+            .connect(ServerName::try_from(self.name).unwrap(), stream)
+            .await
     }
 }
 
 async fn text(response: http::Response<hyper::body::Incoming>) -> String {
-    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    String::from_utf8(
+        response
+            .into_body()
+            .collect()
+            .await
+            .unwrap()
+            .to_bytes()
+            .to_vec(),
+    )
+    .unwrap()
 }
 
 fn get(path: &str) -> http::Request<Empty<Bytes>> {
-    http::Request::get(path).header("host", "localhost").body(Empty::new()).unwrap()
+    http::Request::get(path)
+        .header("host", "localhost")
+        .body(Empty::new())
+        .unwrap()
 }
 
 use bytes::Bytes;
 
 async fn get_http1(running: &Running, client: &Client, path: &str) -> (StatusCode, String) {
     let stream = client.connect(running.address, &running.ca).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection.with_upgrades());
     let response = sender.send_request(get(path)).await.unwrap();
     (response.status(), text(response).await)
@@ -135,17 +186,33 @@ async fn speaks_both_versions_of_http() {
     let (options, made) = options();
     let running = serve(options, &made, describe());
     let (status, body) = get_http1(&running, &Client::http1(), "/a").await;
-    assert_eq!((status, body.as_str()), (StatusCode::OK, "HTTP/1.1 /a tls=true certificates=0 from=127.0.0.1"));
+    assert_eq!(
+        (status, body.as_str()),
+        (
+            StatusCode::OK,
+            "HTTP/1.1 /a tls=true certificates=0 from=127.0.0.1"
+        )
+    );
 
-    let stream = Client::http2().connect(running.address, &running.ca).await.unwrap();
+    let stream = Client::http2()
+        .connect(running.address, &running.ca)
+        .await
+        .unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
     tokio::spawn(connection);
-    let request = http::Request::get("https://localhost/b").body(Empty::<Bytes>::new()).unwrap();
+    let request = http::Request::get("https://localhost/b")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
     let response = sender.send_request(request).await.unwrap();
     assert_eq!(response.version(), Version::HTTP_2);
-    assert_eq!(text(response).await, "HTTP/2.0 /b tls=true certificates=0 from=127.0.0.1");
+    assert_eq!(
+        text(response).await,
+        "HTTP/2.0 /b tls=true certificates=0 from=127.0.0.1"
+    );
 }
 
 #[tokio::test]
@@ -153,7 +220,10 @@ async fn http2_can_be_switched_off() {
     let (mut options, made) = options();
     options.disable_http2 = true;
     let running = serve(options, &made, describe());
-    let both = Client { protocols: vec![b"h2".to_vec(), b"http/1.1".to_vec()], ..Client::http1() };
+    let both = Client {
+        protocols: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        ..Client::http1()
+    };
     let stream = both.connect(running.address, &running.ca).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
 }
@@ -164,10 +234,14 @@ async fn client_certificates_are_seen_and_not_judged() {
     let running = serve(options, &made, describe());
     // Nobody here trusts this certificate; who it is from is for the authenticators.
     let stranger = generate_self_signed("stranger", &[], &[]).unwrap();
-    for version in ["1.3", "1.2"] {
-        let client = Client { identity: Some(stranger.clone()), ..Client::http1() };
+    for (name, versions) in [("1.3", &BOTH[..1]), ("1.2", &BOTH[1..])] {
+        let client = Client {
+            identity: Some(stranger.clone()),
+            versions,
+            ..Client::http1()
+        };
         let (_, body) = get_http1(&running, &client, "/").await;
-        assert!(body.contains("certificates=2"), "TLS {version}: {body}");
+        assert!(body.contains("certificates=2"), "TLS {name}: {body}");
     }
 }
 
@@ -176,13 +250,19 @@ async fn not_asking_for_certificates_sees_none() {
     let (mut options, made) = options();
     options.request_client_certificate = false;
     let running = serve(options, &made, describe());
-    let client = Client { identity: Some(generate_self_signed("x", &[], &[]).unwrap()), ..Client::http1() };
+    let client = Client {
+        identity: Some(generate_self_signed("x", &[], &[]).unwrap()),
+        ..Client::http1()
+    };
     let (_, body) = get_http1(&running, &client, "/").await;
     assert!(body.contains("certificates=0"), "{body}");
 }
 
 fn write_pair(folder: &Path, made: &SelfSigned) {
-    for (name, text) in [("tls.crt", &made.certificate_pem), ("tls.key", &made.key_pem)] {
+    for (name, text) in [
+        ("tls.crt", &made.certificate_pem),
+        ("tls.key", &made.key_pem),
+    ] {
         let next = folder.join("next");
         std::fs::write(&next, text).unwrap();
         std::fs::rename(&next, folder.join(name)).unwrap();
@@ -203,15 +283,29 @@ async fn certificates_are_reloaded() {
         ..SecureServingOptions::default()
     };
     let running = serve(options, &first, describe());
-    Client::http1().connect(running.address, &running.ca).await.unwrap();
+    Client::http1()
+        .connect(running.address, &running.ca)
+        .await
+        .unwrap();
     write_pair(folder.path(), &second);
     let reloaded = async {
-        while Client::http1().connect(running.address, &ca_of(&second)).await.is_err() {
+        while Client::http1()
+            .connect(running.address, &ca_of(&second))
+            .await
+            .is_err()
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(LIMIT, reloaded).await.expect("the new certificate is not served");
-    assert!(Client::http1().connect(running.address, &running.ca).await.is_err());
+    tokio::time::timeout(LIMIT, reloaded)
+        .await
+        .expect("the new certificate is not served");
+    assert!(
+        Client::http1()
+            .connect(running.address, &running.ca)
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -224,11 +318,24 @@ async fn server_names_choose_certificates() {
         certificate_pem: made.certificate_pem.clone(),
         key_pem: made.key_pem.clone(),
     };
-    options.in_memory_certs = vec![memory(&["*.foo.example"], &wild), memory(&["a.foo.example"], &named)];
+    options.in_memory_certs = vec![
+        memory(&["*.foo.example"], &wild),
+        memory(&["a.foo.example"], &named),
+    ];
     let running = serve(options, &made, describe());
-    for (name, ca) in [("localhost", &made), ("a.foo.example", &named), ("b.foo.example", &wild)] {
-        let client = Client { name, ..Client::http1() };
-        client.connect(running.address, &ca_of(ca)).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    for (name, ca) in [
+        ("localhost", &made),
+        ("a.foo.example", &named),
+        ("b.foo.example", &wild),
+    ] {
+        let client = Client {
+            name,
+            ..Client::http1()
+        };
+        client
+            .connect(running.address, &ca_of(ca))
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
 
@@ -246,17 +353,30 @@ async fn connections_can_be_upgraded() {
         });
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        response.headers_mut().insert("connection", "Upgrade".parse().unwrap());
-        response.headers_mut().insert("upgrade", "echo".parse().unwrap());
+        response
+            .headers_mut()
+            .insert("connection", "Upgrade".parse().unwrap());
+        response
+            .headers_mut()
+            .insert("upgrade", "echo".parse().unwrap());
         response
     });
     let running = serve(options, &made, echo);
-    let stream = Client::http1().connect(running.address, &running.ca).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let stream = Client::http1()
+        .connect(running.address, &running.ca)
+        .await
+        .unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection.with_upgrades());
     let mut request = get("/");
-    request.headers_mut().insert("connection", "Upgrade".parse().unwrap());
-    request.headers_mut().insert("upgrade", "echo".parse().unwrap());
+    request
+        .headers_mut()
+        .insert("connection", "Upgrade".parse().unwrap());
+    request
+        .headers_mut()
+        .insert("upgrade", "echo".parse().unwrap());
     let response = sender.send_request(request).await.unwrap();
     assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
     let mut stream = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
@@ -269,7 +389,10 @@ async fn connections_can_be_upgraded() {
 #[tokio::test]
 async fn shutdown_lets_requests_finish() {
     let (options, made) = options();
-    let (arrived, go_on) = (Arc::new(tokio::sync::Notify::new()), Arc::new(tokio::sync::Notify::new()));
+    let (arrived, go_on) = (
+        Arc::new(tokio::sync::Notify::new()),
+        Arc::new(tokio::sync::Notify::new()),
+    );
     let (seen, wait) = (arrived.clone(), go_on.clone());
     let slow = handler_fn(move |_| {
         let (seen, wait) = (seen.clone(), wait.clone());
@@ -280,11 +403,20 @@ async fn shutdown_lets_requests_finish() {
         }
     });
     let mut running = serve(options, &made, slow);
-    let stream = Client::http2().connect(running.address, &running.ca).await.unwrap();
+    let stream = Client::http2()
+        .connect(running.address, &running.ca)
+        .await
+        .unwrap();
     let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
     let closed = tokio::spawn(connection);
-    let request = || http::Request::get("https://localhost/").body(Empty::<Bytes>::new()).unwrap();
+    let request = || {
+        http::Request::get("https://localhost/")
+            .body(Empty::<Bytes>::new())
+            .unwrap()
+    };
     let answer = tokio::spawn(sender.send_request(request()));
     arrived.notified().await;
     running.stop.cancel();
@@ -294,13 +426,22 @@ async fn shutdown_lets_requests_finish() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(LIMIT, refused).await.expect("the port is still open");
+    tokio::time::timeout(LIMIT, refused)
+        .await
+        .expect("the port is still open");
     go_on.notify_one();
     let response = answer.await.unwrap().unwrap();
     assert_eq!(text(response).await, "done");
     // GOAWAY ends the connection although the client keeps it.
-    tokio::time::timeout(LIMIT, closed).await.expect("the connection is still open").unwrap().unwrap();
-    tokio::time::timeout(LIMIT, &mut running.task).await.expect("the server still runs").unwrap();
+    tokio::time::timeout(LIMIT, closed)
+        .await
+        .expect("the connection is still open")
+        .unwrap()
+        .unwrap();
+    tokio::time::timeout(LIMIT, &mut running.task)
+        .await
+        .expect("the server still runs")
+        .unwrap();
     drop(sender);
 }
 
@@ -317,13 +458,21 @@ async fn shutdown_cuts_off_after_the_grace_period() {
         }
     });
     let mut running = serve_with_grace(options, &made, stuck, Duration::from_millis(20));
-    let stream = Client::http1().connect(running.address, &running.ca).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let stream = Client::http1()
+        .connect(running.address, &running.ca)
+        .await
+        .unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection);
     let answer = tokio::spawn(async move { sender.send_request(get("/")).await });
     arrived.notified().await;
     running.stop.cancel();
-    tokio::time::timeout(LIMIT, &mut running.task).await.expect("the server still runs").unwrap();
+    tokio::time::timeout(LIMIT, &mut running.task)
+        .await
+        .expect("the server still runs")
+        .unwrap();
     assert!(answer.await.unwrap().is_err());
 }
 
@@ -335,26 +484,47 @@ async fn a_handler_can_close_its_connection() {
         text_response(StatusCode::OK, "bye")
     });
     let running = serve(options, &made, close);
-    let stream = Client::http2().connect(running.address, &running.ca).await.unwrap();
+    let stream = Client::http2()
+        .connect(running.address, &running.ca)
+        .await
+        .unwrap();
     let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
     let closed = tokio::spawn(connection);
-    let request = http::Request::get("https://localhost/").body(Empty::<Bytes>::new()).unwrap();
-    assert_eq!(text(sender.send_request(request).await.unwrap()).await, "bye");
-    tokio::time::timeout(LIMIT, closed).await.expect("the connection is still open").unwrap().unwrap();
+    let request = http::Request::get("https://localhost/")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    assert_eq!(
+        text(sender.send_request(request).await.unwrap()).await,
+        "bye"
+    );
+    tokio::time::timeout(LIMIT, closed)
+        .await
+        .expect("the connection is still open")
+        .unwrap()
+        .unwrap();
     drop(sender);
 }
 
 #[tokio::test]
 async fn a_panic_is_an_answer() {
     let (options, made) = options();
-    let running = serve(options, &made, handler_fn(|request: Request| async move {
-        assert_ne!(request.uri().path(), "/panic", "as asked");
-        text_response(StatusCode::OK, "fine")
-    }));
+    let running = serve(
+        options,
+        &made,
+        handler_fn(|request: Request| async move {
+            assert_ne!(request.uri().path(), "/panic", "as asked");
+            text_response(StatusCode::OK, "fine")
+        }),
+    );
     let (status, body) = get_http1(&running, &Client::http1(), "/panic").await;
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(body, "This request caused apiserver to panic. Look in the logs for details.\n");
+    assert_eq!(
+        body,
+        "This request caused apiserver to panic. Look in the logs for details.\n"
+    );
     assert_eq!(get_http1(&running, &Client::http1(), "/").await.1, "fine");
 }
 
@@ -373,7 +543,9 @@ async fn failed_handshakes_are_counted() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(LIMIT, counted).await.expect("the handshake is not counted");
+    tokio::time::timeout(LIMIT, counted)
+        .await
+        .expect("the handshake is not counted");
 }
 
 #[tokio::test]
@@ -383,12 +555,20 @@ async fn serves_without_tls() {
     let stop = CancellationToken::new();
     let task = server.spawn(Arc::new(describe()), stop.clone(), LIMIT);
     let stream = TcpStream::connect(address).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection);
     let response = sender.send_request(get("/healthz")).await.unwrap();
-    assert_eq!(text(response).await, "HTTP/1.1 /healthz tls=false certificates=0 from=127.0.0.1");
+    assert_eq!(
+        text(response).await,
+        "HTTP/1.1 /healthz tls=false certificates=0 from=127.0.0.1"
+    );
     stop.cancel();
-    tokio::time::timeout(LIMIT, task).await.expect("an idle connection holds the server").unwrap();
+    tokio::time::timeout(LIMIT, task)
+        .await
+        .expect("an idle connection holds the server")
+        .unwrap();
 }
 
 #[tokio::test]
@@ -399,10 +579,16 @@ async fn all_addresses_means_both_families() {
     let _stopped = stop.clone().drop_guard();
     server.spawn(Arc::new(describe()), stop, LIMIT);
     let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection);
     // The IPv4 client is seen with its IPv4 address.
-    assert!(text(sender.send_request(get("/")).await.unwrap()).await.ends_with("from=127.0.0.1"));
+    assert!(
+        text(sender.send_request(get("/")).await.unwrap())
+            .await
+            .ends_with("from=127.0.0.1")
+    );
 }
 
 #[tokio::test]
@@ -418,14 +604,20 @@ async fn self_signed_certificates_are_kept() {
     let cert = folder.path().join("pki/kubelet.crt");
     let first = std::fs::read_to_string(&cert).unwrap();
     assert_eq!(options.cert_file.as_deref(), Some(cert.as_path()));
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(folder.path().join("pki/kubelet.key")).unwrap().permissions());
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(folder.path().join("pki/kubelet.key"))
+            .unwrap()
+            .permissions(),
+    );
     assert_eq!(mode & 0o777, 0o600);
     options.cert_file = None;
     options.key_file = None;
     options.default_self_signed("node-a", &[], &[]).unwrap();
     assert_eq!(std::fs::read_to_string(&cert).unwrap(), first);
     let mut in_memory = SecureServingOptions::default();
-    in_memory.default_self_signed("localhost", &[], &[]).unwrap();
+    in_memory
+        .default_self_signed("localhost", &[], &[])
+        .unwrap();
     assert!(in_memory.certificate.is_some_and(|slot| slot.is_set()));
 }
 
@@ -441,7 +633,10 @@ async fn what_cannot_be_served_is_an_error() {
         refuse(|options| options.cipher_suites = vec!["TLS_NONE".to_owned()]),
         "Cipher suite TLS_NONE not supported or doesn't exist"
     );
-    assert_eq!(refuse(|options| options.min_tls_version = "VersionTLS9".to_owned()), "unknown tls version \"VersionTLS9\"");
+    assert_eq!(
+        refuse(|options| options.min_tls_version = "VersionTLS9".to_owned()),
+        "unknown tls version \"VersionTLS9\""
+    );
     let (mut old, _) = options();
     old.cipher_suites = vec!["TLS_RSA_WITH_AES_128_CBC_SHA".to_owned()];
     old.min_tls_version = "VersionTLS10".to_owned();
@@ -451,7 +646,9 @@ async fn what_cannot_be_served_is_an_error() {
     let address = first.local_addr();
     assert_eq!(
         text,
-        format!("failed to create listener: failed to listen on {address}: listen tcp {address}: bind: address already in use")
+        format!(
+            "failed to create listener: failed to listen on {address}: listen tcp {address}: bind: address already in use"
+        )
     );
 }
 
@@ -460,9 +657,21 @@ fn a_key_must_fit_its_certificate() {
     let a = generate_self_signed("a", &[], &[]).unwrap();
     let b = generate_self_signed("b", &[], &[]).unwrap();
     let slot = CertificateSlot::default();
-    let error = slot.set_pem(a.certificate_pem.as_bytes(), b.key_pem.as_bytes()).unwrap_err();
-    assert_eq!(error.to_string(), "tls: private key does not match public key");
+    let error = slot
+        .set_pem(a.certificate_pem.as_bytes(), b.key_pem.as_bytes())
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "tls: private key does not match public key"
+    );
     assert!(!slot.is_set());
-    assert!(slot.set_pem(a.certificate_pem.as_bytes(), a.key_pem.as_bytes()).unwrap());
-    assert!(!slot.set_pem(a.certificate_pem.as_bytes(), a.key_pem.as_bytes()).unwrap());
+    assert!(
+        slot.set_pem(a.certificate_pem.as_bytes(), a.key_pem.as_bytes())
+            .unwrap()
+    );
+    assert!(
+        !slot
+            .set_pem(a.certificate_pem.as_bytes(), a.key_pem.as_bytes())
+            .unwrap()
+    );
 }
