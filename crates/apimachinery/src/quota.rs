@@ -5,10 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api_types::core::v1::{Container, PersistentVolumeClaim, Pod, PodAffinityTerm, ResourceQuota, ScopedResourceSelectorRequirement, Service};
+use api_types::core::v1::{
+    Container, PersistentVolumeClaim, Pod, PodAffinityTerm, ResourceQuota,
+    ScopedResourceSelectorRequirement, Service,
+};
 use api_types::{Format, Quantity, Time};
 
-use crate::resource::{PodResourcesOptions, compute_pod_qos, is_extended_resource_name, is_huge_page_resource_name, is_pod_level_resources_set, pod_limits, pod_requests};
+use crate::resource::{
+    PodResourcesOptions, compute_pod_qos, is_extended_resource_name, is_huge_page_resource_name,
+    is_pod_level_resources_set, pod_limits, pod_requests,
+};
 
 /// Amounts by resource name.
 pub type Amounts = BTreeMap<String, Quantity>;
@@ -24,10 +30,25 @@ pub enum Counted<'a> {
 }
 
 /// Resources that every container must ask for once a quota limits them.
-const MUST_BE_SPECIFIED: [&str; 6] = ["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
+const MUST_BE_SPECIFIED: [&str; 6] = [
+    "cpu",
+    "memory",
+    "requests.cpu",
+    "requests.memory",
+    "limits.cpu",
+    "limits.memory",
+];
 
 /// Resources with a count of their own name, from before `count/...` existed.
-const OLD_COUNTS: [&str; 7] = ["configmaps", "persistentvolumeclaims", "pods", "replicationcontrollers", "resourcequotas", "secrets", "services"];
+const OLD_COUNTS: [&str; 7] = [
+    "configmaps",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "services",
+];
 
 fn number(count: usize) -> Quantity {
     Quantity::from_value(i64::try_from(count).unwrap_or(i64::MAX), Format::DecimalSI)
@@ -35,7 +56,11 @@ fn number(count: usize) -> Quantity {
 
 /// The name under which objects of a resource are counted: `count/deployments.apps`.
 pub fn count_name(group: &str, resource: &str) -> String {
-    if group.is_empty() { format!("count/{resource}") } else { format!("count/{resource}.{group}") }
+    if group.is_empty() {
+        format!("count/{resource}")
+    } else {
+        format!("count/{resource}.{group}")
+    }
 }
 
 /// What an object counts for. `now` decides whether a pod that is being deleted still holds its resources.
@@ -60,7 +85,11 @@ fn pod_usage(pod: &Pod, now: Time, usage: &mut Amounts) {
         return;
     }
     let options = PodResourcesOptions::default();
-    compute_usage(&pod_requests(pod, &options), &pod_limits(pod, &options), usage);
+    compute_usage(
+        &pod_requests(pod, &options),
+        &pod_limits(pod, &options),
+        usage,
+    );
 }
 
 /// A pod holds its resources until it is finished, or its grace period is over though nobody says that it is gone.
@@ -68,8 +97,13 @@ fn holds_resources(pod: &Pod, now: Time) -> bool {
     if pod.status.phase == "Failed" || pod.status.phase == "Succeeded" {
         return false;
     }
-    match (pod.metadata.deletion_timestamp, pod.metadata.deletion_grace_period_seconds) {
-        (Some(deleted), Some(grace)) => now.timestamp().as_second() <= deleted.timestamp().as_second().saturating_add(grace),
+    match (
+        pod.metadata.deletion_timestamp,
+        pod.metadata.deletion_grace_period_seconds,
+    ) {
+        (Some(deleted), Some(grace)) => {
+            now.timestamp().as_second() <= deleted.timestamp().as_second().saturating_add(grace)
+        }
         _ => true,
     }
 }
@@ -99,7 +133,15 @@ fn service_usage(service: &Service, usage: &mut Amounts) {
     let ports = service.spec.ports.len();
     let (load_balancers, node_ports) = match service.spec.type_.as_str() {
         "NodePort" => (0, ports),
-        "LoadBalancer" if service.spec.allocate_load_balancer_node_ports == Some(false) => (1, service.spec.ports.iter().filter(|port| port.node_port != 0).count()),
+        "LoadBalancer" if service.spec.allocate_load_balancer_node_ports == Some(false) => (
+            1,
+            service
+                .spec
+                .ports
+                .iter()
+                .filter(|port| port.node_port != 0)
+                .count(),
+        ),
         "LoadBalancer" => (1, ports),
         _ => (0, 0),
     };
@@ -110,18 +152,35 @@ fn service_usage(service: &Service, usage: &mut Amounts) {
 
 fn claim_usage(claim: &PersistentVolumeClaim, usage: &mut Amounts) {
     const OLD_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
-    let class = claim.metadata.annotations.get(OLD_CLASS).or(claim.spec.storage_class_name.as_ref()).filter(|class| !class.is_empty());
+    let class = claim
+        .metadata
+        .annotations
+        .get(OLD_CLASS)
+        .or(claim.spec.storage_class_name.as_ref())
+        .filter(|class| !class.is_empty());
     usage.insert("persistentvolumeclaims".to_owned(), number(1));
     if let Some(class) = class {
-        usage.insert(format!("{class}.storageclass.storage.k8s.io/persistentvolumeclaims"), number(1));
+        usage.insert(
+            format!("{class}.storageclass.storage.k8s.io/persistentvolumeclaims"),
+            number(1),
+        );
     }
     // A claim that is being grown counts with what was allocated already, if that is more.
     let requested = claim.spec.resources.requests.get("storage");
     let allocated = claim.status.allocated_resources.get("storage");
-    let Some(storage) = requested.into_iter().chain(allocated).max_by(|a, b| a.cmp(b)) else { return };
+    let Some(storage) = requested
+        .into_iter()
+        .chain(allocated)
+        .max_by(|a, b| a.cmp(b))
+    else {
+        return;
+    };
     usage.insert("requests.storage".to_owned(), storage.clone());
     if let Some(class) = class {
-        usage.insert(format!("{class}.storageclass.storage.k8s.io/requests.storage"), storage.clone());
+        usage.insert(
+            format!("{class}.storageclass.storage.k8s.io/requests.storage"),
+            storage.clone(),
+        );
     }
 }
 
@@ -136,20 +195,43 @@ pub fn limits_resource(name: &str, group: &str, resource: &str) -> bool {
     match resource {
         "pods" => {
             name == "pods"
-                || ["", "requests.", "limits."].iter().any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| matches!(rest, "cpu" | "memory" | "ephemeral-storage")))
+                || ["", "requests.", "limits."].iter().any(|prefix| {
+                    name.strip_prefix(prefix)
+                        .is_some_and(|rest| matches!(rest, "cpu" | "memory" | "ephemeral-storage"))
+                })
                 || is_huge_page_resource_name(name.strip_prefix("requests.").unwrap_or(name))
-                || name.strip_prefix("requests.").is_some_and(is_extended_resource_name)
+                || name
+                    .strip_prefix("requests.")
+                    .is_some_and(is_extended_resource_name)
         }
-        "services" => matches!(name, "services" | "services.nodeports" | "services.loadbalancers"),
-        "persistentvolumeclaims" => matches!(name, "persistentvolumeclaims" | "requests.storage") || name.contains(".storageclass.storage.k8s.io/"),
+        "services" => matches!(
+            name,
+            "services" | "services.nodeports" | "services.loadbalancers"
+        ),
+        "persistentvolumeclaims" => {
+            matches!(name, "persistentvolumeclaims" | "requests.storage")
+                || name.contains(".storageclass.storage.k8s.io/")
+        }
         _ => name == resource && OLD_COUNTS.contains(&resource),
     }
 }
 
 /// The scopes of a quota, those listed and those with selectors.
 fn scopes(quota: &ResourceQuota) -> Vec<ScopedResourceSelectorRequirement> {
-    let listed = quota.spec.scopes.iter().map(|scope| ScopedResourceSelectorRequirement { scope_name: scope.clone(), operator: "Exists".to_owned(), ..ScopedResourceSelectorRequirement::default() });
-    let selected = quota.spec.scope_selector.iter().flat_map(|selector| selector.match_expressions.iter().cloned());
+    let listed = quota
+        .spec
+        .scopes
+        .iter()
+        .map(|scope| ScopedResourceSelectorRequirement {
+            scope_name: scope.clone(),
+            operator: "Exists".to_owned(),
+            ..ScopedResourceSelectorRequirement::default()
+        });
+    let selected = quota
+        .spec
+        .scope_selector
+        .iter()
+        .flat_map(|selector| selector.match_expressions.iter().cloned());
     listed.chain(selected).collect()
 }
 
@@ -157,14 +239,27 @@ fn scopes(quota: &ResourceQuota) -> Vec<ScopedResourceSelectorRequirement> {
 pub fn in_scope(quota: &ResourceQuota, object: Counted<'_>) -> bool {
     scopes(quota).iter().all(|scope| match object {
         Counted::Pod(pod) => pod_in_scope(pod, scope),
-        Counted::PersistentVolumeClaim(claim) => scope.scope_name == "VolumeAttributesClass" && matches(scope, claim.spec.volume_attributes_class_name.as_deref().unwrap_or_default()),
+        Counted::PersistentVolumeClaim(claim) => {
+            scope.scope_name == "VolumeAttributesClass"
+                && matches(
+                    scope,
+                    claim
+                        .spec
+                        .volume_attributes_class_name
+                        .as_deref()
+                        .unwrap_or_default(),
+                )
+        }
         _ => false,
     })
 }
 
 fn pod_in_scope(pod: &Pod, scope: &ScopedResourceSelectorRequirement) -> bool {
     let best_effort = || compute_pod_qos(pod) == "BestEffort";
-    let terminating = pod.spec.active_deadline_seconds.is_some_and(|seconds| seconds >= 0);
+    let terminating = pod
+        .spec
+        .active_deadline_seconds
+        .is_some_and(|seconds| seconds >= 0);
     match scope.scope_name.as_str() {
         "Terminating" => terminating,
         "NotTerminating" => !terminating,
@@ -188,15 +283,30 @@ fn matches(scope: &ScopedResourceSelectorRequirement, name: &str) -> bool {
 }
 
 fn crosses_namespaces(pod: &Pod) -> bool {
-    let Some(affinity) = &pod.spec.affinity else { return false };
-    let crosses = |term: &PodAffinityTerm| !term.namespaces.is_empty() || term.namespace_selector.is_some();
+    let Some(affinity) = &pod.spec.affinity else {
+        return false;
+    };
+    let crosses =
+        |term: &PodAffinityTerm| !term.namespaces.is_empty() || term.namespace_selector.is_some();
     let near = affinity.pod_affinity.as_ref().is_some_and(|affinity| {
-        affinity.required_during_scheduling_ignored_during_execution.iter().any(crosses)
-            || affinity.preferred_during_scheduling_ignored_during_execution.iter().any(|term| crosses(&term.pod_affinity_term))
+        affinity
+            .required_during_scheduling_ignored_during_execution
+            .iter()
+            .any(crosses)
+            || affinity
+                .preferred_during_scheduling_ignored_during_execution
+                .iter()
+                .any(|term| crosses(&term.pod_affinity_term))
     });
     let apart = affinity.pod_anti_affinity.as_ref().is_some_and(|affinity| {
-        affinity.required_during_scheduling_ignored_during_execution.iter().any(crosses)
-            || affinity.preferred_during_scheduling_ignored_during_execution.iter().any(|term| crosses(&term.pod_affinity_term))
+        affinity
+            .required_during_scheduling_ignored_during_execution
+            .iter()
+            .any(crosses)
+            || affinity
+                .preferred_during_scheduling_ignored_during_execution
+                .iter()
+                .any(|term| crosses(&term.pod_affinity_term))
     });
     near || apart
 }
@@ -209,16 +319,31 @@ pub fn unspecified(pod: &Pod, limited: &BTreeSet<&str>) -> Option<String> {
     let mut missing: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let specified = |container: &Container| {
         let mut usage = Amounts::new();
-        compute_usage(&container.resources.requests, &container.resources.limits, &mut usage);
+        compute_usage(
+            &container.resources.requests,
+            &container.resources.limits,
+            &mut usage,
+        );
         usage
     };
     for container in pod.spec.containers.iter().chain(&pod.spec.init_containers) {
         let usage = specified(container);
-        for name in MUST_BE_SPECIFIED.iter().filter(|name| limited.contains(**name) && !usage.contains_key(**name)) {
+        for name in MUST_BE_SPECIFIED
+            .iter()
+            .filter(|name| limited.contains(**name) && !usage.contains_key(**name))
+        {
             missing.entry(name).or_default().insert(&container.name);
         }
     }
-    let texts: Vec<String> = missing.into_iter().map(|(name, containers)| format!("{name} for: {}", containers.into_iter().collect::<Vec<_>>().join(","))).collect();
+    let texts: Vec<String> = missing
+        .into_iter()
+        .map(|(name, containers)| {
+            format!(
+                "{name} for: {}",
+                containers.into_iter().collect::<Vec<_>>().join(",")
+            )
+        })
+        .collect();
     (!texts.is_empty()).then(|| format!("must specify {}", texts.join("; ")))
 }
 
@@ -252,12 +377,20 @@ pub fn subtract_to_zero(a: &Amounts, b: &Amounts) -> Amounts {
 
 /// Only the named amounts.
 pub fn mask<'a>(amounts: &Amounts, names: impl Fn(&str) -> bool + 'a) -> Amounts {
-    amounts.iter().filter(|(name, _)| names(name)).map(|(name, amount)| (name.clone(), amount.clone())).collect()
+    amounts
+        .iter()
+        .filter(|(name, _)| names(name))
+        .map(|(name, amount)| (name.clone(), amount.clone()))
+        .collect()
 }
 
 /// `a=1,b=2`, as messages show amounts.
 pub fn pretty(amounts: &Amounts) -> String {
-    amounts.iter().map(|(name, amount)| format!("{name}={amount}")).collect::<Vec<_>>().join(",")
+    amounts
+        .iter()
+        .map(|(name, amount)| format!("{name}={amount}"))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 #[cfg(test)]
@@ -266,12 +399,23 @@ mod tests {
     use api_types::core::v1::ServicePort;
 
     fn amounts(pairs: &[(&str, &str)]) -> Amounts {
-        pairs.iter().map(|(name, amount)| ((*name).to_owned(), Quantity::parse(amount).expect("a quantity"))).collect()
+        pairs
+            .iter()
+            .map(|(name, amount)| {
+                (
+                    (*name).to_owned(),
+                    Quantity::parse(amount).expect("a quantity"),
+                )
+            })
+            .collect()
     }
 
     fn pod(requests: &[(&str, &str)], limits: &[(&str, &str)]) -> Pod {
         let mut pod = Pod::default();
-        let mut container = Container { name: "c".into(), ..Container::default() };
+        let mut container = Container {
+            name: "c".into(),
+            ..Container::default()
+        };
         container.resources.requests = amounts(requests);
         container.resources.limits = amounts(limits);
         pod.spec.containers.push(container);
@@ -281,14 +425,20 @@ mod tests {
     #[test]
     fn pods() {
         let now = Time::now();
-        let running = pod(&[("cpu", "100m"), ("example.com/gpu", "2")], &[("cpu", "1"), ("example.com/gpu", "2")]);
+        let running = pod(
+            &[("cpu", "100m"), ("example.com/gpu", "2")],
+            &[("cpu", "1"), ("example.com/gpu", "2")],
+        );
         assert_eq!(
             pretty(&usage("", "pods", Counted::Pod(&running), now)),
             "count/pods=1,cpu=100m,limits.cpu=1,pods=1,requests.cpu=100m,requests.example.com/gpu=2"
         );
         let mut finished = running.clone();
         finished.status.phase = "Succeeded".into();
-        assert_eq!(pretty(&usage("", "pods", Counted::Pod(&finished), now)), "count/pods=1");
+        assert_eq!(
+            pretty(&usage("", "pods", Counted::Pod(&finished), now)),
+            "count/pods=1"
+        );
     }
 
     #[test]
@@ -297,16 +447,30 @@ mod tests {
         let mut service = Service::default();
         service.spec.type_ = "LoadBalancer".into();
         service.spec.ports = vec![ServicePort::default(), ServicePort::default()];
-        assert_eq!(pretty(&usage("", "services", Counted::Service(&service), now)), "count/services=1,services=1,services.loadbalancers=1,services.nodeports=2");
+        assert_eq!(
+            pretty(&usage("", "services", Counted::Service(&service), now)),
+            "count/services=1,services=1,services.loadbalancers=1,services.nodeports=2"
+        );
         let mut claim = PersistentVolumeClaim::default();
         claim.spec.storage_class_name = Some("gold".into());
         claim.spec.resources.requests = amounts(&[("storage", "1Gi")]);
         assert_eq!(
-            pretty(&usage("", "persistentvolumeclaims", Counted::PersistentVolumeClaim(&claim), now)),
+            pretty(&usage(
+                "",
+                "persistentvolumeclaims",
+                Counted::PersistentVolumeClaim(&claim),
+                now
+            )),
             "count/persistentvolumeclaims=1,gold.storageclass.storage.k8s.io/persistentvolumeclaims=1,gold.storageclass.storage.k8s.io/requests.storage=1Gi,persistentvolumeclaims=1,requests.storage=1Gi"
         );
-        assert_eq!(pretty(&usage("apps", "deployments", Counted::Other, now)), "count/deployments.apps=1");
-        assert_eq!(pretty(&usage("", "secrets", Counted::Other, now)), "count/secrets=1,secrets=1");
+        assert_eq!(
+            pretty(&usage("apps", "deployments", Counted::Other, now)),
+            "count/deployments.apps=1"
+        );
+        assert_eq!(
+            pretty(&usage("", "secrets", Counted::Other, now)),
+            "count/secrets=1,secrets=1"
+        );
     }
 
     #[test]
@@ -328,8 +492,14 @@ mod tests {
     #[test]
     fn what_containers_must_say() {
         let limited = BTreeSet::from(["cpu", "limits.memory", "pods"]);
-        assert_eq!(unspecified(&pod(&[], &[]), &limited).as_deref(), Some("must specify cpu for: c; limits.memory for: c"));
-        assert_eq!(unspecified(&pod(&[("cpu", "1")], &[("memory", "1")]), &limited), None);
+        assert_eq!(
+            unspecified(&pod(&[], &[]), &limited).as_deref(),
+            Some("must specify cpu for: c; limits.memory for: c")
+        );
+        assert_eq!(
+            unspecified(&pod(&[("cpu", "1")], &[("memory", "1")]), &limited),
+            None
+        );
     }
 
     #[test]
@@ -341,9 +511,18 @@ mod tests {
             ("services", "", "pods", false),
             ("count/deployments.apps", "apps", "deployments", true),
             ("secrets", "", "secrets", true),
-            ("gold.storageclass.storage.k8s.io/requests.storage", "", "persistentvolumeclaims", true),
+            (
+                "gold.storageclass.storage.k8s.io/requests.storage",
+                "",
+                "persistentvolumeclaims",
+                true,
+            ),
         ] {
-            assert_eq!(limits_resource(name, group, resource), expected, "{name} and {resource}");
+            assert_eq!(
+                limits_resource(name, group, resource),
+                expected,
+                "{name} and {resource}"
+            );
         }
     }
 }
