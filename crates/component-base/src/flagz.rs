@@ -48,7 +48,7 @@ impl Flagz {
                     serde_json::json!({ "flags": flags }),
                 )
             }
-            Err(refused) => refused,
+            Err(refused) => *refused,
         }
     }
 }

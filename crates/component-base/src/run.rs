@@ -75,6 +75,10 @@ where
     for (name, reason) in flags.without_effect() {
         tracing::warn!(flag = name, reason, "Flag has no effect");
     }
+    if let Some(reported) = flags.reported_version() {
+        // The parser took only a version that can be set.
+        let _ = version::set_reported(reported);
+    }
     install_crypto_provider();
     let runtime = match runtime() {
         Ok(runtime) => runtime,

@@ -49,7 +49,7 @@ impl Statusz {
     pub fn handle(&self, request: &Request) -> Response {
         let format = match negotiate(request, "Statusz") {
             Ok(format) => format,
-            Err(refused) => return refused,
+            Err(refused) => return *refused,
         };
         let started = jiff::Timestamp::from_second(start_time_seconds() as i64).unwrap_or_default();
         let up = jiff::Timestamp::now()
@@ -99,7 +99,7 @@ impl Statusz {
 }
 
 /// Text unless the client asks for `application/json;g=config.k8s.io;v=<version>;as=<kind>`.
-pub(crate) fn negotiate(request: &Request, kind: &str) -> Result<Format, Response> {
+pub(crate) fn negotiate(request: &Request, kind: &str) -> Result<Format, Box<Response>> {
     let accept: Vec<&str> = request
         .headers()
         .get_all(header::ACCEPT)
@@ -143,10 +143,10 @@ pub(crate) fn negotiate(request: &Request, kind: &str) -> Result<Format, Respons
         "message": "only the following media types are accepted: text/plain, application/json",
         "reason": "NotAcceptable", "code": 406,
     });
-    Err(json_response(
+    Err(Box::new(json_response(
         StatusCode::NOT_ACCEPTABLE,
         serde_json::to_vec(&status).unwrap_or_default(),
-    ))
+    )))
 }
 
 /// An object of config.k8s.io named after the daemon.

@@ -1,5 +1,7 @@
 //! What this build calls itself. Upstream: k8s.io/component-base/version, cli/flag verflag, apimachinery/pkg/version.
 
+use std::sync::OnceLock;
+
 use serde::Serialize;
 
 use apimachinery::quote::quote;
@@ -10,6 +12,33 @@ pub const MAJOR: u32 = 1;
 pub const MINOR: u32 = 36;
 /// The version every daemon reports.
 pub const GIT_VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
+
+/// The version to report instead, from `--version=vX.Y.Z-something`.
+static REPORTED: OnceLock<String> = OnceLock::new();
+
+/// Whether [`set_reported`] takes a version; the error is upstream's.
+pub fn check_reported(version: &str) -> Result<(), String> {
+    match version.strip_prefix(GIT_VERSION) {
+        Some(rest) if rest.is_empty() || rest.starts_with(['-', '+']) => Ok(()),
+        _ => Err(format!(
+            "version {} must match major/minor/patch of default version {}",
+            quote(version),
+            quote(GIT_VERSION)
+        )),
+    }
+}
+
+/// Makes the daemon report a version with a suffix of its own. The first call counts.
+pub fn set_reported(version: &str) -> Result<(), String> {
+    check_reported(version)?;
+    let _ = REPORTED.set(version.to_owned());
+    Ok(())
+}
+
+/// The version the daemon reports.
+pub fn git_version() -> &'static str {
+    REPORTED.get().map_or(GIT_VERSION, String::as_str)
+}
 
 /// The body of `/version`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -50,7 +79,7 @@ impl Info {
             emulation_minor: String::new(),
             min_compatibility_major: String::new(),
             min_compatibility_minor: String::new(),
-            git_version: GIT_VERSION.to_owned(),
+            git_version: git_version().to_owned(),
             git_commit: option_env!("PINTLE_GIT_COMMIT")
                 .unwrap_or_default()
                 .to_owned(),
@@ -83,7 +112,7 @@ impl Info {
     }
 }
 
-/// The text of `--version`, `--version=raw` and `--version=vX.Y.Z`.
+/// The text of `--version` and `--version=raw`.
 pub fn text(asked: &str) -> String {
     match asked {
         "raw" => {
@@ -109,7 +138,7 @@ pub fn text(asked: &str) -> String {
                 .collect();
             format!("version.Info{{{}}}", fields.join(", "))
         }
-        _ => format!("Kubernetes {GIT_VERSION}"),
+        _ => format!("Kubernetes {}", git_version()),
     }
 }
 
@@ -126,6 +155,16 @@ pub fn user_agent(daemon: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_reported_version_keeps_its_numbers() {
+        assert_eq!(check_reported("v1.36.2-acme.1"), Ok(()));
+        assert_eq!(
+            check_reported("v1.35.0").unwrap_err(),
+            "version \"v1.35.0\" must match major/minor/patch of default version \"v1.36.2\""
+        );
+        assert!(check_reported("v1.36.23").is_err());
+    }
 
     #[test]
     fn texts() {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::value::parse_bool;
 use super::{Command, Effect, FlagRow, Kind, NamedCertKey, PortRange, Table, Value, rows};
 use apimachinery::quote::quote;
 
@@ -17,7 +18,7 @@ pub struct ParseError(pub String);
 pub enum Parsed {
     /// `--help`: print [`super::help`] and exit 0.
     Help,
-    /// `--version`, `--version=raw` or `--version=vX`: print it and exit 0.
+    /// `--version` or `--version=raw`: print it and exit 0. (`--version=vX.Y.Z` runs, see [`Flags::reported_version`].)
     Version(String),
     /// Run with these flags.
     Run(Flags),
@@ -158,10 +159,8 @@ impl Flags {
         if errors.is_empty()
             && let Some(entry) = flags.entries.get("version")
             && let Value::String(version) = &entry.value
-            && !matches!(
-                version.as_str(),
-                "false" | "0" | "f" | "F" | "FALSE" | "False"
-            )
+            && !version.starts_with('v')
+            && parse_bool(version) != Ok(false)
         {
             return Ok(Parsed::Version(version.clone()));
         }
@@ -212,6 +211,13 @@ impl Flags {
             ));
         }
         Ok(())
+    }
+
+    /// The version that `--version=vX.Y.Z-something` asks the daemon to report.
+    pub fn reported_version(&self) -> Option<&str> {
+        self.has("version")
+            .then(|| self.string("version"))
+            .filter(|version| version.starts_with('v'))
     }
 
     /// Lines about deprecated flags that were used, for stderr.

@@ -519,8 +519,9 @@ impl Value {
                 value.push_str(text);
             }
             (Kind::Version, Self::String(value)) => {
-                // A version to pretend is accepted by the parser of versions elsewhere; here only the two words and bools.
-                if text != "raw" && !text.starts_with('v') {
+                if text.starts_with('v') {
+                    crate::version::check_reported(text)?;
+                } else if text != "raw" {
                     parse_bool(text)?;
                 }
                 *value = text.to_owned();

@@ -203,6 +203,8 @@ struct Inner {
     registry: prometheus::Registry,
     options: MetricsOptions,
     made: Mutex<HashMap<String, Box<dyn Any + Send>>>,
+    /// What empties the metrics that have labels.
+    resets: Mutex<Vec<Box<dyn Fn() + Send>>>,
     registered: CounterVec,
     hidden: Counter,
 }
@@ -293,6 +295,7 @@ impl Metrics {
                 registry: prometheus::Registry::new(),
                 options,
                 made: Mutex::new(HashMap::new()),
+                resets: Mutex::new(Vec::new()),
                 registered,
                 hidden,
             }),
@@ -309,7 +312,12 @@ impl Metrics {
     }
 
     pub fn counter_vec(&self, opts: Opts, labels: &[&str]) -> CounterVec {
-        self.make(&opts, || CounterVec::new(opts.common(), labels))
+        self.make(&opts, || {
+            let metric = CounterVec::new(opts.common(), labels)?;
+            let own = metric.clone();
+            self.inner.resets.lock().push(Box::new(move || own.reset()));
+            Ok(metric)
+        })
     }
 
     pub fn gauge(&self, opts: Opts) -> Gauge {
@@ -317,7 +325,12 @@ impl Metrics {
     }
 
     pub fn gauge_vec(&self, opts: Opts, labels: &[&str]) -> GaugeVec {
-        self.make(&opts, || GaugeVec::new(opts.common(), labels))
+        self.make(&opts, || {
+            let metric = GaugeVec::new(opts.common(), labels)?;
+            let own = metric.clone();
+            self.inner.resets.lock().push(Box::new(move || own.reset()));
+            Ok(metric)
+        })
     }
 
     pub fn histogram(&self, opts: Opts) -> Histogram {
@@ -325,7 +338,12 @@ impl Metrics {
     }
 
     pub fn histogram_vec(&self, opts: Opts, labels: &[&str]) -> HistogramVec {
-        self.make(&opts, || HistogramVec::new(opts.histogram(), labels))
+        self.make(&opts, || {
+            let metric = HistogramVec::new(opts.histogram(), labels)?;
+            let own = metric.clone();
+            self.inner.resets.lock().push(Box::new(move || own.reset()));
+            Ok(metric)
+        })
     }
 
     /// Adds a collector that computes its values when asked. A collector whose names are taken is left out, with a
@@ -382,9 +400,12 @@ impl Metrics {
         text
     }
 
-    /// Answers `/metrics`. DELETE resets nothing here and says so as upstream does.
+    /// Answers `/metrics`. DELETE empties the metrics that have labels, as upstream's does.
     pub fn handle(&self, request: &Request) -> Response {
         if request.method() == http::Method::DELETE {
+            for reset in &*self.inner.resets.lock() {
+                reset();
+            }
             return crate::serving::text_response(http::StatusCode::OK, "metrics reset\n");
         }
         let mut response = Response::new(Body::from(self.text()));
@@ -512,6 +533,25 @@ mod tests {
                 .contains("old_alpha 1")
         );
         assert!(MetricsOptions::new("1.30", Vec::new()).is_err());
+    }
+
+    #[test]
+    fn delete_empties_metrics_with_labels() {
+        let metrics = Metrics::default();
+        metrics
+            .counter_vec(Opts::new("a_total", "x"), &["b"])
+            .with_label_values(&["c"])
+            .inc();
+        metrics.counter(Opts::new("d_total", "x")).inc();
+        let request = http::Request::delete("/metrics")
+            .body(Body::empty())
+            .unwrap();
+        assert_eq!(metrics.handle(&request).status(), 200);
+        let text = text(&metrics);
+        assert!(
+            !text.contains("a_total{") && text.contains("d_total 1"),
+            "{text}"
+        );
     }
 
     #[test]
