@@ -20,7 +20,9 @@ impl Clock {
 
     /// A clock that stands still at `now` until [`Clock::set`] moves it.
     pub fn fixed(now: Timestamp) -> Self {
-        Self { fixed: Some(Arc::new(Mutex::new(now))) }
+        Self {
+            fixed: Some(Arc::new(Mutex::new(now))),
+        }
     }
 
     /// The current time.

@@ -52,7 +52,12 @@ pub struct Setup {
 impl Setup {
     /// A view for the controller `name`, whose requests go through `client`.
     pub fn new(context: Arc<Context>, client: Client, name: &'static str) -> Self {
-        Self { context, client, name, synced: Mutex::new(Vec::new()) }
+        Self {
+            context,
+            client,
+            name,
+            synced: Mutex::new(Vec::new()),
+        }
     }
 
     /// The shared cache of a kind. The controller's workers wait until it is filled.
@@ -70,7 +75,7 @@ impl Setup {
 
     /// A recorder of events whose source is `component`.
     pub fn recorder(&self, component: &str) -> EventRecorder {
-        EventRecorder::new(self.client.clone(), component, &self.context.event_instance)
+        EventRecorder::new(&self.client, component, &*self.context.event_instance)
     }
 
     /// A further queue, to be served by [`crate::runner::work`]. `name` labels its metrics.
@@ -123,7 +128,10 @@ impl<'a, T> Change<'a, T> {
 }
 
 /// Calls `handle` for every change in `informer`'s cache.
-pub fn on_change<T: Resource>(informer: &SharedInformer<T>, handle: impl Fn(Change<'_, T>) + Send + Sync + 'static) {
+pub fn on_change<T: Resource>(
+    informer: &SharedInformer<T>,
+    handle: impl Fn(Change<'_, T>) + Send + Sync + 'static,
+) {
     informer.add_handler(Arc::new(Handler(handle)));
 }
 

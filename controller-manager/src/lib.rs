@@ -8,19 +8,19 @@
 //! Invariants: a `sync` reads the shared caches, decides with pure functions and writes through the API; it is safe to repeat.
 //! One key is never synced twice at once. Nothing here knows another daemon but the apiserver.
 
-/// Flags, component configuration, and what they resolve to.
-pub mod config;
 /// The daemon's life: serving, leader election, start and stop.
 pub mod app;
-/// What every controller is built from: clients, caches, clock, configuration.
-pub mod context;
 /// Clients per controller identity, with ServiceAccount tokens when asked for.
 pub mod client_builder;
-/// Runs one controller: queue, workers, backoff, panics.
-pub mod runner;
-/// The controllers and their table.
-pub mod controllers;
 /// Time that a test can set.
 pub mod clock;
+/// Flags, component configuration, and what they resolve to.
+pub mod config;
+/// What every controller is built from: clients, caches, clock, configuration.
+pub mod context;
+/// The controllers and their table.
+pub mod controllers;
 /// The daemon's own metrics.
 pub mod metrics;
+/// Runs one controller: queue, workers, backoff, panics.
+pub mod runner;

@@ -15,9 +15,16 @@ impl Metrics {
     /// Registers the families. Fails when the registry has them already.
     pub fn new(base: Base) -> Result<Self, prometheus::Error> {
         let workqueue = QueueMetrics::new(base.registry())?;
-        let opts = Opts::new("running_managed_controllers", "Indicates where instances of a controller are currently running");
+        let opts = Opts::new(
+            "running_managed_controllers",
+            "Indicates where instances of a controller are currently running",
+        );
         let running = base.gauge_vec(opts, &["manager", "name"]);
-        Ok(Self { base, workqueue, running })
+        Ok(Self {
+            base,
+            workqueue,
+            running,
+        })
     }
 
     /// What metrics are made from.
@@ -32,11 +39,15 @@ impl Metrics {
 
     /// Notes that a controller has started.
     pub fn started(&self, controller: &str) {
-        self.running.with_label_values(&["kube-controller-manager", controller]).set(1.0);
+        self.running
+            .with_label_values(&["kube-controller-manager", controller])
+            .set(1.0);
     }
 
     /// Notes that a controller has stopped.
     pub fn stopped(&self, controller: &str) {
-        self.running.with_label_values(&["kube-controller-manager", controller]).set(0.0);
+        self.running
+            .with_label_values(&["kube-controller-manager", controller])
+            .set(0.0);
     }
 }

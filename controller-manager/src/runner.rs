@@ -9,7 +9,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::workqueue::{BucketLimiter, ItemExponentialFailure, MaxOf, QueueMetrics, RateLimitingQueue};
+use client::workqueue::{
+    BucketLimiter, ItemExponentialFailure, MaxOf, QueueMetrics, RateLimitingQueue,
+};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -44,13 +46,22 @@ struct Built<C: Controller> {
 }
 
 /// Builds `C` with a client of its own identity. The boxed form of [`Controller::build`].
-pub(crate) async fn build<C: Controller>(context: Arc<Context>) -> Result<Option<Box<dyn Runnable>>, BuildError> {
+pub(crate) async fn build<C: Controller>(
+    context: Arc<Context>,
+) -> Result<Option<Box<dyn Runnable>>, BuildError> {
     let client = context.clients.client(C::SERVICE_ACCOUNT).await?;
     let setup = Setup::new(context, client, C::NAME);
     let queue = new_queue(C::QUEUE, C::BACKOFF, setup.context.metrics.workqueue());
-    let Some(controller) = C::build(&setup, &queue).await? else { return Ok(None) };
+    let Some(controller) = C::build(&setup, &queue).await? else {
+        return Ok(None);
+    };
     let workers = C::workers(setup.config()).max(1);
-    Ok(Some(Box::new(Built { controller: Arc::new(controller), queue, workers, synced: setup.take_sync_checks() })))
+    Ok(Some(Box::new(Built {
+        controller: Arc::new(controller),
+        queue,
+        workers,
+        synced: setup.take_sync_checks(),
+    })))
 }
 
 /// A queue with metrics under `name`.
@@ -59,7 +70,10 @@ pub(crate) fn new_queue<K: Key>(name: &str, backoff: Backoff, metrics: &QueueMet
     if !backoff.shared_limit {
         return RateLimitingQueue::with_limiter(name, items, Some(metrics));
     }
-    let limiter: MaxOf<K> = MaxOf::new(vec![Box::new(items), Box::new(BucketLimiter::new(RETRIES_PER_SECOND, RETRY_BURST))]);
+    let limiter: MaxOf<K> = MaxOf::new(vec![
+        Box::new(items),
+        Box::new(BucketLimiter::new(RETRIES_PER_SECOND, RETRY_BURST)),
+    ]);
     RateLimitingQueue::with_limiter(name, limiter, Some(metrics))
 }
 
@@ -82,7 +96,12 @@ impl<C: Controller> Runnable for Built<C> {
 }
 
 async fn run<C: Controller>(built: Built<C>, stop: CancellationToken) {
-    let Built { controller, queue, workers, synced } = built;
+    let Built {
+        controller,
+        queue,
+        workers,
+        synced,
+    } = built;
     tracing::info!(controller = C::NAME, "Starting controller");
     if !wait_for_caches(&synced, &stop).await {
         return;
@@ -142,21 +161,26 @@ async fn worker<C: Controller>(controller: &C, queue: &Queue<C::Key>) {
 
 /// Serves a further queue of the controller `name` with `workers` loops until `stop`, as the runner serves its first one.
 /// For use in [`Controller::run`].
-pub async fn work<K: Key>(
+pub async fn work<K, F, Fut>(
     name: &'static str,
     queue: &Queue<K>,
     workers: usize,
     stop: &CancellationToken,
-    sync: impl AsyncFn(&K) -> Result<Next, SyncError>,
-) {
-    let one = async || {
+    sync: F,
+) where
+    K: Key,
+    F: Fn(K) -> Fut + Sync,
+    Fut: Future<Output = Result<Next, SyncError>> + Send,
+{
+    let sync = &sync;
+    let one = move |_| async move {
         while let Some(key) = queue.get().await {
-            let result = sync(&key).await;
+            let result = sync(key.clone()).await;
             conclude(name, None, queue, &key, result);
             queue.done(&key);
         }
     };
-    let all = futures::future::join_all((0..workers.max(1)).map(|_| one()));
+    let all = futures::future::join_all((0..workers.max(1)).map(one));
     let shut_down = async {
         stop.cancelled().await;
         queue.shut_down();
@@ -165,7 +189,13 @@ pub async fn work<K: Key>(
 }
 
 /// Decides when a key is synced again.
-fn conclude<K: Key>(controller: &'static str, max_retries: Option<u32>, queue: &Queue<K>, key: &K, result: Result<Next, SyncError>) {
+fn conclude<K: Key>(
+    controller: &'static str,
+    max_retries: Option<u32>,
+    queue: &Queue<K>,
+    key: &K,
+    result: Result<Next, SyncError>,
+) {
     match result {
         Ok(Next::Done) => queue.forget(key),
         Ok(Next::After(delay)) => {

@@ -17,7 +17,10 @@ use super::SyncError;
 
 /// The owner reference with `controller: true`.
 pub fn controller_of(metadata: &ObjectMeta) -> Option<&OwnerReference> {
-    metadata.owner_references.iter().find(|reference| reference.controller == Some(true))
+    metadata
+        .owner_references
+        .iter()
+        .find(|reference| reference.controller == Some(true))
 }
 
 /// Whether `owner` controls the object.
@@ -39,12 +42,16 @@ pub fn new_controller_ref<O: Object>(owner: &O) -> OwnerReference {
 
 /// The key of an object in caches and queues.
 pub fn key_of(metadata: &ObjectMeta) -> ObjectKey {
-    ObjectKey { namespace: metadata.namespace.clone(), name: metadata.name.clone() }
+    ObjectKey {
+        namespace: metadata.namespace.clone(),
+        name: metadata.name.clone(),
+    }
 }
 
 /// Turns an API selector into one that matches labels. An absent selector matches nothing.
 pub fn selector_of(selector: Option<&LabelSelector>) -> Result<Selector, SyncError> {
-    Selector::from_label_selector(selector).map_err(|error| SyncError::other(format!("invalid label selector: {error}")))
+    Selector::from_label_selector(selector)
+        .map_err(|error| SyncError::other(format!("invalid label selector: {error}")))
 }
 
 /// Name of the index by controller: see [`index_by_controller`].
@@ -54,7 +61,10 @@ pub const CONTROLLER_INDEX: &str = "podController";
 pub fn index_by_controller<T: Resource>(informer: &SharedInformer<T>) {
     informer.add_index(CONTROLLER_INDEX, |object| {
         let metadata = object.metadata();
-        vec![controller_index_key(&metadata.namespace, controller_of(metadata))]
+        vec![controller_index_key(
+            &metadata.namespace,
+            controller_of(metadata),
+        )]
     });
 }
 
@@ -62,7 +72,10 @@ pub fn index_by_controller<T: Resource>(informer: &SharedInformer<T>) {
 pub fn controller_index_key(namespace: &str, controller: Option<&OwnerReference>) -> String {
     match controller {
         None => namespace.to_owned(),
-        Some(reference) => format!("{namespace}/{}/{}/{}", reference.kind, reference.name, reference.uid),
+        Some(reference) => format!(
+            "{namespace}/{}/{}/{}",
+            reference.kind, reference.name, reference.uid
+        ),
     }
 }
 
@@ -81,8 +94,15 @@ fn decide(owner: &ObjectMeta, candidate: &ObjectMeta, matches: bool) -> Claim {
         Some(_) if matches => Claim::Owned,
         Some(_) if owner.deletion_timestamp.is_some() => Claim::Ignore,
         Some(_) => Claim::Release,
-        None if owner.deletion_timestamp.is_some() || !matches || candidate.deletion_timestamp.is_some() => Claim::Ignore,
-        None if !owner.namespace.is_empty() && owner.namespace != candidate.namespace => Claim::Ignore,
+        None if owner.deletion_timestamp.is_some()
+            || !matches
+            || candidate.deletion_timestamp.is_some() =>
+        {
+            Claim::Ignore
+        }
+        None if !owner.namespace.is_empty() && owner.namespace != candidate.namespace => {
+            Claim::Ignore
+        }
         None => Claim::Adopt,
     }
 }
@@ -103,7 +123,13 @@ pub struct Claimer<'a, O> {
 impl<'a, O: Resource> Claimer<'a, O> {
     /// A claimer without finalizers.
     pub fn new(client: &'a Client, owner: &'a O, selector: &'a Selector) -> Self {
-        Self { client, owner, selector, finalizers: &[], may_adopt: OnceCell::new() }
+        Self {
+            client,
+            owner,
+            selector,
+            finalizers: &[],
+            may_adopt: OnceCell::new(),
+        }
     }
 
     /// The candidates the owner has after adopting and releasing. `extra` narrows what the selector matches; `wrote` sees
@@ -144,8 +170,11 @@ impl<'a, O: Resource> Claimer<'a, O> {
     async fn adopt<T: Resource>(&self, candidate: &T) -> Result<Option<T>, SyncError> {
         let metadata = candidate.metadata();
         if let Err(reason) = self.may_adopt.get_or_init(|| self.recheck()).await {
-            let (kind, namespace, name, uid) = (T::KIND, &metadata.namespace, &metadata.name, &metadata.uid);
-            return Err(SyncError::other(format!("can't adopt {kind} {namespace}/{name} ({uid}): {reason}")));
+            let (kind, namespace, name, uid) =
+                (T::KIND, &metadata.namespace, &metadata.name, &metadata.uid);
+            return Err(SyncError::other(format!(
+                "can't adopt {kind} {namespace}/{name} ({uid}): {reason}"
+            )));
         }
         let reference = new_controller_ref(self.owner);
         let patch = adopt_patch(&reference, &metadata.uid, self.finalizers);
@@ -168,17 +197,29 @@ impl<'a, O: Resource> Claimer<'a, O> {
         }
     }
 
-    async fn patch<T: Resource>(&self, candidate: &T, patch: serde_json::Value) -> Result<T, client::Error> {
+    async fn patch<T: Resource>(
+        &self,
+        candidate: &T,
+        patch: serde_json::Value,
+    ) -> Result<T, client::Error> {
         let metadata = candidate.metadata();
         let patch = Patch::Strategic(patch.to_string().into_bytes());
-        self.client.namespaced::<T>(&metadata.namespace).patch(&metadata.name, &patch, &PatchOptions::default()).await
+        self.client
+            .namespaced::<T>(&metadata.namespace)
+            .patch(&metadata.name, &patch, &PatchOptions::default())
+            .await
     }
 
     /// Adoption needs a live read of the owner: the cache may not know yet that it is being deleted.
     async fn recheck(&self) -> Result<(), String> {
         let owner = self.owner.metadata();
         let (kind, namespace, name) = (O::KIND, &owner.namespace, &owner.name);
-        let fresh = self.client.namespaced::<O>(namespace).get(name).await.map_err(|error| format!("can't recheck DeletionTimestamp: {error}"))?;
+        let fresh = self
+            .client
+            .namespaced::<O>(namespace)
+            .get(name)
+            .await
+            .map_err(|error| format!("can't recheck DeletionTimestamp: {error}"))?;
         let fresh = fresh.metadata();
         if fresh.uid != owner.uid {
             return Err(format!(
@@ -187,7 +228,9 @@ impl<'a, O: Resource> Claimer<'a, O> {
             ));
         }
         match fresh.deletion_timestamp {
-            Some(time) => Err(format!("{namespace}/{name} has just been deleted at {time}")),
+            Some(time) => Err(format!(
+                "{namespace}/{name} has just been deleted at {time}"
+            )),
             None => Ok(()),
         }
     }
@@ -224,7 +267,11 @@ mod tests {
     use super::*;
 
     fn object(controller: Option<&str>, deleting: bool) -> ObjectMeta {
-        let reference = |uid: &str| OwnerReference { uid: uid.into(), controller: Some(true), ..Default::default() };
+        let reference = |uid: &str| OwnerReference {
+            uid: uid.into(),
+            controller: Some(true),
+            ..Default::default()
+        };
         ObjectMeta {
             namespace: "ns".into(),
             uid: "me".into(),
@@ -257,7 +304,13 @@ mod tests {
 
     #[test]
     fn patches_name_the_incarnation() {
-        let reference = OwnerReference { api_version: "batch/v1".into(), kind: "Job".into(), name: "j".into(), uid: "u".into(), ..Default::default() };
+        let reference = OwnerReference {
+            api_version: "batch/v1".into(),
+            kind: "Job".into(),
+            name: "j".into(),
+            uid: "u".into(),
+            ..Default::default()
+        };
         assert_eq!(
             adopt_patch(&reference, "p", &["f"]).to_string(),
             r#"{"metadata":{"finalizers":["f"],"ownerReferences":[{"apiVersion":"batch/v1","blockOwnerDeletion":true,"controller":true,"kind":"Job","name":"j","uid":"u"}],"uid":"p"}}"#
@@ -271,7 +324,15 @@ mod tests {
     #[test]
     fn orphans_are_indexed_by_namespace() {
         assert_eq!(controller_index_key("ns", None), "ns");
-        let reference = OwnerReference { kind: "ReplicaSet".into(), name: "r".into(), uid: "u".into(), ..Default::default() };
-        assert_eq!(controller_index_key("ns", Some(&reference)), "ns/ReplicaSet/r/u");
+        let reference = OwnerReference {
+            kind: "ReplicaSet".into(),
+            name: "r".into(),
+            uid: "u".into(),
+            ..Default::default()
+        };
+        assert_eq!(
+            controller_index_key("ns", Some(&reference)),
+            "ns/ReplicaSet/r/u"
+        );
     }
 }

@@ -33,7 +33,10 @@ pub struct Expectations<K> {
 impl<K: Clone + Eq + Hash> Expectations<K> {
     /// No expectations yet.
     pub fn new(clock: Clock) -> Self {
-        Self { clock, open: Mutex::new(HashMap::new()) }
+        Self {
+            clock,
+            open: Mutex::new(HashMap::new()),
+        }
     }
 
     /// Replaces the key's expectations by `creations` new pods.
@@ -48,7 +51,11 @@ impl<K: Clone + Eq + Hash> Expectations<K> {
 
     /// Replaces the key's expectations by both.
     pub fn expect(&self, key: &K, creations: usize, deletions: HashSet<String>) {
-        let expected = Expected { creations: creations as i64, deletions, since: self.clock.now() };
+        let expected = Expected {
+            creations: creations as i64,
+            deletions,
+            since: self.clock.now(),
+        };
         self.open.lock().insert(key.clone(), expected);
     }
 
@@ -74,9 +81,16 @@ impl<K: Clone + Eq + Hash> Expectations<K> {
     /// Whether the cache can be trusted to hold the effect of the key's earlier writes.
     pub fn satisfied(&self, key: &K) -> bool {
         let open = self.open.lock();
-        let Some(expected) = open.get(key) else { return true };
+        let Some(expected) = open.get(key) else {
+            return true;
+        };
         let met = expected.creations <= 0 && expected.deletions.is_empty();
-        met || self.clock.now().duration_since(expected.since).unsigned_abs() > TIMEOUT
+        met || self
+            .clock
+            .now()
+            .duration_since(expected.since)
+            .unsigned_abs()
+            > TIMEOUT
     }
 
     /// Forgets the key, because its object is gone.
@@ -102,14 +116,20 @@ mod tests {
     #[test]
     fn creations_are_awaited_one_by_one() {
         let (_, expectations) = expectations();
-        assert!(expectations.satisfied(&"a"), "a key without expectations is synced");
+        assert!(
+            expectations.satisfied(&"a"),
+            "a key without expectations is synced"
+        );
         expectations.expect_creations(&"a", 2);
         expectations.creation_observed(&"a");
         assert!(!expectations.satisfied(&"a"));
         expectations.creation_observed(&"a");
         assert!(expectations.satisfied(&"a"));
         expectations.creation_observed(&"a");
-        assert!(expectations.satisfied(&"a"), "a creation by someone else does no harm");
+        assert!(
+            expectations.satisfied(&"a"),
+            "a creation by someone else does no harm"
+        );
     }
 
     #[test]

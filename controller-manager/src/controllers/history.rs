@@ -18,7 +18,9 @@ use client::{Client, Lister};
 use serde_json::Value;
 
 use super::SyncError;
-use super::controller_ref::{CONTROLLER_INDEX, controller_index_key, controller_of, key_of, new_controller_ref};
+use super::controller_ref::{
+    CONTROLLER_INDEX, controller_index_key, controller_of, key_of, new_controller_ref,
+};
 
 /// The label with a revision's hash.
 pub const HASH_LABEL: &str = "controller.kubernetes.io/hash";
@@ -28,8 +30,9 @@ const UPDATE_ATTEMPTS: u32 = 4;
 
 /// The `data` of the revision that records `template`.
 pub fn template_patch(template: &PodTemplateSpec) -> Result<Vec<u8>, SyncError> {
-    let mut template: Value = serde_json::from_slice(&encode_json(template))
-        .map_err(|error| SyncError::other(format!("encoding a pod template for its revision: {error}")))?;
+    let mut template: Value = serde_json::from_slice(&encode_json(template)).map_err(|error| {
+        SyncError::other(format!("encoding a pod template for its revision: {error}"))
+    })?;
     template["$patch"] = "replace".into();
     let mut out = String::from(r#"{"spec":{"template":"#);
     write_go_json(&template, &mut out);
@@ -39,9 +42,18 @@ pub fn template_patch(template: &PodTemplateSpec) -> Result<Vec<u8>, SyncError> 
 
 /// The template that a revision records.
 pub fn template_of(revision: &ControllerRevision) -> Result<PodTemplateSpec, SyncError> {
-    let broken = |reason: String| SyncError::other(format!("ControllerRevision {}: {reason}", key_of(&revision.metadata)));
-    let data: Value = serde_json::from_slice(&revision.data.raw).map_err(|error| broken(error.to_string()))?;
-    let template = data.get("spec").and_then(|spec| spec.get("template")).ok_or_else(|| broken("no spec.template".to_owned()))?;
+    let broken = |reason: String| {
+        SyncError::other(format!(
+            "ControllerRevision {}: {reason}",
+            key_of(&revision.metadata)
+        ))
+    };
+    let data: Value =
+        serde_json::from_slice(&revision.data.raw).map_err(|error| broken(error.to_string()))?;
+    let template = data
+        .get("spec")
+        .and_then(|spec| spec.get("template"))
+        .ok_or_else(|| broken("no spec.template".to_owned()))?;
     decode_json(template.to_string().as_bytes()).map_err(|error| broken(error.to_string()))
 }
 
@@ -88,7 +100,11 @@ fn write_go_number(number: f64, out: &mut String) {
         let sign = if exponent.starts_with('-') { '-' } else { '+' };
         let digits = exponent.trim_start_matches('-');
         // Writing to a String cannot fail.
-        let _ = if sign == '+' { write!(out, "{mantissa}e+{digits:0>2}") } else { write!(out, "{mantissa}e-{digits}") };
+        let _ = if sign == '+' {
+            write!(out, "{mantissa}e+{digits:0>2}")
+        } else {
+            write!(out, "{mantissa}e-{digits}")
+        };
     } else {
         let _ = write!(out, "{number}");
     }
@@ -164,7 +180,12 @@ pub fn sort(revisions: &mut [Arc<ControllerRevision>]) {
     revisions.sort_by(|a, b| {
         a.revision
             .cmp(&b.revision)
-            .then_with(|| a.metadata.creation_timestamp.timestamp().cmp(&b.metadata.creation_timestamp.timestamp()))
+            .then_with(|| {
+                a.metadata
+                    .creation_timestamp
+                    .timestamp()
+                    .cmp(&b.metadata.creation_timestamp.timestamp())
+            })
             .then_with(|| a.metadata.name.cmp(&b.metadata.name))
     });
 }
@@ -190,13 +211,25 @@ pub struct History {
 
 impl History {
     /// The revisions that `owner` has or may adopt.
-    pub fn list<O: Resource>(&self, owner: &O, selector: &Selector) -> Vec<Arc<ControllerRevision>> {
-        let (namespace, reference): (&str, OwnerReference) = (&owner.metadata().namespace, new_controller_ref(owner));
-        let mut found = self.revisions.by_index(CONTROLLER_INDEX, &controller_index_key(namespace, Some(&reference)));
-        found.extend(self.revisions.by_index(CONTROLLER_INDEX, &controller_index_key(namespace, None)));
+    pub fn list<O: Resource>(
+        &self,
+        owner: &O,
+        selector: &Selector,
+    ) -> Vec<Arc<ControllerRevision>> {
+        let (namespace, reference): (&str, OwnerReference) =
+            (&owner.metadata().namespace, new_controller_ref(owner));
+        let mut found = self.revisions.by_index(
+            CONTROLLER_INDEX,
+            &controller_index_key(namespace, Some(&reference)),
+        );
+        found.extend(
+            self.revisions
+                .by_index(CONTROLLER_INDEX, &controller_index_key(namespace, None)),
+        );
         let uid = &owner.metadata().uid;
         found.retain(|revision| {
-            selector.matches(&revision.metadata.labels) && controller_of(&revision.metadata).is_none_or(|controller| &controller.uid == uid)
+            selector.matches(&revision.metadata.labels)
+                && controller_of(&revision.metadata).is_none_or(|controller| &controller.uid == uid)
         });
         found
     }
@@ -209,7 +242,9 @@ impl History {
         revision: &ControllerRevision,
         collision_count: &mut i32,
     ) -> Result<ControllerRevision, SyncError> {
-        let api = self.client.namespaced::<ControllerRevision>(&revision.metadata.namespace);
+        let api = self
+            .client
+            .namespaced::<ControllerRevision>(&revision.metadata.namespace);
         let mut revision = revision.clone();
         loop {
             let hash = hash(&revision.data.raw, Some(*collision_count));
@@ -228,8 +263,14 @@ impl History {
     }
 
     /// Sets the revision number, again from the cache on conflict.
-    pub async fn renumber(&self, revision: &ControllerRevision, number: i64) -> Result<ControllerRevision, SyncError> {
-        let api = self.client.namespaced::<ControllerRevision>(&revision.metadata.namespace);
+    pub async fn renumber(
+        &self,
+        revision: &ControllerRevision,
+        number: i64,
+    ) -> Result<ControllerRevision, SyncError> {
+        let api = self
+            .client
+            .namespaced::<ControllerRevision>(&revision.metadata.namespace);
         let mut revision = revision.clone();
         let mut attempt = 1;
         while revision.revision != number {
@@ -249,7 +290,10 @@ impl History {
     /// Deletes a revision.
     pub async fn delete(&self, revision: &ControllerRevision) -> Result<(), SyncError> {
         let metadata = &revision.metadata;
-        self.client.namespaced::<ControllerRevision>(&metadata.namespace).delete(&metadata.name, &DeleteOptions::default()).await?;
+        self.client
+            .namespaced::<ControllerRevision>(&metadata.namespace)
+            .delete(&metadata.name, &DeleteOptions::default())
+            .await?;
         Ok(())
     }
 }
@@ -267,10 +311,19 @@ mod tests {
 
     #[test]
     fn json_is_written_as_go_writes_it() {
-        check(r#"{"b":1,"a":{"d":null,"c":[true,"x"]}}"#, r#"{"a":{"c":[true,"x"],"d":null},"b":1}"#);
+        check(
+            r#"{"b":1,"a":{"d":null,"c":[true,"x"]}}"#,
+            r#"{"a":{"c":[true,"x"],"d":null},"b":1}"#,
+        );
         check(r#""a<b>&c""#, r#""a\u003cb\u003e\u0026c""#);
-        check("\"\\u2028\\u0001\\n\\b\u{e9}\u{7f}\"", "\"\\u2028\\u0001\\n\\b\u{e9}\u{7f}\"");
-        check("[0.5,30,-1,9223372036854775807]", "[0.5,30,-1,9223372036854776000]");
+        check(
+            "\"\\u2028\\u0001\\n\\b\u{e9}\u{7f}\"",
+            "\"\\u2028\\u0001\\n\\b\u{e9}\u{7f}\"",
+        );
+        check(
+            "[0.5,30,-1,9223372036854775807]",
+            "[0.5,30,-1,9223372036854776000]",
+        );
         check("[1e21,1e-7]", "[1e+21,1e-7]");
     }
 
@@ -278,12 +331,28 @@ mod tests {
     fn a_template_survives_its_revision() {
         let mut template = PodTemplateSpec::default();
         template.metadata.labels.insert("a".into(), "b".into());
-        template.spec.containers.push(api_types::core::v1::Container { name: "c".into(), command: vec!["a && b".into()], ..Default::default() });
+        template
+            .spec
+            .containers
+            .push(api_types::core::v1::Container {
+                name: "c".into(),
+                command: vec!["a && b".into()],
+                ..Default::default()
+            });
         let data = template_patch(&template).unwrap();
         let text = String::from_utf8(data.clone()).unwrap();
-        assert!(text.starts_with(r#"{"spec":{"template":{"$patch":"replace","metadata":{"#), "{text}");
-        assert!(text.contains(r#""command":["a \u0026\u0026 b"],"name":"c","resources":{}"#), "{text}");
-        let revision = ControllerRevision { data: RawExtension { raw: data }, ..Default::default() };
+        assert!(
+            text.starts_with(r#"{"spec":{"template":{"$patch":"replace","metadata":{"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#""command":["a \u0026\u0026 b"],"name":"c","resources":{}"#),
+            "{text}"
+        );
+        let revision = ControllerRevision {
+            data: RawExtension { raw: data },
+            ..Default::default()
+        };
         assert_eq!(template_of(&revision).unwrap(), template);
     }
 
@@ -299,12 +368,24 @@ mod tests {
     #[test]
     fn revisions_sort_by_number_then_age_then_name() {
         let revision = |number, name: &str| {
-            let metadata = ObjectMeta { name: name.into(), ..Default::default() };
-            Arc::new(ControllerRevision { metadata, revision: number, ..Default::default() })
+            let metadata = ObjectMeta {
+                name: name.into(),
+                ..Default::default()
+            };
+            Arc::new(ControllerRevision {
+                metadata,
+                revision: number,
+                ..Default::default()
+            })
         };
         let mut all = [revision(2, "a"), revision(1, "c"), revision(1, "b")];
         sort(&mut all);
-        assert_eq!(all.iter().map(|revision| revision.metadata.name.as_str()).collect::<Vec<_>>(), ["b", "c", "a"]);
+        assert_eq!(
+            all.iter()
+                .map(|revision| revision.metadata.name.as_str())
+                .collect::<Vec<_>>(),
+            ["b", "c", "a"]
+        );
         assert_eq!(next_revision(&all), 3);
         assert_eq!(next_revision(&[]), 1);
     }

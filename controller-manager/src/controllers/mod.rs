@@ -6,22 +6,22 @@
 
 /// What belongs to whom: adoption and release.
 pub mod controller_ref;
-/// From owned objects to their owners.
-pub mod owners;
 /// What a controller waits to see after it wrote.
 pub mod expectations;
+/// ControllerRevisions.
+pub mod history;
+/// Numbers given as percentages.
+pub mod int_or_percent;
+/// From owned objects to their owners.
+pub mod owners;
 /// Pods created and deleted, with events.
 pub mod pod_control;
 /// Which pods go first.
 pub mod pod_ranking;
 /// Questions about one pod.
 pub mod pod_state;
-/// ControllerRevisions.
-pub mod history;
 /// Hashes of pod templates.
 pub mod template_hash;
-/// Numbers given as percentages.
-pub mod int_or_percent;
 
 /// cronjob-controller
 pub mod cronjob;
@@ -167,7 +167,11 @@ pub struct Backoff {
 
 impl Backoff {
     /// 5 ms to 1000 s, and the shared limit.
-    pub const DEFAULT: Self = Self { base: Duration::from_millis(5), max: Duration::from_secs(1000), shared_limit: true };
+    pub const DEFAULT: Self = Self {
+        base: Duration::from_millis(5),
+        max: Duration::from_secs(1000),
+        shared_limit: true,
+    };
 }
 
 /// A control loop. The runner calls `build` once, waits for the caches that were asked for, then runs `workers` loops over the
@@ -197,7 +201,10 @@ pub trait Controller: Sized + Send + Sync + 'static {
 
     /// Registers handlers that add keys to `queue`, and makes the controller. `None` means the configuration leaves it out.
     /// Caches are empty here: do not read them.
-    fn build(setup: &Setup, queue: &Queue<Self::Key>) -> impl Future<Output = Result<Option<Self>, BuildError>> + Send;
+    fn build(
+        setup: &Setup,
+        queue: &Queue<Self::Key>,
+    ) -> impl Future<Output = Result<Option<Self>, BuildError>> + Send;
 
     /// How many keys are synced at once.
     fn workers(config: &KubeControllerManagerConfiguration) -> usize;
@@ -217,7 +224,8 @@ pub trait Controller: Sized + Send + Sync + 'static {
 }
 
 /// The future of a boxed `build`.
-pub type BuildFuture = Pin<Box<dyn Future<Output = Result<Option<Box<dyn Runnable>>, BuildError>> + Send>>;
+pub type BuildFuture =
+    Pin<Box<dyn Future<Output = Result<Option<Box<dyn Runnable>>, BuildError>> + Send>>;
 
 /// One controller as the process knows it.
 pub struct Descriptor {
@@ -233,67 +241,209 @@ pub struct Descriptor {
 
 /// The row of a controller that this daemon has.
 pub const fn row<C: Controller>() -> Descriptor {
-    Descriptor { name: C::NAME, aliases: C::ALIASES, default: C::DEFAULT, build: Some(|context| Box::pin(runner::build::<C>(context))) }
+    Descriptor {
+        name: C::NAME,
+        aliases: C::ALIASES,
+        default: C::DEFAULT,
+        build: Some(|context| Box::pin(runner::build::<C>(context))),
+    }
 }
 
 /// The row of an upstream controller that this daemon does not have yet: naming it in `--controllers` is refused, `*` leaves
 /// it out.
-pub const fn not_built(name: &'static str, aliases: &'static [&'static str], default: Default) -> Descriptor {
-    Descriptor { name, aliases, default, build: None }
+pub const fn not_built(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    default: Default,
+) -> Descriptor {
+    Descriptor {
+        name,
+        aliases,
+        default,
+        build: None,
+    }
 }
 
 /// Every controller of upstream, in its registration order. The first is started before the rest: they may need its tokens.
 pub const CONTROLLERS: &[Descriptor] = &[
-    not_built("serviceaccount-token-controller", &["serviceaccount-token"], Default::On),
+    not_built(
+        "serviceaccount-token-controller",
+        &["serviceaccount-token"],
+        Default::On,
+    ),
     not_built("endpoints-controller", &["endpoint"], Default::On),
     not_built("endpointslice-controller", &["endpointslice"], Default::On),
-    not_built("endpointslice-mirroring-controller", &["endpointslicemirroring"], Default::On),
+    not_built(
+        "endpointslice-mirroring-controller",
+        &["endpointslicemirroring"],
+        Default::On,
+    ),
     row::<replicaset::ReplicationControllerController>(),
     not_built("pod-garbage-collector-controller", &["podgc"], Default::On),
     not_built("resourcequota-controller", &["resourcequota"], Default::On),
     not_built("namespace-controller", &["namespace"], Default::On),
-    not_built("serviceaccount-controller", &["serviceaccount"], Default::On),
-    not_built("garbage-collector-controller", &["garbagecollector"], Default::On),
+    not_built(
+        "serviceaccount-controller",
+        &["serviceaccount"],
+        Default::On,
+    ),
+    not_built(
+        "garbage-collector-controller",
+        &["garbagecollector"],
+        Default::On,
+    ),
     row::<daemonset::DaemonSetController>(),
     row::<job::JobController>(),
-    not_built("podgroup-protection-controller", &[], Default::Gated(&["GenericWorkload"])),
+    not_built(
+        "podgroup-protection-controller",
+        &[],
+        Default::Gated(&["GenericWorkload"]),
+    ),
     row::<deployment::DeploymentController>(),
     row::<replicaset::ReplicaSetController>(),
-    not_built("horizontal-pod-autoscaler-controller", &["horizontalpodautoscaling"], Default::On),
+    not_built(
+        "horizontal-pod-autoscaler-controller",
+        &["horizontalpodautoscaling"],
+        Default::On,
+    ),
     not_built("disruption-controller", &["disruption"], Default::On),
     row::<statefulset::StatefulSetController>(),
     row::<cronjob::CronJobController>(),
-    not_built("certificatesigningrequest-signing-controller", &["csrsigning"], Default::On),
-    not_built("certificatesigningrequest-approving-controller", &["csrapproving"], Default::On),
-    not_built("certificatesigningrequest-cleaner-controller", &["csrcleaner"], Default::On),
-    not_built("podcertificaterequest-cleaner-controller", &[], Default::Gated(&["PodCertificateRequest"])),
+    not_built(
+        "certificatesigningrequest-signing-controller",
+        &["csrsigning"],
+        Default::On,
+    ),
+    not_built(
+        "certificatesigningrequest-approving-controller",
+        &["csrapproving"],
+        Default::On,
+    ),
+    not_built(
+        "certificatesigningrequest-cleaner-controller",
+        &["csrcleaner"],
+        Default::On,
+    ),
+    not_built(
+        "podcertificaterequest-cleaner-controller",
+        &[],
+        Default::Gated(&["PodCertificateRequest"]),
+    ),
     not_built("ttl-controller", &["ttl"], Default::On),
-    not_built("bootstrap-signer-controller", &["bootstrapsigner"], Default::Off),
+    not_built(
+        "bootstrap-signer-controller",
+        &["bootstrapsigner"],
+        Default::Off,
+    ),
     not_built("token-cleaner-controller", &["tokencleaner"], Default::Off),
     not_built("node-ipam-controller", &["nodeipam"], Default::On),
     not_built("node-lifecycle-controller", &["nodelifecycle"], Default::On),
     not_built("service-lb-controller", &["service"], Default::Cloud),
     not_built("node-route-controller", &["route"], Default::Cloud),
-    not_built("cloud-node-lifecycle-controller", &["cloud-node-lifecycle"], Default::Cloud),
-    not_built("persistentvolume-binder-controller", &["persistentvolume-binder"], Default::On),
-    not_built("persistentvolume-attach-detach-controller", &["attachdetach"], Default::On),
-    not_built("persistentvolume-expander-controller", &["persistentvolume-expander"], Default::On),
-    not_built("clusterrole-aggregation-controller", &["clusterrole-aggregation"], Default::On),
-    not_built("persistentvolumeclaim-protection-controller", &["pvc-protection"], Default::On),
-    not_built("persistentvolume-protection-controller", &["pv-protection"], Default::On),
-    not_built("volumeattributesclass-protection-controller", &[], Default::Gated(&["VolumeAttributesClass"])),
+    not_built(
+        "cloud-node-lifecycle-controller",
+        &["cloud-node-lifecycle"],
+        Default::Cloud,
+    ),
+    not_built(
+        "persistentvolume-binder-controller",
+        &["persistentvolume-binder"],
+        Default::On,
+    ),
+    not_built(
+        "persistentvolume-attach-detach-controller",
+        &["attachdetach"],
+        Default::On,
+    ),
+    not_built(
+        "persistentvolume-expander-controller",
+        &["persistentvolume-expander"],
+        Default::On,
+    ),
+    not_built(
+        "clusterrole-aggregation-controller",
+        &["clusterrole-aggregation"],
+        Default::On,
+    ),
+    not_built(
+        "persistentvolumeclaim-protection-controller",
+        &["pvc-protection"],
+        Default::On,
+    ),
+    not_built(
+        "persistentvolume-protection-controller",
+        &["pv-protection"],
+        Default::On,
+    ),
+    not_built(
+        "volumeattributesclass-protection-controller",
+        &[],
+        Default::Gated(&["VolumeAttributesClass"]),
+    ),
     row::<ttl_after_finished::TtlAfterFinished>(),
-    not_built("root-ca-certificate-publisher-controller", &["root-ca-cert-publisher"], Default::On),
-    not_built("kube-apiserver-serving-clustertrustbundle-publisher-controller", &[], Default::Gated(&["ClusterTrustBundle"])),
-    not_built("ephemeral-volume-controller", &["ephemeral-volume"], Default::On),
-    not_built("storageversion-garbage-collector-controller", &["storage-version-gc"], Default::Gated(&["APIServerIdentity", "StorageVersionAPI"])),
-    not_built("resourceclaim-controller", &["resource-claim-controller"], Default::Gated(&["DynamicResourceAllocation"])),
-    not_built("resourcepoolstatusrequest-controller", &[], Default::Gated(&["DRAResourcePoolStatus"])),
-    not_built("device-taint-eviction-controller", &[], Default::Gated(&["DRADeviceTaints"])),
-    not_built("legacy-serviceaccount-token-cleaner-controller", &["legacy-service-account-token-cleaner"], Default::On),
-    not_built("validatingadmissionpolicy-status-controller", &[], Default::On),
-    not_built("taint-eviction-controller", &[], Default::Gated(&["SeparateTaintEvictionController"])),
-    not_built("service-cidr-controller", &[], Default::Gated(&["MultiCIDRServiceAllocator"])),
-    not_built("storage-version-migrator-controller", &["svm"], Default::Gated(&["StorageVersionMigrator"])),
-    not_built("selinux-warning-controller", &[], Default::OffAndGated(&["SELinuxChangePolicy"])),
+    not_built(
+        "root-ca-certificate-publisher-controller",
+        &["root-ca-cert-publisher"],
+        Default::On,
+    ),
+    not_built(
+        "kube-apiserver-serving-clustertrustbundle-publisher-controller",
+        &[],
+        Default::Gated(&["ClusterTrustBundle"]),
+    ),
+    not_built(
+        "ephemeral-volume-controller",
+        &["ephemeral-volume"],
+        Default::On,
+    ),
+    not_built(
+        "storageversion-garbage-collector-controller",
+        &["storage-version-gc"],
+        Default::Gated(&["APIServerIdentity", "StorageVersionAPI"]),
+    ),
+    not_built(
+        "resourceclaim-controller",
+        &["resource-claim-controller"],
+        Default::Gated(&["DynamicResourceAllocation"]),
+    ),
+    not_built(
+        "resourcepoolstatusrequest-controller",
+        &[],
+        Default::Gated(&["DRAResourcePoolStatus"]),
+    ),
+    not_built(
+        "device-taint-eviction-controller",
+        &[],
+        Default::Gated(&["DRADeviceTaints"]),
+    ),
+    not_built(
+        "legacy-serviceaccount-token-cleaner-controller",
+        &["legacy-service-account-token-cleaner"],
+        Default::On,
+    ),
+    not_built(
+        "validatingadmissionpolicy-status-controller",
+        &[],
+        Default::On,
+    ),
+    not_built(
+        "taint-eviction-controller",
+        &[],
+        Default::Gated(&["SeparateTaintEvictionController"]),
+    ),
+    not_built(
+        "service-cidr-controller",
+        &[],
+        Default::Gated(&["MultiCIDRServiceAllocator"]),
+    ),
+    not_built(
+        "storage-version-migrator-controller",
+        &["svm"],
+        Default::Gated(&["StorageVersionMigrator"]),
+    ),
+    not_built(
+        "selinux-warning-controller",
+        &[],
+        Default::OffAndGated(&["SELinuxChangePolicy"]),
+    ),
 ];

@@ -26,16 +26,31 @@ pub struct PodControl {
 impl PodControl {
     /// Creates a pod and records SuccessfulCreate or FailedCreate on `owner`.
     pub async fn create(&self, owner: &ObjectReference, pod: &Pod) -> Result<Pod, client::Error> {
-        match self.client.namespaced::<Pod>(&pod.metadata.namespace).create(pod).await {
+        match self
+            .client
+            .namespaced::<Pod>(&pod.metadata.namespace)
+            .create(pod)
+            .await
+        {
             Ok(created) => {
                 let name = &created.metadata.name;
-                self.recorder.event(owner, "Normal", "SuccessfulCreate", &format!("Created pod: {name}"));
+                self.recorder.event(
+                    owner,
+                    "Normal",
+                    "SuccessfulCreate",
+                    &format!("Created pod: {name}"),
+                );
                 Ok(created)
             }
             Err(error) => {
                 // Nobody needs to be told that a terminating namespace takes no new pods.
                 if !is_namespace_terminating(&error) {
-                    self.recorder.event(owner, "Warning", "FailedCreate", &format!("Error creating: {error}"));
+                    self.recorder.event(
+                        owner,
+                        "Warning",
+                        "FailedCreate",
+                        &format!("Error creating: {error}"),
+                    );
                 }
                 Err(error)
             }
@@ -43,27 +58,65 @@ impl PodControl {
     }
 
     /// Deletes a pod and records SuccessfulDelete or FailedDelete on `owner`. A pod that is gone is an error without event.
-    pub async fn delete(&self, owner: &ObjectReference, namespace: &str, name: &str) -> Result<(), client::Error> {
-        self.delete_with(owner, namespace, name, &DeleteOptions::default()).await
+    pub async fn delete(
+        &self,
+        owner: &ObjectReference,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), client::Error> {
+        self.delete_with(owner, namespace, name, &DeleteOptions::default())
+            .await
     }
 
     /// As [`PodControl::delete`], only if the pod still has this uid.
-    pub async fn delete_exactly(&self, owner: &ObjectReference, pod: &Pod) -> Result<(), client::Error> {
-        let preconditions = Preconditions { uid: Some(pod.metadata.uid.clone()), ..Default::default() };
-        let options = DeleteOptions { preconditions: Some(Box::new(preconditions)), ..Default::default() };
-        self.delete_with(owner, &pod.metadata.namespace, &pod.metadata.name, &options).await
+    pub async fn delete_exactly(
+        &self,
+        owner: &ObjectReference,
+        pod: &Pod,
+    ) -> Result<(), client::Error> {
+        let preconditions = Preconditions {
+            uid: Some(pod.metadata.uid.clone()),
+            ..Default::default()
+        };
+        let options = DeleteOptions {
+            preconditions: Some(Box::new(preconditions)),
+            ..Default::default()
+        };
+        self.delete_with(owner, &pod.metadata.namespace, &pod.metadata.name, &options)
+            .await
     }
 
-    async fn delete_with(&self, owner: &ObjectReference, namespace: &str, name: &str, options: &DeleteOptions) -> Result<(), client::Error> {
+    async fn delete_with(
+        &self,
+        owner: &ObjectReference,
+        namespace: &str,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<(), client::Error> {
         tracing::debug!(pod = %format_args!("{namespace}/{name}"), "Deleting pod");
-        match self.client.namespaced::<Pod>(namespace).delete(name, options).await {
+        match self
+            .client
+            .namespaced::<Pod>(namespace)
+            .delete(name, options)
+            .await
+        {
             Ok(_) => {
-                self.recorder.event(owner, "Normal", "SuccessfulDelete", &format!("Deleted pod: {name}"));
+                self.recorder.event(
+                    owner,
+                    "Normal",
+                    "SuccessfulDelete",
+                    &format!("Deleted pod: {name}"),
+                );
                 Ok(())
             }
             Err(error) => {
                 if !error.is_not_found() {
-                    self.recorder.event(owner, "Warning", "FailedDelete", &format!("Error deleting: {error}"));
+                    self.recorder.event(
+                        owner,
+                        "Warning",
+                        "FailedDelete",
+                        &format!("Error deleting: {error}"),
+                    );
                 }
                 Err(error)
             }
@@ -73,12 +126,22 @@ impl PodControl {
 
 /// The apiserver refused because the namespace is being deleted.
 pub fn is_namespace_terminating(error: &client::Error) -> bool {
-    let Some(details) = error.status().and_then(|status| status.details.as_ref()) else { return false };
-    details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+    let Some(details) = error.status().and_then(|status| status.details.as_ref()) else {
+        return false;
+    };
+    details
+        .causes
+        .iter()
+        .any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// The pod that a template describes, owned by `controller` and named after its owner.
-pub fn pod_from_template(template: &PodTemplateSpec, namespace: &str, owner_name: &str, controller: OwnerReference) -> Pod {
+pub fn pod_from_template(
+    template: &PodTemplateSpec,
+    namespace: &str,
+    owner_name: &str,
+    controller: OwnerReference,
+) -> Pod {
     let mut pod = Pod::default();
     pod.metadata_mut().namespace = namespace.to_owned();
     pod.metadata.labels = template.metadata.labels.clone();
@@ -95,12 +158,20 @@ fn pods_prefix(owner_name: &str) -> String {
     let prefix = format!("{owner_name}-");
     // A prefix may end in a dash; upstream checks it with the dash taken for a letter.
     let checked = format!("{owner_name}a");
-    if apimachinery::validation::is_dns1123_subdomain(&checked).is_empty() { prefix } else { owner_name.to_owned() }
+    if apimachinery::validation::is_dns1123_subdomain(&checked).is_empty() {
+        prefix
+    } else {
+        owner_name.to_owned()
+    }
 }
 
 /// Runs `action` `count` times in batches that start at `initial` and double while nothing fails, so that a batch that is
 /// bound to fail (a quota, a webhook) costs few requests and events. Returns the successes and the first error.
-pub async fn slow_start<F, Fut>(count: usize, initial: usize, action: F) -> (usize, Result<(), SyncError>)
+pub async fn slow_start<F, Fut>(
+    count: usize,
+    initial: usize,
+    action: F,
+) -> (usize, Result<(), SyncError>)
 where
     F: Fn(usize) -> Fut,
     Fut: Future<Output = Result<(), SyncError>>,
@@ -130,11 +201,18 @@ mod tests {
         let calls = Cell::new(0);
         let action = |_| {
             calls.set(calls.get() + 1);
-            let result = if calls.get() > works { Err(SyncError::other("no")) } else { Ok(()) };
+            let result = if calls.get() > works {
+                Err(SyncError::other("no"))
+            } else {
+                Ok(())
+            };
             std::future::ready(result)
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let (successes, result) = runtime.block_on(slow_start(count, SLOW_START_INITIAL_BATCH_SIZE, action));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let (successes, result) =
+            runtime.block_on(slow_start(count, SLOW_START_INITIAL_BATCH_SIZE, action));
         (successes, calls.get(), result.is_ok())
     }
 
@@ -156,9 +234,31 @@ mod tests {
         template.metadata.finalizers.push("f/g".into());
         template.metadata.name = "ignored".into();
         template.spec.node_name = "n".into();
-        let pod = pod_from_template(&template, "ns", "web", OwnerReference { uid: "u".into(), ..Default::default() });
-        assert_eq!((pod.metadata.namespace.as_str(), pod.metadata.name.as_str(), pod.metadata.generate_name.as_str()), ("ns", "", "web-"));
-        assert_eq!((pod.metadata.labels.len(), pod.metadata.annotations.len(), pod.metadata.finalizers.len()), (1, 1, 1));
+        let pod = pod_from_template(
+            &template,
+            "ns",
+            "web",
+            OwnerReference {
+                uid: "u".into(),
+                ..Default::default()
+            },
+        );
+        assert_eq!(
+            (
+                pod.metadata.namespace.as_str(),
+                pod.metadata.name.as_str(),
+                pod.metadata.generate_name.as_str()
+            ),
+            ("ns", "", "web-")
+        );
+        assert_eq!(
+            (
+                pod.metadata.labels.len(),
+                pod.metadata.annotations.len(),
+                pod.metadata.finalizers.len()
+            ),
+            (1, 1, 1)
+        );
         assert_eq!(pod.metadata.owner_references[0].uid, "u");
         assert_eq!(pod.spec.node_name, "n");
     }

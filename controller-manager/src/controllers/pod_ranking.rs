@@ -15,13 +15,23 @@ pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// The first `count` pods in deletion order. `related` are the pods of all siblings of the owner: a pod on a node with more
 /// of them goes first.
-pub fn pods_to_delete(mut pods: Vec<Arc<Pod>>, related: &[Arc<Pod>], count: usize, now: Timestamp) -> Vec<Arc<Pod>> {
+pub fn pods_to_delete(
+    mut pods: Vec<Arc<Pod>>,
+    related: &[Arc<Pod>],
+    count: usize,
+    now: Timestamp,
+) -> Vec<Arc<Pod>> {
     if count < pods.len() {
         let mut on_node: HashMap<&str, usize> = HashMap::new();
         for pod in related.iter().filter(|pod| is_active(pod)) {
             *on_node.entry(&pod.spec.node_name).or_default() += 1;
         }
-        let rank = |pod: &Pod| on_node.get(pod.spec.node_name.as_str()).copied().unwrap_or(0);
+        let rank = |pod: &Pod| {
+            on_node
+                .get(pod.spec.node_name.as_str())
+                .copied()
+                .unwrap_or(0)
+        };
         pods.sort_by(|a, b| compare(a, rank(a), b, rank(b), Some(now)));
     }
     pods.truncate(count);
@@ -35,7 +45,15 @@ pub fn compare_active(a: &Pod, b: &Pod) -> Ordering {
         .then_with(|| before(!is_ready(a), !is_ready(b)))
         .then_with(|| by_age(ready_time(a), ready_time(b), None, a, b))
         .then_with(|| restarts(b).cmp(&restarts(a)))
-        .then_with(|| by_age(a.metadata.creation_timestamp, b.metadata.creation_timestamp, None, a, b))
+        .then_with(|| {
+            by_age(
+                a.metadata.creation_timestamp,
+                b.metadata.creation_timestamp,
+                None,
+                a,
+                b,
+            )
+        })
 }
 
 /// Orders pods, the first to delete first. With `now`, ages are compared by their power of two, and pods of one bucket by uid:
@@ -48,7 +66,15 @@ fn compare(a: &Pod, rank_a: usize, b: &Pod, rank_b: usize, now: Option<Timestamp
         .then_with(|| rank_b.cmp(&rank_a))
         .then_with(|| by_age(ready_time(a), ready_time(b), now, a, b))
         .then_with(|| restarts(b).cmp(&restarts(a)))
-        .then_with(|| by_age(a.metadata.creation_timestamp, b.metadata.creation_timestamp, now, a, b))
+        .then_with(|| {
+            by_age(
+                a.metadata.creation_timestamp,
+                b.metadata.creation_timestamp,
+                now,
+                a,
+                b,
+            )
+        })
 }
 
 /// `Less` when only `a` has the property.
@@ -66,9 +92,12 @@ fn phase_order(pod: &Pod) -> u8 {
 
 /// The value of the deletion cost annotation; 0 when it is missing or not an integer as the API accepts it.
 pub fn deletion_cost(pod: &Pod) -> i32 {
-    let Some(text) = pod.metadata.annotations.get(DELETION_COST) else { return 0 };
+    let Some(text) = pod.metadata.annotations.get(DELETION_COST) else {
+        return 0;
+    };
     // A plus sign or a leading zero is refused, as upstream; "-007" is not.
-    let first_is_valid = text == "0" || text.starts_with(|first: char| first == '-' || ('1'..='9').contains(&first));
+    let first_is_valid =
+        text == "0" || text.starts_with(|first: char| first == '-' || ('1'..='9').contains(&first));
     if !first_is_valid {
         return 0;
     }
@@ -76,7 +105,10 @@ pub fn deletion_cost(pod: &Pod) -> i32 {
 }
 
 fn ready_time(pod: &Pod) -> Time {
-    condition(pod, "Ready").filter(|ready| ready.status == "True").map(|ready| ready.last_transition_time).unwrap_or_default()
+    condition(pod, "Ready")
+        .filter(|ready| ready.status == "True")
+        .map(|ready| ready.last_transition_time)
+        .unwrap_or_default()
 }
 
 /// Newer first; a missing time is newest.
@@ -87,8 +119,12 @@ fn by_age(a: Time, b: Time, now: Option<Timestamp>, pod_a: &Pod, pod_b: &Pod) ->
     if a.is_zero() || b.is_zero() {
         return before(a.is_zero(), b.is_zero());
     }
-    let Some(now) = now else { return b.timestamp().cmp(&a.timestamp()) };
-    age_bucket(a, now).cmp(&age_bucket(b, now)).then_with(|| pod_a.metadata.uid.cmp(&pod_b.metadata.uid))
+    let Some(now) = now else {
+        return b.timestamp().cmp(&a.timestamp());
+    };
+    age_bucket(a, now)
+        .cmp(&age_bucket(b, now))
+        .then_with(|| pod_a.metadata.uid.cmp(&pod_b.metadata.uid))
 }
 
 /// The power of two of an age in nanoseconds, -1 for the future.
@@ -99,12 +135,26 @@ fn age_bucket(time: Time, now: Timestamp) -> i32 {
 
 /// The highest restart count among containers, then among sidecars.
 fn restarts(pod: &Pod) -> (i32, i32) {
-    let regular = pod.status.container_statuses.iter().map(|status| status.restart_count).max().unwrap_or(0);
+    let regular = pod
+        .status
+        .container_statuses
+        .iter()
+        .map(|status| status.restart_count)
+        .max()
+        .unwrap_or(0);
     let is_sidecar = |name: &str| {
-        pod.spec.init_containers.iter().any(|init| init.name == name && init.restart_policy.as_deref() == Some("Always"))
+        pod.spec
+            .init_containers
+            .iter()
+            .any(|init| init.name == name && init.restart_policy.as_deref() == Some("Always"))
     };
-    let sidecar =
-        pod.status.init_container_statuses.iter().filter(|status| is_sidecar(&status.name)).map(|status| status.restart_count).max();
+    let sidecar = pod
+        .status
+        .init_container_statuses
+        .iter()
+        .filter(|status| is_sidecar(&status.name))
+        .map(|status| status.restart_count)
+        .max();
     (regular.max(0), sidecar.unwrap_or(0).max(0))
 }
 
@@ -136,50 +186,117 @@ mod tests {
         for mut given in [pods, turned] {
             // One more that nobody would delete, so that the sort is not skipped.
             given.push(pod("keep", |p| {
-                p.metadata.annotations.insert(DELETION_COST.into(), "2147483647".into());
+                p.metadata
+                    .annotations
+                    .insert(DELETION_COST.into(), "2147483647".into());
             }));
             let count = expected.len();
-            let order = pods_to_delete(given, related, count, Timestamp::from_second(5000).unwrap());
-            assert_eq!(order.iter().map(|pod| pod.metadata.name.as_str()).collect::<Vec<_>>(), expected);
+            let order =
+                pods_to_delete(given, related, count, Timestamp::from_second(5000).unwrap());
+            assert_eq!(
+                order
+                    .iter()
+                    .map(|pod| pod.metadata.name.as_str())
+                    .collect::<Vec<_>>(),
+                expected
+            );
         }
     }
 
     #[test]
     fn each_rule_of_the_order() {
-        check(vec![pod("b", |_| {}), pod("a", |p| p.spec.node_name.clear())], &[], &["a", "b"]);
+        check(
+            vec![pod("b", |_| {}), pod("a", |p| p.spec.node_name.clear())],
+            &[],
+            &["a", "b"],
+        );
         let phase = |name: &str| name.to_owned();
         check(
             vec![
                 pod("c", |_| {}),
-                pod("a", |p| p.status = api_types::core::v1::PodStatus { phase: phase("Pending"), ..Default::default() }),
-                pod("b", |p| p.status = api_types::core::v1::PodStatus { phase: phase("Unknown"), ..Default::default() }),
+                pod("a", |p| {
+                    p.status = api_types::core::v1::PodStatus {
+                        phase: phase("Pending"),
+                        ..Default::default()
+                    }
+                }),
+                pod("b", |p| {
+                    p.status = api_types::core::v1::PodStatus {
+                        phase: phase("Unknown"),
+                        ..Default::default()
+                    }
+                }),
             ],
             &[],
             &["a", "b", "c"],
         );
-        check(vec![pod("b", |_| {}), pod("a", |p| p.status.conditions.clear())], &[], &["a", "b"]);
+        check(
+            vec![pod("b", |_| {}), pod("a", |p| p.status.conditions.clear())],
+            &[],
+            &["a", "b"],
+        );
         check(
             vec![
                 pod("b", |_| {}),
                 pod("a", |p| {
-                    p.metadata.annotations.insert(DELETION_COST.into(), "-5".into());
+                    p.metadata
+                        .annotations
+                        .insert(DELETION_COST.into(), "-5".into());
                 }),
             ],
             &[],
             &["a", "b"],
         );
-        check(vec![pod("b", |p| p.spec.node_name = "n2".into()), pod("a", |_| {})], &[pod("x", |_| {})], &["a", "b"]);
-        check(vec![pod("b", |_| {}), pod("a", |p| p.status.conditions[0].last_transition_time = at(4990))], &[], &["a", "b"]);
-        let restarted = |count| vec![ContainerStatus { restart_count: count, ..Default::default() }];
-        check(vec![pod("b", |_| {}), pod("a", |p| p.status.container_statuses = restarted(3))], &[], &["a", "b"]);
-        check(vec![pod("b", |_| {}), pod("a", |p| p.metadata.creation_timestamp = at(4990))], &[], &["a", "b"]);
+        check(
+            vec![
+                pod("b", |p| p.spec.node_name = "n2".into()),
+                pod("a", |_| {}),
+            ],
+            &[pod("x", |_| {})],
+            &["a", "b"],
+        );
+        check(
+            vec![
+                pod("b", |_| {}),
+                pod("a", |p| {
+                    p.status.conditions[0].last_transition_time = at(4990)
+                }),
+            ],
+            &[],
+            &["a", "b"],
+        );
+        let restarted = |count| {
+            vec![ContainerStatus {
+                restart_count: count,
+                ..Default::default()
+            }]
+        };
+        check(
+            vec![
+                pod("b", |_| {}),
+                pod("a", |p| p.status.container_statuses = restarted(3)),
+            ],
+            &[],
+            &["a", "b"],
+        );
+        check(
+            vec![
+                pod("b", |_| {}),
+                pod("a", |p| p.metadata.creation_timestamp = at(4990)),
+            ],
+            &[],
+            &["a", "b"],
+        );
     }
 
     #[test]
     fn pods_of_one_age_bucket_go_by_uid() {
         // 4000 s and 4100 s of age share a power of two of nanoseconds.
         check(
-            vec![pod("b", |p| p.metadata.creation_timestamp = at(1000)), pod("a", |p| p.metadata.creation_timestamp = at(900))],
+            vec![
+                pod("b", |p| p.metadata.creation_timestamp = at(1000)),
+                pod("a", |p| p.metadata.creation_timestamp = at(900)),
+            ],
             &[],
             &["a", "b"],
         );
@@ -187,11 +304,21 @@ mod tests {
 
     #[test]
     fn deletion_cost_is_strict() {
-        for (text, expected) in
-            [("10", 10), ("-10", -10), ("0", 0), ("+10", 0), ("007", 0), ("1.5", 0), ("", 0), ("2147483648", 0), ("-007", -7)]
-        {
+        for (text, expected) in [
+            ("10", 10),
+            ("-10", -10),
+            ("0", 0),
+            ("+10", 0),
+            ("007", 0),
+            ("1.5", 0),
+            ("", 0),
+            ("2147483648", 0),
+            ("-007", -7),
+        ] {
             let p = pod("a", |p| {
-                p.metadata.annotations.insert(DELETION_COST.into(), text.into());
+                p.metadata
+                    .annotations
+                    .insert(DELETION_COST.into(), text.into());
             });
             assert_eq!(deletion_cost(&p), expected, "{text:?}");
         }

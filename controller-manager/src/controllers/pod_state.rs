@@ -8,7 +8,10 @@ use jiff::Timestamp;
 
 /// Finds a condition of the pod by type.
 pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
-    pod.status.conditions.iter().find(|condition| condition.type_ == kind)
+    pod.status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind)
 }
 
 /// The pod's Ready condition is true.
@@ -18,7 +21,9 @@ pub fn is_ready(pod: &Pod) -> bool {
 
 /// The pod has been ready for at least `min_ready_seconds`.
 pub fn is_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> bool {
-    let Some(ready) = condition(pod, "Ready").filter(|ready| ready.status == "True") else { return false };
+    let Some(ready) = condition(pod, "Ready").filter(|ready| ready.status == "True") else {
+        return false;
+    };
     if min_ready_seconds == 0 {
         return true;
     }
@@ -31,7 +36,9 @@ pub fn until_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> Opt
     if min_ready_seconds <= 0 {
         return None;
     }
-    let since = condition(pod, "Ready").filter(|ready| ready.status == "True")?.last_transition_time;
+    let since = condition(pod, "Ready")
+        .filter(|ready| ready.status == "True")?
+        .last_transition_time;
     if since.is_zero() {
         return None;
     }
@@ -41,17 +48,25 @@ pub fn until_available(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> Opt
 
 /// The shortest time until one more of the pods becomes available: seen from `evaluated`, when the owner's status was
 /// computed, so that no pod falls between, and measured from `now`.
-pub fn next_availability_check(pods: &[Arc<Pod>], min_ready_seconds: i32, evaluated: Timestamp, now: Timestamp) -> Option<Duration> {
+pub fn next_availability_check(
+    pods: &[Arc<Pod>],
+    min_ready_seconds: i32,
+    evaluated: Timestamp,
+    now: Timestamp,
+) -> Option<Duration> {
     let (_, pod) = pods
         .iter()
-        .filter_map(|pod| until_available(pod, min_ready_seconds, evaluated).map(|left| (left, pod)))
+        .filter_map(|pod| {
+            until_available(pod, min_ready_seconds, evaluated).map(|left| (left, pod))
+        })
         .min_by_key(|(left, _)| *left)?;
     Some(until_available(pod, min_ready_seconds, now).unwrap_or(Duration::ZERO))
 }
 
 /// `time` plus seconds, saturating.
 pub fn after(time: Timestamp, seconds: i32) -> Timestamp {
-    time.saturating_add(jiff::SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX)
+    time.saturating_add(jiff::SignedDuration::from_secs(i64::from(seconds)))
+        .unwrap_or(Timestamp::MAX)
 }
 
 /// The pod has ended: Succeeded or Failed.
@@ -96,17 +111,34 @@ pub(crate) mod tests {
         assert!(is_available(&ready_since(100), 10, at(110)));
         let mut no_time = ready_since(100);
         no_time.status.conditions[0].last_transition_time = Time::default();
-        assert!(!is_available(&no_time, 10, at(1000)), "without a transition time the pod never gets available");
+        assert!(
+            !is_available(&no_time, 10, at(1000)),
+            "without a transition time the pod never gets available"
+        );
     }
 
     #[test]
     fn the_next_check_is_the_first_pod_to_become_available() {
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
-        let pods = [Arc::new(ready_since(100)), Arc::new(ready_since(95)), Arc::new(Pod::default())];
-        let check = |evaluated, now| next_availability_check(&pods, 10, at(evaluated), at(now)).map(|left| left.as_secs());
+        let pods = [
+            Arc::new(ready_since(100)),
+            Arc::new(ready_since(95)),
+            Arc::new(Pod::default()),
+        ];
+        let check = |evaluated, now| {
+            next_availability_check(&pods, 10, at(evaluated), at(now)).map(|left| left.as_secs())
+        };
         assert_eq!(check(100, 100), Some(5));
-        assert_eq!(check(100, 102), Some(3), "time that passed since the evaluation is taken off");
-        assert_eq!(check(104, 106), Some(0), "a pod that became available in between is checked at once");
+        assert_eq!(
+            check(100, 102),
+            Some(3),
+            "time that passed since the evaluation is taken off"
+        );
+        assert_eq!(
+            check(104, 106),
+            Some(0),
+            "a pod that became available in between is checked at once"
+        );
         assert_eq!(check(110, 110), None);
     }
 

@@ -10,7 +10,10 @@ use apimachinery::hash::{Fnv32a, safe_encode_string};
 use super::{SyncError, history};
 
 /// The hash of a template; `collision_count` makes another one when the name is taken.
-pub fn compute(template: &PodTemplateSpec, collision_count: Option<i32>) -> Result<String, SyncError> {
+pub fn compute(
+    template: &PodTemplateSpec,
+    collision_count: Option<i32>,
+) -> Result<String, SyncError> {
     let mut hasher = Fnv32a::default();
     hasher.write(&history::template_patch(template)?);
     if let Some(count) = collision_count {
@@ -31,9 +34,17 @@ mod tests {
         let first = compute(&template, None).unwrap();
         assert_eq!(first, compute(&template, None).unwrap());
         assert_ne!(first, compute(&template, Some(0)).unwrap());
-        assert_ne!(compute(&template, Some(0)).unwrap(), compute(&template, Some(1)).unwrap());
+        assert_ne!(
+            compute(&template, Some(0)).unwrap(),
+            compute(&template, Some(1)).unwrap()
+        );
         template.spec.node_name = "n".into();
         assert_ne!(first, compute(&template, None).unwrap());
-        assert!(first.bytes().all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte)), "{first}");
+        assert!(
+            first
+                .bytes()
+                .all(|byte| b"bcdfghjklmnpqrstvwxz2456789".contains(&byte)),
+            "{first}"
+        );
     }
 }

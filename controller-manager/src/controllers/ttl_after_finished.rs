@@ -34,7 +34,9 @@ impl Controller for TtlAfterFinished {
         let jobs = setup.informer::<Job>();
         let queue = queue.clone();
         on_change(&jobs, move |change| match change {
-            Change::Added(job, _) | Change::Updated(_, job) if needs_cleanup(job) => queue.add(key_of(&job.metadata)),
+            Change::Added(job, _) | Change::Updated(_, job) if needs_cleanup(job) => {
+                queue.add(key_of(&job.metadata))
+            }
             _ => {}
         });
         let duration = Opts::new(
@@ -45,7 +47,9 @@ impl Controller for TtlAfterFinished {
             client: setup.client.clone(),
             jobs: jobs.lister(),
             clock: setup.clock(),
-            deletion_duration: setup.metrics().histogram(duration.buckets(exponential_buckets(0.1, 2.0, 14))),
+            deletion_duration: setup
+                .metrics()
+                .histogram(duration.buckets(exponential_buckets(0.1, 2.0, 14))),
         }))
     }
 
@@ -54,7 +58,9 @@ impl Controller for TtlAfterFinished {
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Next, SyncError> {
-        let Some(job) = self.jobs.get(key) else { return Ok(Next::Done) };
+        let Some(job) = self.jobs.get(key) else {
+            return Ok(Next::Done);
+        };
         match time_left(&job, self.clock.now())? {
             TimeLeft::NoLimit => Ok(Next::Done),
             TimeLeft::Wait(time) => Ok(Next::After(time)),
@@ -76,20 +82,26 @@ impl TtlAfterFinished {
             TimeLeft::Wait(time) => return Ok(Next::After(time)),
             TimeLeft::Over(expired_at) => expired_at,
         };
-        let preconditions = Preconditions { uid: Some(job.metadata.uid), ..Default::default() };
+        let preconditions = Preconditions {
+            uid: Some(job.metadata.uid),
+            ..Default::default()
+        };
         let options = DeleteOptions {
             propagation_policy: Some("Foreground".to_owned()),
             preconditions: Some(Box::new(preconditions)),
             ..Default::default()
         };
         api.delete(&key.name, &options).await?;
-        self.deletion_duration.observe(self.clock.now().duration_since(expired_at).as_secs_f64());
+        self.deletion_duration
+            .observe(self.clock.now().duration_since(expired_at).as_secs_f64());
         Ok(Next::Done)
     }
 }
 
 fn needs_cleanup(job: &Job) -> bool {
-    job.metadata.deletion_timestamp.is_none() && job.spec.ttl_seconds_after_finished.is_some() && job::finished(job).is_some()
+    job.metadata.deletion_timestamp.is_none()
+        && job.spec.ttl_seconds_after_finished.is_some()
+        && job::finished(job).is_some()
 }
 
 #[derive(Debug, PartialEq)]
@@ -101,15 +113,30 @@ enum TimeLeft {
 }
 
 fn time_left(job: &Job, now: Timestamp) -> Result<TimeLeft, SyncError> {
-    let (Some(seconds), Some(end), None) = (job.spec.ttl_seconds_after_finished, job::finished(job), job.metadata.deletion_timestamp) else {
+    let (Some(seconds), Some(end), None) = (
+        job.spec.ttl_seconds_after_finished,
+        job::finished(job),
+        job.metadata.deletion_timestamp,
+    ) else {
         return Ok(TimeLeft::NoLimit);
     };
     if end.last_transition_time.is_zero() {
-        return Err(SyncError::other(format!("unable to find the time when the Job {} finished", key_of(&job.metadata))));
+        return Err(SyncError::other(format!(
+            "unable to find the time when the Job {} finished",
+            key_of(&job.metadata)
+        )));
     }
-    let expires = end.last_transition_time.timestamp().saturating_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX);
+    let expires = end
+        .last_transition_time
+        .timestamp()
+        .saturating_add(SignedDuration::from_secs(i64::from(seconds)))
+        .unwrap_or(Timestamp::MAX);
     let left = expires.duration_since(now);
-    Ok(if left.is_positive() { TimeLeft::Wait(left.unsigned_abs()) } else { TimeLeft::Over(expires) })
+    Ok(if left.is_positive() {
+        TimeLeft::Wait(left.unsigned_abs())
+    } else {
+        TimeLeft::Over(expires)
+    })
 }
 
 #[cfg(test)]
@@ -126,20 +153,50 @@ mod tests {
     fn job(ttl: Option<i32>, end: &str, status: &str, ended: i64) -> Job {
         let mut job = Job::default();
         job.spec.ttl_seconds_after_finished = ttl;
-        let last_transition_time = if ended == 0 { Time::default() } else { Time::from_timestamp(at(ended)) };
-        job.status.conditions.push(JobCondition { type_: end.into(), status: status.into(), last_transition_time, ..Default::default() });
+        let last_transition_time = if ended == 0 {
+            Time::default()
+        } else {
+            Time::from_timestamp(at(ended))
+        };
+        job.status.conditions.push(JobCondition {
+            type_: end.into(),
+            status: status.into(),
+            last_transition_time,
+            ..Default::default()
+        });
         job
     }
 
     #[test]
     fn time_counts_from_the_end() {
-        let check = |job: &Job, now, expected| assert_eq!(time_left(job, at(now)).unwrap(), expected);
-        check(&job(Some(10), "Complete", "True", 100), 105, TimeLeft::Wait(Duration::from_secs(5)));
-        check(&job(Some(10), "Failed", "True", 100), 110, TimeLeft::Over(at(110)));
-        check(&job(Some(0), "Complete", "True", 100), 100, TimeLeft::Over(at(100)));
+        let check =
+            |job: &Job, now, expected| assert_eq!(time_left(job, at(now)).unwrap(), expected);
+        check(
+            &job(Some(10), "Complete", "True", 100),
+            105,
+            TimeLeft::Wait(Duration::from_secs(5)),
+        );
+        check(
+            &job(Some(10), "Failed", "True", 100),
+            110,
+            TimeLeft::Over(at(110)),
+        );
+        check(
+            &job(Some(0), "Complete", "True", 100),
+            100,
+            TimeLeft::Over(at(100)),
+        );
         check(&job(None, "Complete", "True", 100), 999, TimeLeft::NoLimit);
-        check(&job(Some(10), "Complete", "False", 100), 999, TimeLeft::NoLimit);
-        check(&job(Some(10), "Suspended", "True", 100), 999, TimeLeft::NoLimit);
+        check(
+            &job(Some(10), "Complete", "False", 100),
+            999,
+            TimeLeft::NoLimit,
+        );
+        check(
+            &job(Some(10), "Suspended", "True", 100),
+            999,
+            TimeLeft::NoLimit,
+        );
         let mut deleting = job(Some(10), "Complete", "True", 100);
         deleting.metadata.deletion_timestamp = Some(Time::from_timestamp(at(1)));
         check(&deleting, 999, TimeLeft::NoLimit);

@@ -39,7 +39,7 @@ pub use cache::{
     ConsistencyGuard, DeletedObject, EventHandler, InformerFactory, ListScope, Lister,
     MetadataInformer, SharedInformer,
 };
-pub use config::{ClientConfig, ConfigError, ContentType, Impersonation};
+pub use config::{ClientConfig, ConfigError, ContentType, Impersonation, TokenSource};
 pub use discovery::Discovery;
 pub use dynamic::{DynamicApi, DynamicList, DynamicObject, MetadataApi};
 pub use error::{Error, retry_on_conflict};

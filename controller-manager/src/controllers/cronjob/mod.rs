@@ -48,7 +48,12 @@ impl Controller for CronJobController {
     async fn build(setup: &Setup, queue: &Queue<ObjectKey>) -> Result<Option<Self>, BuildError> {
         let (jobs, cron_jobs) = (setup.informer::<Job>(), setup.informer::<CronJob>());
         let recorder = setup.recorder("cronjob-controller");
-        let wake = Arc::new(Wake { queue: queue.clone(), cron_jobs: cron_jobs.lister(), recorder: recorder.clone(), clock: setup.clock() });
+        let wake = Arc::new(Wake {
+            queue: queue.clone(),
+            cron_jobs: cron_jobs.lister(),
+            recorder: recorder.clone(),
+            clock: setup.clock(),
+        });
         let waker = wake.clone();
         on_change(&jobs, move |change| waker.job(change));
         on_change(&cron_jobs, move |change| wake.cron_job(change));
@@ -62,7 +67,10 @@ impl Controller for CronJobController {
             cron_jobs: cron_jobs.lister(),
             jobs: jobs.lister(),
             clock: setup.clock(),
-            creation_skew: setup.metrics().histogram(skew.stability(Stability::Stable).buckets(exponential_buckets(1.0, 2.0, 10))),
+            creation_skew: setup.metrics().histogram(
+                skew.stability(Stability::Stable)
+                    .buckets(exponential_buckets(1.0, 2.0, 10)),
+            ),
         }))
     }
 
@@ -71,15 +79,31 @@ impl Controller for CronJobController {
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Next, SyncError> {
-        let Some(cached) = self.cron_jobs.get(key) else { return Ok(Next::Done) };
+        let Some(cached) = self.cron_jobs.get(key) else {
+            return Ok(Next::Done);
+        };
         // By name and not by uid, as upstream: Jobs of a CronJob of the same name before this one are seen too.
-        let owned = |job: &Arc<Job>| controller_of(&job.metadata).is_some_and(|owner| owner.name == key.name);
-        let jobs: Vec<_> = self.jobs.list_namespace(&key.namespace).into_iter().filter(owned).collect();
-        let mut run = Run { cron_job: (*cached).clone(), reference: object_reference(&*cached), changed: false };
+        let owned = |job: &Arc<Job>| {
+            controller_of(&job.metadata).is_some_and(|owner| owner.name == key.name)
+        };
+        let jobs: Vec<_> = self
+            .jobs
+            .list_namespace(&key.namespace)
+            .into_iter()
+            .filter(owned)
+            .collect();
+        let mut run = Run {
+            cron_job: (*cached).clone(),
+            reference: object_reference(&*cached),
+            changed: false,
+        };
         self.clean_up(&mut run, &jobs).await;
         let result = self.reconcile(&mut run, &jobs).await;
         if run.changed {
-            self.client.namespaced::<CronJob>(&key.namespace).update_status(&run.cron_job).await?;
+            self.client
+                .namespaced::<CronJob>(&key.namespace)
+                .update_status(&run.cron_job)
+                .await?;
         }
         result
     }
@@ -94,11 +118,18 @@ struct Run {
 
 impl Run {
     fn is_active(&self, job: &Job) -> bool {
-        self.cron_job.status.active.iter().any(|active| active.uid == job.metadata.uid)
+        self.cron_job
+            .status
+            .active
+            .iter()
+            .any(|active| active.uid == job.metadata.uid)
     }
 
     fn remove_active(&mut self, uid: &str) {
-        self.cron_job.status.active.retain(|active| active.uid != uid);
+        self.cron_job
+            .status
+            .active
+            .retain(|active| active.uid != uid);
         self.changed = true;
     }
 }
@@ -115,7 +146,8 @@ impl CronJobController {
             && let Err(error) = location(zone)
         {
             let message = format!("invalid timeZone: {zone:?}: {error}");
-            self.recorder.event(&run.reference, "Warning", "UnknownTimeZone", message);
+            self.recorder
+                .event(&run.reference, "Warning", "UnknownTimeZone", message);
             return Ok(Next::Done);
         }
         if run.cron_job.spec.suspend == Some(true) {
@@ -126,13 +158,15 @@ impl CronJobController {
             let message = format!(
                 "CRON_TZ or TZ used in schedule {text:?} is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
             );
-            self.recorder.event(&run.reference, "Warning", "UnsupportedSchedule", message);
+            self.recorder
+                .event(&run.reference, "Warning", "UnsupportedSchedule", message);
         }
         let schedule = match parse_schedule(&run.cron_job) {
             Ok(schedule) => schedule,
             Err(error) => {
                 let message = format!("unparseable schedule: {text:?} : {error}");
-                self.recorder.event(&run.reference, "Warning", "UnparseableSchedule", message);
+                self.recorder
+                    .event(&run.reference, "Warning", "UnparseableSchedule", message);
                 return Ok(Next::Done);
             }
         };
@@ -140,12 +174,18 @@ impl CronJobController {
             Ok(due) => {
                 if due.latest.is_some() && due.missed == Missed::Many {
                     let message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
-                    self.recorder.event(&run.reference, "Warning", "TooManyMissedTimes", message);
+                    self.recorder
+                        .event(&run.reference, "Warning", "TooManyMissedTimes", message);
                 }
                 due.latest
             }
             Err(error) => {
-                self.recorder.event(&run.reference, "Warning", "InvalidSchedule", format!("invalid schedule: {text} : {error}"));
+                self.recorder.event(
+                    &run.reference,
+                    "Warning",
+                    "InvalidSchedule",
+                    format!("invalid schedule: {text} : {error}"),
+                );
                 return Ok(Next::Done);
             }
         };
@@ -165,25 +205,41 @@ impl CronJobController {
                 if !run.is_active(found) {
                     // Our status may be newer than the cache.
                     let metadata = &run.cron_job.metadata;
-                    let live = self.client.namespaced::<CronJob>(&metadata.namespace).get(&metadata.name).await?;
-                    if live.status.active.iter().any(|active| active.uid == found.metadata.uid) {
+                    let live = self
+                        .client
+                        .namespaced::<CronJob>(&metadata.namespace)
+                        .get(&metadata.name)
+                        .await?;
+                    if live
+                        .status
+                        .active
+                        .iter()
+                        .any(|active| active.uid == found.metadata.uid)
+                    {
                         run.cron_job = live;
                         continue;
                     }
-                    let message = format!("Saw a job that the controller did not create or forgot: {name}");
-                    self.recorder.event(&run.reference, "Warning", "UnexpectedJob", message);
+                    let message =
+                        format!("Saw a job that the controller did not create or forgot: {name}");
+                    self.recorder
+                        .event(&run.reference, "Warning", "UnexpectedJob", message);
                 }
                 continue;
             };
             if run.is_active(found) {
                 run.remove_active(&found.metadata.uid);
                 let message = format!("Saw completed job: {name}, condition: {}", end.type_);
-                self.recorder.event(&run.reference, "Normal", "SawCompletedJob", message);
+                self.recorder
+                    .event(&run.reference, "Normal", "SawCompletedJob", message);
             }
             if end.type_ == "Complete" {
                 let last = &mut run.cron_job.status.last_successful_time;
                 let completed = found.status.completion_time;
-                if last.is_none() || completed.is_some_and(|time| last.is_none_or(|last| time.timestamp() > last.timestamp())) {
+                if last.is_none()
+                    || completed.is_some_and(|time| {
+                        last.is_none_or(|last| time.timestamp() > last.timestamp())
+                    })
+                {
                     run.changed |= *last != completed;
                     *last = completed;
                 }
@@ -199,11 +255,17 @@ impl CronJobController {
                 continue;
             }
             // The cache may be late: only the server can tell that a Job is gone.
-            match self.client.namespaced::<Job>(&active.namespace).get(&active.name).await {
+            match self
+                .client
+                .namespaced::<Job>(&active.namespace)
+                .get(&active.name)
+                .await
+            {
                 Ok(_) => {}
                 Err(error) if error.is_not_found() => {
                     let message = format!("Active job went missing: {}", active.name);
-                    self.recorder.event(&run.reference, "Normal", "MissingJob", message);
+                    self.recorder
+                        .event(&run.reference, "Normal", "MissingJob", message);
                     run.remove_active(&active.uid);
                 }
                 Err(error) => return Err(error.into()),
@@ -213,38 +275,72 @@ impl CronJobController {
     }
 
     /// Creates the Job for a scheduled time, if policy and deadline let it. False: this CronJob has nothing more to do now.
-    async fn start(&self, run: &mut Run, scheduled: Timestamp, now: Timestamp) -> Result<bool, SyncError> {
-        let too_late = run.cron_job.spec.starting_deadline_seconds.is_some_and(|seconds| now.duration_since(scheduled).as_secs_f64() > seconds as f64);
+    async fn start(
+        &self,
+        run: &mut Run,
+        scheduled: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, SyncError> {
+        let too_late = run
+            .cron_job
+            .spec
+            .starting_deadline_seconds
+            .is_some_and(|seconds| now.duration_since(scheduled).as_secs_f64() > seconds as f64);
         if too_late {
-            let message = format!("Missed scheduled time to start a job: {}", scheduled.strftime("%a, %d %b %Y %H:%M:%S +0000"));
-            self.recorder.event(&run.reference, "Warning", "MissSchedule", message);
+            let message = format!(
+                "Missed scheduled time to start a job: {}",
+                scheduled.strftime("%a, %d %b %Y %H:%M:%S +0000")
+            );
+            self.recorder
+                .event(&run.reference, "Warning", "MissSchedule", message);
             return Ok(true);
         }
         let name = job_name(&run.cron_job, scheduled);
         let namespace = run.cron_job.metadata.namespace.clone();
         let status = &run.cron_job.status;
-        let listed = status.active.iter().any(|active| active.name == name && active.namespace == namespace);
-        if listed || status.last_schedule_time.is_some_and(|last| last.timestamp() == scheduled) {
+        let listed = status
+            .active
+            .iter()
+            .any(|active| active.name == name && active.namespace == namespace);
+        if listed
+            || status
+                .last_schedule_time
+                .is_some_and(|last| last.timestamp() == scheduled)
+        {
             return Ok(true);
         }
         let api = self.client.namespaced::<Job>(&namespace);
         match run.cron_job.spec.concurrency_policy.as_str() {
             "Forbid" if !run.cron_job.status.active.is_empty() => {
                 let message = "Not starting job because prior execution is running and concurrency policy is Forbid";
-                self.recorder.event(&run.reference, "Normal", "JobAlreadyActive", message);
+                self.recorder
+                    .event(&run.reference, "Normal", "JobAlreadyActive", message);
                 return Ok(true);
             }
             "Replace" => {
                 for active in run.cron_job.status.active.clone() {
-                    let job = match self.client.namespaced::<Job>(&active.namespace).get(&active.name).await {
+                    let job = match self
+                        .client
+                        .namespaced::<Job>(&active.namespace)
+                        .get(&active.name)
+                        .await
+                    {
                         Ok(job) => job,
                         Err(error) => {
-                            self.recorder.event(&run.reference, "Warning", "FailedGet", format!("Get job: {error}"));
+                            self.recorder.event(
+                                &run.reference,
+                                "Warning",
+                                "FailedGet",
+                                format!("Get job: {error}"),
+                            );
                             return Err(error.into());
                         }
                     };
                     if !self.delete_job(run, &job).await {
-                        return Err(SyncError::other(format!("could not replace job {}", key_of(&job.metadata))));
+                        return Err(SyncError::other(format!(
+                            "could not replace job {}",
+                            key_of(&job.metadata)
+                        )));
                     }
                 }
             }
@@ -253,22 +349,38 @@ impl CronJobController {
         let wanted = job_from_template(&run.cron_job, scheduled).map_err(SyncError::Other)?;
         let created = match api.create(&wanted).await {
             Ok(created) => {
-                let skew = created.metadata.creation_timestamp.timestamp().duration_since(scheduled);
+                let skew = created
+                    .metadata
+                    .creation_timestamp
+                    .timestamp()
+                    .duration_since(scheduled);
                 self.creation_skew.observe(skew.as_secs_f64());
-                self.recorder.event(&run.reference, "Normal", "SuccessfulCreate", format!("Created job {}", created.metadata.name));
+                self.recorder.event(
+                    &run.reference,
+                    "Normal",
+                    "SuccessfulCreate",
+                    format!("Created job {}", created.metadata.name),
+                );
                 created
             }
             Err(error) if error.is_already_exists() => {
                 // We may have created it and failed to write the status: then that is done now.
                 let existing = api.get(&name).await?;
-                if !is_controlled_by(&existing.metadata, &run.cron_job.metadata) || run.is_active(&existing) {
+                if !is_controlled_by(&existing.metadata, &run.cron_job.metadata)
+                    || run.is_active(&existing)
+                {
                     return Ok(false);
                 }
                 existing
             }
             Err(error) => {
                 if !super::pod_control::is_namespace_terminating(&error) {
-                    self.recorder.event(&run.reference, "Warning", "FailedCreate", format!("Error creating job: {error}"));
+                    self.recorder.event(
+                        &run.reference,
+                        "Warning",
+                        "FailedCreate",
+                        format!("Error creating job: {error}"),
+                    );
                 }
                 return Err(error.into());
             }
@@ -282,7 +394,10 @@ impl CronJobController {
     /// Deletes finished Jobs beyond the history limits.
     async fn clean_up(&self, run: &mut Run, jobs: &[Arc<Job>]) {
         let spec = &run.cron_job.spec;
-        let limits = [("Complete", spec.successful_jobs_history_limit), ("Failed", spec.failed_jobs_history_limit)];
+        let limits = [
+            ("Complete", spec.successful_jobs_history_limit),
+            ("Failed", spec.failed_jobs_history_limit),
+        ];
         for (end, limit) in limits {
             let Some(limit) = limit else { continue };
             for job in surplus(jobs, end, limit) {
@@ -293,16 +408,34 @@ impl CronJobController {
 
     async fn delete_job(&self, run: &mut Run, job: &Job) -> bool {
         let (namespace, name) = (&job.metadata.namespace, &job.metadata.name);
-        let options = DeleteOptions { propagation_policy: Some("Background".to_owned()), ..Default::default() };
-        match self.client.namespaced::<Job>(namespace).delete(name, &options).await {
+        let options = DeleteOptions {
+            propagation_policy: Some("Background".to_owned()),
+            ..Default::default()
+        };
+        match self
+            .client
+            .namespaced::<Job>(namespace)
+            .delete(name, &options)
+            .await
+        {
             Ok(_) => {
                 run.remove_active(&job.metadata.uid);
-                self.recorder.event(&run.reference, "Normal", "SuccessfulDelete", format!("Deleted job {name}"));
+                self.recorder.event(
+                    &run.reference,
+                    "Normal",
+                    "SuccessfulDelete",
+                    format!("Deleted job {name}"),
+                );
                 true
             }
             Err(error) => {
                 tracing::error!(job = %key_of(&job.metadata), %error, "Error deleting job from cronjob");
-                self.recorder.event(&run.reference, "Warning", "FailedDelete", format!("Deleted job: {error}"));
+                self.recorder.event(
+                    &run.reference,
+                    "Warning",
+                    "FailedDelete",
+                    format!("Deleted job: {error}"),
+                );
                 false
             }
         }
@@ -311,11 +444,23 @@ impl CronJobController {
 
 /// The oldest Jobs that ended this way, beyond `limit`.
 fn surplus(jobs: &[Arc<Job>], end: &str, limit: i32) -> Vec<Arc<Job>> {
-    let ended = |job: &&Arc<Job>| job::finished(job).is_some_and(|condition| condition.type_ == end);
+    let ended =
+        |job: &&Arc<Job>| job::finished(job).is_some_and(|condition| condition.type_ == end);
     let mut jobs: Vec<_> = jobs.iter().filter(ended).cloned().collect();
-    let started = |job: &Job| job.status.start_time.map_or(Timestamp::MAX, |time| time.timestamp());
-    jobs.sort_by(|a, b| started(a).cmp(&started(b)).then_with(|| a.metadata.name.cmp(&b.metadata.name)));
-    jobs.truncate(jobs.len().saturating_sub(usize::try_from(limit).unwrap_or(0)));
+    let started = |job: &Job| {
+        job.status
+            .start_time
+            .map_or(Timestamp::MAX, |time| time.timestamp())
+    };
+    jobs.sort_by(|a, b| {
+        started(a)
+            .cmp(&started(b))
+            .then_with(|| a.metadata.name.cmp(&b.metadata.name))
+    });
+    jobs.truncate(
+        jobs.len()
+            .saturating_sub(usize::try_from(limit).unwrap_or(0)),
+    );
     jobs
 }
 
@@ -323,7 +468,9 @@ fn surplus(jobs: &[Arc<Job>], end: &str, limit: i32) -> Vec<Arc<Job>> {
 fn parse_schedule(cron_job: &CronJob) -> Result<Schedule, String> {
     let text = &cron_job.spec.schedule;
     match &cron_job.spec.time_zone {
-        Some(zone) if !text.contains("TZ") && location(zone).is_ok() => Schedule::parse(&format!("TZ={zone} {text}")),
+        Some(zone) if !text.contains("TZ") && location(zone).is_ok() => {
+            Schedule::parse(&format!("TZ={zone} {text}"))
+        }
         _ => Schedule::parse(text),
     }
 }
@@ -363,7 +510,10 @@ struct Wake {
 impl Wake {
     fn cron_job(&self, change: Change<'_, CronJob>) {
         match change {
-            Change::Updated(old, new) if (&old.spec.schedule, &old.spec.time_zone) != (&new.spec.schedule, &new.spec.time_zone) => {
+            Change::Updated(old, new)
+                if (&old.spec.schedule, &old.spec.time_zone)
+                    != (&new.spec.schedule, &new.spec.time_zone) =>
+            {
                 match parse_schedule(new) {
                     // A sooner time replaces the one that is waited for; at a later one the earlier wake finds nothing due.
                     Ok(schedule) => {
@@ -372,8 +522,14 @@ impl Wake {
                         }
                     }
                     Err(_) => {
-                        let message = format!("unparseable schedule for cronjob: {}", new.spec.schedule);
-                        self.recorder.event(&object_reference(&**new), "Warning", "UnParseableCronJobSchedule", message);
+                        let message =
+                            format!("unparseable schedule for cronjob: {}", new.spec.schedule);
+                        self.recorder.event(
+                            &object_reference(&**new),
+                            "Warning",
+                            "UnParseableCronJobSchedule",
+                            message,
+                        );
                     }
                 }
             }
@@ -383,7 +539,8 @@ impl Wake {
 
     fn job(&self, change: Change<'_, Job>) {
         match change {
-            Change::Updated(old, new) if old.metadata.resource_version == new.metadata.resource_version => {}
+            Change::Updated(old, new)
+                if old.metadata.resource_version == new.metadata.resource_version => {}
             Change::Updated(old, new) => {
                 if controller_of(&old.metadata) != controller_of(&new.metadata) {
                     self.wake_owner(old);
@@ -395,8 +552,11 @@ impl Wake {
     }
 
     fn wake_owner(&self, job: &Job) {
-        let Some(reference) = controller_of(&job.metadata) else { return };
-        if let Some(cron_job) = owners::resolve(&self.cron_jobs, &job.metadata.namespace, reference) {
+        let Some(reference) = controller_of(&job.metadata) else {
+            return;
+        };
+        if let Some(cron_job) = owners::resolve(&self.cron_jobs, &job.metadata.namespace, reference)
+        {
             self.queue.add(key_of(&cron_job.metadata));
         }
     }
@@ -411,15 +571,30 @@ mod tests {
     fn ended(name: &str, end: &str, started: Option<i64>) -> Arc<Job> {
         let mut job = Job::default();
         job.metadata.name = name.into();
-        job.status.start_time = started.map(|second| Time::from_timestamp(Timestamp::from_second(second).unwrap()));
-        job.status.conditions.push(JobCondition { type_: end.into(), status: "True".into(), ..Default::default() });
+        job.status.start_time =
+            started.map(|second| Time::from_timestamp(Timestamp::from_second(second).unwrap()));
+        job.status.conditions.push(JobCondition {
+            type_: end.into(),
+            status: "True".into(),
+            ..Default::default()
+        });
         Arc::new(job)
     }
 
     #[test]
     fn the_oldest_finished_jobs_go() {
-        let jobs = [ended("c", "Complete", Some(3)), ended("a", "Complete", Some(1)), ended("x", "Complete", None), ended("f", "Failed", Some(0))];
-        let names = |end, limit| surplus(&jobs, end, limit).iter().map(|job| job.metadata.name.clone()).collect::<Vec<_>>();
+        let jobs = [
+            ended("c", "Complete", Some(3)),
+            ended("a", "Complete", Some(1)),
+            ended("x", "Complete", None),
+            ended("f", "Failed", Some(0)),
+        ];
+        let names = |end, limit| {
+            surplus(&jobs, end, limit)
+                .iter()
+                .map(|job| job.metadata.name.clone())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names("Complete", 1), ["a", "c"]);
         assert!(names("Complete", 3).is_empty());
         assert_eq!(names("Failed", 0), ["f"]);
@@ -431,21 +606,41 @@ mod tests {
         cron_job.metadata.name = "c".into();
         cron_job.metadata.uid = "u".into();
         cron_job.spec.time_zone = Some("Asia/Tokyo".into());
-        cron_job.spec.job_template.metadata.labels.insert("a".into(), "b".into());
+        cron_job
+            .spec
+            .job_template
+            .metadata
+            .labels
+            .insert("a".into(), "b".into());
         cron_job.spec.job_template.spec.parallelism = Some(3);
         let job = job_from_template(&cron_job, "2024-05-19T00:00:00Z".parse().unwrap()).unwrap();
-        assert_eq!(job.metadata.annotations[SCHEDULED_TIMESTAMP], "2024-05-19T09:00:00+09:00");
-        assert_eq!((job.metadata.labels["a"].as_str(), job.spec.parallelism), ("b", Some(3)));
+        assert_eq!(
+            job.metadata.annotations[SCHEDULED_TIMESTAMP],
+            "2024-05-19T09:00:00+09:00"
+        );
+        assert_eq!(
+            (job.metadata.labels["a"].as_str(), job.spec.parallelism),
+            ("b", Some(3))
+        );
         assert_eq!(job.metadata.owner_references[0].kind, "CronJob");
         cron_job.spec.time_zone = None;
         let job = job_from_template(&cron_job, "2024-05-19T00:00:00Z".parse().unwrap()).unwrap();
-        assert_eq!(job.metadata.annotations[SCHEDULED_TIMESTAMP], "2024-05-19T00:00:00Z");
+        assert_eq!(
+            job.metadata.annotations[SCHEDULED_TIMESTAMP],
+            "2024-05-19T00:00:00Z"
+        );
     }
 
     #[test]
     fn the_time_zone_of_the_spec_applies() {
         let mut cron_job = CronJob::default();
-        let next = |cron_job: &CronJob| parse_schedule(cron_job).unwrap().next("2024-05-01T00:00:00Z".parse().unwrap()).unwrap().to_string();
+        let next = |cron_job: &CronJob| {
+            parse_schedule(cron_job)
+                .unwrap()
+                .next("2024-05-01T00:00:00Z".parse().unwrap())
+                .unwrap()
+                .to_string()
+        };
         cron_job.spec.schedule = "0 9 * * *".into();
         cron_job.spec.time_zone = Some("America/New_York".into());
         assert_eq!(next(&cron_job), "2024-05-01T13:00:00Z");

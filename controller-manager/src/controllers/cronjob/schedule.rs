@@ -39,12 +39,33 @@ struct Bounds {
     names: &'static [&'static str],
 }
 
-const MINUTES: Bounds = Bounds { min: 0, max: 59, names: &[] };
-const HOURS: Bounds = Bounds { min: 0, max: 23, names: &[] };
-const DAYS: Bounds = Bounds { min: 1, max: 31, names: &[] };
-const MONTHS: Bounds =
-    Bounds { min: 1, max: 12, names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"] };
-const WEEKDAYS: Bounds = Bounds { min: 0, max: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] };
+const MINUTES: Bounds = Bounds {
+    min: 0,
+    max: 59,
+    names: &[],
+};
+const HOURS: Bounds = Bounds {
+    min: 0,
+    max: 23,
+    names: &[],
+};
+const DAYS: Bounds = Bounds {
+    min: 1,
+    max: 31,
+    names: &[],
+};
+const MONTHS: Bounds = Bounds {
+    min: 1,
+    max: 12,
+    names: &[
+        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+    ],
+};
+const WEEKDAYS: Bounds = Bounds {
+    min: 0,
+    max: 6,
+    names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
+};
 
 /// The zone of this name: "" and "UTC" are UTC, "Local" the machine's; names are spelled exactly.
 pub fn location(name: &str) -> Result<TimeZone, String> {
@@ -52,7 +73,9 @@ pub fn location(name: &str) -> Result<TimeZone, String> {
         "" | "UTC" => Ok(TimeZone::UTC),
         "Local" => Ok(TimeZone::system()),
         name => {
-            let zone = TimeZone::get(name).ok().filter(|zone| zone.iana_name() == Some(name));
+            let zone = TimeZone::get(name)
+                .ok()
+                .filter(|zone| zone.iana_name() == Some(name));
             zone.ok_or_else(|| format!("unknown time zone {name}"))
         }
     }
@@ -68,13 +91,20 @@ impl Schedule {
         if text.is_empty() {
             return Err("empty spec string".to_owned());
         }
-        let (zone, text) = match text.strip_prefix("TZ=").or_else(|| text.strip_prefix("CRON_TZ=")) {
+        let (zone, text) = match text
+            .strip_prefix("TZ=")
+            .or_else(|| text.strip_prefix("CRON_TZ="))
+        {
             None => (local, text),
             Some(rest) => {
                 let Some((name, rest)) = rest.split_once(' ') else {
                     return Err(format!("expected a schedule after the time zone: {text}"));
                 };
-                (location(name).map_err(|error| format!("provided bad location {name}: {error}"))?, rest.trim())
+                (
+                    location(name)
+                        .map_err(|error| format!("provided bad location {name}: {error}"))?,
+                    rest.trim(),
+                )
             }
         };
         if text.starts_with('@') {
@@ -82,7 +112,11 @@ impl Schedule {
         }
         let fields: Vec<&str> = text.split_whitespace().collect();
         let [minute, hour, day, month, weekday] = fields[..] else {
-            return Err(format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")));
+            return Err(format!(
+                "expected exactly 5 fields, found {}: [{}]",
+                fields.len(),
+                fields.join(" ")
+            ));
         };
         Ok(Self::Fields(Box::new(Fields {
             minute: field(minute, &MINUTES)?,
@@ -96,7 +130,9 @@ impl Schedule {
 
     /// The first due time after `after`, in whole seconds; nothing when there is none within five years.
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
-        let second = Timestamp::from_second(after.as_second() - i64::from(after.subsec_nanosecond() < 0)).ok()?;
+        let second =
+            Timestamp::from_second(after.as_second() - i64::from(after.subsec_nanosecond() < 0))
+                .ok()?;
         match self {
             Self::Every(seconds) => second.checked_add(SignedDuration::from_secs(*seconds)).ok(),
             Self::Fields(fields) => fields.next(second.checked_add(1.second()).ok()?),
@@ -106,7 +142,16 @@ impl Schedule {
 
 fn descriptor(text: &str, zone: TimeZone) -> Result<Schedule, String> {
     let all = |bounds: &Bounds| bits(bounds.min, bounds.max, 1) | STAR;
-    let fields = |hour, day, month, weekday| Ok(Schedule::Fields(Box::new(Fields { minute: 1, hour, day, month, weekday, zone })));
+    let fields = |hour, day, month, weekday| {
+        Ok(Schedule::Fields(Box::new(Fields {
+            minute: 1,
+            hour,
+            day,
+            month,
+            weekday,
+            zone,
+        })))
+    };
     match text {
         "@yearly" | "@annually" => fields(1, 1 << 1, 1 << 1, all(&WEEKDAYS)),
         "@monthly" => fields(1, 1 << 1, all(&MONTHS), all(&WEEKDAYS)),
@@ -115,7 +160,8 @@ fn descriptor(text: &str, zone: TimeZone) -> Result<Schedule, String> {
         "@hourly" => fields(all(&HOURS), all(&DAYS), all(&MONTHS), all(&WEEKDAYS)),
         _ => match text.strip_prefix("@every ") {
             Some(duration) => {
-                let nanos = apimachinery::duration::parse(duration).map_err(|error| format!("failed to parse duration {text}: {error}"))?;
+                let nanos = apimachinery::duration::parse(duration)
+                    .map_err(|error| format!("failed to parse duration {text}: {error}"))?;
                 Ok(Schedule::Every((nanos / 1_000_000_000).max(1)))
             }
             None => Err(format!("unrecognized descriptor: {text}")),
@@ -124,7 +170,9 @@ fn descriptor(text: &str, zone: TimeZone) -> Result<Schedule, String> {
 }
 
 fn field(text: &str, bounds: &Bounds) -> Result<u64, String> {
-    text.split(',').filter(|range| !range.is_empty()).try_fold(0, |all, text| Ok(all | range(text, bounds)?))
+    text.split(',')
+        .filter(|range| !range.is_empty())
+        .try_fold(0, |all, text| Ok(all | range(text, bounds)?))
 }
 
 /// `number`, `number-number`, `*` or `?`, each with `/step`.
@@ -158,13 +206,19 @@ fn range(text: &str, bounds: &Bounds) -> Result<u64, String> {
     };
     let (min, max) = (bounds.min, bounds.max);
     if start < min {
-        return Err(format!("beginning of range ({start}) below minimum ({min}): {text}"));
+        return Err(format!(
+            "beginning of range ({start}) below minimum ({min}): {text}"
+        ));
     }
     if end > max {
-        return Err(format!("end of range ({end}) above maximum ({max}): {text}"));
+        return Err(format!(
+            "end of range ({end}) above maximum ({max}): {text}"
+        ));
     }
     if start > end {
-        return Err(format!("beginning of range ({start}) beyond end of range ({end}): {text}"));
+        return Err(format!(
+            "beginning of range ({start}) beyond end of range ({end}): {text}"
+        ));
     }
     if step == 0 {
         return Err(format!("step of range should be a positive number: {text}"));
@@ -181,12 +235,16 @@ fn number(text: &str, bounds: &Bounds) -> Result<u32, String> {
 }
 
 fn integer(text: &str) -> Result<u32, String> {
-    let value: i64 = text.parse().map_err(|_| format!("failed to parse int from {text}: strconv.Atoi: parsing {text:?}: invalid syntax"))?;
+    let value: i64 = text.parse().map_err(|_| {
+        format!("failed to parse int from {text}: strconv.Atoi: parsing {text:?}: invalid syntax")
+    })?;
     u32::try_from(value).map_err(|_| format!("negative number ({value}) not allowed: {text}"))
 }
 
 fn bits(start: u32, end: u32, step: u32) -> u64 {
-    (start..=end).step_by(step as usize).fold(0, |all, value| all | 1 << value)
+    (start..=end)
+        .step_by(step as usize)
+        .fold(0, |all, value| all | 1 << value)
 }
 
 /// A moment with the zone's clock beside it.
@@ -198,7 +256,10 @@ struct Moment {
 
 impl Fields {
     fn at(&self, time: Timestamp) -> Moment {
-        Moment { time, clock: self.zone.to_offset(time).to_datetime(time) }
+        Moment {
+            time,
+            clock: self.zone.to_offset(time).to_datetime(time),
+        }
     }
 
     /// The moment the zone's clock shows `clock`. Skipped and repeated times are resolved as Go's time.Date does.
@@ -218,7 +279,14 @@ impl Fields {
                 return None;
             }
             while self.month & 1 << now.clock.month() == 0 {
-                let first = if reset { now.clock } else { now.clock.date().first_of_month().to_datetime(jiff::civil::Time::midnight()) };
+                let first = if reset {
+                    now.clock
+                } else {
+                    now.clock
+                        .date()
+                        .first_of_month()
+                        .to_datetime(jiff::civil::Time::midnight())
+                };
                 reset = true;
                 now = self.on_clock(first.checked_add(1.month()).ok()?)?;
                 if now.clock.month() == 1 {
@@ -226,14 +294,21 @@ impl Fields {
                 }
             }
             while !self.day_matches(now.clock.date()) {
-                let day = if reset { now.clock } else { now.clock.date().to_datetime(jiff::civil::Time::midnight()) };
+                let day = if reset {
+                    now.clock
+                } else {
+                    now.clock.date().to_datetime(jiff::civil::Time::midnight())
+                };
                 reset = true;
                 now = self.on_clock(day.checked_add(1.day()).ok()?)?;
                 // Midnight may not exist when clocks change: go to the next full hour after, or back to the first.
                 let hour = i64::from(now.clock.hour());
                 if hour != 0 {
                     let shift = if hour > 12 { 24 - hour } else { -hour };
-                    now = self.at(now.time.checked_add(SignedDuration::from_hours(shift)).ok()?);
+                    now = self.at(now
+                        .time
+                        .checked_add(SignedDuration::from_hours(shift))
+                        .ok()?);
                 }
                 if now.clock.day() == 1 {
                     continue 'wrap;
@@ -274,7 +349,11 @@ impl Fields {
     fn day_matches(&self, date: Date) -> bool {
         let day = self.day & 1 << date.day() != 0;
         let weekday = self.weekday & 1 << date.weekday().to_sunday_zero_offset() != 0;
-        if (self.day | self.weekday) & STAR != 0 { day && weekday } else { day || weekday }
+        if (self.day | self.weekday) & STAR != 0 {
+            day && weekday
+        } else {
+            day || weekday
+        }
     }
 }
 

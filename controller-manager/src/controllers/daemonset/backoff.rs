@@ -20,7 +20,11 @@ pub(super) struct Backoff(Mutex<HashMap<String, Entry>>);
 
 fn age(entry: &Entry, now: Timestamp) -> Duration {
     let age = now.duration_since(entry.since);
-    if age.is_negative() { Duration::ZERO } else { age.unsigned_abs() }
+    if age.is_negative() {
+        Duration::ZERO
+    } else {
+        age.unsigned_abs()
+    }
 }
 
 fn is_over(entry: &Entry, now: Timestamp) -> bool {
@@ -38,7 +42,10 @@ impl Backoff {
     /// Notes an event; the next one waits longer.
     pub(super) fn note(&self, key: &str, now: Timestamp) {
         let mut entries = self.0.lock();
-        let delay = entries.get(key).filter(|entry| !is_over(entry, now)).map_or(FIRST, |entry| (2 * entry.delay).min(LONGEST));
+        let delay = entries
+            .get(key)
+            .filter(|entry| !is_over(entry, now))
+            .map_or(FIRST, |entry| (2 * entry.delay).min(LONGEST));
         entries.insert(key.to_owned(), Entry { delay, since: now });
     }
 
@@ -54,7 +61,9 @@ mod tests {
 
     #[test]
     fn delays_double_and_expire() {
-        let (backoff, at) = (Backoff::default(), |seconds| Timestamp::from_second(seconds).unwrap());
+        let (backoff, at) = (Backoff::default(), |seconds| {
+            Timestamp::from_second(seconds).unwrap()
+        });
         assert_eq!(backoff.waiting("n", at(0)), None);
         backoff.note("n", at(0));
         assert_eq!(backoff.waiting("n", at(0)), Some(Duration::from_secs(1)));
@@ -67,7 +76,11 @@ mod tests {
         }
         assert_eq!(backoff.waiting("n", at(10)), Some(LONGEST));
         backoff.note("n", at(10 + 1801));
-        assert_eq!(backoff.waiting("n", at(10 + 1801)), Some(FIRST), "after a long quiet time it starts again");
+        assert_eq!(
+            backoff.waiting("n", at(10 + 1801)),
+            Some(FIRST),
+            "after a long quiet time it starts again"
+        );
         backoff.collect(at(9999));
         assert!(backoff.0.lock().is_empty());
     }

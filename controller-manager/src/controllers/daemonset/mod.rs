@@ -22,11 +22,18 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use self::backoff::Backoff as FailureBackoff;
-use self::placement::{ByNode, Fit, by_node, fit, is_updated, oldest_first, pin, plan_node, pod_template, without_node};
-use super::controller_ref::{Claimer, controller_of, index_by_controller, key_of, new_controller_ref, selector_of};
+use self::placement::{
+    ByNode, Fit, by_node, fit, is_updated, oldest_first, pin, plan_node, pod_template, without_node,
+};
+use super::controller_ref::{
+    Claimer, controller_of, index_by_controller, key_of, new_controller_ref, selector_of,
+};
 use super::expectations::{Expectations, pod_key};
 use super::history::History;
-use super::pod_control::{PodControl, SLOW_START_INITIAL_BATCH_SIZE, is_namespace_terminating, pod_from_template, slow_start};
+use super::pod_control::{
+    PodControl, SLOW_START_INITIAL_BATCH_SIZE, is_namespace_terminating, pod_from_template,
+    slow_start,
+};
 use super::pod_state::{is_available, is_ready};
 use super::{Backoff, BuildError, Controller, Next, OwnWrites, SyncError, owners};
 use crate::clock::Clock;
@@ -71,15 +78,25 @@ impl Controller for DaemonSetController {
     type Key = ObjectKey;
 
     async fn build(setup: &Setup, queue: &Queue<ObjectKey>) -> Result<Option<Self>, BuildError> {
-        let (sets, revisions) = (setup.informer::<DaemonSet>(), setup.informer::<ControllerRevision>());
+        let (sets, revisions) = (
+            setup.informer::<DaemonSet>(),
+            setup.informer::<ControllerRevision>(),
+        );
         let (pods, nodes) = (setup.informer::<Pod>(), setup.informer::<Node>());
         index_by_controller(&pods);
         index_by_controller(&revisions);
         index_by_node(&pods);
         let node_updates = setup.queue::<String>("daemonset-node-updates", Backoff::DEFAULT);
         let expectations = Arc::new(Expectations::new(setup.clock()));
-        let own_writes = setup.enabled("StaleControllerConsistencyDaemonSet").then(|| Arc::new(OwnWrites::new().follow(PODS, &pods).follow(SETS, &sets)));
-        let wake = Arc::new(Wake { queue: queue.clone(), sets: sets.lister(), expectations: expectations.clone(), own_writes: own_writes.clone() });
+        let own_writes = setup
+            .enabled("StaleControllerConsistencyDaemonSet")
+            .then(|| Arc::new(OwnWrites::new().follow(PODS, &pods).follow(SETS, &sets)));
+        let wake = Arc::new(Wake {
+            queue: queue.clone(),
+            sets: sets.lister(),
+            expectations: expectations.clone(),
+            own_writes: own_writes.clone(),
+        });
         let waker = wake.clone();
         on_change(&sets, move |change| waker.set(change));
         let waker = wake.clone();
@@ -88,19 +105,27 @@ impl Controller for DaemonSetController {
         let changed_nodes = node_updates.clone();
         on_change(&nodes, move |change| match change {
             Change::Added(node, _) => changed_nodes.add(node.metadata.name.clone()),
-            Change::Updated(old, new) if old.metadata.labels == new.metadata.labels && old.spec.taints == new.spec.taints => {}
+            Change::Updated(old, new)
+                if old.metadata.labels == new.metadata.labels
+                    && old.spec.taints == new.spec.taints => {}
             Change::Updated(_, node) => changed_nodes.add(node.metadata.name.clone()),
             Change::Deleted(_) => {}
         });
         let recorder = setup.recorder("daemonset-controller");
         Ok(Some(Self {
             client: setup.client.clone(),
-            control: PodControl { client: setup.client.clone(), recorder: recorder.clone() },
+            control: PodControl {
+                client: setup.client.clone(),
+                recorder: recorder.clone(),
+            },
             recorder,
             sets: sets.lister(),
             pods: pods.lister(),
             nodes: nodes.lister(),
-            history: History { client: setup.client.clone(), revisions: revisions.lister() },
+            history: History {
+                client: setup.client.clone(),
+                revisions: revisions.lister(),
+            },
             expectations,
             own_writes,
             failed_pods: FailureBackoff::default(),
@@ -117,7 +142,11 @@ impl Controller for DaemonSetController {
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Next, SyncError> {
-        if self.own_writes.as_ref().is_some_and(|writes| !writes.is_ready(key)) {
+        if self
+            .own_writes
+            .as_ref()
+            .is_some_and(|writes| !writes.is_ready(key))
+        {
             return Ok(Next::Retry);
         }
         let Some(ds) = self.sets.get(key) else {
@@ -128,22 +157,45 @@ impl Controller for DaemonSetController {
             return Ok(Next::Done);
         };
         if ds.spec.selector.as_deref() == Some(&LabelSelector::default()) {
-            let message = "This daemon set is selecting all pods. A non-empty selector is required.";
-            self.recorder.event(&object_reference(&*ds), "Warning", "SelectingAll", message);
+            let message =
+                "This daemon set is selecting all pods. A non-empty selector is required.";
+            self.recorder
+                .event(&object_reference(&*ds), "Warning", "SelectingAll", message);
             return Ok(Next::Done);
         }
         // The history of a DaemonSet that is being deleted may be gone already: no status can be computed from it.
         if ds.metadata.deletion_timestamp.is_some() {
             return Ok(Next::Done);
         }
-        let nodes: Vec<_> = self.nodes.list().into_iter().map(|node| (fit(&node, &ds, self.comparison_operators), node)).collect();
+        let nodes: Vec<_> = self
+            .nodes
+            .list()
+            .into_iter()
+            .map(|node| (fit(&node, &ds, self.comparison_operators), node))
+            .collect();
         let pods = self.claim(&ds).await?;
-        let (current, old) = self.revisions(&ds, &pods).await.map_err(|error| match error {
-            SyncError::Api(error) => SyncError::Api(error),
-            other => SyncError::other(format!("failed to construct revisions of DaemonSet: {other}")),
-        })?;
-        let hash = current.metadata.labels.get(placement::HASH_LABEL).cloned().unwrap_or_default();
-        let work = Work { key, ds: &ds, reference: object_reference(&*ds), nodes: &nodes, hash: &hash };
+        let (current, old) = self
+            .revisions(&ds, &pods)
+            .await
+            .map_err(|error| match error {
+                SyncError::Api(error) => SyncError::Api(error),
+                other => SyncError::other(format!(
+                    "failed to construct revisions of DaemonSet: {other}"
+                )),
+            })?;
+        let hash = current
+            .metadata
+            .labels
+            .get(placement::HASH_LABEL)
+            .cloned()
+            .unwrap_or_default();
+        let work = Work {
+            key,
+            ds: &ds,
+            reference: object_reference(&*ds),
+            nodes: &nodes,
+            hash: &hash,
+        };
         let (result, observed) = if self.expectations.satisfied(key) {
             (self.update(&work, &pods, old).await, true)
         } else {
@@ -162,7 +214,13 @@ impl Controller for DaemonSetController {
                 self.failed_pods.collect(self.clock.now());
             }
         };
-        let node_updates = runner::work(Self::NAME, &self.node_updates, self.workers, &stop, async |node: &String| self.sync_node(node));
+        let node_updates = runner::work(
+            Self::NAME,
+            &self.node_updates,
+            self.workers,
+            &stop,
+            |node: String| std::future::ready(self.sync_node(&node)),
+        );
         tokio::select! {
             () = collect => {}
             () = node_updates => {}
@@ -181,7 +239,11 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn desired(&self) -> Vec<String> {
-        self.nodes.iter().filter(|(fit, _)| fit.runs()).map(|(_, node)| node.metadata.name.clone()).collect()
+        self.nodes
+            .iter()
+            .filter(|(fit, _)| fit.runs())
+            .map(|(_, node)| node.metadata.name.clone())
+            .collect()
     }
 }
 
@@ -190,7 +252,9 @@ impl DaemonSetController {
         let selector = selector_of(ds.spec.selector.as_deref())?;
         let candidates = owners::pods_of(&self.pods, &**ds, true);
         let wrote = |pod: &Pod| self.wrote(ds, PODS, &pod.metadata.resource_version);
-        Claimer::new(&self.client, &**ds, &selector).claim(candidates, |_| true, wrote).await
+        Claimer::new(&self.client, &**ds, &selector)
+            .claim(candidates, |_| true, wrote)
+            .await
     }
 
     fn wrote(&self, ds: &DaemonSet, cache: &str, resource_version: &str) {
@@ -199,21 +263,44 @@ impl DaemonSetController {
         }
     }
 
-    async fn update(&self, work: &Work<'_>, pods: &[Arc<Pod>], old: Vec<Arc<ControllerRevision>>) -> Result<(), SyncError> {
+    async fn update(
+        &self,
+        work: &Work<'_>,
+        pods: &[Arc<Pod>],
+        old: Vec<Arc<ControllerRevision>>,
+    ) -> Result<(), SyncError> {
         let now = self.clock.now();
         let grouped = by_node(pods, false);
         let (create, delete) = self.plan(work, &grouped, now);
         self.apply(work, &create, &delete).await?;
-        if work.ds.spec.update_strategy.type_ == "RollingUpdate" && self.expectations.satisfied(work.key) {
-            let fits: HashMap<&str, Fit> = work.nodes.iter().map(|(fit, node)| (node.metadata.name.as_str(), *fit)).collect();
-            let step = update::plan(work.ds, grouped, &work.desired(), |node| fits.get(node).copied(), work.hash, now)?;
+        if work.ds.spec.update_strategy.type_ == "RollingUpdate"
+            && self.expectations.satisfied(work.key)
+        {
+            let fits: HashMap<&str, Fit> = work
+                .nodes
+                .iter()
+                .map(|(fit, node)| (node.metadata.name.as_str(), *fit))
+                .collect();
+            let step = update::plan(
+                work.ds,
+                grouped,
+                &work.desired(),
+                |node| fits.get(node).copied(),
+                work.hash,
+                now,
+            )?;
             self.apply(work, &step.create, &step.delete).await?;
         }
         self.clean_up_revisions(work.ds, pods, old).await
     }
 
     /// Nodes that need a pod, and pods that must go, with the events about pods that ended.
-    fn plan(&self, work: &Work<'_>, grouped: &ByNode, now: Timestamp) -> (Vec<String>, Vec<String>) {
+    fn plan(
+        &self,
+        work: &Work<'_>,
+        grouped: &ByNode,
+        now: Timestamp,
+    ) -> (Vec<String>, Vec<String>) {
         let (mut create, mut delete) = (Vec::new(), Vec::new());
         let namespace = &work.key.namespace;
         for (fit, node) in work.nodes {
@@ -223,19 +310,28 @@ impl DaemonSetController {
                 create.push(name.clone());
             }
             for pod in plan.failed {
-                let key = format!("{}/{}/{name}", work.ds.metadata.uid, work.ds.status.observed_generation);
+                let key = format!(
+                    "{}/{}/{name}",
+                    work.ds.metadata.uid, work.ds.status.observed_generation
+                );
                 if let Some(delay) = self.failed_pods.waiting(&key, now) {
                     self.queue.add_after(work.key.clone(), delay);
                     continue;
                 }
                 self.failed_pods.note(&key, now);
-                let message = format!("Found failed daemon pod {namespace}/{pod} on node {name}, will try to kill it");
-                self.recorder.event(&work.reference, "Warning", "FailedDaemonPod", &message);
+                let message = format!(
+                    "Found failed daemon pod {namespace}/{pod} on node {name}, will try to kill it"
+                );
+                self.recorder
+                    .event(&work.reference, "Warning", "FailedDaemonPod", &message);
                 delete.push(pod);
             }
             for pod in plan.succeeded {
-                let message = format!("Found succeeded daemon pod {namespace}/{pod} on node {name}, will try to delete it");
-                self.recorder.event(&work.reference, "Normal", "SucceededDaemonPod", &message);
+                let message = format!(
+                    "Found succeeded daemon pod {namespace}/{pod} on node {name}, will try to delete it"
+                );
+                self.recorder
+                    .event(&work.reference, "Normal", "SucceededDaemonPod", &message);
                 delete.push(pod);
             }
             delete.extend(plan.delete);
@@ -246,15 +342,28 @@ impl DaemonSetController {
     }
 
     /// Creates pods on nodes and deletes pods by name.
-    async fn apply(&self, work: &Work<'_>, create: &[String], delete: &[String]) -> Result<(), SyncError> {
+    async fn apply(
+        &self,
+        work: &Work<'_>,
+        create: &[String],
+        delete: &[String],
+    ) -> Result<(), SyncError> {
         let create = &create[..create.len().min(BURST_REPLICAS)];
         let delete = &delete[..delete.len().min(BURST_REPLICAS)];
         let namespace = &work.key.namespace;
-        let keys = delete.iter().map(|name| format!("{namespace}/{name}")).collect();
+        let keys = delete
+            .iter()
+            .map(|name| format!("{namespace}/{name}"))
+            .collect();
         self.expectations.expect(work.key, create.len(), keys);
 
         let template = pod_template(work.ds, work.hash);
-        let pod = pod_from_template(&template, namespace, &work.key.name, new_controller_ref(work.ds));
+        let pod = pod_from_template(
+            &template,
+            namespace,
+            &work.key.name,
+            new_controller_ref(work.ds),
+        );
         let create_one = async |at: usize| {
             let mut pod = pod.clone();
             pin(&mut pod.spec, &create[at]);
@@ -267,30 +376,45 @@ impl DaemonSetController {
                 Err(error) => Err(error.into()),
             }
         };
-        let (successes, created) = slow_start(create.len(), SLOW_START_INITIAL_BATCH_SIZE, create_one).await;
-        self.expectations.creations_observed(work.key, create.len() - successes);
+        let (successes, created) =
+            slow_start(create.len(), SLOW_START_INITIAL_BATCH_SIZE, create_one).await;
+        self.expectations
+            .creations_observed(work.key, create.len() - successes);
 
         let delete_one = |name: &String| {
             let name = name.clone();
             async move {
                 let result = self.control.delete(&work.reference, namespace, &name).await;
                 if result.is_err() {
-                    self.expectations.deletion_observed(work.key, &format!("{namespace}/{name}"));
+                    self.expectations
+                        .deletion_observed(work.key, &format!("{namespace}/{name}"));
                 }
                 result
             }
         };
         let deleted = futures::future::join_all(delete.iter().map(delete_one)).await;
         let mut errors: Vec<SyncError> = created.err().into_iter().collect();
-        let failed = deleted.into_iter().filter_map(Result::err).filter(|error| !error.is_not_found());
-        errors.extend(failed.map(|error| SyncError::other(format!("unable to delete pods: {error}"))));
+        let failed = deleted
+            .into_iter()
+            .filter_map(Result::err)
+            .filter(|error| !error.is_not_found());
+        errors.extend(
+            failed.map(|error| SyncError::other(format!("unable to delete pods: {error}"))),
+        );
         SyncError::aggregate(errors)
     }
 
     async fn write_status(&self, work: &Work<'_>, observed: bool) -> Result<Next, SyncError> {
         let pods = owners::pods_of(&self.pods, work.ds, false);
-        let status = count(work.ds, work.nodes, by_node(&pods, false), work.hash, self.clock.now());
-        let waits = work.ds.spec.min_ready_seconds > 0 && status.number_ready != status.number_available;
+        let status = count(
+            work.ds,
+            work.nodes,
+            by_node(&pods, false),
+            work.hash,
+            self.clock.now(),
+        );
+        let waits =
+            work.ds.spec.min_ready_seconds > 0 && status.number_ready != status.number_available;
         let generation = work.ds.metadata.generation;
         let is_current = work.ds.status.observed_generation >= generation;
         if !(is_current && with_counts(&work.ds.status, &status) == work.ds.status) {
@@ -314,17 +438,25 @@ impl DaemonSetController {
             self.wrote(work.ds, SETS, &updated.metadata.resource_version);
         }
         // Against skew of clocks: the pods' own changes wake us too.
-        Ok(if waits { Next::After(Duration::from_secs(work.ds.spec.min_ready_seconds as u64)) } else { Next::Done })
+        Ok(if waits {
+            Next::After(Duration::from_secs(work.ds.spec.min_ready_seconds as u64))
+        } else {
+            Next::Done
+        })
     }
 
     /// Wakes the DaemonSets for which a changed node means something.
     fn sync_node(&self, name: &str) -> Result<Next, SyncError> {
-        let Some(node) = self.nodes.get(&ObjectKey::cluster(name)) else { return Ok(Next::Done) };
+        let Some(node) = self.nodes.get(&ObjectKey::cluster(name)) else {
+            return Ok(Next::Done);
+        };
         let pods = self.pods.by_index(NODE_INDEX, name);
         for ds in self.sets.list() {
             let owned = |pod: &Arc<Pod>| {
                 let controller = controller_of(&pod.metadata);
-                pod.metadata.namespace == ds.metadata.namespace && controller.is_some_and(|c| c.kind == "DaemonSet" && c.name == ds.metadata.name)
+                pod.metadata.namespace == ds.metadata.namespace
+                    && controller
+                        .is_some_and(|c| c.kind == "DaemonSet" && c.name == ds.metadata.name)
             };
             let scheduled = pods.iter().any(owned);
             let concerns = match fit(&node, &ds, self.comparison_operators) {
@@ -342,10 +474,18 @@ impl DaemonSetController {
 }
 
 /// Counts nodes and pods.
-fn count(ds: &DaemonSet, nodes: &[(Fit, Arc<Node>)], mut pods: ByNode, hash: &str, now: Timestamp) -> DaemonSetStatus {
+fn count(
+    ds: &DaemonSet,
+    nodes: &[(Fit, Arc<Node>)],
+    mut pods: ByNode,
+    hash: &str,
+    now: Timestamp,
+) -> DaemonSetStatus {
     let mut status = DaemonSetStatus::default();
     for (fit, node) in nodes {
-        let on_node = pods.get_mut(&node.metadata.name).filter(|pods| !pods.is_empty());
+        let on_node = pods
+            .get_mut(&node.metadata.name)
+            .filter(|pods| !pods.is_empty());
         if !fit.runs() {
             status.number_misscheduled += i32::from(on_node.is_some());
             continue;
@@ -416,7 +556,8 @@ impl Wake {
 
     fn wake_selecting(&self, namespace: &str, labels: &BTreeMap<String, String>) {
         let selects = |ds: &DaemonSet, labels: &_| {
-            selector_of(ds.spec.selector.as_deref()).is_ok_and(|selector| !selector.is_empty() && selector.matches(labels))
+            selector_of(ds.spec.selector.as_deref())
+                .is_ok_and(|selector| !selector.is_empty() && selector.matches(labels))
         };
         for ds in owners::selecting(&self.sets, namespace, labels, selects) {
             self.queue.add(key_of(&ds.metadata));
@@ -434,10 +575,14 @@ impl Wake {
             // Most new revisions are our own.
             Change::Added(revision, _) if controller_of(&revision.metadata).is_some() => {}
             Change::Added(revision, _) if revision.metadata.deletion_timestamp.is_some() => {}
-            Change::Added(revision, _) => self.wake_selecting(&revision.metadata.namespace, &revision.metadata.labels),
-            Change::Updated(old, new) if old.metadata.resource_version == new.metadata.resource_version => {}
+            Change::Added(revision, _) => {
+                self.wake_selecting(&revision.metadata.namespace, &revision.metadata.labels)
+            }
+            Change::Updated(old, new)
+                if old.metadata.resource_version == new.metadata.resource_version => {}
             Change::Updated(old, new) => {
-                let controller_changed = controller_of(&old.metadata) != controller_of(&new.metadata);
+                let controller_changed =
+                    controller_of(&old.metadata) != controller_of(&new.metadata);
                 if controller_changed {
                     self.wake_owner(&old.metadata);
                 }
@@ -453,7 +598,9 @@ impl Wake {
 
     fn pod(&self, change: Change<'_, Pod>) {
         match change {
-            Change::Added(pod, _) if pod.metadata.deletion_timestamp.is_some() => self.pod_gone(pod),
+            Change::Added(pod, _) if pod.metadata.deletion_timestamp.is_some() => {
+                self.pod_gone(pod)
+            }
             Change::Added(pod, _) => {
                 if let Some(ds) = self.owner_of(&pod.metadata) {
                     self.expectations.creation_observed(&key_of(&ds.metadata));
@@ -462,8 +609,11 @@ impl Wake {
                     self.wake_selecting(&pod.metadata.namespace, &pod.metadata.labels);
                 }
             }
-            Change::Updated(old, new) if old.metadata.resource_version == new.metadata.resource_version => {}
-            Change::Updated(_, new) if new.metadata.deletion_timestamp.is_some() => self.pod_gone(new),
+            Change::Updated(old, new)
+                if old.metadata.resource_version == new.metadata.resource_version => {}
+            Change::Updated(_, new) if new.metadata.deletion_timestamp.is_some() => {
+                self.pod_gone(new)
+            }
             Change::Updated(old, new) => self.pod_updated(old, new),
             Change::Deleted(pod) => self.pod_gone(pod),
         }
@@ -488,11 +638,16 @@ impl Wake {
             }
             return;
         }
-        let Some(ds) = self.owner_of(&new.metadata) else { return };
+        let Some(ds) = self.owner_of(&new.metadata) else {
+            return;
+        };
         self.queue.add(key_of(&ds.metadata));
         if !is_ready(old) && is_ready(new) && ds.spec.min_ready_seconds > 0 {
             // A second more, because timers may fire early.
-            self.queue.add_after(key_of(&ds.metadata), Duration::from_secs(ds.spec.min_ready_seconds as u64 + 1));
+            self.queue.add_after(
+                key_of(&ds.metadata),
+                Duration::from_secs(ds.spec.min_ready_seconds as u64 + 1),
+            );
         }
     }
 }
@@ -504,18 +659,42 @@ mod tests {
 
     #[test]
     fn the_status_counts_nodes() {
-        let nodes = [(Fit::Run, node("a", &[])), (Fit::Run, node("b", &[])), (Fit::Run, node("c", &[])), (Fit::Keep, node("d", &[])), (Fit::Leave, node("e", &[]))];
+        let nodes = [
+            (Fit::Run, node("a", &[])),
+            (Fit::Run, node("b", &[])),
+            (Fit::Run, node("c", &[])),
+            (Fit::Keep, node("d", &[])),
+            (Fit::Leave, node("e", &[])),
+        ];
         let pods = [
             pod("a1", "a", "new", "ready"),
             pod("a2", "a", "new", "running"),
             pod("b1", "b", "old", "running"),
             pod("d1", "d", "new", "ready"),
         ];
-        let status = count(&daemon_set(0, 1), &nodes, by_node(&pods, false), "new", Timestamp::from_second(500).unwrap());
+        let status = count(
+            &daemon_set(0, 1),
+            &nodes,
+            by_node(&pods, false),
+            "new",
+            Timestamp::from_second(500).unwrap(),
+        );
         assert_eq!(
-            (status.desired_number_scheduled, status.current_number_scheduled, status.number_misscheduled, status.number_ready),
+            (
+                status.desired_number_scheduled,
+                status.current_number_scheduled,
+                status.number_misscheduled,
+                status.number_ready
+            ),
             (3, 2, 1, 1)
         );
-        assert_eq!((status.updated_number_scheduled, status.number_available, status.number_unavailable), (1, 1, 2));
+        assert_eq!(
+            (
+                status.updated_number_scheduled,
+                status.number_available,
+                status.number_unavailable
+            ),
+            (1, 1, 2)
+        );
     }
 }

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use api_types::apps::v1::DaemonSet;
 use api_types::core::v1::{
-    Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, PodTemplateSpec, Toleration, pod_phase,
+    Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod,
+    PodSpec, PodTemplateSpec, Toleration, pod_phase,
 };
 use apimachinery::scheduling;
 use jiff::Timestamp;
 
+use crate::controllers::SyncError;
 use crate::controllers::int_or_percent::scaled;
 use crate::controllers::owners::by_creation;
 use crate::controllers::pod_state::{is_available, is_ready, is_terminal};
-use crate::controllers::SyncError;
 
 /// The label with the hash of a pod's revision.
 pub(super) const HASH_LABEL: &str = "controller-revision-hash";
@@ -45,15 +46,27 @@ pub(super) fn fit(node: &Node, ds: &DaemonSet, comparison_operators: bool) -> Fi
         return Fit::Leave;
     }
     add_tolerations(&mut spec);
-    let pod = Pod { spec, ..Default::default() };
+    let pod = Pod {
+        spec,
+        ..Default::default()
+    };
     // A selector that cannot be parsed matches nothing, without an error.
-    if !scheduling::RequiredNodeAffinity::new(&pod).matches(node).unwrap_or(false) {
+    if !scheduling::RequiredNodeAffinity::new(&pod)
+        .matches(node)
+        .unwrap_or(false)
+    {
         return Fit::Leave;
     }
     let untolerated = |effects: &[&str]| {
         let tolerations = &pod.spec.tolerations;
-        let mut taints = node.spec.taints.iter().filter(|taint| effects.contains(&taint.effect.as_str()));
-        taints.any(|taint| !scheduling::tolerations_tolerate_taint(tolerations, taint, comparison_operators))
+        let mut taints = node
+            .spec
+            .taints
+            .iter()
+            .filter(|taint| effects.contains(&taint.effect.as_str()));
+        taints.any(|taint| {
+            !scheduling::tolerations_tolerate_taint(tolerations, taint, comparison_operators)
+        })
     };
     if !untolerated(&["NoExecute", "NoSchedule"]) {
         Fit::Run
@@ -78,8 +91,16 @@ fn add_tolerations(spec: &mut PodSpec) {
         taints.push(("node.kubernetes.io/network-unavailable", "NoSchedule"));
     }
     for (key, effect) in taints {
-        let wanted = Toleration { key: key.into(), operator: "Exists".into(), effect: effect.into(), ..Default::default() };
-        let same = |has: &&mut Toleration| (&has.key, &has.effect, &has.operator, &has.value) == (&wanted.key, &wanted.effect, &wanted.operator, &wanted.value);
+        let wanted = Toleration {
+            key: key.into(),
+            operator: "Exists".into(),
+            effect: effect.into(),
+            ..Default::default()
+        };
+        let same = |has: &&mut Toleration| {
+            (&has.key, &has.effect, &has.operator, &has.value)
+                == (&wanted.key, &wanted.effect, &wanted.operator, &wanted.value)
+        };
         match spec.tolerations.iter_mut().find(same) {
             Some(has) => *has = wanted,
             None => spec.tolerations.push(wanted),
@@ -89,7 +110,11 @@ fn add_tolerations(spec: &mut PodSpec) {
 
 /// The template's generation that old versions of the API counted.
 fn template_generation(ds: &DaemonSet) -> Option<i64> {
-    ds.metadata.annotations.get(GENERATION_ANNOTATION)?.parse().ok()
+    ds.metadata
+        .annotations
+        .get(GENERATION_ANNOTATION)?
+        .parse()
+        .ok()
 }
 
 /// The template of new pods: with the hash, and the tolerations of daemon pods.
@@ -108,11 +133,21 @@ pub(super) fn pod_template(ds: &DaemonSet, hash: &str) -> PodTemplateSpec {
 
 /// Ties a pod to a node by its name, through the scheduler: required terms of the template are replaced, they match already.
 pub(super) fn pin(spec: &mut PodSpec, node: &str) {
-    let requirement = NodeSelectorRequirement { key: "metadata.name".into(), operator: "In".into(), values: vec![node.into()], ..Default::default() };
-    let terms = vec![NodeSelectorTerm { match_fields: vec![requirement], ..Default::default() }];
+    let requirement = NodeSelectorRequirement {
+        key: "metadata.name".into(),
+        operator: "In".into(),
+        values: vec![node.into()],
+        ..Default::default()
+    };
+    let terms = vec![NodeSelectorTerm {
+        match_fields: vec![requirement],
+        ..Default::default()
+    }];
     let affinity: &mut Affinity = spec.affinity.get_or_insert_default();
     let node_affinity: &mut NodeAffinity = affinity.node_affinity.get_or_insert_default();
-    let required: &mut NodeSelector = node_affinity.required_during_scheduling_ignored_during_execution.get_or_insert_default();
+    let required: &mut NodeSelector = node_affinity
+        .required_during_scheduling_ignored_during_execution
+        .get_or_insert_default();
     required.node_selector_terms = terms;
 }
 
@@ -122,9 +157,16 @@ pub(super) fn target_node(pod: &Pod) -> Option<&str> {
         return Some(&pod.spec.node_name);
     }
     let affinity = pod.spec.affinity.as_ref()?.node_affinity.as_ref()?;
-    let terms = &affinity.required_during_scheduling_ignored_during_execution.as_ref()?.node_selector_terms;
-    let by_name = |field: &&NodeSelectorRequirement| field.key == "metadata.name" && field.operator == "In";
-    let field = terms.iter().flat_map(|term| &term.match_fields).find(by_name)?;
+    let terms = &affinity
+        .required_during_scheduling_ignored_during_execution
+        .as_ref()?
+        .node_selector_terms;
+    let by_name =
+        |field: &&NodeSelectorRequirement| field.key == "metadata.name" && field.operator == "In";
+    let field = terms
+        .iter()
+        .flat_map(|term| &term.match_fields)
+        .find(by_name)?;
     match field.values.as_slice() {
         [only] => Some(only),
         _ => None,
@@ -142,7 +184,10 @@ pub(super) fn by_node(pods: &[Arc<Pod>], with_deleted_terminal: bool) -> ByNode 
             continue;
         }
         if let Some(node) = target_node(pod) {
-            grouped.entry(node.to_owned()).or_default().push(pod.clone());
+            grouped
+                .entry(node.to_owned())
+                .or_default()
+                .push(pod.clone());
         }
     }
     grouped
@@ -150,31 +195,48 @@ pub(super) fn by_node(pods: &[Arc<Pod>], with_deleted_terminal: bool) -> ByNode 
 
 /// Pods that were assigned to a node first, then older ones.
 pub(super) fn oldest_first(pods: &mut [Arc<Pod>]) {
-    pods.sort_by(|a, b| a.spec.node_name.is_empty().cmp(&b.spec.node_name.is_empty()).then_with(|| by_creation(&a.metadata, &b.metadata)));
+    pods.sort_by(|a, b| {
+        a.spec
+            .node_name
+            .is_empty()
+            .cmp(&b.spec.node_name.is_empty())
+            .then_with(|| by_creation(&a.metadata, &b.metadata))
+    });
 }
 
 pub(super) fn is_updated(ds: &DaemonSet, pod: &Pod, hash: &str) -> bool {
     let labels = &pod.metadata.labels;
     let generation = template_generation(ds).map(|generation| generation.to_string());
-    let same_generation = generation.is_some() && labels.get(GENERATION_LABEL) == generation.as_ref();
+    let same_generation =
+        generation.is_some() && labels.get(GENERATION_LABEL) == generation.as_ref();
     let same_hash = !hash.is_empty() && labels.get(HASH_LABEL).is_some_and(|label| label == hash);
     same_hash || same_generation
 }
 
 /// Extra pods allowed during an update.
 pub(super) fn surge(ds: &DaemonSet, desired: i32) -> Result<i32, SyncError> {
-    rolling(ds).and_then(|rolling| rolling.max_surge.as_ref()).map_or(Ok(0), |value| scaled(value, desired, true))
+    rolling(ds)
+        .and_then(|rolling| rolling.max_surge.as_ref())
+        .map_or(Ok(0), |value| scaled(value, desired, true))
 }
 
 /// Nodes that may be without an available pod during an update.
 pub(super) fn unavailable(ds: &DaemonSet, desired: i32) -> Result<i32, SyncError> {
-    let Some(rolling) = rolling(ds) else { return Ok(0) };
-    let Some(value) = &rolling.max_unavailable else { return Err(SyncError::other("nil value for IntOrString")) };
+    let Some(rolling) = rolling(ds) else {
+        return Ok(0);
+    };
+    let Some(value) = &rolling.max_unavailable else {
+        return Err(SyncError::other("nil value for IntOrString"));
+    };
     scaled(value, desired, true)
 }
 
 fn rolling(ds: &DaemonSet) -> Option<&api_types::apps::v1::RollingUpdateDaemonSet> {
-    ds.spec.update_strategy.rolling_update.as_deref().filter(|_| ds.spec.update_strategy.type_ == "RollingUpdate")
+    ds.spec
+        .update_strategy
+        .rolling_update
+        .as_deref()
+        .filter(|_| ds.spec.update_strategy.type_ == "RollingUpdate")
 }
 
 fn allows_surge(ds: &DaemonSet) -> bool {
@@ -194,9 +256,19 @@ pub(super) struct NodePlan {
 }
 
 /// `pods` are those of this DaemonSet on the node; `None` when it has none.
-pub(super) fn plan_node(fit: Fit, pods: Option<&Vec<Arc<Pod>>>, ds: &DaemonSet, hash: &str, now: Timestamp) -> NodePlan {
+pub(super) fn plan_node(
+    fit: Fit,
+    pods: Option<&Vec<Arc<Pod>>>,
+    ds: &DaemonSet,
+    hash: &str,
+    now: Timestamp,
+) -> NodePlan {
     let mut plan = NodePlan::default();
-    let alive = || pods.into_iter().flatten().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    let alive = || {
+        pods.into_iter()
+            .flatten()
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+    };
     if fit == Fit::Run && pods.is_none() {
         plan.create = true;
         return plan;
@@ -222,16 +294,29 @@ pub(super) fn plan_node(fit: Fit, pods: Option<&Vec<Arc<Pod>>>, ds: &DaemonSet, 
     if allows_surge(ds) {
         plan.delete = surplus_of_surge(&running, ds, hash, now);
     } else {
-        plan.delete = running[1..].iter().map(|pod| pod.metadata.name.clone()).collect();
+        plan.delete = running[1..]
+            .iter()
+            .map(|pod| pod.metadata.name.clone())
+            .collect();
     }
     plan
 }
 
 /// Keeps one old and one new pod, and the old one only while it is ready and the new one is not yet available.
-fn surplus_of_surge(running: &[Arc<Pod>], ds: &DaemonSet, hash: &str, now: Timestamp) -> Vec<String> {
+fn surplus_of_surge(
+    running: &[Arc<Pod>],
+    ds: &DaemonSet,
+    hash: &str,
+    now: Timestamp,
+) -> Vec<String> {
     let (mut newest, mut oldest, mut surplus) = (None, None, Vec::new());
     for pod in running {
-        let is_new = pod.metadata.labels.get(HASH_LABEL).map_or("", String::as_str) == hash;
+        let is_new = pod
+            .metadata
+            .labels
+            .get(HASH_LABEL)
+            .map_or("", String::as_str)
+            == hash;
         let slot = if is_new { &mut newest } else { &mut oldest };
         if slot.is_none() {
             *slot = Some(pod);
@@ -250,8 +335,14 @@ fn surplus_of_surge(running: &[Arc<Pod>], ds: &DaemonSet, hash: &str, now: Times
 /// Pods that wait for a node which does not exist: nobody else would delete them.
 pub(super) fn without_node(nodes: &[Arc<Node>], pods: &ByNode) -> Vec<String> {
     let exists = |name: &str| nodes.iter().any(|node| node.metadata.name == name);
-    let unassigned = pods.iter().filter(|(node, _)| !exists(node)).flat_map(|(_, pods)| pods);
-    unassigned.filter(|pod| pod.spec.node_name.is_empty()).map(|pod| pod.metadata.name.clone()).collect()
+    let unassigned = pods
+        .iter()
+        .filter(|(node, _)| !exists(node))
+        .flat_map(|(_, pods)| pods);
+    unassigned
+        .filter(|pod| pod.spec.node_name.is_empty())
+        .map(|pod| pod.metadata.name.clone())
+        .collect()
 }
 
 #[cfg(test)]

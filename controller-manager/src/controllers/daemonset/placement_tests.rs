@@ -51,7 +51,14 @@ pub(crate) fn node(name: &str, taints: &[(&str, &str)]) -> Arc<Node> {
     let mut node = Node::default();
     node.metadata.name = name.into();
     node.metadata.labels.insert("zone".into(), "a".into());
-    node.spec.taints = taints.iter().map(|(key, effect)| Taint { key: (*key).into(), effect: (*effect).into(), ..Default::default() }).collect();
+    node.spec.taints = taints
+        .iter()
+        .map(|(key, effect)| Taint {
+            key: (*key).into(),
+            effect: (*effect).into(),
+            ..Default::default()
+        })
+        .collect();
     Arc::new(node)
 }
 
@@ -65,17 +72,57 @@ fn check_fit(taints: &[(&str, &str)], change: impl FnOnce(&mut DaemonSet), expec
 #[test]
 fn nodes_fit_by_name_selector_and_taints() {
     check_fit(&[], |_| {}, Fit::Run);
-    check_fit(&[], |ds| ds.spec.template.spec.node_name = "n".into(), Fit::Run);
-    check_fit(&[], |ds| ds.spec.template.spec.node_name = "other".into(), Fit::Leave);
-    check_fit(&[], |ds| drop(ds.spec.template.spec.node_selector.insert("zone".into(), "a".into())), Fit::Run);
-    check_fit(&[], |ds| drop(ds.spec.template.spec.node_selector.insert("zone".into(), "b".into())), Fit::Leave);
+    check_fit(
+        &[],
+        |ds| ds.spec.template.spec.node_name = "n".into(),
+        Fit::Run,
+    );
+    check_fit(
+        &[],
+        |ds| ds.spec.template.spec.node_name = "other".into(),
+        Fit::Leave,
+    );
+    check_fit(
+        &[],
+        |ds| {
+            drop(
+                ds.spec
+                    .template
+                    .spec
+                    .node_selector
+                    .insert("zone".into(), "a".into()),
+            )
+        },
+        Fit::Run,
+    );
+    check_fit(
+        &[],
+        |ds| {
+            drop(
+                ds.spec
+                    .template
+                    .spec
+                    .node_selector
+                    .insert("zone".into(), "b".into()),
+            )
+        },
+        Fit::Leave,
+    );
     check_fit(&[("mine", "NoSchedule")], |_| {}, Fit::Keep);
     check_fit(&[("mine", "NoExecute")], |_| {}, Fit::Leave);
     check_fit(&[("mine", "PreferNoSchedule")], |_| {}, Fit::Run);
     let tolerate = |ds: &mut DaemonSet| {
-        ds.spec.template.spec.tolerations.push(Toleration { key: "mine".into(), operator: "Exists".into(), ..Default::default() });
+        ds.spec.template.spec.tolerations.push(Toleration {
+            key: "mine".into(),
+            operator: "Exists".into(),
+            ..Default::default()
+        });
     };
-    check_fit(&[("mine", "NoSchedule"), ("mine", "NoExecute")], tolerate, Fit::Run);
+    check_fit(
+        &[("mine", "NoSchedule"), ("mine", "NoExecute")],
+        tolerate,
+        Fit::Run,
+    );
 }
 
 #[test]
@@ -89,9 +136,21 @@ fn problems_of_nodes_are_tolerated() {
         ("node.kubernetes.io/unschedulable", "NoSchedule"),
     ];
     check_fit(&problems, |_| {}, Fit::Run);
-    check_fit(&[("node.kubernetes.io/not-ready", "NoSchedule")], |_| {}, Fit::Keep);
-    check_fit(&[("node.kubernetes.io/network-unavailable", "NoSchedule")], |_| {}, Fit::Keep);
-    check_fit(&[("node.kubernetes.io/network-unavailable", "NoSchedule")], |ds| ds.spec.template.spec.host_network = true, Fit::Run);
+    check_fit(
+        &[("node.kubernetes.io/not-ready", "NoSchedule")],
+        |_| {},
+        Fit::Keep,
+    );
+    check_fit(
+        &[("node.kubernetes.io/network-unavailable", "NoSchedule")],
+        |_| {},
+        Fit::Keep,
+    );
+    check_fit(
+        &[("node.kubernetes.io/network-unavailable", "NoSchedule")],
+        |ds| ds.spec.template.spec.host_network = true,
+        Fit::Run,
+    );
 }
 
 #[test]
@@ -109,8 +168,20 @@ fn a_pod_is_pinned_to_its_node() {
 #[track_caller]
 fn check_plan(surge: i32, fit: Fit, pods: &[Arc<Pod>], create: bool, delete: &[&str]) -> NodePlan {
     let pods = (!pods.is_empty()).then(|| pods.to_vec());
-    let plan = plan_node(fit, pods.as_ref(), &daemon_set(surge, 1), "new", Timestamp::from_second(200).unwrap());
-    assert_eq!((plan.create, plan.delete.iter().map(String::as_str).collect::<Vec<_>>()), (create, delete.to_vec()));
+    let plan = plan_node(
+        fit,
+        pods.as_ref(),
+        &daemon_set(surge, 1),
+        "new",
+        Timestamp::from_second(200).unwrap(),
+    );
+    assert_eq!(
+        (
+            plan.create,
+            plan.delete.iter().map(String::as_str).collect::<Vec<_>>()
+        ),
+        (create, delete.to_vec())
+    );
     plan
 }
 
@@ -123,7 +194,13 @@ fn one_pod_per_node() {
     check_plan(0, Fit::Run, &[a.clone()], false, &[]);
     check_plan(0, Fit::Run, &[b.clone(), a.clone()], false, &["b"]);
     check_plan(0, Fit::Keep, &[a.clone()], false, &[]);
-    check_plan(0, Fit::Leave, &[a.clone(), pod("c", "n", "new", "deleting")], false, &["a"]);
+    check_plan(
+        0,
+        Fit::Leave,
+        &[a.clone(), pod("c", "n", "new", "deleting")],
+        false,
+        &["a"],
+    );
     check_plan(0, Fit::Run, &[pod("c", "n", "new", "deleting")], false, &[]);
     check_plan(1, Fit::Run, &[pod("c", "n", "new", "deleting")], true, &[]);
     let unassigned = pod("0", "", "new", "running");
@@ -132,17 +209,54 @@ fn one_pod_per_node() {
 
 #[test]
 fn ended_pods_are_removed() {
-    let plan = check_plan(0, Fit::Run, &[pod("f", "n", "new", "failed"), pod("s", "n", "new", "succeeded")], false, &[]);
-    assert_eq!((plan.failed, plan.succeeded), (vec!["f".to_owned()], vec!["s".to_owned()]));
+    let plan = check_plan(
+        0,
+        Fit::Run,
+        &[
+            pod("f", "n", "new", "failed"),
+            pod("s", "n", "new", "succeeded"),
+        ],
+        false,
+        &[],
+    );
+    assert_eq!(
+        (plan.failed, plan.succeeded),
+        (vec!["f".to_owned()], vec!["s".to_owned()])
+    );
 }
 
 #[test]
 fn a_surge_keeps_the_old_pod_until_the_new_one_is_available() {
-    let (old, new) = (pod("old", "n", "1", "ready"), pod("new", "n", "new", "running"));
+    let (old, new) = (
+        pod("old", "n", "1", "ready"),
+        pod("new", "n", "new", "running"),
+    );
     check_plan(1, Fit::Run, &[old.clone(), new.clone()], false, &[]);
-    check_plan(1, Fit::Run, &[old, pod("new", "n", "new", "ready")], false, &["old"]);
-    check_plan(1, Fit::Run, &[pod("old", "n", "1", "running"), new.clone()], false, &["old"]);
-    check_plan(1, Fit::Run, &[pod("a", "n", "1", "ready"), pod("b", "n", "2", "ready"), new], false, &["b"]);
+    check_plan(
+        1,
+        Fit::Run,
+        &[old, pod("new", "n", "new", "ready")],
+        false,
+        &["old"],
+    );
+    check_plan(
+        1,
+        Fit::Run,
+        &[pod("old", "n", "1", "running"), new.clone()],
+        false,
+        &["old"],
+    );
+    check_plan(
+        1,
+        Fit::Run,
+        &[
+            pod("a", "n", "1", "ready"),
+            pod("b", "n", "2", "ready"),
+            new,
+        ],
+        false,
+        &["b"],
+    );
 }
 
 #[test]
@@ -151,7 +265,14 @@ fn pods_for_missing_nodes_are_found() {
     pin(&mut lost.spec, "gone");
     let mut waiting = (*pod("waiting", "", "h", "running")).clone();
     pin(&mut waiting.spec, "n");
-    let pods = by_node(&[Arc::new(lost), Arc::new(waiting), pod("bound", "gone", "h", "running")], false);
+    let pods = by_node(
+        &[
+            Arc::new(lost),
+            Arc::new(waiting),
+            pod("bound", "gone", "h", "running"),
+        ],
+        false,
+    );
     assert_eq!(without_node(&[node("n", &[])], &pods), ["lost"]);
 }
 
@@ -161,10 +282,20 @@ fn updated_pods_have_the_hash_or_the_old_generation() {
     assert!(is_updated(&ds, &pod("a", "n", "h", "ready"), "h"));
     assert!(!is_updated(&ds, &pod("a", "n", "h", "ready"), "i"));
     let mut old = (*pod("a", "n", "x", "ready")).clone();
-    old.metadata.labels.insert(GENERATION_LABEL.into(), "3".into());
-    ds.metadata.annotations.insert(GENERATION_ANNOTATION.into(), "3".into());
+    old.metadata
+        .labels
+        .insert(GENERATION_LABEL.into(), "3".into());
+    ds.metadata
+        .annotations
+        .insert(GENERATION_ANNOTATION.into(), "3".into());
     assert!(is_updated(&ds, &old, "i"));
     let template = pod_template(&ds, "h");
-    assert_eq!((template.metadata.labels[GENERATION_LABEL].as_str(), template.metadata.labels[HASH_LABEL].as_str()), ("3", "h"));
+    assert_eq!(
+        (
+            template.metadata.labels[GENERATION_LABEL].as_str(),
+            template.metadata.labels[HASH_LABEL].as_str()
+        ),
+        ("3", "h")
+    );
     assert_eq!(template.spec.tolerations.len(), 6);
 }

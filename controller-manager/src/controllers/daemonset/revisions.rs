@@ -23,22 +23,42 @@ impl DaemonSetController {
         pods: &[Arc<Pod>],
     ) -> Result<(Arc<ControllerRevision>, Vec<Arc<ControllerRevision>>), SyncError> {
         let selector = selector_of(ds.spec.selector.as_deref())?;
-        let candidates = self.history.revisions.list_namespace(&ds.metadata.namespace);
-        let claimed = Claimer::new(&self.client, ds, &selector).claim(candidates, |_| true, |_| ()).await?;
-        let api = self.client.namespaced::<ControllerRevision>(&ds.metadata.namespace);
+        let candidates = self
+            .history
+            .revisions
+            .list_namespace(&ds.metadata.namespace);
+        let claimed = Claimer::new(&self.client, ds, &selector)
+            .claim(candidates, |_| true, |_| ())
+            .await?;
+        let api = self
+            .client
+            .namespaced::<ControllerRevision>(&ds.metadata.namespace);
         let data = history::template_patch(&ds.spec.template)?;
         let (mut current, mut old) = (Vec::new(), Vec::new());
         for mut revision in claimed {
             if !revision.metadata.labels.contains_key(HASH_LABEL) {
                 // The name is unique, also where a hash was not.
                 let mut labelled = (*revision).clone();
-                labelled.metadata.labels.insert(HASH_LABEL.to_owned(), labelled.metadata.name.clone());
+                labelled
+                    .metadata
+                    .labels
+                    .insert(HASH_LABEL.to_owned(), labelled.metadata.name.clone());
                 revision = Arc::new(api.update(&labelled).await?);
             }
             let same = revision.data.raw == data;
-            if same { current.push(revision) } else { old.push(revision) }
+            if same {
+                current.push(revision)
+            } else {
+                old.push(revision)
+            }
         }
-        let number = old.iter().map(|revision| revision.revision).max().unwrap_or(0).max(0) + 1;
+        let number = old
+            .iter()
+            .map(|revision| revision.revision)
+            .max()
+            .unwrap_or(0)
+            .max(0)
+            + 1;
         let Some(newest) = newest(&current).cloned() else {
             return Ok((Arc::new(self.snapshot(ds, data, number).await?), old));
         };
@@ -62,19 +82,35 @@ impl DaemonSetController {
         current: &[Arc<ControllerRevision>],
     ) -> Result<(), SyncError> {
         let hash = keep.metadata.labels.get(HASH_LABEL);
-        let patch = Patch::Merge(json!({"metadata": {"labels": {HASH_LABEL: hash}}}).to_string().into_bytes());
+        let patch = Patch::Merge(
+            json!({"metadata": {"labels": {HASH_LABEL: hash}}})
+                .to_string()
+                .into_bytes(),
+        );
         let api = self.client.namespaced::<Pod>(&ds.metadata.namespace);
-        for pod in pods.iter().filter(|pod| pod.metadata.labels.get(HASH_LABEL) != hash) {
-            api.patch(&pod.metadata.name, &patch, &PatchOptions::default()).await?;
+        for pod in pods
+            .iter()
+            .filter(|pod| pod.metadata.labels.get(HASH_LABEL) != hash)
+        {
+            api.patch(&pod.metadata.name, &patch, &PatchOptions::default())
+                .await?;
         }
-        for revision in current.iter().filter(|revision| revision.metadata.name != keep.metadata.name) {
+        for revision in current
+            .iter()
+            .filter(|revision| revision.metadata.name != keep.metadata.name)
+        {
             self.history.delete(revision).await?;
         }
         Ok(())
     }
 
     /// Records the present template.
-    async fn snapshot(&self, ds: &DaemonSet, data: Vec<u8>, number: i64) -> Result<ControllerRevision, SyncError> {
+    async fn snapshot(
+        &self,
+        ds: &DaemonSet,
+        data: Vec<u8>,
+        number: i64,
+    ) -> Result<ControllerRevision, SyncError> {
         let metadata = &ds.metadata;
         let hash = template_hash::compute(&ds.spec.template, ds.status.collision_count)?;
         let mut labels = ds.spec.template.metadata.labels.clone();
@@ -92,7 +128,9 @@ impl DaemonSetController {
             revision: number,
             ..Default::default()
         };
-        let api = self.client.namespaced::<ControllerRevision>(&metadata.namespace);
+        let api = self
+            .client
+            .namespaced::<ControllerRevision>(&metadata.namespace);
         let error = match api.create(&revision).await {
             Err(error) if error.is_already_exists() => error,
             result => return Ok(result?),
@@ -116,12 +154,23 @@ impl DaemonSetController {
     }
 
     /// Deletes the oldest revisions beyond the limit that no pod runs.
-    pub(super) async fn clean_up_revisions(&self, ds: &DaemonSet, pods: &[Arc<Pod>], old: Vec<Arc<ControllerRevision>>) -> Result<(), SyncError> {
-        let api = self.client.namespaced::<ControllerRevision>(&ds.metadata.namespace);
+    pub(super) async fn clean_up_revisions(
+        &self,
+        ds: &DaemonSet,
+        pods: &[Arc<Pod>],
+        old: Vec<Arc<ControllerRevision>>,
+    ) -> Result<(), SyncError> {
+        let api = self
+            .client
+            .namespaced::<ControllerRevision>(&ds.metadata.namespace);
         for revision in surplus(ds.spec.revision_history_limit.unwrap_or(10), pods, old) {
             api.delete(&revision.metadata.name, &DeleteOptions::default())
                 .await
-                .map_err(|error| SyncError::other(format!("failed to clean up revisions of DaemonSet: {error}")))?;
+                .map_err(|error| {
+                    SyncError::other(format!(
+                        "failed to clean up revisions of DaemonSet: {error}"
+                    ))
+                })?;
         }
         Ok(())
     }
@@ -131,11 +180,26 @@ fn newest(revisions: &[Arc<ControllerRevision>]) -> Option<&Arc<ControllerRevisi
     revisions.iter().max_by_key(|revision| revision.revision)
 }
 
-fn surplus(limit: i32, pods: &[Arc<Pod>], mut old: Vec<Arc<ControllerRevision>>) -> Vec<Arc<ControllerRevision>> {
-    let count = old.len().saturating_sub(usize::try_from(limit).unwrap_or(0));
-    let live: HashSet<&String> = pods.iter().filter_map(|pod| pod.metadata.labels.get(HASH_LABEL)).collect();
+fn surplus(
+    limit: i32,
+    pods: &[Arc<Pod>],
+    mut old: Vec<Arc<ControllerRevision>>,
+) -> Vec<Arc<ControllerRevision>> {
+    let count = old
+        .len()
+        .saturating_sub(usize::try_from(limit).unwrap_or(0));
+    let live: HashSet<&String> = pods
+        .iter()
+        .filter_map(|pod| pod.metadata.labels.get(HASH_LABEL))
+        .collect();
     old.sort_by_key(|revision| revision.revision);
-    old.retain(|revision| revision.metadata.labels.get(HASH_LABEL).is_none_or(|hash| !live.contains(hash)));
+    old.retain(|revision| {
+        revision
+            .metadata
+            .labels
+            .get(HASH_LABEL)
+            .is_none_or(|hash| !live.contains(hash))
+    });
     old.truncate(count);
     old
 }
@@ -148,15 +212,30 @@ mod tests {
     #[test]
     fn revisions_of_pods_stay() {
         let revision = |number: i64| {
-            let mut revision = ControllerRevision { revision: number, ..Default::default() };
-            revision.metadata.labels.insert(HASH_LABEL.into(), number.to_string());
+            let mut revision = ControllerRevision {
+                revision: number,
+                ..Default::default()
+            };
+            revision
+                .metadata
+                .labels
+                .insert(HASH_LABEL.into(), number.to_string());
             Arc::new(revision)
         };
         let old = || vec![revision(3), revision(1), revision(2)];
         let pods = [pod("p", "n", "1", "ready")];
-        let numbers = |limit, pods: &[Arc<Pod>]| surplus(limit, pods, old()).iter().map(|revision| revision.revision).collect::<Vec<_>>();
+        let numbers = |limit, pods: &[Arc<Pod>]| {
+            surplus(limit, pods, old())
+                .iter()
+                .map(|revision| revision.revision)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(numbers(1, &[]), [1, 2]);
-        assert_eq!(numbers(1, &pods), [2, 3], "a live revision does not count against the others");
+        assert_eq!(
+            numbers(1, &pods),
+            [2, 3],
+            "a live revision does not count against the others"
+        );
         assert_eq!(numbers(2, &pods), [2]);
         assert!(numbers(3, &pods).is_empty());
         assert_eq!(newest(&old()).unwrap().revision, 3);

@@ -20,10 +20,21 @@ pub(super) struct Step {
 }
 
 /// The pods of the new and an old revision on a node; nothing when there are several of one kind.
-fn split<'a>(ds: &DaemonSet, pods: &'a [Arc<Pod>], hash: &str) -> Option<(Option<&'a Arc<Pod>>, Option<&'a Arc<Pod>>)> {
+fn split<'a>(
+    ds: &DaemonSet,
+    pods: &'a [Arc<Pod>],
+    hash: &str,
+) -> Option<(Option<&'a Arc<Pod>>, Option<&'a Arc<Pod>>)> {
     let (mut new, mut old) = (None, None);
-    for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
-        let slot = if is_updated(ds, pod, hash) { &mut new } else { &mut old };
+    for pod in pods
+        .iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+    {
+        let slot = if is_updated(ds, pod, hash) {
+            &mut new
+        } else {
+            &mut old
+        };
         if slot.replace(pod).is_some() {
             return None;
         }
@@ -33,21 +44,46 @@ fn split<'a>(ds: &DaemonSet, pods: &'a [Arc<Pod>], hash: &str) -> Option<(Option
 
 /// One step of a rolling update. `pods` holds the pods by node, `fit` says what a node means; it is `None` for a node that
 /// does not exist.
-pub(super) fn plan(ds: &DaemonSet, mut pods: ByNode, desired: &[String], fit: impl Fn(&str) -> Option<Fit>, hash: &str, now: Timestamp) -> Result<Step, SyncError> {
+pub(super) fn plan(
+    ds: &DaemonSet,
+    mut pods: ByNode,
+    desired: &[String],
+    fit: impl Fn(&str) -> Option<Fit>,
+    hash: &str,
+    now: Timestamp,
+) -> Result<Step, SyncError> {
     for node in desired {
         pods.entry(node.clone()).or_default();
     }
     let count = desired.len() as i32;
-    let mut max_unavailable = unavailable(ds, count).map_err(|error| SyncError::other(format!("couldn't get unavailable numbers: invalid value for MaxUnavailable: {error}")))?;
-    let max_surge = surge(ds, count).map_err(|error| SyncError::other(format!("couldn't get unavailable numbers: invalid value for MaxSurge: {error}")))?;
+    let mut max_unavailable = unavailable(ds, count).map_err(|error| {
+        SyncError::other(format!(
+            "couldn't get unavailable numbers: invalid value for MaxUnavailable: {error}"
+        ))
+    })?;
+    let max_surge = surge(ds, count).map_err(|error| {
+        SyncError::other(format!(
+            "couldn't get unavailable numbers: invalid value for MaxSurge: {error}"
+        ))
+    })?;
     if count > 0 && max_unavailable == 0 && max_surge == 0 {
         max_unavailable = 1;
     }
-    if max_surge == 0 { Ok(without_surge(ds, &pods, max_unavailable, hash, now)) } else { with_surge(ds, &pods, desired.len(), max_surge, fit, hash, now) }
+    if max_surge == 0 {
+        Ok(without_surge(ds, &pods, max_unavailable, hash, now))
+    } else {
+        with_surge(ds, &pods, desired.len(), max_surge, fit, hash, now)
+    }
 }
 
 /// Deletes old pods, and lets the next sync create their successors, while no more than `max_unavailable` nodes are without.
-fn without_surge(ds: &DaemonSet, pods: &ByNode, max_unavailable: i32, hash: &str, now: Timestamp) -> Step {
+fn without_surge(
+    ds: &DaemonSet,
+    pods: &ByNode,
+    max_unavailable: i32,
+    hash: &str,
+    now: Timestamp,
+) -> Step {
     let available = |pod: &Pod| is_available(pod, ds.spec.min_ready_seconds, now);
     let (mut missing, mut replaced, mut candidates) = (0, Vec::new(), Vec::new());
     for pods in pods.values() {
@@ -68,7 +104,10 @@ fn without_surge(ds: &DaemonSet, pods: &ByNode, max_unavailable: i32, hash: &str
     }
     candidates.truncate(usize::try_from(max_unavailable - missing).unwrap_or(0));
     replaced.extend(candidates);
-    Step { delete: replaced, create: Vec::new() }
+    Step {
+        delete: replaced,
+        create: Vec::new(),
+    }
 }
 
 /// Creates new pods beside old ones, at most `max_surge` beside available ones, and deletes an old pod when the new one is
@@ -84,7 +123,8 @@ fn with_surge(
 ) -> Result<Step, SyncError> {
     let available = |pod: &Pod| is_available(pod, ds.spec.min_ready_seconds, now);
     let mut step = Step::default();
-    let (mut misplaced, mut candidates, mut surging, mut available_count) = (Vec::new(), Vec::new(), 0, 0);
+    let (mut misplaced, mut candidates, mut surging, mut available_count) =
+        (Vec::new(), Vec::new(), 0, 0);
     for (node, pods) in pods {
         let Some((new, old)) = split(ds, pods, hash) else {
             surging += 1;
@@ -101,7 +141,9 @@ fn with_surge(
             continue;
         }
         let Some(fit) = fit(node) else {
-            return Err(SyncError::other(format!("couldn't get node for nodeName {node:?}: node {node:?} not found")));
+            return Err(SyncError::other(format!(
+                "couldn't get node for nodeName {node:?}: node {node:?} not found"
+            )));
         };
         match (available(old), fit.runs()) {
             (false, false) => step.delete.push(old.metadata.name.clone()),
@@ -127,44 +169,207 @@ mod tests {
 
     /// Pods are (node, revision, state); nodes named "x..." do not fit.
     #[track_caller]
-    fn check(surge: i32, unavailable: i32, pods: &[(&str, &str, &str)], desired: &[&str], delete: &[&str], create: &[&str]) {
-        let pods: Vec<_> = pods.iter().map(|(node, hash, state)| pod(&format!("{node}-{hash}"), node, hash, state)).collect();
+    fn check(
+        surge: i32,
+        unavailable: i32,
+        pods: &[(&str, &str, &str)],
+        desired: &[&str],
+        delete: &[&str],
+        create: &[&str],
+    ) {
+        let pods: Vec<_> = pods
+            .iter()
+            .map(|(node, hash, state)| pod(&format!("{node}-{hash}"), node, hash, state))
+            .collect();
         let desired: Vec<_> = desired.iter().map(|node| (*node).to_owned()).collect();
-        let fit = |node: &str| Some(if node.starts_with('x') { Fit::Leave } else { Fit::Run });
-        let step = plan(&daemon_set(surge, unavailable), by_node(&pods, false), &desired, fit, "new", Timestamp::from_second(500).unwrap()).unwrap();
-        assert_eq!((step.delete, step.create), (delete.iter().map(|n| (*n).to_owned()).collect(), create.iter().map(|n| (*n).to_owned()).collect()));
+        let fit = |node: &str| {
+            Some(if node.starts_with('x') {
+                Fit::Leave
+            } else {
+                Fit::Run
+            })
+        };
+        let step = plan(
+            &daemon_set(surge, unavailable),
+            by_node(&pods, false),
+            &desired,
+            fit,
+            "new",
+            Timestamp::from_second(500).unwrap(),
+        )
+        .unwrap();
+        assert_eq!(
+            (step.delete, step.create),
+            (
+                delete.iter().map(|n| (*n).to_owned()).collect(),
+                create.iter().map(|n| (*n).to_owned()).collect()
+            )
+        );
     }
 
     #[test]
     fn old_pods_go_within_max_unavailable() {
         let three = ["a", "b", "c"];
-        check(0, 1, &[("a", "old", "ready"), ("b", "old", "ready"), ("c", "old", "ready")], &three, &["a-old"], &[]);
-        check(0, 2, &[("a", "old", "ready"), ("b", "old", "ready"), ("c", "old", "ready")], &three, &["a-old", "b-old"], &[]);
-        check(0, 1, &[("a", "new", "running"), ("b", "old", "ready"), ("c", "old", "ready")], &three, &[], &[]);
-        check(0, 1, &[("a", "new", "ready"), ("b", "old", "ready"), ("c", "old", "ready")], &three, &["b-old"], &[]);
-        check(0, 1, &[("b", "old", "ready"), ("c", "old", "ready")], &three, &[], &[]);
+        check(
+            0,
+            1,
+            &[
+                ("a", "old", "ready"),
+                ("b", "old", "ready"),
+                ("c", "old", "ready"),
+            ],
+            &three,
+            &["a-old"],
+            &[],
+        );
+        check(
+            0,
+            2,
+            &[
+                ("a", "old", "ready"),
+                ("b", "old", "ready"),
+                ("c", "old", "ready"),
+            ],
+            &three,
+            &["a-old", "b-old"],
+            &[],
+        );
+        check(
+            0,
+            1,
+            &[
+                ("a", "new", "running"),
+                ("b", "old", "ready"),
+                ("c", "old", "ready"),
+            ],
+            &three,
+            &[],
+            &[],
+        );
+        check(
+            0,
+            1,
+            &[
+                ("a", "new", "ready"),
+                ("b", "old", "ready"),
+                ("c", "old", "ready"),
+            ],
+            &three,
+            &["b-old"],
+            &[],
+        );
+        check(
+            0,
+            1,
+            &[("b", "old", "ready"), ("c", "old", "ready")],
+            &three,
+            &[],
+            &[],
+        );
         check(0, 0, &[("a", "old", "ready")], &["a"], &["a-old"], &[]);
     }
 
     #[test]
     fn unavailable_old_pods_go_at_once() {
-        check(0, 1, &[("a", "old", "running"), ("b", "old", "running"), ("c", "old", "ready")], &["a", "b", "c"], &["a-old", "b-old"], &[]);
-        check(0, 1, &[("a", "old", "deleting"), ("b", "old", "ready")], &["a", "b"], &[], &[]);
+        check(
+            0,
+            1,
+            &[
+                ("a", "old", "running"),
+                ("b", "old", "running"),
+                ("c", "old", "ready"),
+            ],
+            &["a", "b", "c"],
+            &["a-old", "b-old"],
+            &[],
+        );
+        check(
+            0,
+            1,
+            &[("a", "old", "deleting"), ("b", "old", "ready")],
+            &["a", "b"],
+            &[],
+            &[],
+        );
     }
 
     #[test]
     fn new_pods_come_within_max_surge() {
-        check(1, 0, &[("a", "old", "ready"), ("b", "old", "ready")], &["a", "b"], &[], &["a"]);
-        check(2, 0, &[("a", "old", "ready"), ("b", "old", "ready")], &["a", "b"], &[], &["a", "b"]);
-        check(1, 0, &[("a", "old", "ready"), ("a", "new", "running"), ("b", "old", "ready")], &["a", "b"], &[], &[]);
-        check(1, 0, &[("a", "old", "ready"), ("a", "new", "ready"), ("b", "old", "ready")], &["a", "b"], &["a-old"], &["b"]);
-        check(1, 0, &[("a", "old", "running"), ("b", "old", "running")], &["a", "b"], &[], &["a", "b"]);
+        check(
+            1,
+            0,
+            &[("a", "old", "ready"), ("b", "old", "ready")],
+            &["a", "b"],
+            &[],
+            &["a"],
+        );
+        check(
+            2,
+            0,
+            &[("a", "old", "ready"), ("b", "old", "ready")],
+            &["a", "b"],
+            &[],
+            &["a", "b"],
+        );
+        check(
+            1,
+            0,
+            &[
+                ("a", "old", "ready"),
+                ("a", "new", "running"),
+                ("b", "old", "ready"),
+            ],
+            &["a", "b"],
+            &[],
+            &[],
+        );
+        check(
+            1,
+            0,
+            &[
+                ("a", "old", "ready"),
+                ("a", "new", "ready"),
+                ("b", "old", "ready"),
+            ],
+            &["a", "b"],
+            &["a-old"],
+            &["b"],
+        );
+        check(
+            1,
+            0,
+            &[("a", "old", "running"), ("b", "old", "running")],
+            &["a", "b"],
+            &[],
+            &["a", "b"],
+        );
     }
 
     #[test]
     fn pods_on_unwanted_nodes_serve_until_others_do() {
-        check(1, 0, &[("x", "old", "ready"), ("b", "new", "running")], &["b"], &[], &[]);
-        check(1, 0, &[("x", "old", "ready"), ("b", "new", "ready")], &["b"], &["x-old"], &[]);
-        check(1, 0, &[("x", "old", "running"), ("b", "new", "running")], &["b"], &["x-old"], &[]);
+        check(
+            1,
+            0,
+            &[("x", "old", "ready"), ("b", "new", "running")],
+            &["b"],
+            &[],
+            &[],
+        );
+        check(
+            1,
+            0,
+            &[("x", "old", "ready"), ("b", "new", "ready")],
+            &["b"],
+            &["x-old"],
+            &[],
+        );
+        check(
+            1,
+            0,
+            &[("x", "old", "running"), ("b", "new", "running")],
+            &["b"],
+            &["x-old"],
+            &[],
+        );
     }
 }

@@ -12,7 +12,13 @@ pub(super) const NEW_RS_AVAILABLE: &str = "NewReplicaSetAvailable";
 pub(super) const TIMED_OUT: &str = "ProgressDeadlineExceeded";
 pub(super) const PAUSED: &str = "DeploymentPaused";
 
-pub(super) fn new(kind: &str, status: &str, reason: &str, message: impl Into<String>, now: Time) -> DeploymentCondition {
+pub(super) fn new(
+    kind: &str,
+    status: &str,
+    reason: &str,
+    message: impl Into<String>,
+    now: Time,
+) -> DeploymentCondition {
     DeploymentCondition {
         type_: kind.to_owned(),
         status: status.to_owned(),
@@ -23,8 +29,14 @@ pub(super) fn new(kind: &str, status: &str, reason: &str, message: impl Into<Str
     }
 }
 
-pub(super) fn find<'a>(status: &'a DeploymentStatus, kind: &str) -> Option<&'a DeploymentCondition> {
-    status.conditions.iter().find(|condition| condition.type_ == kind)
+pub(super) fn find<'a>(
+    status: &'a DeploymentStatus,
+    kind: &str,
+) -> Option<&'a DeploymentCondition> {
+    status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind)
 }
 
 /// Puts the condition in place of one of its type, unless status and reason are those it has already. The transition time
@@ -43,7 +55,9 @@ pub(super) fn set(status: &mut DeploymentStatus, mut condition: DeploymentCondit
 }
 
 pub(super) fn remove(status: &mut DeploymentStatus, kind: &str) {
-    status.conditions.retain(|condition| condition.type_ != kind);
+    status
+        .conditions
+        .retain(|condition| condition.type_ != kind);
 }
 
 pub(super) fn from_replica_set(condition: &ReplicaSetCondition) -> DeploymentCondition {

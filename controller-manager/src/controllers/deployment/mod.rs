@@ -25,7 +25,9 @@ use api_types::meta::v1::LabelSelector;
 use client::{Client, EventRecorder, Lister, ObjectKey, object_reference};
 
 use self::conditions::{PAUSED, PROGRESSING, TIMED_OUT};
-use super::controller_ref::{Claimer, controller_of, index_by_controller, is_controlled_by, key_of, selector_of};
+use super::controller_ref::{
+    Claimer, controller_of, index_by_controller, is_controlled_by, key_of, selector_of,
+};
 use super::pod_control::is_namespace_terminating;
 use super::{BuildError, Controller, Next, SyncError, owners};
 use crate::clock::Clock;
@@ -60,7 +62,11 @@ impl Controller for DeploymentController {
     type Key = ObjectKey;
 
     async fn build(setup: &Setup, queue: &Queue<ObjectKey>) -> Result<Option<Self>, BuildError> {
-        let (deployments, replica_sets, pods) = (setup.informer::<Deployment>(), setup.informer::<ReplicaSet>(), setup.informer::<Pod>());
+        let (deployments, replica_sets, pods) = (
+            setup.informer::<Deployment>(),
+            setup.informer::<ReplicaSet>(),
+            setup.informer::<Pod>(),
+        );
         index_by_controller(&pods);
         index_by_controller(&replica_sets);
         let wake = Arc::new(Wake {
@@ -70,7 +76,9 @@ impl Controller for DeploymentController {
             pods: pods.lister(),
         });
         let waker = wake.clone();
-        on_change(&deployments, move |change| waker.queue.add(key_of(&change.object().metadata)));
+        on_change(&deployments, move |change| {
+            waker.queue.add(key_of(&change.object().metadata))
+        });
         let waker = wake.clone();
         on_change(&replica_sets, move |change| waker.replica_set(change));
         on_change(&pods, move |change| wake.pod(change));
@@ -100,13 +108,17 @@ impl Controller for DeploymentController {
 
 impl DeploymentController {
     async fn sync_deployment(&self, key: &ObjectKey) -> Result<Next, SyncError> {
-        let Some(cached) = self.deployments.get(key) else { return Ok(Next::Done) };
+        let Some(cached) = self.deployments.get(key) else {
+            return Ok(Next::Done);
+        };
         let mut deployment = (*cached).clone();
         let reference = object_reference(&deployment);
 
         if deployment.spec.selector.as_deref() == Some(&LabelSelector::default()) {
-            let message = "This deployment is selecting all pods. A non-empty selector is required.";
-            self.recorder.event(&reference, "Warning", "SelectingAll", message);
+            let message =
+                "This deployment is selecting all pods. A non-empty selector is required.";
+            self.recorder
+                .event(&reference, "Warning", "SelectingAll", message);
             if deployment.status.observed_generation < deployment.metadata.generation {
                 deployment.status.observed_generation = deployment.metadata.generation;
                 self.write_status(&mut deployment).await?;
@@ -116,7 +128,12 @@ impl DeploymentController {
 
         let claimed = self.claim(&cached).await?;
         let (new, old) = replica_sets::split(&deployment, claimed);
-        let mut rollout = Rollout { deployment, reference, new, old };
+        let mut rollout = Rollout {
+            deployment,
+            reference,
+            new,
+            old,
+        };
 
         if rollout.deployment.metadata.deletion_timestamp.is_some() {
             self.find_new(&mut rollout, false).await?;
@@ -137,16 +154,24 @@ impl DeploymentController {
         match rollout.deployment.spec.strategy.type_.as_str() {
             replica_sets::RECREATE => self.recreate(&mut rollout).await,
             replica_sets::ROLLING_UPDATE => self.roll(&mut rollout).await,
-            other => Err(SyncError::other(format!("unexpected deployment strategy type: {other}"))),
+            other => Err(SyncError::other(format!(
+                "unexpected deployment strategy type: {other}"
+            ))),
         }
     }
 
     async fn claim(&self, deployment: &Arc<Deployment>) -> Result<Vec<Arc<ReplicaSet>>, SyncError> {
         let metadata = &deployment.metadata;
-        let selector = selector_of(deployment.spec.selector.as_deref())
-            .map_err(|error| SyncError::other(format!("deployment {} has invalid label selector: {error}", key_of(metadata))))?;
+        let selector = selector_of(deployment.spec.selector.as_deref()).map_err(|error| {
+            SyncError::other(format!(
+                "deployment {} has invalid label selector: {error}",
+                key_of(metadata)
+            ))
+        })?;
         let candidates = self.replica_sets.list_namespace(&metadata.namespace);
-        Claimer::new(&self.client, &**deployment, &selector).claim(candidates, |_| true, |_| ()).await
+        Claimer::new(&self.client, &**deployment, &selector)
+            .claim(candidates, |_| true, |_| ())
+            .await
     }
 
     /// A paused rollout is not judged by its deadline, and the time begins anew when it is resumed.
@@ -154,7 +179,8 @@ impl DeploymentController {
         if !replica_sets::has_progress_deadline(deployment) {
             return Ok(());
         }
-        let reason = conditions::find(&deployment.status, PROGRESSING).map(|condition| condition.reason.as_str());
+        let reason = conditions::find(&deployment.status, PROGRESSING)
+            .map(|condition| condition.reason.as_str());
         if reason == Some(TIMED_OUT) {
             return Ok(());
         }
@@ -163,7 +189,13 @@ impl DeploymentController {
             (false, true) => ("DeploymentResumed", "Deployment is resumed"),
             _ => return Ok(()),
         };
-        let condition = conditions::new(PROGRESSING, "Unknown", reason, message, self.clock.now_time());
+        let condition = conditions::new(
+            PROGRESSING,
+            "Unknown",
+            reason,
+            message,
+            self.clock.now_time(),
+        );
         conditions::set(&mut deployment.status, condition);
         self.write_status(deployment).await
     }
@@ -173,7 +205,9 @@ impl DeploymentController {
 fn is_scaling_event(rollout: &Rollout) -> bool {
     let wanted = replica_sets::desired(&rollout.deployment);
     let sets = replica_sets::active(&replica_sets::all(&rollout.old, rollout.new.as_ref()));
-    sets.iter().filter_map(|rs| replica_sets::desired_annotation(rs)).any(|noted| noted != wanted)
+    sets.iter()
+        .filter_map(|rs| replica_sets::desired_annotation(rs))
+        .any(|noted| noted != wanted)
 }
 
 struct Wake {
@@ -188,13 +222,18 @@ impl Wake {
         match change {
             Change::Added(rs, _) if rs.metadata.deletion_timestamp.is_some() => self.wake_owner(rs),
             Change::Added(rs, _) => self.wake(rs, true),
-            Change::Updated(old, new) if old.metadata.resource_version == new.metadata.resource_version => {}
+            Change::Updated(old, new)
+                if old.metadata.resource_version == new.metadata.resource_version => {}
             Change::Updated(old, new) => {
-                let controller_changed = controller_of(&old.metadata) != controller_of(&new.metadata);
+                let controller_changed =
+                    controller_of(&old.metadata) != controller_of(&new.metadata);
                 if controller_changed {
                     self.wake_owner(old);
                 }
-                self.wake(new, controller_changed || old.metadata.labels != new.metadata.labels);
+                self.wake(
+                    new,
+                    controller_changed || old.metadata.labels != new.metadata.labels,
+                );
             }
             Change::Deleted(rs) => self.wake_owner(rs),
         }
@@ -205,7 +244,12 @@ impl Wake {
         if controller_of(&rs.metadata).is_some() {
             self.wake_owner(rs);
         } else if look_for_adopters {
-            for deployment in owners::selecting(&self.deployments, &rs.metadata.namespace, &rs.metadata.labels, selects) {
+            for deployment in owners::selecting(
+                &self.deployments,
+                &rs.metadata.namespace,
+                &rs.metadata.labels,
+                selects,
+            ) {
                 self.queue.add(key_of(&deployment.metadata));
             }
         }
@@ -218,20 +262,33 @@ impl Wake {
     }
 
     fn owner_of(&self, rs: &ReplicaSet) -> Option<Arc<Deployment>> {
-        owners::resolve(&self.deployments, &rs.metadata.namespace, controller_of(&rs.metadata)?)
+        owners::resolve(
+            &self.deployments,
+            &rs.metadata.namespace,
+            controller_of(&rs.metadata)?,
+        )
     }
 
     /// A Deployment of strategy Recreate goes on when its last old pod is gone.
     fn pod(&self, change: Change<'_, Pod>) {
         let Change::Deleted(pod) = change else { return };
-        let Some(reference) = controller_of(&pod.metadata) else { return };
-        let Some(rs) = owners::resolve(&self.replica_sets, &pod.metadata.namespace, reference) else { return };
-        let Some(deployment) = self.owner_of(&rs) else { return };
+        let Some(reference) = controller_of(&pod.metadata) else {
+            return;
+        };
+        let Some(rs) = owners::resolve(&self.replica_sets, &pod.metadata.namespace, reference)
+        else {
+            return;
+        };
+        let Some(deployment) = self.owner_of(&rs) else {
+            return;
+        };
         if deployment.spec.strategy.type_ != replica_sets::RECREATE {
             return;
         }
         let siblings = self.replica_sets.list_namespace(&rs.metadata.namespace);
-        let mut owned = siblings.iter().filter(|rs| is_controlled_by(&rs.metadata, &deployment.metadata));
+        let mut owned = siblings
+            .iter()
+            .filter(|rs| is_controlled_by(&rs.metadata, &deployment.metadata));
         if owned.all(|rs| owners::pods_of(&self.pods, &**rs, false).is_empty()) {
             self.queue.add(key_of(&deployment.metadata));
         }
@@ -239,5 +296,6 @@ impl Wake {
 }
 
 fn selects(deployment: &Deployment, labels: &std::collections::BTreeMap<String, String>) -> bool {
-    selector_of(deployment.spec.selector.as_deref()).is_ok_and(|selector| !selector.is_empty() && selector.matches(labels))
+    selector_of(deployment.spec.selector.as_deref())
+        .is_ok_and(|selector| !selector.is_empty() && selector.matches(labels))
 }

@@ -8,9 +8,12 @@ use api_types::Time;
 use api_types::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use jiff::Timestamp;
 
-use super::conditions::{self, AVAILABLE, NEW_RS_AVAILABLE, PROGRESSING, REPLICA_FAILURE, TIMED_OUT};
+use super::conditions::{
+    self, AVAILABLE, NEW_RS_AVAILABLE, PROGRESSING, REPLICA_FAILURE, TIMED_OUT,
+};
 use super::replica_sets::{
-    all, desired, has_progress_deadline, is_complete, max_unavailable, total_actual, total_available, total_ready, total_size, total_terminating,
+    all, desired, has_progress_deadline, is_complete, max_unavailable, total_actual,
+    total_available, total_ready, total_size, total_terminating,
 };
 use crate::controllers::Next;
 use crate::controllers::pod_state::after;
@@ -33,14 +36,30 @@ pub(super) fn calculate(
         available_replicas: available,
         // More pods may be available than wanted, while scaling down.
         unavailable_replicas: (total_size(&sets) - available).max(0),
-        terminating_replicas: if report_terminating { total_terminating(&sets) } else { None },
+        terminating_replicas: if report_terminating {
+            total_terminating(&sets)
+        } else {
+            None
+        },
         collision_count: deployment.status.collision_count,
         conditions: deployment.status.conditions.clone(),
     };
     let condition = if available >= desired(deployment) - max_unavailable(deployment) {
-        conditions::new(AVAILABLE, "True", "MinimumReplicasAvailable", "Deployment has minimum availability.", now)
+        conditions::new(
+            AVAILABLE,
+            "True",
+            "MinimumReplicasAvailable",
+            "Deployment has minimum availability.",
+            now,
+        )
     } else {
-        conditions::new(AVAILABLE, "False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.", now)
+        conditions::new(
+            AVAILABLE,
+            "False",
+            "MinimumReplicasUnavailable",
+            "Deployment does not have minimum availability.",
+            now,
+        )
     };
     conditions::set(&mut status, condition);
     status
@@ -59,16 +78,28 @@ pub(super) fn with_progress(
     }
     let current = conditions::find(&deployment.status, PROGRESSING);
     // A rollout that was complete before: this sync is no rollout, and is not judged.
-    let was_complete = status.replicas == status.updated_replicas && current.is_some_and(|current| current.reason == NEW_RS_AVAILABLE);
+    let was_complete = status.replicas == status.updated_replicas
+        && current.is_some_and(|current| current.reason == NEW_RS_AVAILABLE);
     if has_progress_deadline(deployment) && !was_complete {
         let subject = match new {
             Some(rs) => format!("ReplicaSet {:?}", rs.metadata.name),
             None => format!("Deployment {:?}", deployment.metadata.name),
         };
         let time = Time::from_timestamp(now);
-        let progressing = |status, reason, what: &str| conditions::new(PROGRESSING, status, reason, format!("{subject} {what}"), time);
+        let progressing = |status, reason, what: &str| {
+            conditions::new(
+                PROGRESSING,
+                status,
+                reason,
+                format!("{subject} {what}"),
+                time,
+            )
+        };
         if is_complete(deployment, &status) {
-            conditions::set(&mut status, progressing("True", NEW_RS_AVAILABLE, "has successfully progressed."));
+            conditions::set(
+                &mut status,
+                progressing("True", NEW_RS_AVAILABLE, "has successfully progressed."),
+            );
         } else if has_progressed(&deployment.status, &status) {
             let mut condition = progressing("True", "ReplicaSetUpdated", "is progressing.");
             // Progress renews the update time also when status and reason stay, which `set` alone would not do.
@@ -80,7 +111,10 @@ pub(super) fn with_progress(
             }
             conditions::set(&mut status, condition);
         } else if is_timed_out(deployment, &status, now) {
-            conditions::set(&mut status, progressing("False", TIMED_OUT, "has timed out progressing."));
+            conditions::set(
+                &mut status,
+                progressing("False", TIMED_OUT, "has timed out progressing."),
+            );
         }
     }
     match replica_failure(new, old) {
@@ -99,7 +133,10 @@ fn has_progressed(old: &DeploymentStatus, new: &DeploymentStatus) -> bool {
 }
 
 fn is_timed_out(deployment: &Deployment, status: &DeploymentStatus, now: Timestamp) -> bool {
-    let (Some(condition), Some(deadline)) = (conditions::find(status, PROGRESSING), deployment.spec.progress_deadline_seconds) else {
+    let (Some(condition), Some(deadline)) = (
+        conditions::find(status, PROGRESSING),
+        deployment.spec.progress_deadline_seconds,
+    ) else {
         return false;
     };
     match condition.reason.as_str() {
@@ -111,15 +148,35 @@ fn is_timed_out(deployment: &Deployment, status: &DeploymentStatus, now: Timesta
 }
 
 /// The failure of the new ReplicaSet, else that of an old one.
-fn replica_failure(new: Option<&Arc<ReplicaSet>>, old: &[Arc<ReplicaSet>]) -> Option<api_types::apps::v1::DeploymentCondition> {
-    let mut conditions = new.into_iter().chain(old).flat_map(|rs| &rs.status.conditions);
-    conditions.find(|condition| condition.type_ == REPLICA_FAILURE).map(conditions::from_replica_set)
+fn replica_failure(
+    new: Option<&Arc<ReplicaSet>>,
+    old: &[Arc<ReplicaSet>],
+) -> Option<api_types::apps::v1::DeploymentCondition> {
+    let mut conditions = new
+        .into_iter()
+        .chain(old)
+        .flat_map(|rs| &rs.status.conditions);
+    conditions
+        .find(|condition| condition.type_ == REPLICA_FAILURE)
+        .map(conditions::from_replica_set)
 }
 
 /// When a rollout without change must be looked at again, to notice that it is stuck.
-pub(super) fn next_check(deployment: &Deployment, status: &DeploymentStatus, now: Timestamp) -> Next {
-    let Some(current) = conditions::find(&deployment.status, PROGRESSING) else { return Next::Done };
-    let Some(deadline) = deployment.spec.progress_deadline_seconds.filter(|_| has_progress_deadline(deployment)) else { return Next::Done };
+pub(super) fn next_check(
+    deployment: &Deployment,
+    status: &DeploymentStatus,
+    now: Timestamp,
+) -> Next {
+    let Some(current) = conditions::find(&deployment.status, PROGRESSING) else {
+        return Next::Done;
+    };
+    let Some(deadline) = deployment
+        .spec
+        .progress_deadline_seconds
+        .filter(|_| has_progress_deadline(deployment))
+    else {
+        return Next::Done;
+    };
     if is_complete(deployment, status) || current.reason == TIMED_OUT {
         return Next::Done;
     }
@@ -152,22 +209,38 @@ mod tests {
     }
 
     fn progressing(reason: &str) -> DeploymentCondition {
-        conditions::new(PROGRESSING, "True", reason, "m", Time::from_timestamp(at(100)))
+        conditions::new(
+            PROGRESSING,
+            "True",
+            reason,
+            "m",
+            Time::from_timestamp(at(100)),
+        )
     }
 
     fn rs(size: i32, available: i32) -> Arc<ReplicaSet> {
         let mut rs = ReplicaSet::default();
         rs.metadata.name = "d-1".into();
         rs.spec.replicas = Some(size);
-        (rs.status.replicas, rs.status.ready_replicas, rs.status.available_replicas) = (size, available, available);
+        (
+            rs.status.replicas,
+            rs.status.ready_replicas,
+            rs.status.available_replicas,
+        ) = (size, available, available);
         Arc::new(rs)
     }
 
     #[track_caller]
-    fn check(d: &Deployment, new: Arc<ReplicaSet>, now: i64, expected: Option<(&str, &str, &str)>) -> DeploymentStatus {
+    fn check(
+        d: &Deployment,
+        new: Arc<ReplicaSet>,
+        now: i64,
+        expected: Option<(&str, &str, &str)>,
+    ) -> DeploymentStatus {
         let counted = calculate(d, Some(&new), &[], true, Time::from_timestamp(at(now)));
         let status = with_progress(d, Some(&new), &[], counted, at(now));
-        let found = conditions::find(&status, PROGRESSING).map(|c| (c.status.as_str(), c.reason.as_str(), c.message.as_str()));
+        let found = conditions::find(&status, PROGRESSING)
+            .map(|c| (c.status.as_str(), c.reason.as_str(), c.message.as_str()));
         assert_eq!(found, expected);
         status
     }
@@ -175,15 +248,57 @@ mod tests {
     #[test]
     fn a_rollout_progresses_completes_or_times_out() {
         let d = deployment(vec![progressing("ReplicaSetUpdated")]);
-        check(&d, rs(3, 3), 120, Some(("True", NEW_RS_AVAILABLE, "ReplicaSet \"d-1\" has successfully progressed.")));
-        let status = check(&d, rs(3, 1), 120, Some(("True", "ReplicaSetUpdated", "ReplicaSet \"d-1\" is progressing.")));
+        check(
+            &d,
+            rs(3, 3),
+            120,
+            Some((
+                "True",
+                NEW_RS_AVAILABLE,
+                "ReplicaSet \"d-1\" has successfully progressed.",
+            )),
+        );
+        let status = check(
+            &d,
+            rs(3, 1),
+            120,
+            Some((
+                "True",
+                "ReplicaSetUpdated",
+                "ReplicaSet \"d-1\" is progressing.",
+            )),
+        );
         let condition = conditions::find(&status, PROGRESSING).unwrap();
-        assert_eq!((condition.last_update_time.timestamp(), condition.last_transition_time.timestamp()), (at(120), at(100)));
+        assert_eq!(
+            (
+                condition.last_update_time.timestamp(),
+                condition.last_transition_time.timestamp()
+            ),
+            (at(120), at(100))
+        );
 
         let mut stuck = d.clone();
-        (stuck.status.updated_replicas, stuck.status.ready_replicas, stuck.status.available_replicas) = (3, 1, 1);
-        check(&stuck, rs(3, 1), 160, Some(("True", "ReplicaSetUpdated", "m")));
-        check(&stuck, rs(3, 1), 161, Some(("False", TIMED_OUT, "ReplicaSet \"d-1\" has timed out progressing.")));
+        (
+            stuck.status.updated_replicas,
+            stuck.status.ready_replicas,
+            stuck.status.available_replicas,
+        ) = (3, 1, 1);
+        check(
+            &stuck,
+            rs(3, 1),
+            160,
+            Some(("True", "ReplicaSetUpdated", "m")),
+        );
+        check(
+            &stuck,
+            rs(3, 1),
+            161,
+            Some((
+                "False",
+                TIMED_OUT,
+                "ReplicaSet \"d-1\" has timed out progressing.",
+            )),
+        );
         stuck.status.conditions = vec![progressing(NEW_RS_AVAILABLE)];
         check(&stuck, rs(3, 1), 999, Some(("True", NEW_RS_AVAILABLE, "m")));
         stuck.spec.progress_deadline_seconds = None;
@@ -195,8 +310,17 @@ mod tests {
         let mut d = deployment(vec![]);
         d.spec.strategy.type_ = super::super::replica_sets::ROLLING_UPDATE.into();
         let available = |available| {
-            let status = calculate(&d, Some(&rs(3, available)), &[], true, Time::from_timestamp(at(1)));
-            (conditions::find(&status, AVAILABLE).unwrap().status.clone(), status.unavailable_replicas)
+            let status = calculate(
+                &d,
+                Some(&rs(3, available)),
+                &[],
+                true,
+                Time::from_timestamp(at(1)),
+            );
+            (
+                conditions::find(&status, AVAILABLE).unwrap().status.clone(),
+                status.unavailable_replicas,
+            )
         };
         assert_eq!(available(1), ("False".to_owned(), 2));
         assert_eq!(available(2), ("True".to_owned(), 1));
@@ -207,12 +331,24 @@ mod tests {
     fn failures_of_the_new_set_come_first() {
         let failed = |message: &str| {
             let mut rs = (*rs(1, 0)).clone();
-            rs.status.conditions.push(ReplicaSetCondition { type_: REPLICA_FAILURE.into(), message: message.into(), ..Default::default() });
+            rs.status.conditions.push(ReplicaSetCondition {
+                type_: REPLICA_FAILURE.into(),
+                message: message.into(),
+                ..Default::default()
+            });
             Arc::new(rs)
         };
-        let message = |new: Option<&Arc<ReplicaSet>>, old: &[Arc<ReplicaSet>]| replica_failure(new, old).map(|c| c.message);
-        assert_eq!(message(Some(&failed("new")), &[failed("old")]).as_deref(), Some("new"));
-        assert_eq!(message(Some(&rs(1, 1)), &[failed("old")]).as_deref(), Some("old"));
+        let message = |new: Option<&Arc<ReplicaSet>>, old: &[Arc<ReplicaSet>]| {
+            replica_failure(new, old).map(|c| c.message)
+        };
+        assert_eq!(
+            message(Some(&failed("new")), &[failed("old")]).as_deref(),
+            Some("new")
+        );
+        assert_eq!(
+            message(Some(&rs(1, 1)), &[failed("old")]).as_deref(),
+            Some("old")
+        );
         assert_eq!(message(None, &[]), None);
     }
 
@@ -224,12 +360,18 @@ mod tests {
         assert_eq!(check(&d, 160), Next::Retry);
         assert_eq!(check(&d, 200), Next::Retry);
         assert_eq!(check(&deployment(vec![]), 110), Next::Done);
-        assert_eq!(check(&deployment(vec![progressing(TIMED_OUT)]), 110), Next::Done);
+        assert_eq!(
+            check(&deployment(vec![progressing(TIMED_OUT)]), 110),
+            Next::Done
+        );
         let mut no_deadline = d.clone();
         no_deadline.spec.progress_deadline_seconds = Some(i32::MAX);
         assert_eq!(check(&no_deadline, 110), Next::Done);
         let mut complete = d;
-        (complete.status.updated_replicas, complete.status.available_replicas) = (3, 3);
+        (
+            complete.status.updated_replicas,
+            complete.status.available_replicas,
+        ) = (3, 3);
         assert_eq!(check(&complete, 110), Next::Done);
     }
 }

@@ -35,6 +35,10 @@ impl DeploymentController {
 
     fn old_pods_run(&self, rollout: &Rollout) -> bool {
         let runs = |pods: Vec<Arc<Pod>>| pods.iter().any(|pod| !is_terminal(pod));
-        total_actual(&rollout.old) > 0 || rollout.old.iter().any(|rs| runs(owners::pods_of(&self.pods, &**rs, false)))
+        total_actual(&rollout.old) > 0
+            || rollout
+                .old
+                .iter()
+                .any(|rs| runs(owners::pods_of(&self.pods, &**rs, false)))
     }
 }

@@ -47,9 +47,15 @@ pub(super) fn same_template(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {
 }
 
 /// The Deployment's current ReplicaSet, the oldest one when several have its template, and all others, oldest first.
-pub(super) fn split(deployment: &Deployment, mut all: Vec<Arc<ReplicaSet>>) -> (Option<Arc<ReplicaSet>>, Vec<Arc<ReplicaSet>>) {
+pub(super) fn split(
+    deployment: &Deployment,
+    mut all: Vec<Arc<ReplicaSet>>,
+) -> (Option<Arc<ReplicaSet>>, Vec<Arc<ReplicaSet>>) {
     all.sort_by(|a, b| by_creation(&a.metadata, &b.metadata));
-    let new = all.iter().position(|rs| same_template(&rs.spec.template, &deployment.spec.template)).map(|at| all.remove(at));
+    let new = all
+        .iter()
+        .position(|rs| same_template(&rs.spec.template, &deployment.spec.template))
+        .map(|at| all.remove(at));
     (new, all)
 }
 
@@ -81,8 +87,13 @@ pub(super) fn total_available(sets: &[Arc<ReplicaSet>]) -> i32 {
 
 /// Unknown as soon as one ReplicaSet that was synced does not report its terminating pods.
 pub(super) fn total_terminating(sets: &[Arc<ReplicaSet>]) -> Option<i32> {
-    let synced = |rs: &&Arc<ReplicaSet>| rs.status.observed_generation != 0 || rs.status.terminating_replicas.is_some();
-    sets.iter().filter(synced).map(|rs| rs.status.terminating_replicas).sum()
+    let synced = |rs: &&Arc<ReplicaSet>| {
+        rs.status.observed_generation != 0 || rs.status.terminating_replicas.is_some()
+    };
+    sets.iter()
+        .filter(synced)
+        .map(|rs| rs.status.terminating_replicas)
+        .sum()
 }
 
 pub(super) fn max_unavailable(deployment: &Deployment) -> i32 {
@@ -93,7 +104,11 @@ pub(super) fn max_unavailable(deployment: &Deployment) -> i32 {
 }
 
 pub(super) fn max_surge(deployment: &Deployment) -> i32 {
-    if is_rolling(deployment) { rolling_fenceposts(deployment).0 } else { 0 }
+    if is_rolling(deployment) {
+        rolling_fenceposts(deployment).0
+    } else {
+        0
+    }
 }
 
 /// Values that validation would have refused count as zero.
@@ -105,11 +120,22 @@ fn rolling_fenceposts(deployment: &Deployment) -> (i32, i32) {
 }
 
 /// The size the new ReplicaSet may have now.
-pub(super) fn new_size(deployment: &Deployment, all: &[Arc<ReplicaSet>], new_now: i32) -> Result<i32, SyncError> {
+pub(super) fn new_size(
+    deployment: &Deployment,
+    all: &[Arc<ReplicaSet>],
+    new_now: i32,
+) -> Result<i32, SyncError> {
     match deployment.spec.strategy.type_.as_str() {
         ROLLING_UPDATE => {
-            let surge = deployment.spec.strategy.rolling_update.as_deref().and_then(|rolling| rolling.max_surge.as_ref());
-            let Some(surge) = surge else { return Err(SyncError::other("nil value for IntOrString")) };
+            let surge = deployment
+                .spec
+                .strategy
+                .rolling_update
+                .as_deref()
+                .and_then(|rolling| rolling.max_surge.as_ref());
+            let Some(surge) = surge else {
+                return Err(SyncError::other("nil value for IntOrString"));
+            };
             let most = desired(deployment) + scaled(surge, desired(deployment), true)?;
             let now = total_size(all);
             if now >= most {
@@ -118,23 +144,37 @@ pub(super) fn new_size(deployment: &Deployment, all: &[Arc<ReplicaSet>], new_now
             Ok(new_now + (most - now).min(desired(deployment) - new_now))
         }
         RECREATE => Ok(desired(deployment)),
-        other => Err(SyncError::other(format!("deployment type {other} isn't supported"))),
+        other => Err(SyncError::other(format!(
+            "deployment type {other} isn't supported"
+        ))),
     }
 }
 
 /// The new ReplicaSet has all pods of the Deployment, available, and was made for this size.
 pub(super) fn is_saturated(deployment: &Deployment, new: Option<&Arc<ReplicaSet>>) -> bool {
     let Some(new) = new else { return false };
-    let annotated = new.metadata.annotations.get(DESIRED_REPLICAS).and_then(|text| text.parse::<i32>().ok());
+    let annotated = new
+        .metadata
+        .annotations
+        .get(DESIRED_REPLICAS)
+        .and_then(|text| text.parse::<i32>().ok());
     let desired = desired(deployment);
     annotated == Some(desired) && size(new) == desired && new.status.available_replicas == desired
 }
 
 /// The one ReplicaSet with pods; the newest when none has any; nothing when several have.
-pub(super) fn active_or_latest(new: Option<&Arc<ReplicaSet>>, old: &[Arc<ReplicaSet>]) -> Option<Arc<ReplicaSet>> {
+pub(super) fn active_or_latest(
+    new: Option<&Arc<ReplicaSet>>,
+    old: &[Arc<ReplicaSet>],
+) -> Option<Arc<ReplicaSet>> {
     let with_pods = active(&all(old, new));
     match with_pods.as_slice() {
-        [] => new.or_else(|| old.iter().max_by(|a, b| by_creation(&a.metadata, &b.metadata))).cloned(),
+        [] => new
+            .or_else(|| {
+                old.iter()
+                    .max_by(|a, b| by_creation(&a.metadata, &b.metadata))
+            })
+            .cloned(),
         [only] => Some(only.clone()),
         _ => None,
     }
@@ -142,13 +182,22 @@ pub(super) fn active_or_latest(new: Option<&Arc<ReplicaSet>>, old: &[Arc<Replica
 
 /// The sizes of several active ReplicaSets when the Deployment is scaled in the middle of an update: what is to be added or
 /// removed is shared in proportion, and the largest one takes the remainder.
-pub(super) fn proportional_sizes(deployment: &Deployment, mut sets: Vec<Arc<ReplicaSet>>) -> Vec<(Arc<ReplicaSet>, i32)> {
-    let allowed = if desired(deployment) > 0 { desired(deployment) + max_surge(deployment) } else { 0 };
+pub(super) fn proportional_sizes(
+    deployment: &Deployment,
+    mut sets: Vec<Arc<ReplicaSet>>,
+) -> Vec<(Arc<ReplicaSet>, i32)> {
+    let allowed = if desired(deployment) > 0 {
+        desired(deployment) + max_surge(deployment)
+    } else {
+        0
+    };
     let to_add = allowed - total_size(&sets);
     // Of sets of one size, growing prefers the newer and shrinking the older.
     sets.sort_by(|a, b| {
         let age = by_creation(&a.metadata, &b.metadata);
-        size(b).cmp(&size(a)).then(if to_add > 0 { age.reverse() } else { age })
+        size(b)
+            .cmp(&size(a))
+            .then(if to_add > 0 { age.reverse() } else { age })
     });
     let mut added = 0;
     let mut sizes: Vec<i32> = sets
@@ -172,7 +221,11 @@ fn proportion(rs: &ReplicaSet, deployment: &Deployment, to_add: i32, added: i32)
         return 0;
     }
     let (share, left) = (fraction(rs, deployment), to_add - added);
-    if to_add > 0 { share.min(left) } else { share.max(left) }
+    if to_add > 0 {
+        share.min(left)
+    } else {
+        share.max(left)
+    }
 }
 
 fn fraction(rs: &ReplicaSet, deployment: &Deployment) -> i32 {
@@ -190,7 +243,11 @@ fn fraction(rs: &ReplicaSet, deployment: &Deployment) -> i32 {
     let most = desired(deployment) + max_surge(deployment);
     // Upstream multiplies in int32.
     let wanted = f64::from(size(rs).wrapping_mul(most)) / f64::from(before);
-    let rounded = if wanted < 0.0 { (wanted - 0.5) as i32 } else { (wanted + 0.5) as i32 };
+    let rounded = if wanted < 0.0 {
+        (wanted - 0.5) as i32
+    } else {
+        (wanted + 0.5) as i32
+    };
     rounded - size(rs)
 }
 
@@ -208,7 +265,10 @@ pub(super) fn desired_annotation(rs: &ReplicaSet) -> Option<i32> {
 /// Notes the Deployment's size on the ReplicaSet. Returns whether anything changed.
 pub(super) fn set_replicas_annotations(rs: &mut ReplicaSet, deployment: &Deployment) -> bool {
     let mut changed = false;
-    for (key, value) in [(DESIRED_REPLICAS, desired(deployment)), (MAX_REPLICAS, desired(deployment) + max_surge(deployment))] {
+    for (key, value) in [
+        (DESIRED_REPLICAS, desired(deployment)),
+        (MAX_REPLICAS, desired(deployment) + max_surge(deployment)),
+    ] {
         let value = value.to_string();
         if rs.metadata.annotations.get(key) != Some(&value) {
             rs.metadata.annotations.insert(key.to_owned(), value);
@@ -220,11 +280,18 @@ pub(super) fn set_replicas_annotations(rs: &mut ReplicaSet, deployment: &Deploym
 
 /// The ReplicaSet's revision number: 0 without annotation, `None` when it is not a number.
 pub(super) fn revision(rs: &ReplicaSet) -> Option<i64> {
-    rs.metadata.annotations.get(REVISION).map_or(Some(0), |text| text.parse().ok())
+    rs.metadata
+        .annotations
+        .get(REVISION)
+        .map_or(Some(0), |text| text.parse().ok())
 }
 
 pub(super) fn max_revision(sets: &[Arc<ReplicaSet>]) -> i64 {
-    sets.iter().filter_map(|rs| revision(rs)).max().unwrap_or(0).max(0)
+    sets.iter()
+        .filter_map(|rs| revision(rs))
+        .max()
+        .unwrap_or(0)
+        .max(0)
 }
 
 /// The second highest revision, 0 when there is none.
@@ -241,12 +308,25 @@ pub(super) fn last_revision(sets: &[Arc<ReplicaSet>]) -> i64 {
 }
 
 fn is_own_annotation(key: &str) -> bool {
-    [LAST_APPLIED, REVISION, REVISION_HISTORY, DESIRED_REPLICAS, MAX_REPLICAS, ROLLBACK_TO].contains(&key)
+    [
+        LAST_APPLIED,
+        REVISION,
+        REVISION_HISTORY,
+        DESIRED_REPLICAS,
+        MAX_REPLICAS,
+        ROLLBACK_TO,
+    ]
+    .contains(&key)
 }
 
 /// Gives the new ReplicaSet the Deployment's annotations and `new_revision`, keeping the revisions it had before, as a
 /// ReplicaSet that is rolled back to has several. Returns whether anything changed.
-pub(super) fn set_new_annotations(deployment: &Deployment, rs: &mut ReplicaSet, new_revision: i64, exists: bool) -> bool {
+pub(super) fn set_new_annotations(
+    deployment: &Deployment,
+    rs: &mut ReplicaSet,
+    new_revision: i64,
+    exists: bool,
+) -> bool {
     let mut changed = false;
     let annotations = &mut rs.metadata.annotations;
     for (key, value) in &deployment.metadata.annotations {
@@ -279,7 +359,10 @@ pub(super) fn set_new_annotations(deployment: &Deployment, rs: &mut ReplicaSet, 
 }
 
 fn add_to_history(annotations: &mut std::collections::BTreeMap<String, String>, old: &str) {
-    let history = annotations.get(REVISION_HISTORY).cloned().unwrap_or_default();
+    let history = annotations
+        .get(REVISION_HISTORY)
+        .cloned()
+        .unwrap_or_default();
     if history.is_empty() || history.starts_with(',') {
         annotations.insert(REVISION_HISTORY.to_owned(), old.to_owned());
         return;
@@ -292,17 +375,29 @@ fn add_to_history(annotations: &mut std::collections::BTreeMap<String, String>, 
         kept = kept.get(first.len() + 1..).unwrap_or("");
     }
     if length <= MAX_HISTORY_CHARS {
-        let history = if kept.is_empty() { old.to_owned() } else { format!("{kept},{old}") };
+        let history = if kept.is_empty() {
+            old.to_owned()
+        } else {
+            format!("{kept},{old}")
+        };
         annotations.insert(REVISION_HISTORY.to_owned(), history);
     }
 }
 
 /// Notes the revision on the Deployment. Returns whether it changed.
 pub(super) fn set_deployment_revision(deployment: &mut Deployment, revision: &str) -> bool {
-    if deployment.metadata.annotations.get(REVISION).is_some_and(|has| has == revision) {
+    if deployment
+        .metadata
+        .annotations
+        .get(REVISION)
+        .is_some_and(|has| has == revision)
+    {
         return false;
     }
-    deployment.metadata.annotations.insert(REVISION.to_owned(), revision.to_owned());
+    deployment
+        .metadata
+        .annotations
+        .insert(REVISION.to_owned(), revision.to_owned());
     true
 }
 
@@ -313,7 +408,11 @@ pub(super) fn restore(deployment: &mut Deployment, rs: &ReplicaSet) {
     deployment.spec.template.metadata.labels.remove(HASH_LABEL);
     let annotations = &mut deployment.metadata.annotations;
     annotations.retain(|key, _| is_own_annotation(key));
-    let old = rs.metadata.annotations.iter().filter(|(key, _)| !is_own_annotation(key));
+    let old = rs
+        .metadata
+        .annotations
+        .iter()
+        .filter(|(key, _)| !is_own_annotation(key));
     annotations.extend(old.map(|(key, value)| (key.clone(), value.clone())));
 }
 
@@ -327,11 +426,17 @@ pub(super) fn is_complete(deployment: &Deployment, status: &DeploymentStatus) ->
 }
 
 pub(super) fn has_progress_deadline(deployment: &Deployment) -> bool {
-    deployment.spec.progress_deadline_seconds.is_some_and(|seconds| seconds != i32::MAX)
+    deployment
+        .spec
+        .progress_deadline_seconds
+        .is_some_and(|seconds| seconds != i32::MAX)
 }
 
 pub(super) fn revision_history_limit(deployment: &Deployment) -> Option<i32> {
-    deployment.spec.revision_history_limit.filter(|limit| *limit != i32::MAX)
+    deployment
+        .spec
+        .revision_history_limit
+        .filter(|limit| *limit != i32::MAX)
 }
 
 /// The name of a new ReplicaSet, cut so that the hash fits.

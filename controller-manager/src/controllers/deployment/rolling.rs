@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use api_types::apps::v1::ReplicaSet;
 
-use super::replica_sets::{active, all, desired, is_complete, max_unavailable, new_size, size, total_available, total_size};
+use super::replica_sets::{
+    active, all, desired, is_complete, max_unavailable, new_size, size, total_available, total_size,
+};
 use super::{DeploymentController, Rollout};
 use crate::controllers::owners::by_creation;
 use crate::controllers::{Next, SyncError};
@@ -23,22 +25,34 @@ impl DeploymentController {
     }
 
     async fn scale_new(&self, rollout: &mut Rollout) -> Result<bool, SyncError> {
-        let Some(new) = rollout.new.clone() else { return Ok(false) };
+        let Some(new) = rollout.new.clone() else {
+            return Ok(false);
+        };
         let wanted = desired(&rollout.deployment);
         let to = if size(&new) > wanted {
             wanted
         } else {
-            new_size(&rollout.deployment, &all(&rollout.old, Some(&new)), size(&new))?
+            new_size(
+                &rollout.deployment,
+                &all(&rollout.old, Some(&new)),
+                size(&new),
+            )?
         };
         self.resize(rollout, &new, to, false).await
     }
 
     async fn scale_old(&self, rollout: &mut Rollout) -> Result<bool, SyncError> {
-        let Some(new) = rollout.new.clone() else { return Ok(false) };
+        let Some(new) = rollout.new.clone() else {
+            return Ok(false);
+        };
         let old = active(&rollout.old);
         let min_available = desired(&rollout.deployment) - max_unavailable(&rollout.deployment);
         let mut removed = 0;
-        let budget = unhealthy_budget(total_size(&all(&rollout.old, Some(&new))), min_available, &new);
+        let budget = unhealthy_budget(
+            total_size(&all(&rollout.old, Some(&new))),
+            min_available,
+            &new,
+        );
         if total_size(&old) == 0 || budget <= 0 {
             return Ok(false);
         }
@@ -122,7 +136,10 @@ mod tests {
     }
 
     fn sizes(changes: Vec<(Arc<ReplicaSet>, i32)>) -> Vec<(String, i32)> {
-        changes.into_iter().map(|(rs, to)| (rs.metadata.name.clone(), to)).collect()
+        changes
+            .into_iter()
+            .map(|(rs, to)| (rs.metadata.name.clone(), to))
+            .collect()
     }
 
     #[test]
@@ -137,17 +154,32 @@ mod tests {
 
     #[test]
     fn unhealthy_pods_go_first() {
-        assert_eq!(sizes(without_unhealthy(&[rs("a", 10, 8), rs("b", 8, 8), rs("c", 4, 0)], 3)), [("a".to_owned(), 8), ("c".to_owned(), 3)]);
+        assert_eq!(
+            sizes(without_unhealthy(
+                &[rs("a", 10, 8), rs("b", 8, 8), rs("c", 4, 0)],
+                3
+            )),
+            [("a".to_owned(), 8), ("c".to_owned(), 3)]
+        );
         assert_eq!(sizes(without_unhealthy(&[rs("a", 10, 10)], 3)), []);
         assert_eq!(sizes(without_unhealthy(&[rs("a", 10, 0)], 0)), []);
-        assert_eq!(sizes(without_unhealthy(&[rs("a", 2, 3), rs("b", 2, 0)], 1)), [("b".to_owned(), 1)]);
+        assert_eq!(
+            sizes(without_unhealthy(&[rs("a", 2, 3), rs("b", 2, 0)], 1)),
+            [("b".to_owned(), 1)]
+        );
     }
 
     #[test]
     fn available_pods_go_within_the_surplus() {
-        assert_eq!(sizes(without_available(&[rs("a", 2, 2), rs("b", 5, 5)], 4)), [("a".to_owned(), 0), ("b".to_owned(), 3)]);
+        assert_eq!(
+            sizes(without_available(&[rs("a", 2, 2), rs("b", 5, 5)], 4)),
+            [("a".to_owned(), 0), ("b".to_owned(), 3)]
+        );
         assert_eq!(sizes(without_available(&[rs("a", 2, 2)], 0)), []);
         assert_eq!(sizes(without_available(&[rs("a", 2, 2)], -1)), []);
-        assert_eq!(sizes(without_available(&[rs("a", 2, 2)], 9)), [("a".to_owned(), 0)]);
+        assert_eq!(
+            sizes(without_available(&[rs("a", 2, 2)], 9)),
+            [("a".to_owned(), 0)]
+        );
     }
 }

@@ -8,8 +8,9 @@ use client::ObjectKey;
 
 use super::conditions::{self, PROGRESSING};
 use super::replica_sets::{
-    HASH_LABEL, REVISION, active, active_or_latest, all, desired, has_progress_deadline, is_rolling, is_saturated, max_revision, new_size,
-    proportional_sizes, replica_set_name, revision, revision_history_limit, same_template, set_deployment_revision, set_new_annotations,
+    HASH_LABEL, REVISION, active, active_or_latest, all, desired, has_progress_deadline,
+    is_rolling, is_saturated, max_revision, new_size, proportional_sizes, replica_set_name,
+    revision, revision_history_limit, same_template, set_deployment_revision, set_new_annotations,
     set_replicas_annotations, size,
 };
 use super::{DeploymentController, Rollout, progress, rollback};
@@ -21,15 +22,28 @@ use crate::controllers::{Next, SyncError, template_hash};
 impl DeploymentController {
     /// Writes the status (and annotations: the status endpoint takes them) and goes on with what the server made of it.
     pub(super) async fn write_status(&self, deployment: &mut Deployment) -> Result<(), SyncError> {
-        *deployment = self.client.namespaced::<Deployment>(&deployment.metadata.namespace).update_status(deployment).await?;
+        *deployment = self
+            .client
+            .namespaced::<Deployment>(&deployment.metadata.namespace)
+            .update_status(deployment)
+            .await?;
         deployment.metadata.managed_fields.clear();
         Ok(())
     }
 
     /// Writes the status that follows from counting alone.
-    pub(super) async fn write_counted_status(&self, rollout: &mut Rollout) -> Result<Next, SyncError> {
+    pub(super) async fn write_counted_status(
+        &self,
+        rollout: &mut Rollout,
+    ) -> Result<Next, SyncError> {
         let now = self.clock.now_time();
-        let status = progress::calculate(&rollout.deployment, rollout.new.as_ref(), &rollout.old, self.report_terminating, now);
+        let status = progress::calculate(
+            &rollout.deployment,
+            rollout.new.as_ref(),
+            &rollout.old,
+            self.report_terminating,
+            now,
+        );
         if status != rollout.deployment.status {
             rollout.deployment.status = status;
             self.write_status(&mut rollout.deployment).await?;
@@ -38,10 +52,20 @@ impl DeploymentController {
     }
 
     /// Writes the status of a rollout in progress, and says when to look again.
-    pub(super) async fn write_rollout_status(&self, rollout: &mut Rollout) -> Result<Next, SyncError> {
+    pub(super) async fn write_rollout_status(
+        &self,
+        rollout: &mut Rollout,
+    ) -> Result<Next, SyncError> {
         let (now, deployment) = (self.clock.now(), &rollout.deployment);
-        let counted = progress::calculate(deployment, rollout.new.as_ref(), &rollout.old, self.report_terminating, self.clock.now_time());
-        let status = progress::with_progress(deployment, rollout.new.as_ref(), &rollout.old, counted, now);
+        let counted = progress::calculate(
+            deployment,
+            rollout.new.as_ref(),
+            &rollout.old,
+            self.report_terminating,
+            self.clock.now_time(),
+        );
+        let status =
+            progress::with_progress(deployment, rollout.new.as_ref(), &rollout.old, counted, now);
         if status == deployment.status {
             return Ok(progress::next_check(deployment, &status, now));
         }
@@ -61,42 +85,82 @@ impl DeploymentController {
     }
 
     /// Brings the new ReplicaSet's annotations up to date, or creates it.
-    pub(super) async fn find_new(&self, rollout: &mut Rollout, create: bool) -> Result<(), SyncError> {
+    pub(super) async fn find_new(
+        &self,
+        rollout: &mut Rollout,
+        create: bool,
+    ) -> Result<(), SyncError> {
         let new_revision = max_revision(&rollout.old) + 1;
         if let Some(new) = rollout.new.clone() {
             return self.update_new(rollout, &new, new_revision).await;
         }
-        if create { self.create_new(rollout, new_revision).await } else { Ok(()) }
+        if create {
+            self.create_new(rollout, new_revision).await
+        } else {
+            Ok(())
+        }
     }
 
-    async fn update_new(&self, rollout: &mut Rollout, new: &Arc<ReplicaSet>, new_revision: i64) -> Result<(), SyncError> {
+    async fn update_new(
+        &self,
+        rollout: &mut Rollout,
+        new: &Arc<ReplicaSet>,
+        new_revision: i64,
+    ) -> Result<(), SyncError> {
         let deployment = &mut rollout.deployment;
         let mut copy = (**new).clone();
         let annotations_changed = set_new_annotations(deployment, &mut copy, new_revision, true);
         if annotations_changed || copy.spec.min_ready_seconds != deployment.spec.min_ready_seconds {
             copy.spec.min_ready_seconds = deployment.spec.min_ready_seconds;
-            let updated = self.client.namespaced::<ReplicaSet>(&copy.metadata.namespace).update(&copy).await?;
+            let updated = self
+                .client
+                .namespaced::<ReplicaSet>(&copy.metadata.namespace)
+                .update(&copy)
+                .await?;
             rollout.new = Some(Arc::new(updated));
             return Ok(());
         }
-        let noted = copy.metadata.annotations.get(REVISION).cloned().unwrap_or_default();
+        let noted = copy
+            .metadata
+            .annotations
+            .get(REVISION)
+            .cloned()
+            .unwrap_or_default();
         let mut changed = set_deployment_revision(deployment, &noted);
-        if has_progress_deadline(deployment) && conditions::find(&deployment.status, PROGRESSING).is_none() {
+        if has_progress_deadline(deployment)
+            && conditions::find(&deployment.status, PROGRESSING).is_none()
+        {
             let message = format!("Found new replica set {:?}", copy.metadata.name);
-            let condition = conditions::new(PROGRESSING, "True", "FoundNewReplicaSet", message, self.clock.now_time());
+            let condition = conditions::new(
+                PROGRESSING,
+                "True",
+                "FoundNewReplicaSet",
+                message,
+                self.clock.now_time(),
+            );
             conditions::set(&mut deployment.status, condition);
             changed = true;
         }
-        if changed { self.write_status(deployment).await } else { Ok(()) }
+        if changed {
+            self.write_status(deployment).await
+        } else {
+            Ok(())
+        }
     }
 
     async fn create_new(&self, rollout: &mut Rollout, new_revision: i64) -> Result<(), SyncError> {
         let deployment = &mut rollout.deployment;
-        let hash = template_hash::compute(&deployment.spec.template, deployment.status.collision_count)?;
+        let hash =
+            template_hash::compute(&deployment.spec.template, deployment.status.collision_count)?;
         let mut template = deployment.spec.template.clone();
-        template.metadata.labels.insert(HASH_LABEL.to_owned(), hash.clone());
+        template
+            .metadata
+            .labels
+            .insert(HASH_LABEL.to_owned(), hash.clone());
         let mut selector = deployment.spec.selector.clone().unwrap_or_default();
-        selector.match_labels.insert(HASH_LABEL.to_owned(), hash.clone());
+        selector
+            .match_labels
+            .insert(HASH_LABEL.to_owned(), hash.clone());
         let size = new_size(deployment, &rollout.old, 0)?;
         let mut wanted = ReplicaSet {
             metadata: ObjectMeta {
@@ -117,39 +181,72 @@ impl DeploymentController {
         };
         set_new_annotations(deployment, &mut wanted, new_revision, false);
 
-        let result = self.client.namespaced::<ReplicaSet>(&wanted.metadata.namespace).create(&wanted).await;
+        let result = self
+            .client
+            .namespaced::<ReplicaSet>(&wanted.metadata.namespace)
+            .create(&wanted)
+            .await;
         let (created, existed) = match result {
             Ok(created) => (Arc::new(created), false),
-            Err(error) if error.is_already_exists() => (self.existing_or_collision(deployment, &wanted, error).await?, true),
+            Err(error) if error.is_already_exists() => (
+                self.existing_or_collision(deployment, &wanted, error)
+                    .await?,
+                true,
+            ),
             Err(error) if is_namespace_terminating(&error) => return Err(error.into()),
             Err(error) => {
-                let message = format!("Failed to create new replica set {:?}: {error}", wanted.metadata.name);
+                let message = format!(
+                    "Failed to create new replica set {:?}: {error}",
+                    wanted.metadata.name
+                );
                 if has_progress_deadline(deployment) {
-                    let condition = conditions::new(PROGRESSING, "False", "ReplicaSetCreateError", &*message, self.clock.now_time());
+                    let condition = conditions::new(
+                        PROGRESSING,
+                        "False",
+                        "ReplicaSetCreateError",
+                        &*message,
+                        self.clock.now_time(),
+                    );
                     conditions::set(&mut deployment.status, condition);
                     if let Err(error) = self.write_status(deployment).await {
                         // The creation's error is the one to report and retry.
                         tracing::debug!(%error, "Could not write the status of a deployment whose replica set was refused");
                     }
                 }
-                self.recorder.event(&rollout.reference, "Warning", "ReplicaSetCreateError", &message);
+                self.recorder.event(
+                    &rollout.reference,
+                    "Warning",
+                    "ReplicaSetCreateError",
+                    &message,
+                );
                 return Err(error.into());
             }
         };
         let name = &created.metadata.name;
         if !existed && size > 0 {
             let message = format!("Scaled up replica set {name} from 0 to {size}");
-            self.recorder.event(&rollout.reference, "Normal", "ScalingReplicaSet", &message);
+            self.recorder
+                .event(&rollout.reference, "Normal", "ScalingReplicaSet", &message);
         }
         let mut changed = set_deployment_revision(deployment, &new_revision.to_string());
         if !existed && has_progress_deadline(deployment) {
             let message = format!("Created new replica set {name:?}");
-            let condition = conditions::new(PROGRESSING, "True", "NewReplicaSetCreated", message, self.clock.now_time());
+            let condition = conditions::new(
+                PROGRESSING,
+                "True",
+                "NewReplicaSetCreated",
+                message,
+                self.clock.now_time(),
+            );
             conditions::set(&mut deployment.status, condition);
             changed = true;
         }
         rollout.new = Some(created);
-        if changed { self.write_status(&mut rollout.deployment).await } else { Ok(()) }
+        if changed {
+            self.write_status(&mut rollout.deployment).await
+        } else {
+            Ok(())
+        }
     }
 
     /// The name is taken: by our own ReplicaSet that the cache showed late, or by another template with this hash. In the
@@ -162,7 +259,10 @@ impl DeploymentController {
     ) -> Result<Arc<ReplicaSet>, SyncError> {
         let key = ObjectKey::new(&*wanted.metadata.namespace, &*wanted.metadata.name);
         let Some(existing) = self.replica_sets.get(&key) else {
-            return Err(SyncError::other(format!("replicaset.apps {:?} not found", key.name)));
+            return Err(SyncError::other(format!(
+                "replicaset.apps {:?} not found",
+                key.name
+            )));
         };
         let ours = is_controlled_by(&existing.metadata, &deployment.metadata);
         if ours && same_template(&deployment.spec.template, &existing.spec.template) {
@@ -171,8 +271,12 @@ impl DeploymentController {
         let count = deployment.status.collision_count.unwrap_or(0);
         deployment.status.collision_count = Some(count + 1);
         match self.write_status(deployment).await {
-            Ok(()) => tracing::info!(deployment = %key, collision_count = count + 1, "Found a hash collision for deployment"),
-            Err(error) => tracing::debug!(deployment = %key, %error, "Could not write the collision count"),
+            Ok(()) => {
+                tracing::info!(deployment = %key, collision_count = count + 1, "Found a hash collision for deployment")
+            }
+            Err(error) => {
+                tracing::debug!(deployment = %key, %error, "Could not write the collision count")
+            }
         }
         Err(error.into())
     }
@@ -199,7 +303,13 @@ impl DeploymentController {
     }
 
     /// Sets a ReplicaSet's size, and puts the result into the rollout. Returns whether the size changed.
-    pub(super) async fn resize(&self, rollout: &mut Rollout, rs: &Arc<ReplicaSet>, to: i32, force: bool) -> Result<bool, SyncError> {
+    pub(super) async fn resize(
+        &self,
+        rollout: &mut Rollout,
+        rs: &Arc<ReplicaSet>,
+        to: i32,
+        force: bool,
+    ) -> Result<bool, SyncError> {
         let from = size(rs);
         if !force && from == to {
             return Ok(false);
@@ -210,26 +320,42 @@ impl DeploymentController {
             return Ok(false);
         }
         copy.spec.replicas = Some(to);
-        let updated = Arc::new(self.client.namespaced::<ReplicaSet>(&copy.metadata.namespace).update(&copy).await?);
+        let updated = Arc::new(
+            self.client
+                .namespaced::<ReplicaSet>(&copy.metadata.namespace)
+                .update(&copy)
+                .await?,
+        );
         let name = updated.metadata.name.clone();
         let uid = &updated.metadata.uid;
-        for slot in rollout.old.iter_mut().chain(&mut rollout.new).filter(|slot| &slot.metadata.uid == uid) {
+        for slot in rollout
+            .old
+            .iter_mut()
+            .chain(&mut rollout.new)
+            .filter(|slot| &slot.metadata.uid == uid)
+        {
             *slot = updated.clone();
         }
         if from != to {
             let direction = if from < to { "up" } else { "down" };
             let message = format!("Scaled {direction} replica set {name} from {from} to {to}");
-            self.recorder.event(&rollout.reference, "Normal", "ScalingReplicaSet", &message);
+            self.recorder
+                .event(&rollout.reference, "Normal", "ScalingReplicaSet", &message);
         }
         Ok(from != to)
     }
 
     /// Deletes old ReplicaSets beyond the revision history limit.
     pub(super) async fn clean_up(&self, rollout: &Rollout) -> Result<(), SyncError> {
-        let Some(limit) = revision_history_limit(&rollout.deployment) else { return Ok(()) };
+        let Some(limit) = revision_history_limit(&rollout.deployment) else {
+            return Ok(());
+        };
         for rs in to_clean_up(&rollout.old, limit) {
             let api = self.client.namespaced::<ReplicaSet>(&rs.metadata.namespace);
-            match api.delete(&rs.metadata.name, &DeleteOptions::default()).await {
+            match api
+                .delete(&rs.metadata.name, &DeleteOptions::default())
+                .await
+            {
                 Err(error) if !error.is_not_found() => return Err(error.into()),
                 _ => {}
             }
@@ -240,14 +366,24 @@ impl DeploymentController {
 
 /// The oldest revisions beyond `limit`, without those that still have pods.
 fn to_clean_up(old: &[Arc<ReplicaSet>], limit: i32) -> Vec<Arc<ReplicaSet>> {
-    let mut alive: Vec<_> = old.iter().filter(|rs| rs.metadata.deletion_timestamp.is_none()).cloned().collect();
-    let surplus = alive.len().saturating_sub(usize::try_from(limit).unwrap_or(0));
+    let mut alive: Vec<_> = old
+        .iter()
+        .filter(|rs| rs.metadata.deletion_timestamp.is_none())
+        .cloned()
+        .collect();
+    let surplus = alive
+        .len()
+        .saturating_sub(usize::try_from(limit).unwrap_or(0));
     alive.sort_by(|a, b| match (revision(a), revision(b)) {
         (Some(x), Some(y)) if x != y => x.cmp(&y),
         _ => by_creation(&a.metadata, &b.metadata),
     });
     alive.truncate(surplus);
-    alive.retain(|rs| rs.status.replicas == 0 && size(rs) == 0 && rs.metadata.generation <= rs.status.observed_generation);
+    alive.retain(|rs| {
+        rs.status.replicas == 0
+            && size(rs) == 0
+            && rs.metadata.generation <= rs.status.observed_generation
+    });
     alive
 }
 
@@ -258,7 +394,9 @@ mod tests {
     fn rs(revision: &str, size: i32, generation: i64) -> Arc<ReplicaSet> {
         let mut rs = ReplicaSet::default();
         rs.metadata.name = revision.into();
-        rs.metadata.annotations.insert(REVISION.into(), revision.into());
+        rs.metadata
+            .annotations
+            .insert(REVISION.into(), revision.into());
         rs.metadata.generation = generation;
         rs.status.observed_generation = 1;
         rs.spec.replicas = Some(size);
@@ -267,7 +405,10 @@ mod tests {
 
     #[track_caller]
     fn check(old: &[Arc<ReplicaSet>], limit: i32, expected: &[&str]) {
-        let names: Vec<_> = to_clean_up(old, limit).iter().map(|rs| rs.metadata.name.clone()).collect();
+        let names: Vec<_> = to_clean_up(old, limit)
+            .iter()
+            .map(|rs| rs.metadata.name.clone())
+            .collect();
         assert_eq!(names, expected);
     }
 

@@ -9,7 +9,13 @@ pub(super) const FAILURE_TARGET: &str = "FailureTarget";
 pub(super) const SUCCESS_CRITERIA_MET: &str = "SuccessCriteriaMet";
 pub(super) const SUSPENDED: &str = "Suspended";
 
-pub(super) fn new(kind: &str, status: &str, reason: &str, message: impl Into<String>, now: Time) -> JobCondition {
+pub(super) fn new(
+    kind: &str,
+    status: &str,
+    reason: &str,
+    message: impl Into<String>,
+    now: Time,
+) -> JobCondition {
     JobCondition {
         type_: kind.to_owned(),
         status: status.to_owned(),
@@ -22,18 +28,34 @@ pub(super) fn new(kind: &str, status: &str, reason: &str, message: impl Into<Str
 
 /// The condition of this type, when it is true.
 pub(super) fn find_true<'a>(job: &'a Job, kind: &str) -> Option<&'a JobCondition> {
-    job.status.conditions.iter().find(|condition| condition.type_ == kind && condition.status == "True")
+    job.status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == kind && condition.status == "True")
 }
 
 /// The type of the condition that ended the Job.
 pub fn finished(job: &Job) -> Option<&JobCondition> {
-    job.status.conditions.iter().find(|condition| (condition.type_ == COMPLETE || condition.type_ == FAILED) && condition.status == "True")
+    job.status.conditions.iter().find(|condition| {
+        (condition.type_ == COMPLETE || condition.type_ == FAILED) && condition.status == "True"
+    })
 }
 
 /// Sets a condition. One that is false is not added where there is none. Returns whether anything changed.
 pub(super) fn ensure(job: &mut Job, wanted: JobCondition) -> bool {
-    match job.status.conditions.iter_mut().find(|condition| condition.type_ == wanted.type_) {
-        Some(has) if has.status == wanted.status && has.reason == wanted.reason && has.message == wanted.message => false,
+    match job
+        .status
+        .conditions
+        .iter_mut()
+        .find(|condition| condition.type_ == wanted.type_)
+    {
+        Some(has)
+            if has.status == wanted.status
+                && has.reason == wanted.reason
+                && has.message == wanted.message =>
+        {
+            false
+        }
         Some(has) => {
             *has = wanted;
             true

@@ -12,7 +12,9 @@ impl Intervals {
         let mut intervals: Vec<(i32, i32)> = Vec::new();
         for piece in text.split(',').filter(|_| !text.is_empty()) {
             let mut ends = piece.split('-').map(str::parse::<i32>);
-            let Some(Ok(first)) = ends.next() else { continue };
+            let Some(Ok(first)) = ends.next() else {
+                continue;
+            };
             if first >= completions {
                 break;
             }
@@ -31,7 +33,9 @@ impl Intervals {
 
     /// With further indexes, in any order.
     pub(super) fn with(&self, indexes: impl IntoIterator<Item = i32>) -> Self {
-        self.merge(&Self(indexes.into_iter().map(|index| (index, index)).collect()))
+        self.merge(&Self(
+            indexes.into_iter().map(|index| (index, index)).collect(),
+        ))
     }
 
     pub(super) fn merge(&self, other: &Self) -> Self {
@@ -40,7 +44,9 @@ impl Intervals {
         let mut merged: Vec<(i32, i32)> = Vec::with_capacity(all.len());
         for (first, last) in all {
             match merged.last_mut() {
-                Some(before) if first <= before.1.saturating_add(1) => before.1 = before.1.max(last),
+                Some(before) if first <= before.1.saturating_add(1) => {
+                    before.1 = before.1.max(last)
+                }
                 _ => merged.push((first, last)),
             }
         }
@@ -111,7 +117,10 @@ mod tests {
     #[track_caller]
     fn check_parse(text: &str, completions: i32, expected: &str, total: i32) {
         let parsed = Intervals::parse(text, completions);
-        assert_eq!((parsed.to_string().as_str(), parsed.total()), (expected, total));
+        assert_eq!(
+            (parsed.to_string().as_str(), parsed.total()),
+            (expected, total)
+        );
     }
 
     #[test]
@@ -134,7 +143,10 @@ mod tests {
         assert_eq!(base.with([8, 0]).to_string(), "0-3,6,8");
         assert_eq!(base.with([2]).to_string(), "1-3,6");
         assert_eq!(Intervals::default().with([3, 1]).to_string(), "1,3");
-        assert_eq!(base.merge(&Intervals::parse("0,3-7,9", 20)).to_string(), "0-7,9");
+        assert_eq!(
+            base.merge(&Intervals::parse("0,3-7,9", 20)).to_string(),
+            "0-7,9"
+        );
     }
 
     #[test]
@@ -156,7 +168,13 @@ mod tests {
 
     #[test]
     fn common_indexes_are_counted() {
-        let check = |a: &str, b: &str, expected| assert_eq!(Intervals::parse(a, 50).common(&Intervals::parse(b, 50)), expected, "{a} {b}");
+        let check = |a: &str, b: &str, expected| {
+            assert_eq!(
+                Intervals::parse(a, 50).common(&Intervals::parse(b, 50)),
+                expected,
+                "{a} {b}"
+            )
+        };
         check("0-5", "3-8", 3);
         check("0-2,4-6", "2-4", 2);
         check("1,3,5", "0,2,4", 0);

@@ -1,6 +1,8 @@
 //! The metrics of the job controller. Upstream: pkg/controller/job/metrics.
 
-use component_base::metrics::{CounterVec, HistogramVec, Metrics, Opts, Stability, exponential_buckets};
+use component_base::metrics::{
+    CounterVec, HistogramVec, Metrics, Opts, Stability, exponential_buckets,
+};
 
 pub(super) struct JobMetrics {
     pub sync_duration: HistogramVec,
@@ -17,7 +19,9 @@ pub(super) struct JobMetrics {
 
 impl JobMetrics {
     pub(super) fn new(metrics: &Metrics) -> Self {
-        let opts = |name: &str, help: &str, stability| Opts::new(format!("job_controller_{name}"), help).stability(stability);
+        let opts = |name: &str, help: &str, stability| {
+            Opts::new(format!("job_controller_{name}"), help).stability(stability)
+        };
         Self {
             sync_duration: metrics.histogram_vec(
                 opts("job_sync_duration_seconds", "The time it took to sync a job", Stability::Stable).buckets(exponential_buckets(0.004, 2.0, 15)),

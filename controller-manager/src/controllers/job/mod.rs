@@ -32,8 +32,8 @@ use self::indexes::Intervals;
 use self::manage::Action;
 use self::metrics::JobMetrics;
 use self::pods::{
-    TRACKING_FINALIZER, completions, delayed_per_index, failed_indexes, has_finalizer, is_failed, is_indexed, is_succeeded, is_suspended, restarts_exceed_limit,
-    succeeded_indexes, valid_index,
+    TRACKING_FINALIZER, completions, delayed_per_index, failed_indexes, has_finalizer, is_failed,
+    is_indexed, is_succeeded, is_suspended, restarts_exceed_limit, succeeded_indexes, valid_index,
 };
 use self::policies::{judge_failure, judge_success};
 use super::controller_ref::{Claimer, controller_of, index_by_controller, key_of, selector_of};
@@ -48,7 +48,11 @@ use crate::runner::{self, Queue};
 /// Changes of pods and status are gathered for this long before a Job is synced.
 const SYNC_BATCH_PERIOD: Duration = Duration::from_secs(1);
 /// Retries of a failed sync; Jobs have no limit over all keys.
-const API_BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), max: Duration::from_secs(60), shared_limit: false };
+const API_BACKOFF: Backoff = Backoff {
+    base: Duration::from_secs(1),
+    max: Duration::from_secs(60),
+    shared_limit: false,
+};
 /// `spec.managedBy` of Jobs that are ours; others are left alone.
 const OUR_NAME: &str = "kubernetes.io/job-controller";
 /// Names of the caches in the read-your-writes guard.
@@ -146,7 +150,9 @@ impl Controller for JobController {
     async fn build(setup: &Setup, queue: &Queue<ObjectKey>) -> Result<Option<Self>, BuildError> {
         let (pods, jobs) = (setup.informer::<Pod>(), setup.informer::<Job>());
         index_by_controller(&pods);
-        let own_writes = setup.enabled("StaleControllerConsistencyJob").then(|| Arc::new(OwnWrites::new().follow(PODS, &pods).follow(JOBS, &jobs)));
+        let own_writes = setup
+            .enabled("StaleControllerConsistencyJob")
+            .then(|| Arc::new(OwnWrites::new().follow(PODS, &pods).follow(JOBS, &jobs)));
         let wake = Arc::new(Wake {
             queue: queue.clone(),
             orphans: setup.queue("job_orphan_pod", API_BACKOFF),
@@ -166,7 +172,10 @@ impl Controller for JobController {
         let recorder = setup.recorder("job-controller");
         Ok(Some(Self {
             client: setup.client.clone(),
-            control: PodControl { client: setup.client.clone(), recorder: recorder.clone() },
+            control: PodControl {
+                client: setup.client.clone(),
+                recorder: recorder.clone(),
+            },
             recorder,
             jobs: jobs.lister(),
             pods: pods.lister(),
@@ -189,9 +198,16 @@ impl Controller for JobController {
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Next, SyncError> {
-        if let Some(Err(stale)) = self.own_writes.as_ref().map(|writes| writes.ensure_ready(key)) {
+        if let Some(Err(stale)) = self
+            .own_writes
+            .as_ref()
+            .map(|writes| writes.ensure_ready(key))
+        {
             let group = if stale.resource == JOBS { "batch" } else { "" };
-            self.metrics.stale.with_label_values(&[group, &stale.resource]).inc();
+            self.metrics
+                .stale
+                .with_label_values(&[group, &stale.resource])
+                .inc();
             return Ok(Next::Retry);
         }
         let Some(job) = self.jobs.get(key) else {
@@ -211,21 +227,46 @@ impl Controller for JobController {
         if self.finished.lock().contains(&job.metadata.uid) {
             return Ok(Next::Done);
         }
-        if job.spec.completion_mode.as_ref().is_some_and(|mode| mode != "Indexed" && mode != "NonIndexed") {
+        if job
+            .spec
+            .completion_mode
+            .as_ref()
+            .is_some_and(|mode| mode != "Indexed" && mode != "NonIndexed")
+        {
             let message = "Skipped Job sync because completion mode is unknown";
-            self.recorder.event(&object_reference(&*job), "Warning", "UnknownCompletionMode", message);
+            self.recorder.event(
+                &object_reference(&*job),
+                "Warning",
+                "UnknownCompletionMode",
+                message,
+            );
             return Ok(Next::Done);
         }
-        let (started, mode, mut action) = (Instant::now(), tracking::mode(&job), Action::Reconciling);
+        let (started, mode, mut action) =
+            (Instant::now(), tracking::mode(&job), Action::Reconciling);
         let result = self.sync_job(key, &job, &mut action).await;
-        let labels = [mode, if result.is_ok() { "success" } else { "error" }, action.label()];
-        self.metrics.sync_duration.with_label_values(&labels).observe(started.elapsed().as_secs_f64());
+        let labels = [
+            mode,
+            if result.is_ok() { "success" } else { "error" },
+            action.label(),
+        ];
+        self.metrics
+            .sync_duration
+            .with_label_values(&labels)
+            .observe(started.elapsed().as_secs_f64());
         self.metrics.syncs.with_label_values(&labels).inc();
         result.map(|()| Next::Done)
     }
 
     async fn run(&self, stop: CancellationToken) {
-        runner::work(Self::NAME, &self.orphans, self.workers, &stop, async |orphans: &Orphans| self.sync_orphans(orphans).await).await;
+        runner::work(
+            Self::NAME,
+            &self.orphans,
+            self.workers,
+            &stop,
+            |orphans: Orphans| async move { self.sync_orphans(&orphans).await },
+        )
+        .await;
     }
 }
 
@@ -244,7 +285,11 @@ impl JobController {
     }
 
     async fn write_status(&self, key: &ObjectKey, job: &Job) -> Result<Job, SyncError> {
-        let mut updated = self.client.namespaced::<Job>(&key.namespace).update_status(job).await?;
+        let mut updated = self
+            .client
+            .namespaced::<Job>(&key.namespace)
+            .update_status(job)
+            .await?;
         updated.metadata.managed_fields.clear();
         if let Some(writes) = &self.own_writes {
             writes.wrote(key.clone(), JOBS, &updated.metadata.resource_version);
@@ -252,7 +297,12 @@ impl JobController {
         Ok(updated)
     }
 
-    async fn sync_job(&self, key: &ObjectKey, cached: &Arc<Job>, action: &mut Action) -> Result<(), SyncError> {
+    async fn sync_job(
+        &self,
+        key: &ObjectKey,
+        cached: &Arc<Job>,
+        action: &mut Action,
+    ) -> Result<(), SyncError> {
         // Before pods are counted: a pod that comes in between must not go unnoticed.
         let satisfied = self.expectations.satisfied(key);
         let pods = self.claim(key, cached).await?;
@@ -279,7 +329,13 @@ impl JobController {
             }
             if is_complete(&sync) {
                 let message = "Reached expected number of succeeded pods";
-                sync.finished = Some(conditions::new(SUCCESS_CRITERIA_MET, "True", "CompletionsReached", message, self.clock.now_time()));
+                sync.finished = Some(conditions::new(
+                    SUCCESS_CRITERIA_MET,
+                    "True",
+                    "CompletionsReached",
+                    message,
+                    self.clock.now_time(),
+                ));
             } else if may_manage {
                 suspension_changed = self.note_suspension(&mut sync);
             }
@@ -294,19 +350,24 @@ impl JobController {
         status.active = sync.active_count;
         status.ready = Some(sync.ready);
         status.terminating = Some(sync.terminating);
-        self.track(&mut sync, flush).await.map_err(|error| match error {
-            SyncError::Api(error) => SyncError::Api(error),
-            error => SyncError::other(format!("tracking status: {error}")),
-        })?;
+        self.track(&mut sync, flush)
+            .await
+            .map_err(|error| match error {
+                SyncError::Api(error) => SyncError::Api(error),
+                error => SyncError::other(format!("tracking status: {error}")),
+            })?;
         managed
     }
 
     async fn claim(&self, key: &ObjectKey, job: &Arc<Job>) -> Result<Vec<Arc<Pod>>, SyncError> {
-        let selector = selector_of(job.spec.selector.as_deref()).map_err(|error| SyncError::other(format!("couldn't convert Job selector: {error}")))?;
+        let selector = selector_of(job.spec.selector.as_deref())
+            .map_err(|error| SyncError::other(format!("couldn't convert Job selector: {error}")))?;
         let candidates = owners::pods_of(&self.pods, &**job, true);
         let mut claimer = Claimer::new(&self.client, &**job, &selector);
         claimer.finalizers = &[TRACKING_FINALIZER];
-        claimer.claim(candidates, |_| true, |pod| self.wrote_pod(key, pod)).await
+        claimer
+            .claim(candidates, |_| true, |pod| self.wrote_pod(key, pod))
+            .await
     }
 
     fn begin(&self, key: &ObjectKey, mut job: Job, pods: Vec<Arc<Pod>>) -> JobSync {
@@ -316,12 +377,26 @@ impl JobController {
         let expected_removals = self.removals.expected(key);
         let is_new = |pod: &Pod, counted: &HashSet<String>| {
             let uid = &pod.metadata.uid;
-            has_finalizer(pod) && !counted.contains(uid) && !expected_removals.contains(uid) && (!is_indexed(&job) || valid_index(pod, &job).is_some())
+            has_finalizer(pod)
+                && !counted.contains(uid)
+                && !expected_removals.contains(uid)
+                && (!is_indexed(&job) || valid_index(pod, &job).is_some())
         };
-        let new_succeeded: Vec<_> = pods.iter().filter(|pod| is_new(pod, &uncounted_succeeded) && is_succeeded(pod)).cloned().collect();
-        let new_failed: Vec<_> = pods.iter().filter(|pod| is_new(pod, &uncounted_failed) && is_failed(pod, &job)).cloned().collect();
+        let new_succeeded: Vec<_> = pods
+            .iter()
+            .filter(|pod| is_new(pod, &uncounted_succeeded) && is_succeeded(pod))
+            .cloned()
+            .collect();
+        let new_failed: Vec<_> = pods
+            .iter()
+            .filter(|pod| is_new(pod, &uncounted_failed) && is_failed(pod, &job))
+            .cloned()
+            .collect();
         let policy = job.spec.pod_failure_policy.as_deref();
-        let counting = new_failed.iter().filter(|pod| judge_failure(policy, pod).counts).count();
+        let counting = new_failed
+            .iter()
+            .filter(|pod| judge_failure(policy, pod).counts)
+            .count();
         let active: Vec<_> = pods.iter().filter(|pod| is_active(pod)).cloned().collect();
         JobSync {
             key: key.clone(),
@@ -329,7 +404,8 @@ impl JobController {
             active_count: active.len() as i32,
             ready: active.iter().filter(|pod| is_ready(pod)).count() as i32,
             terminating: pods.iter().filter(|pod| is_terminating(pod)).count() as i32,
-            succeeded: job.status.succeeded + (new_succeeded.len() + uncounted_succeeded.len()) as i32,
+            succeeded: job.status.succeeded
+                + (new_succeeded.len() + uncounted_succeeded.len()) as i32,
             failed: job.status.failed + (counting + uncounted_failed.len()) as i32,
             backoff: self.backoff.with(key, &new_succeeded, &new_failed),
             active,
@@ -345,12 +421,20 @@ impl JobController {
     /// Decides whether the Job has ended. Earlier findings come first, then failures, then success.
     fn evaluate(&self, sync: &mut JobSync, now: jiff::Timestamp) {
         let time = self.clock.now_time();
-        let failure = |reason: &str, message: &str| conditions::new(FAILURE_TARGET, "True", reason, message, time);
+        let failure = |reason: &str, message: &str| {
+            conditions::new(FAILURE_TARGET, "True", reason, message, time)
+        };
         let job = &sync.job;
         sync.finished = conditions::find_true(job, SUCCESS_CRITERIA_MET).cloned();
         if sync.finished.is_none() {
             if let Some(target) = conditions::find_true(job, FAILURE_TARGET) {
-                sync.finished = Some(conditions::new(conditions::FAILED, "True", &target.reason, target.message.clone(), time));
+                sync.finished = Some(conditions::new(
+                    conditions::FAILED,
+                    "True",
+                    &target.reason,
+                    target.message.clone(),
+                    time,
+                ));
             } else if let Some(message) = fail_job_message(job, &sync.pods) {
                 sync.finished = Some(failure("PodFailurePolicy", &message));
             }
@@ -359,9 +443,17 @@ impl JobController {
             let limit = job.spec.backoff_limit.unwrap_or(6);
             match deadline_left(job, now) {
                 _ if sync.failed > limit || restarts_exceed_limit(job, &sync.pods) => {
-                    sync.finished = Some(failure("BackoffLimitExceeded", "Job has reached the specified backoff limit"));
+                    sync.finished = Some(failure(
+                        "BackoffLimitExceeded",
+                        "Job has reached the specified backoff limit",
+                    ));
                 }
-                Some(Duration::ZERO) => sync.finished = Some(failure("DeadlineExceeded", "Job was active longer than specified deadline")),
+                Some(Duration::ZERO) => {
+                    sync.finished = Some(failure(
+                        "DeadlineExceeded",
+                        "Job was active longer than specified deadline",
+                    ))
+                }
                 Some(left) => self.queue.add_after(sync.key.clone(), left),
                 None => {}
             }
@@ -374,21 +466,45 @@ impl JobController {
         if job.spec.backoff_limit_per_index.is_some() {
             let failed = failed_indexes(job, &sync.pods);
             if sync.finished.is_none() {
-                if job.spec.max_failed_indexes.is_some_and(|most| failed.total() > most) {
+                if job
+                    .spec
+                    .max_failed_indexes
+                    .is_some_and(|most| failed.total() > most)
+                {
                     let message = "Job has exceeded the specified maximal number of failed indexes";
                     sync.finished = Some(failure("MaxFailedIndexesExceeded", message));
-                } else if failed.total() > 0 && failed.total() + sync.succeeded_indexes.total() >= completions(job) {
+                } else if failed.total() > 0
+                    && failed.total() + sync.succeeded_indexes.total() >= completions(job)
+                {
                     sync.finished = Some(failure("FailedIndexes", "Job has failed indexes"));
                 }
             }
-            let uncounted = sync.pods.iter().filter(|pod| has_finalizer(pod) && !sync.expected_removals.contains(&pod.metadata.uid));
-            sync.delayed = delayed_per_index(job, uncounted, &sync.active, &sync.succeeded_indexes, &failed);
+            let uncounted = sync.pods.iter().filter(|pod| {
+                has_finalizer(pod) && !sync.expected_removals.contains(&pod.metadata.uid)
+            });
+            sync.delayed = delayed_per_index(
+                job,
+                uncounted,
+                &sync.active,
+                &sync.succeeded_indexes,
+                &failed,
+            );
             sync.failed_indexes = Some(failed);
         }
         if sync.finished.is_none()
-            && let Some(message) = judge_success(job.spec.success_policy.as_deref(), completions(job), &sync.succeeded_indexes)
+            && let Some(message) = judge_success(
+                job.spec.success_policy.as_deref(),
+                completions(job),
+                &sync.succeeded_indexes,
+            )
         {
-            sync.finished = Some(conditions::new(SUCCESS_CRITERIA_MET, "True", "SuccessPolicy", message, time));
+            sync.finished = Some(conditions::new(
+                SUCCESS_CRITERIA_MET,
+                "True",
+                "SuccessPolicy",
+                message,
+                time,
+            ));
         }
     }
 
@@ -396,18 +512,26 @@ impl JobController {
     fn note_suspension(&self, sync: &mut JobSync) -> bool {
         let now = self.clock.now_time();
         if is_suspended(&sync.job) {
-            let changed = conditions::ensure(&mut sync.job, conditions::new(SUSPENDED, "True", "JobSuspended", "Job suspended", now));
+            let changed = conditions::ensure(
+                &mut sync.job,
+                conditions::new(SUSPENDED, "True", "JobSuspended", "Job suspended", now),
+            );
             if changed {
-                self.recorder.event(&sync.reference, "Normal", "Suspended", "Job suspended");
+                self.recorder
+                    .event(&sync.reference, "Normal", "Suspended", "Job suspended");
                 if self.reset_start_on_suspend {
                     sync.job.status.start_time = None;
                 }
             }
             return changed;
         }
-        let changed = conditions::ensure(&mut sync.job, conditions::new(SUSPENDED, "False", "JobResumed", "Job resumed", now));
+        let changed = conditions::ensure(
+            &mut sync.job,
+            conditions::new(SUSPENDED, "False", "JobResumed", "Job resumed", now),
+        );
         if changed {
-            self.recorder.event(&sync.reference, "Normal", "Resumed", "Job resumed");
+            self.recorder
+                .event(&sync.reference, "Normal", "Resumed", "Job resumed");
             // The deadline counts active time: it begins anew.
             sync.job.status.start_time = Some(now);
         }
@@ -421,7 +545,9 @@ impl JobController {
                 None => {}
             },
             Orphans::Selected(namespace, selector) => {
-                let selector = Selector::parse(selector).map_err(|error| SyncError::other(format!("invalid label selector: {error}")))?;
+                let selector = Selector::parse(selector).map_err(|error| {
+                    SyncError::other(format!("invalid label selector: {error}"))
+                })?;
                 for pod in self.pods.select_in(namespace, &selector) {
                     if let Err(error) = self.release_orphan(&pod).await {
                         tracing::error!(pod = %key_of(&pod.metadata), %error, "Syncing orphan pod failed");
@@ -458,12 +584,17 @@ impl JobController {
 
 /// The controller that a Job names in `managedBy`, when it is not this one.
 fn is_external(job: &Job) -> Option<&str> {
-    job.spec.managed_by.as_deref().filter(|name| *name != OUR_NAME)
+    job.spec
+        .managed_by
+        .as_deref()
+        .filter(|name| *name != OUR_NAME)
 }
 
 fn fail_job_message(job: &Job, pods: &[Arc<Pod>]) -> Option<String> {
     let policy = job.spec.pod_failure_policy.as_deref()?;
-    pods.iter().filter(|pod| is_failed(pod, job)).find_map(|pod| judge_failure(Some(policy), pod).fail_job)
+    pods.iter()
+        .filter(|pod| is_failed(pod, job))
+        .find_map(|pod| judge_failure(Some(policy), pod).fail_job)
 }
 
 /// What is left of the Job's active deadline, zero when it is over.
@@ -473,7 +604,11 @@ fn deadline_left(job: &Job, now: jiff::Timestamp) -> Option<Duration> {
     }
     let (seconds, start) = (job.spec.active_deadline_seconds?, job.status.start_time?);
     let left = jiff::SignedDuration::from_secs(seconds) - now.duration_since(start.timestamp());
-    Some(if left.is_negative() { Duration::ZERO } else { left.unsigned_abs() })
+    Some(if left.is_negative() {
+        Duration::ZERO
+    } else {
+        left.unsigned_abs()
+    })
 }
 
 /// Enough pods succeeded and none runs.
@@ -545,18 +680,27 @@ impl Wake {
 
     fn look_for_orphans(&self, job: &Job) {
         match selector_of(job.spec.selector.as_deref()) {
-            Ok(selector) => self.orphans.add(Orphans::Selected(job.metadata.namespace.clone(), selector.to_string())),
-            Err(error) => tracing::error!(job = %key_of(&job.metadata), %error, "Job has an invalid label selector"),
+            Ok(selector) => self.orphans.add(Orphans::Selected(
+                job.metadata.namespace.clone(),
+                selector.to_string(),
+            )),
+            Err(error) => {
+                tracing::error!(job = %key_of(&job.metadata), %error, "Job has an invalid label selector")
+            }
         }
     }
 
     fn pod(&self, change: Change<'_, Pod>) {
         self.count_tracked(&change);
         match change {
-            Change::Added(pod, _) if pod.metadata.deletion_timestamp.is_some() => self.pod_gone(pod, false),
+            Change::Added(pod, _) if pod.metadata.deletion_timestamp.is_some() => {
+                self.pod_gone(pod, false)
+            }
             Change::Added(pod, _) => {
                 if let Some(reference) = controller_of(&pod.metadata) {
-                    if let Some(job) = owners::resolve(&self.jobs, &pod.metadata.namespace, reference) {
+                    if let Some(job) =
+                        owners::resolve(&self.jobs, &pod.metadata.namespace, reference)
+                    {
                         let key = key_of(&job.metadata);
                         self.expectations.creation_observed(&key);
                         self.queue.add_after(key, SYNC_BATCH_PERIOD);
@@ -565,8 +709,11 @@ impl Wake {
                     self.orphan(pod, true);
                 }
             }
-            Change::Updated(old, new) if old.metadata.resource_version == new.metadata.resource_version => {}
-            Change::Updated(_, new) if new.metadata.deletion_timestamp.is_some() => self.pod_gone(new, false),
+            Change::Updated(old, new)
+                if old.metadata.resource_version == new.metadata.resource_version => {}
+            Change::Updated(_, new) if new.metadata.deletion_timestamp.is_some() => {
+                self.pod_gone(new, false)
+            }
             Change::Updated(old, new) => self.pod_updated(old, new),
             Change::Deleted(pod) => self.pod_gone(pod, true),
         }
@@ -575,7 +722,9 @@ impl Wake {
     fn pod_updated(&self, old: &Pod, new: &Pod) {
         let (before, after) = (controller_of(&old.metadata), controller_of(&new.metadata));
         let wake = |reference| {
-            let Some(job) = owners::resolve(&self.jobs, &new.metadata.namespace, reference) else { return };
+            let Some(job) = owners::resolve(&self.jobs, &new.metadata.namespace, reference) else {
+                return;
+            };
             let key = key_of(&job.metadata);
             if !has_finalizer(new) {
                 self.removals.observed(&key, &new.metadata.uid);
@@ -589,7 +738,10 @@ impl Wake {
         }
         match after {
             Some(reference) => wake(reference),
-            None => self.orphan(new, before != after || old.metadata.labels != new.metadata.labels),
+            None => self.orphan(
+                new,
+                before != after || old.metadata.labels != new.metadata.labels,
+            ),
         }
     }
 
@@ -599,15 +751,25 @@ impl Wake {
             self.orphans.add(Orphans::Pod(key_of(&pod.metadata)));
         }
         if look_for_adopters {
-            let selects = |job: &Job, labels: &_| selector_of(job.spec.selector.as_deref()).is_ok_and(|selector| selector.matches(labels));
-            for job in owners::selecting(&self.jobs, &pod.metadata.namespace, &pod.metadata.labels, selects) {
-                self.queue.add_after(key_of(&job.metadata), SYNC_BATCH_PERIOD);
+            let selects = |job: &Job, labels: &_| {
+                selector_of(job.spec.selector.as_deref())
+                    .is_ok_and(|selector| selector.matches(labels))
+            };
+            for job in owners::selecting(
+                &self.jobs,
+                &pod.metadata.namespace,
+                &pod.metadata.labels,
+                selects,
+            ) {
+                self.queue
+                    .add_after(key_of(&job.metadata), SYNC_BATCH_PERIOD);
             }
         }
     }
 
     fn pod_gone(&self, pod: &Pod, is_final: bool) {
-        let job = controller_of(&pod.metadata).and_then(|reference| owners::resolve(&self.jobs, &pod.metadata.namespace, reference));
+        let job = controller_of(&pod.metadata)
+            .and_then(|reference| owners::resolve(&self.jobs, &pod.metadata.namespace, reference));
         let Some(job) = job.filter(|job| finished(job).is_none()) else {
             // No sync of a Job will remove this finalizer.
             if has_finalizer(pod) {
@@ -630,10 +792,15 @@ impl Wake {
             Change::Updated(old, new) => (Some(old), Some(new)),
             Change::Deleted(pod) => (Some(pod), None),
         };
-        let tracked = |pod: Option<&&Arc<Pod>>| pod.is_some_and(|pod| is_terminal(pod) && has_finalizer(pod));
+        let tracked =
+            |pod: Option<&&Arc<Pod>>| pod.is_some_and(|pod| is_terminal(pod) && has_finalizer(pod));
         match (tracked(before), tracked(after)) {
             (false, true) => self.metrics.tracked_pods.with_label_values(&["add"]).inc(),
-            (true, false) => self.metrics.tracked_pods.with_label_values(&["delete"]).inc(),
+            (true, false) => self
+                .metrics
+                .tracked_pods
+                .with_label_values(&["delete"])
+                .inc(),
             _ => {}
         }
     }
@@ -662,12 +829,21 @@ mod tests {
     #[test]
     fn jobs_complete_when_enough_pods_succeeded() {
         let complete = |completions, succeeded, active_count| {
-            let mut sync = JobSync { succeeded, active_count, ..Default::default() };
+            let mut sync = JobSync {
+                succeeded,
+                active_count,
+                ..Default::default()
+            };
             sync.job.spec.completions = completions;
             is_complete(&sync)
         };
         assert!(complete(None, 1, 0) && !complete(None, 1, 1) && !complete(None, 0, 0));
-        assert!(complete(Some(2), 2, 0) && !complete(Some(2), 1, 0) && !complete(Some(2), 2, 1) && complete(Some(0), 0, 0));
+        assert!(
+            complete(Some(2), 2, 0)
+                && !complete(Some(2), 1, 0)
+                && !complete(Some(2), 2, 1)
+                && complete(Some(0), 0, 0)
+        );
     }
 
     #[test]

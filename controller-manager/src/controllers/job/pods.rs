@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use api_types::batch::v1::Job;
-use api_types::core::v1::{Container, ContainerStatus, EnvVar, EnvVarSource, ObjectFieldSelector, Pod, PodTemplateSpec, pod_phase};
+use api_types::core::v1::{
+    Container, ContainerStatus, EnvVar, EnvVarSource, ObjectFieldSelector, Pod, PodTemplateSpec,
+    pod_phase,
+};
 use jiff::Timestamp;
 
 use super::indexes::Intervals;
@@ -31,7 +34,8 @@ pub(super) fn is_suspended(job: &Job) -> bool {
 
 /// Pods are replaced only once they are fully terminated.
 pub(super) fn replaces_failed_only(job: &Job) -> bool {
-    job.spec.pod_replacement_policy.as_deref() == Some("Failed") || job.spec.pod_failure_policy.is_some()
+    job.spec.pod_replacement_policy.as_deref() == Some("Failed")
+        || job.spec.pod_failure_policy.is_some()
 }
 
 pub(super) fn completions(job: &Job) -> i32 {
@@ -39,7 +43,10 @@ pub(super) fn completions(job: &Job) -> i32 {
 }
 
 pub(super) fn has_finalizer(pod: &Pod) -> bool {
-    pod.metadata.finalizers.iter().any(|finalizer| finalizer == TRACKING_FINALIZER)
+    pod.metadata
+        .finalizers
+        .iter()
+        .any(|finalizer| finalizer == TRACKING_FINALIZER)
 }
 
 pub(super) fn is_succeeded(pod: &Pod) -> bool {
@@ -49,12 +56,19 @@ pub(super) fn is_succeeded(pod: &Pod) -> bool {
 /// A pod that is being deleted counts as failed: an orphan may never get to say so.
 pub(super) fn is_failed(pod: &Pod, job: &Job) -> bool {
     pod.status.phase == pod_phase::FAILED
-        || (!replaces_failed_only(job) && pod.metadata.deletion_timestamp.is_some() && !is_succeeded(pod))
+        || (!replaces_failed_only(job)
+            && pod.metadata.deletion_timestamp.is_some()
+            && !is_succeeded(pod))
 }
 
 /// The completion index in the pod's annotations.
 pub(super) fn completion_index(pod: &Pod) -> Option<i32> {
-    pod.metadata.annotations.get(COMPLETION_INDEX)?.parse().ok().filter(|index| *index >= 0)
+    pod.metadata
+        .annotations
+        .get(COMPLETION_INDEX)?
+        .parse()
+        .ok()
+        .filter(|index| *index >= 0)
 }
 
 /// The pod's index, when it is one that the Job has.
@@ -67,35 +81,65 @@ pub(super) fn sort_by_index(pods: &mut [Arc<Pod>]) {
 }
 
 fn count_annotation(pod: &Pod, key: &str) -> i32 {
-    pod.metadata.annotations.get(key).and_then(|text| text.parse().ok()).filter(|count| *count >= 0).unwrap_or(0)
+    pod.metadata
+        .annotations
+        .get(key)
+        .and_then(|text| text.parse().ok())
+        .filter(|count| *count >= 0)
+        .unwrap_or(0)
 }
 
 /// Failures of the pod's index before it, ignored ones included.
 pub(super) fn failures_before(pod: &Pod) -> i32 {
-    count_annotation(pod, FAILURE_COUNT).saturating_add(count_annotation(pod, IGNORED_FAILURE_COUNT))
+    count_annotation(pod, FAILURE_COUNT)
+        .saturating_add(count_annotation(pod, IGNORED_FAILURE_COUNT))
 }
 
 /// When the pod ended: by its containers, else its Ready condition, else its deletion, else its creation.
 pub(super) fn finished_at(pod: &Pod) -> Timestamp {
     let is_sidecar = |name: &str| {
-        pod.spec.init_containers.iter().any(|init| init.name == name && init.restart_policy.as_deref() == Some("Always"))
+        pod.spec
+            .init_containers
+            .iter()
+            .any(|init| init.name == name && init.restart_policy.as_deref() == Some("Always"))
     };
     let ended = |status: &ContainerStatus| {
-        let at = status.state.terminated.as_ref().map(|ended| ended.finished_at)?;
+        let at = status
+            .state
+            .terminated
+            .as_ref()
+            .map(|ended| ended.finished_at)?;
         (!at.is_zero()).then(|| at.timestamp())
     };
-    let sidecars = pod.status.init_container_statuses.iter().filter(|status| is_sidecar(&status.name));
+    let sidecars = pod
+        .status
+        .init_container_statuses
+        .iter()
+        .filter(|status| is_sidecar(&status.name));
     // Unknown for one is unknown for all.
-    let containers: Option<Vec<_>> = pod.status.container_statuses.iter().chain(sidecars).map(ended).collect();
+    let containers: Option<Vec<_>> = pod
+        .status
+        .container_statuses
+        .iter()
+        .chain(sidecars)
+        .map(ended)
+        .collect();
     if let Some(last) = containers.and_then(|times| times.into_iter().max()) {
         return last;
     }
-    if let Some(ready) = condition(pod, "Ready").filter(|ready| ready.status == "False" && !ready.last_transition_time.is_zero()) {
+    if let Some(ready) = condition(pod, "Ready")
+        .filter(|ready| ready.status == "False" && !ready.last_transition_time.is_zero())
+    {
         return ready.last_transition_time.timestamp();
     }
     if let Some(deleted) = pod.metadata.deletion_timestamp {
-        let grace = jiff::SignedDuration::from_secs(pod.metadata.deletion_grace_period_seconds.unwrap_or(0));
-        return deleted.timestamp().saturating_sub(grace).unwrap_or(Timestamp::MIN);
+        let grace = jiff::SignedDuration::from_secs(
+            pod.metadata.deletion_grace_period_seconds.unwrap_or(0),
+        );
+        return deleted
+            .timestamp()
+            .saturating_sub(grace)
+            .unwrap_or(Timestamp::MIN);
     }
     pod.metadata.creation_timestamp.timestamp()
 }
@@ -105,9 +149,16 @@ pub(super) fn restarts_exceed_limit(job: &Job, pods: &[Arc<Pod>]) -> bool {
     if job.spec.template.spec.restart_policy != "OnFailure" {
         return false;
     }
-    let running = pods.iter().filter(|pod| pod.status.phase == pod_phase::RUNNING || pod.status.phase == pod_phase::PENDING);
+    let running = pods.iter().filter(|pod| {
+        pod.status.phase == pod_phase::RUNNING || pod.status.phase == pod_phase::PENDING
+    });
     let restarts: i32 = running
-        .flat_map(|pod| pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses))
+        .flat_map(|pod| {
+            pod.status
+                .init_container_statuses
+                .iter()
+                .chain(&pod.status.container_statuses)
+        })
         .map(|status| status.restart_count)
         .sum();
     match job.spec.backoff_limit.unwrap_or(6) {
@@ -119,15 +170,23 @@ pub(super) fn restarts_exceed_limit(job: &Job, pods: &[Arc<Pod>]) -> bool {
 /// Succeeded indexes as noted before, and with those of pods that are not yet counted.
 pub(super) fn succeeded_indexes(job: &Job, pods: &[Arc<Pod>]) -> (Intervals, Intervals) {
     let before = Intervals::parse(&job.status.completed_indexes, completions(job));
-    let new = pods.iter().filter(|pod| is_succeeded(pod) && has_finalizer(pod)).filter_map(|pod| valid_index(pod, job));
+    let new = pods
+        .iter()
+        .filter(|pod| is_succeeded(pod) && has_finalizer(pod))
+        .filter_map(|pod| valid_index(pod, job));
     let now = before.with(new);
     (before, now)
 }
 
 /// Failed indexes, of Jobs with a backoff limit per index.
 pub(super) fn failed_indexes(job: &Job, pods: &[Arc<Pod>]) -> Intervals {
-    let before = Intervals::parse(job.status.failed_indexes.as_deref().unwrap_or_default(), completions(job));
-    let failed = pods.iter().filter(|pod| has_finalizer(pod) && fails_index(job, pod));
+    let before = Intervals::parse(
+        job.status.failed_indexes.as_deref().unwrap_or_default(),
+        completions(job),
+    );
+    let failed = pods
+        .iter()
+        .filter(|pod| has_finalizer(pod) && fails_index(job, pod));
     before.with(failed.filter_map(|pod| valid_index(pod, job)))
 }
 
@@ -136,11 +195,16 @@ fn fails_index(job: &Job, pod: &Pod) -> bool {
         return false;
     }
     let verdict = judge_failure(job.spec.pod_failure_policy.as_deref(), pod);
-    verdict.action == Some(FAIL_INDEX) || (verdict.counts && count_annotation(pod, FAILURE_COUNT) >= job.spec.backoff_limit_per_index.unwrap_or(0))
+    verdict.action == Some(FAIL_INDEX)
+        || (verdict.counts
+            && count_annotation(pod, FAILURE_COUNT)
+                >= job.spec.backoff_limit_per_index.unwrap_or(0))
 }
 
 pub(super) fn indexes_of<'a>(pods: impl IntoIterator<Item = &'a Arc<Pod>>) -> HashSet<i32> {
-    pods.into_iter().filter_map(|pod| completion_index(pod)).collect()
+    pods.into_iter()
+        .filter_map(|pod| completion_index(pod))
+        .collect()
 }
 
 /// Failed pods whose finalizer stays until their index has a new pod, because that one inherits their failure counts.
@@ -154,11 +218,16 @@ pub(super) fn delayed_per_index<'a>(
     let active = indexes_of(active);
     let mut delayed: HashMap<i32, Arc<Pod>> = HashMap::new();
     for pod in uncounted.filter(|pod| is_failed(pod, job)) {
-        let Some(index) = valid_index(pod, job) else { continue };
+        let Some(index) = valid_index(pod, job) else {
+            continue;
+        };
         if succeeded.has(index) || failed.has(index) || active.contains(&index) {
             continue;
         }
-        let is_later = |before: &Arc<Pod>| failures_before(before) <= failures_before(pod) && finished_at(pod) >= finished_at(before);
+        let is_later = |before: &Arc<Pod>| {
+            failures_before(before) <= failures_before(pod)
+                && finished_at(pod) >= finished_at(before)
+        };
         if delayed.get(&index).is_none_or(is_later) {
             delayed.insert(index, pod.clone());
         }
@@ -196,12 +265,26 @@ pub(super) fn active_to_remove(job: &Job, active: &[Arc<Pod>], at_least: usize) 
 /// Lets containers read their index from a variable, unless they have one of that name.
 pub(super) fn add_index_variables(template: &mut PodTemplateSpec) {
     let add = |container: &mut Container| {
-        if container.env.iter().any(|variable| variable.name == INDEX_VARIABLE) {
+        if container
+            .env
+            .iter()
+            .any(|variable| variable.name == INDEX_VARIABLE)
+        {
             return;
         }
-        let field = ObjectFieldSelector { field_path: format!("metadata.labels['{COMPLETION_INDEX}']"), ..Default::default() };
-        let source = EnvVarSource { field_ref: Some(Box::new(field)), ..Default::default() };
-        container.env.push(EnvVar { name: INDEX_VARIABLE.to_owned(), value_from: Some(Box::new(source)), ..Default::default() });
+        let field = ObjectFieldSelector {
+            field_path: format!("metadata.labels['{COMPLETION_INDEX}']"),
+            ..Default::default()
+        };
+        let source = EnvVarSource {
+            field_ref: Some(Box::new(field)),
+            ..Default::default()
+        };
+        container.env.push(EnvVar {
+            name: INDEX_VARIABLE.to_owned(),
+            value_from: Some(Box::new(source)),
+            ..Default::default()
+        });
     };
     template.spec.init_containers.iter_mut().for_each(add);
     template.spec.containers.iter_mut().for_each(add);
@@ -210,8 +293,12 @@ pub(super) fn add_index_variables(template: &mut PodTemplateSpec) {
 /// Makes a pod the one of `index`. `replaces` is the failed pod before it, for Jobs that count failures per index.
 pub(super) fn set_index(pod: &mut Pod, job: &Job, index: i32, replaces: Option<&Pod>) {
     let metadata = &mut pod.metadata;
-    metadata.annotations.insert(COMPLETION_INDEX.to_owned(), index.to_string());
-    metadata.labels.insert(COMPLETION_INDEX.to_owned(), index.to_string());
+    metadata
+        .annotations
+        .insert(COMPLETION_INDEX.to_owned(), index.to_string());
+    metadata
+        .labels
+        .insert(COMPLETION_INDEX.to_owned(), index.to_string());
     pod.spec.hostname = format!("{}-{index}", job.metadata.name);
     metadata.generate_name = generate_name(&job.metadata.name, index);
     if job.spec.backoff_limit_per_index.is_some() {
@@ -222,9 +309,13 @@ pub(super) fn set_index(pod: &mut Pod, job: &Job, index: i32, replaces: Option<&
             let counts = judge_failure(job.spec.pod_failure_policy.as_deref(), replaced).counts;
             *(if counts { &mut failures } else { &mut ignored }) += 1;
         }
-        metadata.annotations.insert(FAILURE_COUNT.to_owned(), failures.to_string());
+        metadata
+            .annotations
+            .insert(FAILURE_COUNT.to_owned(), failures.to_string());
         if ignored > 0 {
-            metadata.annotations.insert(IGNORED_FAILURE_COUNT.to_owned(), ignored.to_string());
+            metadata
+                .annotations
+                .insert(IGNORED_FAILURE_COUNT.to_owned(), ignored.to_string());
         }
     }
 }

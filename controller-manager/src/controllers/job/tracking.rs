@@ -14,7 +14,10 @@ use futures::future::join_all;
 
 use super::conditions::{self, COMPLETE, FAILED, FAILURE_TARGET, SUCCESS_CRITERIA_MET};
 use super::indexes::Intervals;
-use super::pods::{completion_index, completions, has_finalizer, is_failed, is_indexed, is_succeeded, sort_by_index, valid_index};
+use super::pods::{
+    completion_index, completions, has_finalizer, is_failed, is_indexed, is_succeeded,
+    sort_by_index, valid_index,
+};
 use super::policies::judge_failure;
 use super::{JobController, JobSync};
 use crate::controllers::SyncError;
@@ -44,7 +47,12 @@ impl Pass {
 
 fn pass(sync: &JobSync) -> Pass {
     let (job, mut found) = (&sync.job, Pass::default());
-    let uncounted = job.status.uncounted_terminated_pods.as_deref().cloned().unwrap_or_default();
+    let uncounted = job
+        .status
+        .uncounted_terminated_pods
+        .as_deref()
+        .cloned()
+        .unwrap_or_default();
     let indexed = is_indexed(job);
     let mut pods = sync.pods.clone();
     if indexed {
@@ -69,7 +77,9 @@ fn pass(sync: &JobSync) -> Pass {
             }
         } else if failed || ended.is_some_and(|condition| condition.type_ != SUCCESS_CRITERIA_MET) {
             // In a Job that has failed every pod that did not succeed counts as failed.
-            if !sync.uncounted_failed.contains(uid) && (!indexed || valid_index(&pod, job).is_some()) {
+            if !sync.uncounted_failed.contains(uid)
+                && (!indexed || valid_index(&pod, job).is_some())
+            {
                 let verdict = judge_failure(job.spec.pod_failure_policy.as_deref(), &pod);
                 found.actions.extend(verdict.action);
                 if verdict.counts {
@@ -78,7 +88,11 @@ fn pass(sync: &JobSync) -> Pass {
             }
         }
         found.release.push(pod);
-        let noted = found.succeeded_indexes.len() + uncounted.succeeded.len() + found.succeeded.len() + uncounted.failed.len() + found.failed.len();
+        let noted = found.succeeded_indexes.len()
+            + uncounted.succeeded.len()
+            + found.succeeded.len()
+            + uncounted.failed.len()
+            + found.failed.len();
         if noted >= MAX_UNCOUNTED {
             found.more = true;
             break;
@@ -88,23 +102,35 @@ fn pass(sync: &JobSync) -> Pass {
 }
 
 fn may_release(sync: &JobSync, pod: &Pod, failed: bool) -> bool {
-    if sync.job.metadata.deletion_timestamp.is_some() || sync.finished.is_some() || is_succeeded(pod) {
+    if sync.job.metadata.deletion_timestamp.is_some()
+        || sync.finished.is_some()
+        || is_succeeded(pod)
+    {
         return true;
     }
     // The last failed pod of an index waits until its successor has taken over its failure count.
-    let waits = || completion_index(pod).and_then(|index| sync.delayed.get(&index)).is_some_and(|last| last.metadata.uid == pod.metadata.uid);
+    let waits = || {
+        completion_index(pod)
+            .and_then(|index| sync.delayed.get(&index))
+            .is_some_and(|last| last.metadata.uid == pod.metadata.uid)
+    };
     failed && !(sync.job.spec.backoff_limit_per_index.is_some() && waits())
 }
 
 /// Moves uids of pods that have lost their finalizer into the counters. Returns whether anything changed.
 fn settle(status: &mut JobStatus, with_finalizer: &HashSet<String>) -> bool {
-    let Some(uncounted) = &mut status.uncounted_terminated_pods else { return false };
-    let mut count = |uids: &mut Vec<String>| {
+    let Some(uncounted) = &mut status.uncounted_terminated_pods else {
+        return false;
+    };
+    let count = |uids: &mut Vec<String>| {
         let before = uids.len();
         uids.retain(|uid| with_finalizer.contains(uid));
         (before - uids.len()) as i32
     };
-    let (succeeded, failed) = (count(&mut uncounted.succeeded), count(&mut uncounted.failed));
+    let (succeeded, failed) = (
+        count(&mut uncounted.succeeded),
+        count(&mut uncounted.failed),
+    );
     status.succeeded += succeeded;
     status.failed += failed;
     succeeded + failed > 0
@@ -113,31 +139,52 @@ fn settle(status: &mut JobStatus, with_finalizer: &HashSet<String>) -> bool {
 impl JobController {
     /// Counts finished pods, releases them, and ends the Job when its time has come.
     pub(super) async fn track(&self, sync: &mut JobSync, mut flush: bool) -> Result<(), SyncError> {
-        let tracked = |pod: &&Arc<Pod>| has_finalizer(pod) && !sync.expected_removals.contains(&pod.metadata.uid);
-        let mut with_finalizer: HashSet<String> = sync.pods.iter().filter(tracked).map(|pod| pod.metadata.uid.clone()).collect();
+        let tracked = |pod: &&Arc<Pod>| {
+            has_finalizer(pod) && !sync.expected_removals.contains(&pod.metadata.uid)
+        };
+        let mut with_finalizer: HashSet<String> = sync
+            .pods
+            .iter()
+            .filter(tracked)
+            .map(|pod| pod.metadata.uid.clone())
+            .collect();
         let mut counted = sync.job.status.clone();
         flush |= settle(&mut sync.job.status, &with_finalizer);
 
         let found = pass(sync);
         flush |= found.changed();
-        let uncounted: &mut UncountedTerminatedPods = sync.job.status.uncounted_terminated_pods.get_or_insert_default();
+        let uncounted: &mut UncountedTerminatedPods = sync
+            .job
+            .status
+            .uncounted_terminated_pods
+            .get_or_insert_default();
         uncounted.succeeded.extend(found.succeeded);
         uncounted.failed.extend(found.failed);
         if is_indexed(&sync.job) {
             sync.succeeded_indexes = sync.succeeded_indexes.with(found.succeeded_indexes);
-            flush |= note_indexes(&mut sync.job.status, &sync.succeeded_indexes, sync.failed_indexes.as_ref());
+            flush |= note_indexes(
+                &mut sync.job.status,
+                &sync.succeeded_indexes,
+                sync.failed_indexes.as_ref(),
+            );
         }
         flush |= self.announce_end(sync);
 
         if flush {
-            let written = self.write_status(&sync.key, &sync.job).await.map_err(|error| failed_to("adding uncounted pods to status", error))?;
+            let written = self
+                .write_status(&sync.key, &sync.job)
+                .await
+                .map_err(|error| failed_to("adding uncounted pods to status", error))?;
             sync.job = written;
             self.backoff.keep(&sync.key, sync.backoff.clone());
             self.record_finished_pods(&sync.job, &counted);
             counted = sync.job.status.clone();
         }
         for action in found.actions {
-            self.metrics.policy_actions.with_label_values(&[action]).inc();
+            self.metrics
+                .policy_actions
+                .with_label_values(&[action])
+                .inc();
         }
 
         let (released, result) = self.release(sync, &found.release).await;
@@ -146,14 +193,19 @@ impl JobController {
         if let Err(error) = result {
             if flush {
                 // What was done so far is noted before the rest is tried again.
-                self.write_status(&sync.key, &sync.job).await.map_err(|error| failed_to("removing uncounted pods from status", error))?;
+                self.write_status(&sync.key, &sync.job)
+                    .await
+                    .map_err(|error| failed_to("removing uncounted pods from status", error))?;
             }
             return Err(error);
         }
         let finished = if found.more { None } else { self.finish(sync) };
         flush |= finished.is_some();
         if flush {
-            let written = self.write_status(&sync.key, &sync.job).await.map_err(|error| failed_to("removing uncounted pods from status", error))?;
+            let written = self
+                .write_status(&sync.key, &sync.job)
+                .await
+                .map_err(|error| failed_to("removing uncounted pods from status", error))?;
             if let Some(condition) = finished {
                 self.record_end(sync, &condition);
                 self.finished.lock().insert(sync.job.metadata.uid.clone());
@@ -166,17 +218,28 @@ impl JobController {
     /// Puts the coming end into the status, before finalizers are removed, and turns it into the final condition. Returns
     /// whether the status changed.
     fn announce_end(&self, sync: &mut JobSync) -> bool {
-        let Some(condition) = sync.finished.take() else { return false };
+        let Some(condition) = sync.finished.take() else {
+            return false;
+        };
         let now = self.clock.now_time();
         let (end, changed) = match condition.type_.as_str() {
             FAILURE_TARGET => (FAILED, true),
-            SUCCESS_CRITERIA_MET => (COMPLETE, conditions::find_true(&sync.job, SUCCESS_CRITERIA_MET).is_none()),
+            SUCCESS_CRITERIA_MET => (
+                COMPLETE,
+                conditions::find_true(&sync.job, SUCCESS_CRITERIA_MET).is_none(),
+            ),
             _ => {
                 sync.finished = Some(condition);
                 return false;
             }
         };
-        sync.finished = Some(conditions::new(end, "True", &condition.reason, condition.message.clone(), now));
+        sync.finished = Some(conditions::new(
+            end,
+            "True",
+            &condition.reason,
+            condition.message.clone(),
+            now,
+        ));
         if changed {
             sync.job.status.conditions.push(condition);
         }
@@ -184,11 +247,16 @@ impl JobController {
     }
 
     /// Removes the finalizers. Returns the uids of pods that have none any more.
-    async fn release(&self, sync: &JobSync, pods: &[Arc<Pod>]) -> (HashSet<String>, Result<(), SyncError>) {
+    async fn release(
+        &self,
+        sync: &JobSync,
+        pods: &[Arc<Pod>],
+    ) -> (HashSet<String>, Result<(), SyncError>) {
         if pods.is_empty() {
             return (HashSet::new(), Ok(()));
         }
-        self.removals.expect(&sync.key, pods.iter().map(|pod| pod.metadata.uid.clone()));
+        self.removals
+            .expect(&sync.key, pods.iter().map(|pod| pod.metadata.uid.clone()));
         let remove = async |pod: &Arc<Pod>| {
             let result = self.remove_finalizer(&sync.key, pod).await;
             if result.is_err() {
@@ -215,7 +283,12 @@ impl JobController {
     fn finish(&self, sync: &mut JobSync) -> Option<api_types::batch::v1::JobCondition> {
         let condition = sync.finished.clone()?;
         let status = &mut sync.job.status;
-        let waits = status.uncounted_terminated_pods.as_ref().is_some_and(|uncounted| !uncounted.succeeded.is_empty() || !uncounted.failed.is_empty());
+        let waits = status
+            .uncounted_terminated_pods
+            .as_ref()
+            .is_some_and(|uncounted| {
+                !uncounted.succeeded.is_empty() || !uncounted.failed.is_empty()
+            });
         if waits || sync.terminating > 0 {
             return None;
         }
@@ -229,15 +302,33 @@ impl JobController {
     fn record_end(&self, sync: &JobSync, condition: &api_types::batch::v1::JobCondition) {
         let mode = mode(&sync.job);
         if condition.type_ == COMPLETE {
-            if sync.job.spec.completions.is_some_and(|completions| sync.job.status.succeeded > completions) {
+            if sync
+                .job
+                .spec
+                .completions
+                .is_some_and(|completions| sync.job.status.succeeded > completions)
+            {
                 let message = "Too many succeeded pods running after completion count reached";
-                self.recorder.event(&sync.reference, "Warning", "TooManySucceededPods", message);
+                self.recorder
+                    .event(&sync.reference, "Warning", "TooManySucceededPods", message);
             }
-            self.recorder.event(&sync.reference, "Normal", "Completed", "Job completed");
-            self.metrics.finished.with_label_values(&[mode, "succeeded", &condition.reason]).inc();
+            self.recorder
+                .event(&sync.reference, "Normal", "Completed", "Job completed");
+            self.metrics
+                .finished
+                .with_label_values(&[mode, "succeeded", &condition.reason])
+                .inc();
         } else {
-            self.recorder.event(&sync.reference, "Warning", &condition.reason, &condition.message);
-            self.metrics.finished.with_label_values(&[mode, "failed", &condition.reason]).inc();
+            self.recorder.event(
+                &sync.reference,
+                "Warning",
+                &condition.reason,
+                &condition.message,
+            );
+            self.metrics
+                .finished
+                .with_label_values(&[mode, "failed", &condition.reason])
+                .inc();
         }
     }
 
@@ -248,15 +339,29 @@ impl JobController {
             let total = |text: &str| Intervals::parse(text, completions).total();
             // The counter falls when a Job is made smaller, which is no success taken back.
             succeeded = total(&job.status.completed_indexes) - total(&before.completed_indexes);
-            let label = if job.spec.backoff_limit_per_index.is_some() { "perIndex" } else { "global" };
-            let add = |status, count: i32| self.metrics.finished_indexes.with_label_values(&[status, label]).inc_by(f64::from(count.max(0)));
+            let label = if job.spec.backoff_limit_per_index.is_some() {
+                "perIndex"
+            } else {
+                "global"
+            };
+            let add = |status, count: i32| {
+                self.metrics
+                    .finished_indexes
+                    .with_label_values(&[status, label])
+                    .inc_by(f64::from(count.max(0)))
+            };
             add("succeeded", succeeded);
             let failed = |status: &JobStatus| status.failed_indexes.as_deref().map_or(0, total);
             if job.spec.backoff_limit_per_index.is_some() {
                 add("failed", failed(&job.status) - failed(before));
             }
         }
-        let add = |result, count: i32| self.metrics.pods_finished.with_label_values(&[mode, result]).inc_by(f64::from(count.max(0)));
+        let add = |result, count: i32| {
+            self.metrics
+                .pods_finished
+                .with_label_values(&[mode, result])
+                .inc_by(f64::from(count.max(0)))
+        };
         add("succeeded", succeeded);
         add("failed", job.status.failed - before.failed);
     }
@@ -271,7 +376,11 @@ fn failed_to(what: &str, error: SyncError) -> SyncError {
 
 /// The value of the `completion_mode` label.
 pub(super) fn mode(job: &Job) -> &'static str {
-    if is_indexed(job) { "Indexed" } else { "NonIndexed" }
+    if is_indexed(job) {
+        "Indexed"
+    } else {
+        "NonIndexed"
+    }
 }
 
 /// Writes the index sets into the status. Returns whether a text changed.

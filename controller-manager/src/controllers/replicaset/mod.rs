@@ -12,7 +12,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::Resource;
 use api_types::apps::v1::ReplicaSet;
 use api_types::core::v1::{ObjectReference, Pod, ReplicationController};
 use api_types::kube_controller_manager_config::v1alpha1::KubeControllerManagerConfiguration;
@@ -20,9 +19,14 @@ use apimachinery::labels::Selector;
 use client::{Client, Lister, ObjectKey, object_reference};
 
 use self::owner::{ReplicaOwner, Status};
-use super::controller_ref::{Claimer, controller_of, index_by_controller, is_controlled_by, key_of, new_controller_ref};
+use super::controller_ref::{
+    Claimer, controller_of, index_by_controller, is_controlled_by, key_of, new_controller_ref,
+};
 use super::expectations::{Expectations, pod_key};
-use super::pod_control::{PodControl, SLOW_START_INITIAL_BATCH_SIZE, is_namespace_terminating, pod_from_template, slow_start};
+use super::pod_control::{
+    PodControl, SLOW_START_INITIAL_BATCH_SIZE, is_namespace_terminating, pod_from_template,
+    slow_start,
+};
 use super::pod_ranking::pods_to_delete;
 use super::pod_state::{is_active, is_ready, is_terminating, next_availability_check};
 use super::{BuildError, Controller, Next, OwnWrites, SyncError, owners};
@@ -65,8 +69,15 @@ impl<O: ReplicaOwner> Controller for Replicas<O> {
         index_by_controller(&pods);
         index_by_controller(&owners);
         let expectations = Arc::new(Expectations::new(setup.clock()));
-        let own_writes = O::CONSISTENCY_GATE.filter(|gate| setup.enabled(gate)).map(|_| Arc::new(OwnWrites::new().follow(PODS, &pods).follow(OWNERS, &owners)));
-        let wake = Arc::new(Wake { queue: queue.clone(), owners: owners.lister(), expectations: expectations.clone(), own_writes: own_writes.clone() });
+        let own_writes = O::CONSISTENCY_GATE
+            .filter(|gate| setup.enabled(gate))
+            .map(|_| Arc::new(OwnWrites::new().follow(PODS, &pods).follow(OWNERS, &owners)));
+        let wake = Arc::new(Wake {
+            queue: queue.clone(),
+            owners: owners.lister(),
+            expectations: expectations.clone(),
+            own_writes: own_writes.clone(),
+        });
         let waker = wake.clone();
         on_change(&owners, move |change| waker.owner(change));
         on_change(&pods, move |change| wake.pod(change));
@@ -74,10 +85,14 @@ impl<O: ReplicaOwner> Controller for Replicas<O> {
             client: setup.client.clone(),
             owners: owners.lister(),
             pods: pods.lister(),
-            control: PodControl { client: setup.client.clone(), recorder: setup.recorder(O::COMPONENT) },
+            control: PodControl {
+                client: setup.client.clone(),
+                recorder: setup.recorder(O::COMPONENT),
+            },
             expectations,
             own_writes,
-            report_terminating: O::REPORTS_TERMINATING && setup.enabled("DeploymentReplicaSetTerminatingReplicas"),
+            report_terminating: O::REPORTS_TERMINATING
+                && setup.enabled("DeploymentReplicaSetTerminatingReplicas"),
             clock: setup.clock(),
         }))
     }
@@ -87,7 +102,11 @@ impl<O: ReplicaOwner> Controller for Replicas<O> {
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Next, SyncError> {
-        if self.own_writes.as_ref().is_some_and(|writes| !writes.is_ready(key)) {
+        if self
+            .own_writes
+            .as_ref()
+            .is_some_and(|writes| !writes.is_ready(key))
+        {
             return Ok(Next::Retry);
         }
         let Some(owner) = self.owners.get(key) else {
@@ -108,8 +127,13 @@ impl<O: ReplicaOwner> Controller for Replicas<O> {
 
         let all = owners::pods_of(&self.pods, &*owner, true);
         let terminating = self.report_terminating.then(|| {
-            let claimed = |pod: &Pod| is_controlled_by(&pod.metadata, owner.metadata()) && selector.matches(&pod.metadata.labels);
-            all.iter().filter(|pod| is_terminating(pod) && claimed(pod)).count()
+            let claimed = |pod: &Pod| {
+                is_controlled_by(&pod.metadata, owner.metadata())
+                    && selector.matches(&pod.metadata.labels)
+            };
+            all.iter()
+                .filter(|pod| is_terminating(pod) && claimed(pod))
+                .count()
         });
         let active = self.claim(&owner, &selector, all).await?;
 
@@ -119,7 +143,8 @@ impl<O: ReplicaOwner> Controller for Replicas<O> {
         }
         let evaluated = self.clock.now();
         let message = failure.as_ref().map(ToString::to_string);
-        let wanted = status::calculate(&*owner, &active, terminating, message.as_deref(), evaluated);
+        let wanted =
+            status::calculate(&*owner, &active, terminating, message.as_deref(), evaluated);
         let updated = self.update_status(&owner, wanted).await?;
         if let Some(error) = failure {
             return Err(error);
@@ -128,7 +153,12 @@ impl<O: ReplicaOwner> Controller for Replicas<O> {
         if updated.min_ready_seconds() > 0 && status.ready != status.available {
             // Last line of defence: one queue key stands for all pods, so a wake for one pod may hide that of another.
             let fallback = Duration::from_secs(updated.min_ready_seconds() as u64);
-            let check = next_availability_check(&active, updated.min_ready_seconds(), evaluated, self.clock.now());
+            let check = next_availability_check(
+                &active,
+                updated.min_ready_seconds(),
+                evaluated,
+                self.clock.now(),
+            );
             return Ok(Next::After(check.unwrap_or(fallback)));
         }
         Ok(Next::Done)
@@ -136,10 +166,17 @@ impl<O: ReplicaOwner> Controller for Replicas<O> {
 }
 
 impl<O: ReplicaOwner> Replicas<O> {
-    async fn claim(&self, owner: &Arc<O>, selector: &Selector, all: Vec<Arc<Pod>>) -> Result<Vec<Arc<Pod>>, SyncError> {
+    async fn claim(
+        &self,
+        owner: &Arc<O>,
+        selector: &Selector,
+        all: Vec<Arc<Pod>>,
+    ) -> Result<Vec<Arc<Pod>>, SyncError> {
         let candidates = all.into_iter().filter(|pod| is_active(pod)).collect();
         let wrote = |pod: &Pod| self.wrote(owner, PODS, &pod.metadata.resource_version);
-        Claimer::new(&self.client, &**owner, selector).claim(candidates, |_| true, wrote).await
+        Claimer::new(&self.client, &**owner, selector)
+            .claim(candidates, |_| true, wrote)
+            .await
     }
 
     fn wrote(&self, owner: &O, cache: &str, resource_version: &str) {
@@ -149,11 +186,22 @@ impl<O: ReplicaOwner> Replicas<O> {
     }
 
     /// Creates missing or deletes surplus pods.
-    async fn manage(&self, key: &ObjectKey, owner: &Arc<O>, active: &[Arc<Pod>]) -> Result<(), SyncError> {
+    async fn manage(
+        &self,
+        key: &ObjectKey,
+        owner: &Arc<O>,
+        active: &[Arc<Pod>],
+    ) -> Result<(), SyncError> {
         let wanted = usize::try_from(owner.replicas()).unwrap_or(0);
         let reference = object_reference(&**owner);
         if active.len() < wanted {
-            self.create_pods(key, owner, &reference, (wanted - active.len()).min(BURST_REPLICAS)).await
+            self.create_pods(
+                key,
+                owner,
+                &reference,
+                (wanted - active.len()).min(BURST_REPLICAS),
+            )
+            .await
         } else if active.len() > wanted {
             let surplus = (active.len() - wanted).min(BURST_REPLICAS);
             let related = self.related_pods(owner);
@@ -164,13 +212,27 @@ impl<O: ReplicaOwner> Replicas<O> {
         }
     }
 
-    async fn create_pods(&self, key: &ObjectKey, owner: &Arc<O>, reference: &ObjectReference, count: usize) -> Result<(), SyncError> {
+    async fn create_pods(
+        &self,
+        key: &ObjectKey,
+        owner: &Arc<O>,
+        reference: &ObjectReference,
+        count: usize,
+    ) -> Result<(), SyncError> {
         let Some(template) = owner.template() else {
-            return Err(SyncError::other(format!("{} {key} has no pod template", O::KIND)));
+            return Err(SyncError::other(format!(
+                "{} {key} has no pod template",
+                O::KIND
+            )));
         };
         self.expectations.expect_creations(key, count);
         tracing::debug!(kind = O::KIND, %key, need = owner.replicas(), creating = count, "Too few replicas");
-        let pod = pod_from_template(template, &key.namespace, &key.name, new_controller_ref(&**owner));
+        let pod = pod_from_template(
+            template,
+            &key.namespace,
+            &key.name,
+            new_controller_ref(&**owner),
+        );
         let create = async |_| match self.control.create(reference, &pod).await {
             Ok(created) => {
                 self.wrote(owner, PODS, &created.metadata.resource_version);
@@ -188,11 +250,21 @@ impl<O: ReplicaOwner> Replicas<O> {
         result
     }
 
-    async fn delete_pods(&self, key: &ObjectKey, owner: &Arc<O>, reference: &ObjectReference, chosen: Vec<Arc<Pod>>) -> Result<(), SyncError> {
+    async fn delete_pods(
+        &self,
+        key: &ObjectKey,
+        owner: &Arc<O>,
+        reference: &ObjectReference,
+        chosen: Vec<Arc<Pod>>,
+    ) -> Result<(), SyncError> {
         tracing::debug!(kind = O::KIND, %key, need = owner.replicas(), deleting = chosen.len(), "Too many replicas");
-        self.expectations.expect_deletions(key, chosen.iter().map(|pod| pod_key(pod)));
+        self.expectations
+            .expect_deletions(key, chosen.iter().map(|pod| pod_key(pod)));
         let delete = |pod: Arc<Pod>| async move {
-            let result = self.control.delete(reference, &key.namespace, &pod.metadata.name).await;
+            let result = self
+                .control
+                .delete(reference, &key.namespace, &pod.metadata.name)
+                .await;
             if result.is_err() {
                 self.expectations.deletion_observed(key, &pod_key(&pod));
             }
@@ -200,7 +272,11 @@ impl<O: ReplicaOwner> Replicas<O> {
         };
         let results = futures::future::join_all(chosen.into_iter().map(delete)).await;
         // The errors are reported as events already and likely the same: the first one stands for all.
-        match results.into_iter().filter_map(Result::err).find(|error| !error.is_not_found()) {
+        match results
+            .into_iter()
+            .filter_map(Result::err)
+            .find(|error| !error.is_not_found())
+        {
             Some(error) => Err(SyncError::other(format!("unable to delete pods: {error}"))),
             None => Ok(()),
         }
@@ -209,12 +285,20 @@ impl<O: ReplicaOwner> Replicas<O> {
     /// The pods selected by any owner with the same controller: the other ReplicaSets of a Deployment.
     fn related_pods(&self, owner: &O) -> Vec<Arc<Pod>> {
         let metadata = owner.metadata();
-        let Some(controller) = controller_of(metadata) else { return Vec::new() };
-        let key = super::controller_ref::controller_index_key(&metadata.namespace, Some(controller));
+        let Some(controller) = controller_of(metadata) else {
+            return Vec::new();
+        };
+        let key =
+            super::controller_ref::controller_index_key(&metadata.namespace, Some(controller));
         let mut seen = HashSet::new();
         let mut related = Vec::new();
-        for sibling in self.owners.by_index(super::controller_ref::CONTROLLER_INDEX, &key) {
-            let Ok(selector) = sibling.selector() else { continue };
+        for sibling in self
+            .owners
+            .by_index(super::controller_ref::CONTROLLER_INDEX, &key)
+        {
+            let Ok(selector) = sibling.selector() else {
+                continue;
+            };
             for pod in self.pods.list_namespace(&metadata.namespace) {
                 if selector.matches(&pod.metadata.labels) && seen.insert(pod.metadata.uid.clone()) {
                     related.push(pod);
@@ -283,7 +367,9 @@ impl<O: ReplicaOwner> Wake<O> {
     fn pod(&self, change: Change<'_, Pod>) {
         match change {
             // After a restart a pod may show up while it is being deleted: that is no creation.
-            Change::Added(pod, _) if pod.metadata.deletion_timestamp.is_some() => self.pod_gone(pod),
+            Change::Added(pod, _) if pod.metadata.deletion_timestamp.is_some() => {
+                self.pod_gone(pod)
+            }
             Change::Added(pod, _) => match self.owner_of(pod) {
                 Some(Some(owner)) => {
                     let key = key_of(owner.metadata());
@@ -293,7 +379,8 @@ impl<O: ReplicaOwner> Wake<O> {
                 Some(None) => {}
                 None => self.wake_selecting(pod),
             },
-            Change::Updated(old, new) if old.metadata.resource_version == new.metadata.resource_version => {}
+            Change::Updated(old, new)
+                if old.metadata.resource_version == new.metadata.resource_version => {}
             Change::Updated(old, new) => self.pod_updated(old, new),
             Change::Deleted(pod) => self.pod_gone(pod),
         }
@@ -301,7 +388,8 @@ impl<O: ReplicaOwner> Wake<O> {
 
     /// `None` for an orphan; `Some(None)` when someone else controls the pod.
     fn owner_of(&self, pod: &Pod) -> Option<Option<Arc<O>>> {
-        controller_of(&pod.metadata).map(|reference| owners::resolve(&self.owners, &pod.metadata.namespace, reference))
+        controller_of(&pod.metadata)
+            .map(|reference| owners::resolve(&self.owners, &pod.metadata.namespace, reference))
     }
 
     fn pod_gone(&self, pod: &Pod) {
@@ -331,7 +419,8 @@ impl<O: ReplicaOwner> Wake<O> {
                 let key = key_of(owner.metadata());
                 self.queue.add(key.clone());
                 if !is_ready(old) && is_ready(new) && owner.min_ready_seconds() > 0 {
-                    self.queue.add_after(key, Duration::from_secs(owner.min_ready_seconds() as u64));
+                    self.queue
+                        .add_after(key, Duration::from_secs(owner.min_ready_seconds() as u64));
                 }
             }
             Some(None) => {}
@@ -342,8 +431,17 @@ impl<O: ReplicaOwner> Wake<O> {
 
     /// Wakes every owner that might adopt an orphan.
     fn wake_selecting(&self, pod: &Pod) {
-        let selects = |owner: &O, labels: &_| owner.selector().is_ok_and(|selector| !selector.is_empty() && selector.matches(labels));
-        for owner in owners::selecting(&self.owners, &pod.metadata.namespace, &pod.metadata.labels, selects) {
+        let selects = |owner: &O, labels: &_| {
+            owner
+                .selector()
+                .is_ok_and(|selector| !selector.is_empty() && selector.matches(labels))
+        };
+        for owner in owners::selecting(
+            &self.owners,
+            &pod.metadata.namespace,
+            &pod.metadata.labels,
+            selects,
+        ) {
             self.queue.add(key_of(owner.metadata()));
         }
     }

@@ -94,7 +94,12 @@ impl ReplicaOwner for ReplicaSet {
             available: status.available_replicas,
             terminating: status.terminating_replicas,
             observed_generation: status.observed_generation,
-            conditions: status.conditions.iter().cloned().map(Condition::from).collect(),
+            conditions: status
+                .conditions
+                .iter()
+                .cloned()
+                .map(Condition::from)
+                .collect(),
         }
     }
 
@@ -106,7 +111,11 @@ impl ReplicaOwner for ReplicaSet {
         to.available_replicas = status.available;
         to.terminating_replicas = status.terminating;
         to.observed_generation = status.observed_generation;
-        to.conditions = status.conditions.into_iter().map(ReplicaSetCondition::from).collect();
+        to.conditions = status
+            .conditions
+            .into_iter()
+            .map(ReplicaSetCondition::from)
+            .collect();
     }
 }
 
@@ -134,7 +143,11 @@ impl ReplicaOwner for ReplicationController {
     fn selector(&self) -> Result<Selector, SyncError> {
         let labels: &BTreeMap<String, String> = &self.spec.selector;
         // An empty selector selects nothing; `from_set` of nothing would select everything.
-        if labels.is_empty() { selector_of(None) } else { Ok(Selector::from_set(labels)) }
+        if labels.is_empty() {
+            selector_of(None)
+        } else {
+            Ok(Selector::from_set(labels))
+        }
     }
 
     fn template(&self) -> Option<&PodTemplateSpec> {
@@ -150,7 +163,12 @@ impl ReplicaOwner for ReplicationController {
             available: status.available_replicas,
             terminating: None,
             observed_generation: status.observed_generation,
-            conditions: status.conditions.iter().cloned().map(Condition::from).collect(),
+            conditions: status
+                .conditions
+                .iter()
+                .cloned()
+                .map(Condition::from)
+                .collect(),
         }
     }
 
@@ -161,30 +179,58 @@ impl ReplicaOwner for ReplicationController {
         to.ready_replicas = status.ready;
         to.available_replicas = status.available;
         to.observed_generation = status.observed_generation;
-        to.conditions = status.conditions.into_iter().map(ReplicationControllerCondition::from).collect();
+        to.conditions = status
+            .conditions
+            .into_iter()
+            .map(ReplicationControllerCondition::from)
+            .collect();
     }
 }
 
 impl From<ReplicaSetCondition> for Condition {
     fn from(c: ReplicaSetCondition) -> Self {
-        Self { kind: c.type_, status: c.status, last_transition_time: c.last_transition_time, reason: c.reason, message: c.message }
+        Self {
+            kind: c.type_,
+            status: c.status,
+            last_transition_time: c.last_transition_time,
+            reason: c.reason,
+            message: c.message,
+        }
     }
 }
 
 impl From<Condition> for ReplicaSetCondition {
     fn from(c: Condition) -> Self {
-        Self { type_: c.kind, status: c.status, last_transition_time: c.last_transition_time, reason: c.reason, message: c.message }
+        Self {
+            type_: c.kind,
+            status: c.status,
+            last_transition_time: c.last_transition_time,
+            reason: c.reason,
+            message: c.message,
+        }
     }
 }
 
 impl From<ReplicationControllerCondition> for Condition {
     fn from(c: ReplicationControllerCondition) -> Self {
-        Self { kind: c.type_, status: c.status, last_transition_time: c.last_transition_time, reason: c.reason, message: c.message }
+        Self {
+            kind: c.type_,
+            status: c.status,
+            last_transition_time: c.last_transition_time,
+            reason: c.reason,
+            message: c.message,
+        }
     }
 }
 
 impl From<Condition> for ReplicationControllerCondition {
     fn from(c: Condition) -> Self {
-        Self { type_: c.kind, status: c.status, last_transition_time: c.last_transition_time, reason: c.reason, message: c.message }
+        Self {
+            type_: c.kind,
+            status: c.status,
+            last_transition_time: c.last_transition_time,
+            reason: c.reason,
+            message: c.message,
+        }
     }
 }

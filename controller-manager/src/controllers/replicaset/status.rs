@@ -22,10 +22,19 @@ pub(super) fn calculate<O: ReplicaOwner>(
     now: Timestamp,
 ) -> Status {
     let mut status = owner.status();
-    let template_labels = owner.template().map(|template| Selector::from_set(&template.metadata.labels));
-    let labeled = |pod: &Pod| template_labels.as_ref().is_some_and(|labels| labels.matches(&pod.metadata.labels));
+    let template_labels = owner
+        .template()
+        .map(|template| Selector::from_set(&template.metadata.labels));
+    let labeled = |pod: &Pod| {
+        template_labels
+            .as_ref()
+            .is_some_and(|labels| labels.matches(&pod.metadata.labels))
+    };
     let count = |has: &dyn Fn(&Pod) -> bool| active.iter().filter(|pod| has(pod)).count() as i32;
-    let has_failure = status.conditions.iter().any(|condition| condition.kind == REPLICA_FAILURE);
+    let has_failure = status
+        .conditions
+        .iter()
+        .any(|condition| condition.kind == REPLICA_FAILURE);
     match failure {
         // A failure that is reported already keeps its first reason and message.
         Some(message) if !has_failure => {
@@ -42,7 +51,9 @@ pub(super) fn calculate<O: ReplicaOwner>(
                 message: message.to_owned(),
             });
         }
-        None if has_failure => status.conditions.retain(|condition| condition.kind != REPLICA_FAILURE),
+        None if has_failure => status
+            .conditions
+            .retain(|condition| condition.kind != REPLICA_FAILURE),
         _ => {}
     }
     status.replicas = active.len() as i32;
@@ -64,7 +75,12 @@ mod tests {
         let mut owner = ReplicaSet::default();
         owner.spec.replicas = Some(replicas);
         owner.spec.min_ready_seconds = min_ready_seconds;
-        owner.spec.template.metadata.labels.insert("a".into(), "b".into());
+        owner
+            .spec
+            .template
+            .metadata
+            .labels
+            .insert("a".into(), "b".into());
         owner
     }
 
@@ -80,7 +96,15 @@ mod tests {
     fn check(owner: &ReplicaSet, pods: &[Arc<Pod>], expected: (i32, i32, i32, i32)) {
         let now = Timestamp::from_second(1000).unwrap();
         let status = calculate(owner, pods, Some(3), None, now);
-        assert_eq!((status.replicas, status.fully_labeled, status.ready, status.available), expected);
+        assert_eq!(
+            (
+                status.replicas,
+                status.fully_labeled,
+                status.ready,
+                status.available
+            ),
+            expected
+        );
         assert_eq!(status.terminating, Some(3));
     }
 
@@ -88,23 +112,47 @@ mod tests {
     fn pods_are_counted() {
         check(&owner(1, 0), &[pod(true, Some(1))], (1, 1, 1, 1));
         check(&owner(1, 0), &[pod(true, None)], (1, 1, 0, 0));
-        check(&owner(2, 0), &[pod(true, Some(1)), pod(false, Some(1))], (2, 1, 2, 2));
+        check(
+            &owner(2, 0),
+            &[pod(true, Some(1)), pod(false, Some(1))],
+            (2, 1, 2, 2),
+        );
         check(&owner(1, 3600), &[pod(true, Some(900))], (1, 1, 1, 0));
     }
 
     #[test]
     fn failures_come_and_go() {
         let now = Timestamp::from_second(1000).unwrap();
-        let reasons = |status: &Status| status.conditions.iter().map(|c| (c.reason.clone(), c.message.clone())).collect::<Vec<_>>();
+        let reasons = |status: &Status| {
+            status
+                .conditions
+                .iter()
+                .map(|c| (c.reason.clone(), c.message.clone()))
+                .collect::<Vec<_>>()
+        };
         let mut owner = owner(10, 0);
         let failed = calculate(&owner, &[pod(true, None)], None, Some("quota"), now);
-        assert_eq!(reasons(&failed), [("FailedCreate".to_owned(), "quota".to_owned())]);
+        assert_eq!(
+            reasons(&failed),
+            [("FailedCreate".to_owned(), "quota".to_owned())]
+        );
         owner.set_status(failed);
         owner.spec.replicas = Some(0);
         let again = calculate(&owner, &[pod(true, None)], None, Some("other"), now);
-        assert_eq!(reasons(&again), [("FailedCreate".to_owned(), "quota".to_owned())], "the first failure stays");
-        assert!(calculate(&owner, &[], None, None, now).conditions.is_empty());
+        assert_eq!(
+            reasons(&again),
+            [("FailedCreate".to_owned(), "quota".to_owned())],
+            "the first failure stays"
+        );
+        assert!(
+            calculate(&owner, &[], None, None, now)
+                .conditions
+                .is_empty()
+        );
         owner.set_status(Status::default());
-        assert_eq!(reasons(&calculate(&owner, &[pod(true, None)], None, Some("x"), now))[0].0, "FailedDelete");
+        assert_eq!(
+            reasons(&calculate(&owner, &[pod(true, None)], None, Some("x"), now))[0].0,
+            "FailedDelete"
+        );
     }
 }

@@ -55,16 +55,31 @@ impl Controller for StatefulSetController {
 
     async fn build(setup: &Setup, queue: &Queue<ObjectKey>) -> Result<Option<Self>, BuildError> {
         let (pods, sets) = (setup.informer::<Pod>(), setup.informer::<StatefulSet>());
-        let (claims, revisions) = (setup.informer::<PersistentVolumeClaim>(), setup.informer::<ControllerRevision>());
+        let (claims, revisions) = (
+            setup.informer::<PersistentVolumeClaim>(),
+            setup.informer::<ControllerRevision>(),
+        );
         index_by_controller(&pods);
         index_by_controller(&revisions);
         let own_writes = setup
             .enabled("StaleControllerConsistencyStatefulSet")
-            .then(|| Arc::new(OwnWrites::new().follow(PODS, &pods).follow(CLAIMS, &claims).follow(SETS, &sets)));
-        let wake = Wake { queue: queue.clone(), sets: sets.lister() };
+            .then(|| {
+                Arc::new(
+                    OwnWrites::new()
+                        .follow(PODS, &pods)
+                        .follow(CLAIMS, &claims)
+                        .follow(SETS, &sets),
+                )
+            });
+        let wake = Wake {
+            queue: queue.clone(),
+            sets: sets.lister(),
+        };
         on_change(&pods, move |change| wake.pod(change));
         let queue = queue.clone();
-        on_change(&sets, move |change| queue.add(key_of(&change.object().metadata)));
+        on_change(&sets, move |change| {
+            queue.add(key_of(&change.object().metadata))
+        });
         Ok(Some(Self {
             client: setup.client.clone(),
             sets: sets.lister(),
@@ -72,11 +87,13 @@ impl Controller for StatefulSetController {
             pods_control: StatefulPods {
                 client: setup.client.clone(),
                 recorder: setup.recorder("statefulset-controller"),
-                pods: pods.lister(),
                 claims: claims.lister(),
                 own_writes: own_writes.clone(),
             },
-            history: History { client: setup.client.clone(), revisions: revisions.lister() },
+            history: History {
+                client: setup.client.clone(),
+                revisions: revisions.lister(),
+            },
             own_writes,
             semantic_revisions: setup.enabled("StatefulSetSemanticRevisionComparison"),
             use_max_unavailable: setup.enabled("MaxUnavailableStatefulSet"),
@@ -89,7 +106,11 @@ impl Controller for StatefulSetController {
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Next, SyncError> {
-        if self.own_writes.as_ref().is_some_and(|writes| !writes.is_ready(key)) {
+        if self
+            .own_writes
+            .as_ref()
+            .is_some_and(|writes| !writes.is_ready(key))
+        {
             return Ok(Next::Retry);
         }
         let Some(set) = self.sets.get(key) else {
@@ -107,19 +128,39 @@ impl Controller for StatefulSetController {
             }
         };
         let claimer = Claimer::new(&self.client, &*set, &selector);
-        let orphans = self.list_revisions(&set)?.into_iter().filter(|revision| controller_of(&revision.metadata).is_none()).collect();
-        claimer.claim::<ControllerRevision>(orphans, |_| true, |_| ()).await?;
+        let orphans = self
+            .list_revisions(&set)?
+            .into_iter()
+            .filter(|revision| controller_of(&revision.metadata).is_none())
+            .collect();
+        claimer
+            .claim::<ControllerRevision>(orphans, |_| true, |_| ())
+            .await?;
         let candidates = owners::pods_of(&self.pods, &*set, true);
         let wrote = |pod: &Pod| self.wrote(&set, PODS, &pod.metadata.resource_version);
-        let pods = claimer.claim(candidates, |pod| identity::is_member(&set, pod), wrote).await?;
+        let pods = claimer
+            .claim(candidates, |pod| identity::is_member(&set, pod), wrote)
+            .await?;
 
         let evaluated = self.clock.now();
         let reference = object_reference(&*set);
-        let status = self.step(Of { set: &set, reference: &reference }, &pods, evaluated).await?;
+        let status = self
+            .step(
+                Of {
+                    set: &set,
+                    reference: &reference,
+                },
+                &pods,
+                evaluated,
+            )
+            .await?;
         let min_ready_seconds = set.spec.min_ready_seconds;
         if min_ready_seconds > 0 && status.ready_replicas != status.available_replicas {
-            let check = next_availability_check(&pods, min_ready_seconds, evaluated, self.clock.now());
-            return Ok(Next::After(check.unwrap_or(Duration::from_secs(min_ready_seconds as u64))));
+            let check =
+                next_availability_check(&pods, min_ready_seconds, evaluated, self.clock.now());
+            return Ok(Next::After(
+                check.unwrap_or(Duration::from_secs(min_ready_seconds as u64)),
+            ));
         }
         Ok(Next::Done)
     }
@@ -127,7 +168,9 @@ impl Controller for StatefulSetController {
 
 impl StatefulSetController {
     fn list_revisions(&self, set: &StatefulSet) -> Result<Vec<Arc<ControllerRevision>>, SyncError> {
-        Ok(self.history.list(set, &selector_of(set.spec.selector.as_deref())?))
+        Ok(self
+            .history
+            .list(set, &selector_of(set.spec.selector.as_deref())?))
     }
 
     fn wrote(&self, set: &StatefulSet, cache: &str, resource_version: &str) {
@@ -145,21 +188,31 @@ struct Wake {
 impl Wake {
     fn pod(&self, change: Change<'_, Pod>) {
         match change {
-            Change::Added(pod, _) if pod.metadata.deletion_timestamp.is_some() => self.wake_owner(pod),
+            Change::Added(pod, _) if pod.metadata.deletion_timestamp.is_some() => {
+                self.wake_owner(pod)
+            }
             Change::Added(pod, _) => self.wake(pod, true),
-            Change::Updated(old, new) if old.metadata.resource_version == new.metadata.resource_version => {}
+            Change::Updated(old, new)
+                if old.metadata.resource_version == new.metadata.resource_version => {}
             Change::Updated(old, new) => {
-                let controller_changed = controller_of(&old.metadata) != controller_of(&new.metadata);
+                let controller_changed =
+                    controller_of(&old.metadata) != controller_of(&new.metadata);
                 if controller_changed {
                     self.wake_owner(old);
                 }
-                self.wake(new, controller_changed || old.metadata.labels != new.metadata.labels);
+                self.wake(
+                    new,
+                    controller_changed || old.metadata.labels != new.metadata.labels,
+                );
                 if let Some(set) = self.owner_of(new)
                     && set.spec.min_ready_seconds > 0
                     && !is_ready(old)
                     && is_ready(new)
                 {
-                    self.queue.add_after(key_of(&set.metadata), Duration::from_secs(set.spec.min_ready_seconds as u64));
+                    self.queue.add_after(
+                        key_of(&set.metadata),
+                        Duration::from_secs(set.spec.min_ready_seconds as u64),
+                    );
                 }
             }
             Change::Deleted(pod) => self.wake_owner(pod),
@@ -171,9 +224,15 @@ impl Wake {
             self.wake_owner(pod);
         } else if look_for_adopters {
             let selects = |set: &StatefulSet, labels: &_| {
-                selector_of(set.spec.selector.as_deref()).is_ok_and(|selector| !selector.is_empty() && selector.matches(labels))
+                selector_of(set.spec.selector.as_deref())
+                    .is_ok_and(|selector| !selector.is_empty() && selector.matches(labels))
             };
-            for set in owners::selecting(&self.sets, &pod.metadata.namespace, &pod.metadata.labels, selects) {
+            for set in owners::selecting(
+                &self.sets,
+                &pod.metadata.namespace,
+                &pod.metadata.labels,
+                selects,
+            ) {
                 self.queue.add(key_of(&set.metadata));
             }
         }
@@ -186,6 +245,10 @@ impl Wake {
     }
 
     fn owner_of(&self, pod: &Pod) -> Option<Arc<StatefulSet>> {
-        owners::resolve(&self.sets, &pod.metadata.namespace, controller_of(&pod.metadata)?)
+        owners::resolve(
+            &self.sets,
+            &pod.metadata.namespace,
+            controller_of(&pod.metadata)?,
+        )
     }
 }

@@ -8,11 +8,15 @@ use api_types::core::v1::{ObjectReference, PersistentVolumeClaim, Pod};
 use api_types::meta::v1::DeleteOptions;
 use client::{Client, EventRecorder, Lister, ObjectKey};
 
-use super::identity::{claim_name, claims, identity_matches, ordinal, set_identity, set_storage, storage_matches};
-use super::retention::{deletes_when_scaled, has_stale_owner, has_unexpected_controller, is_up_to_date, update_owners};
+use super::identity::{
+    claim_name, claims, identity_matches, ordinal, set_identity, set_storage, storage_matches,
+};
+use super::retention::{
+    deletes_when_scaled, has_stale_owner, has_unexpected_controller, is_up_to_date, update_owners,
+};
 use super::{CLAIMS, PODS};
-use crate::controllers::SyncError;
 use crate::controllers::OwnWrites;
+use crate::controllers::SyncError;
 use crate::controllers::controller_ref::key_of;
 
 /// How often a pod is updated again on conflict, as client-go's DefaultBackoff.
@@ -21,7 +25,6 @@ const UPDATE_ATTEMPTS: u32 = 4;
 pub(super) struct StatefulPods {
     pub client: Client,
     pub recorder: EventRecorder,
-    pub pods: Lister<Pod>,
     pub claims: Lister<PersistentVolumeClaim>,
     pub own_writes: Option<Arc<OwnWrites>>,
 }
@@ -46,7 +49,12 @@ impl StatefulPods {
             self.record("Create", of, pod, Err(&error));
             return Err(error);
         }
-        let result = match self.client.namespaced::<Pod>(&pod.metadata.namespace).create(pod).await {
+        let result = match self
+            .client
+            .namespaced::<Pod>(&pod.metadata.namespace)
+            .create(pod)
+            .await
+        {
             Ok(created) => {
                 self.wrote(of.set, PODS, &created.metadata.resource_version);
                 Ok(())
@@ -66,7 +74,10 @@ impl StatefulPods {
     /// Deletes the pod; one that is gone already counts as deleted.
     pub(super) async fn delete(&self, of: Of<'_>, pod: &Pod) -> Result<(), SyncError> {
         let api = self.client.namespaced::<Pod>(&pod.metadata.namespace);
-        let result = match api.delete(&pod.metadata.name, &DeleteOptions::default()).await {
+        let result = match api
+            .delete(&pod.metadata.name, &DeleteOptions::default())
+            .await
+        {
             Err(error) if !error.is_not_found() => Err(SyncError::from(error)),
             _ => Ok(()),
         };
@@ -101,7 +112,12 @@ impl StatefulPods {
             if consistent {
                 return Ok(());
             }
-            match self.client.namespaced::<Pod>(&pod.metadata.namespace).update(&pod).await {
+            match self
+                .client
+                .namespaced::<Pod>(&pod.metadata.namespace)
+                .update(&pod)
+                .await
+            {
                 Ok(updated) => {
                     self.wrote(of.set, PODS, &updated.metadata.resource_version);
                     self.record("Update", of, &pod, Ok(()));
@@ -109,7 +125,11 @@ impl StatefulPods {
                 }
                 Err(error) if error.is_conflict() && attempt < UPDATE_ATTEMPTS => {
                     attempt += 1;
-                    pod = self.client.namespaced::<Pod>(&of.set.metadata.namespace).get(&pod.metadata.name).await?;
+                    pod = self
+                        .client
+                        .namespaced::<Pod>(&of.set.metadata.namespace)
+                        .get(&pod.metadata.name)
+                        .await?;
                 }
                 Err(error) => {
                     let error = SyncError::from(error);
@@ -121,7 +141,11 @@ impl StatefulPods {
     }
 
     /// Creates claims that a pending pod lacks, and brings their owners up to date.
-    pub(super) async fn create_missing_claims(&self, of: Of<'_>, pod: &Pod) -> Result<(), SyncError> {
+    pub(super) async fn create_missing_claims(
+        &self,
+        of: Of<'_>,
+        pod: &Pod,
+    ) -> Result<(), SyncError> {
         self.create_claims(of, pod).await?;
         let result = self.update_claim_owners(of, pod).await;
         if let Err(error) = &result {
@@ -139,7 +163,12 @@ impl StatefulPods {
                     errors.push(SyncError::other(format!("pvc {name} is being deleted")));
                 }
                 Some(_) => {}
-                None => match self.client.namespaced::<PersistentVolumeClaim>(&claim.metadata.namespace).create(&claim).await {
+                None => match self
+                    .client
+                    .namespaced::<PersistentVolumeClaim>(&claim.metadata.namespace)
+                    .create(&claim)
+                    .await
+                {
                     Ok(created) => {
                         self.wrote(of.set, CLAIMS, &created.metadata.resource_version);
                         self.record_claim(of, pod, name, None);
@@ -148,7 +177,9 @@ impl StatefulPods {
                         if !error.is_already_exists() {
                             self.record_claim(of, pod, name, Some(&error));
                         }
-                        errors.push(SyncError::other(format!("failed to create PVC {name}: {error}")));
+                        errors.push(SyncError::other(format!(
+                            "failed to create PVC {name}: {error}"
+                        )));
                     }
                 },
             }
@@ -158,13 +189,24 @@ impl StatefulPods {
 
     fn cached_claims(&self, set: &StatefulSet, pod: &Pod) -> Vec<Arc<PersistentVolumeClaim>> {
         let ordinal = ordinal(pod).unwrap_or(-1);
-        let get = |template| self.claims.get(&ObjectKey::new(&*set.metadata.namespace, claim_name(set, template, ordinal)));
-        set.spec.volume_claim_templates.iter().filter_map(get).collect()
+        let get = |template| {
+            self.claims.get(&ObjectKey::new(
+                &*set.metadata.namespace,
+                claim_name(set, template, ordinal),
+            ))
+        };
+        set.spec
+            .volume_claim_templates
+            .iter()
+            .filter_map(get)
+            .collect()
     }
 
     /// A claim that is missing does not count: it is created in a later round.
     pub(super) fn claim_owners_match(&self, set: &StatefulSet, pod: &Pod) -> bool {
-        self.cached_claims(set, pod).iter().all(|claim| is_up_to_date(claim, set, pod))
+        self.cached_claims(set, pod)
+            .iter()
+            .all(|claim| is_up_to_date(claim, set, pod))
     }
 
     pub(super) async fn update_claim_owners(&self, of: Of<'_>, pod: &Pod) -> Result<(), SyncError> {
@@ -174,19 +216,24 @@ impl StatefulPods {
                 let message = format!(
                     "PersistentVolumeClaim {name} has a conflicting OwnerReference that acts as a manging controller, the retention policy is ignored for this claim"
                 );
-                self.recorder.event(of.reference, "Warning", "ConflictingController", &message);
+                self.recorder
+                    .event(of.reference, "Warning", "ConflictingController", &message);
             }
             if is_up_to_date(&claim, of.set, pod) {
                 continue;
             }
             let mut claim = (*claim).clone();
             update_owners(&mut claim, of.set, pod);
-            let api = self.client.namespaced::<PersistentVolumeClaim>(&claim.metadata.namespace);
+            let api = self
+                .client
+                .namespaced::<PersistentVolumeClaim>(&claim.metadata.namespace);
             match api.update(&claim).await {
                 Ok(updated) => self.wrote(of.set, CLAIMS, &updated.metadata.resource_version),
                 Err(error) => {
                     let name = &claim.metadata.name;
-                    return Err(SyncError::other(format!("could not update claim {name} for delete policy ownerRefs: {error}")));
+                    return Err(SyncError::other(format!(
+                        "could not update claim {name} for delete policy ownerRefs: {error}"
+                    )));
                 }
             }
         }
@@ -195,7 +242,11 @@ impl StatefulPods {
 
     /// A claim of an earlier pod of this name is about to be deleted: the new pod must wait for it to go.
     pub(super) fn has_stale_claim(&self, set: &StatefulSet, pod: &Pod) -> bool {
-        deletes_when_scaled(set) && self.cached_claims(set, pod).iter().any(|claim| has_stale_owner(claim, pod))
+        deletes_when_scaled(set)
+            && self
+                .cached_claims(set, pod)
+                .iter()
+                .any(|claim| has_stale_owner(claim, pod))
     }
 
     fn record(&self, verb: &str, of: Of<'_>, pod: &Pod, result: Result<(), &SyncError>) {
@@ -203,11 +254,18 @@ impl StatefulPods {
         match result {
             Ok(()) => {
                 let message = format!("{verb} Pod {pod} in StatefulSet {set} successful");
-                self.recorder.event(of.reference, "Normal", &format!("Successful{verb}"), &message);
+                self.recorder.event(
+                    of.reference,
+                    "Normal",
+                    &format!("Successful{verb}"),
+                    &message,
+                );
             }
             Err(error) => {
-                let message = format!("{verb} Pod {pod} in StatefulSet {set} failed error: {error}");
-                self.recorder.event(of.reference, "Warning", &format!("Failed{verb}"), &message);
+                let message =
+                    format!("{verb} Pod {pod} in StatefulSet {set} failed error: {error}");
+                self.recorder
+                    .event(of.reference, "Warning", &format!("Failed{verb}"), &message);
             }
         }
     }
@@ -216,12 +274,17 @@ impl StatefulPods {
         let (pod, set) = (&pod.metadata.name, &of.set.metadata.name);
         match error {
             None => {
-                let message = format!("Create Claim {claim} Pod {pod} in StatefulSet {set} success");
-                self.recorder.event(of.reference, "Normal", "SuccessfulCreate", &message);
+                let message =
+                    format!("Create Claim {claim} Pod {pod} in StatefulSet {set} success");
+                self.recorder
+                    .event(of.reference, "Normal", "SuccessfulCreate", &message);
             }
             Some(error) => {
-                let message = format!("Create Claim {claim} for Pod {pod} in StatefulSet {set} failed error: {error}");
-                self.recorder.event(of.reference, "Warning", "FailedCreate", &message);
+                let message = format!(
+                    "Create Claim {claim} for Pod {pod} in StatefulSet {set} failed error: {error}"
+                );
+                self.recorder
+                    .event(of.reference, "Warning", "FailedCreate", &message);
             }
         }
     }

@@ -16,7 +16,9 @@ const DELETE: &str = "Delete";
 
 fn deletes(set: &StatefulSet) -> (bool, bool) {
     let policy = set.spec.persistent_volume_claim_retention_policy.as_deref();
-    policy.map_or((false, false), |policy| (policy.when_scaled == DELETE, policy.when_deleted == DELETE))
+    policy.map_or((false, false), |policy| {
+        (policy.when_scaled == DELETE, policy.when_deleted == DELETE)
+    })
 }
 
 /// Claims go away with the pods of a smaller set.
@@ -26,21 +28,35 @@ pub(super) fn deletes_when_scaled(set: &StatefulSet) -> bool {
 
 /// The reference names the object; it may be of another incarnation of it.
 fn names<O: Object>(reference: &OwnerReference, owner: &O) -> bool {
-    reference.api_version == O::api_version() && reference.kind == O::KIND && reference.name == owner.metadata().name
+    reference.api_version == O::api_version()
+        && reference.kind == O::KIND
+        && reference.name == owner.metadata().name
 }
 
 fn is_owner<O: Object>(claim: &PersistentVolumeClaim, owner: &O) -> bool {
-    claim.metadata.owner_references.iter().any(|reference| reference.uid == owner.metadata().uid)
+    claim
+        .metadata
+        .owner_references
+        .iter()
+        .any(|reference| reference.uid == owner.metadata().uid)
 }
 
 /// The claim belongs to an earlier object of the same name.
 pub(super) fn has_stale_owner<O: Object>(claim: &PersistentVolumeClaim, owner: &O) -> bool {
-    let reference = claim.metadata.owner_references.iter().find(|reference| names(reference, owner));
+    let reference = claim
+        .metadata
+        .owner_references
+        .iter()
+        .find(|reference| names(reference, owner));
     reference.is_some_and(|reference| reference.uid != owner.metadata().uid)
 }
 
 /// Somebody else controls the claim although the policy asks us to.
-pub(super) fn has_unexpected_controller(claim: &PersistentVolumeClaim, set: &StatefulSet, pod: &Pod) -> bool {
+pub(super) fn has_unexpected_controller(
+    claim: &PersistentVolumeClaim,
+    set: &StatefulSet,
+    pod: &Pod,
+) -> bool {
     if deletes(set) == (false, false) {
         return false;
     }
@@ -56,15 +72,25 @@ pub(super) fn has_unexpected_controller(claim: &PersistentVolumeClaim, set: &Sta
 }
 
 fn has_non_controller_owner(claim: &PersistentVolumeClaim, set: &StatefulSet, pod: &Pod) -> bool {
-    let ours = |reference: &&OwnerReference| reference.uid == set.metadata.uid || reference.uid == pod.metadata.uid;
-    claim.metadata.owner_references.iter().filter(ours).any(|reference| reference.controller != Some(true))
+    let ours = |reference: &&OwnerReference| {
+        reference.uid == set.metadata.uid || reference.uid == pod.metadata.uid
+    };
+    claim
+        .metadata
+        .owner_references
+        .iter()
+        .filter(ours)
+        .any(|reference| reference.controller != Some(true))
 }
 
 /// Whether the set and the pod should own the claim.
 fn wanted_owners(set: &StatefulSet, pod: &Pod) -> (bool, bool) {
     let (when_scaled, when_deleted) = deletes(set);
     let scaled_down = !in_range(set, pod);
-    (when_deleted && !(when_scaled && scaled_down), when_scaled && scaled_down)
+    (
+        when_deleted && !(when_scaled && scaled_down),
+        when_scaled && scaled_down,
+    )
 }
 
 /// Whether the owners of the claim are as the policy wants them, or not ours to change.
@@ -88,7 +114,10 @@ pub(super) fn update_owners(claim: &mut PersistentVolumeClaim, set: &StatefulSet
         return;
     }
     let (set_owns, pod_owns) = wanted_owners(set, pod);
-    let wanted = [set_owns.then(|| new_controller_ref(set)), pod_owns.then(|| new_controller_ref(pod))];
+    let wanted = [
+        set_owns.then(|| new_controller_ref(set)),
+        pod_owns.then(|| new_controller_ref(pod)),
+    ];
     for reference in wanted.into_iter().flatten() {
         if references.iter().all(|has| has.uid != reference.uid) {
             references.push(reference);
@@ -105,8 +134,11 @@ mod tests {
 
     fn with_policy(when_scaled: &str, when_deleted: &str) -> StatefulSet {
         let mut set = set(1);
-        let policy =
-            StatefulSetPersistentVolumeClaimRetentionPolicy { when_scaled: when_scaled.into(), when_deleted: when_deleted.into(), ..Default::default() };
+        let policy = StatefulSetPersistentVolumeClaimRetentionPolicy {
+            when_scaled: when_scaled.into(),
+            when_deleted: when_deleted.into(),
+            ..Default::default()
+        };
         set.spec.persistent_volume_claim_retention_policy = Some(Box::new(policy));
         set
     }
@@ -115,12 +147,29 @@ mod tests {
     fn check(when_scaled: &str, when_deleted: &str, ordinal: i32, expected: &[&str]) {
         let set = with_policy(when_scaled, when_deleted);
         let pod = pod_of(&set, ordinal);
-        for before in [vec![], vec![new_controller_ref(&set)], vec![new_controller_ref(&pod)], vec![new_controller_ref(&set), new_controller_ref(&pod)]] {
+        for before in [
+            vec![],
+            vec![new_controller_ref(&set)],
+            vec![new_controller_ref(&pod)],
+            vec![new_controller_ref(&set), new_controller_ref(&pod)],
+        ] {
             let mut claim = PersistentVolumeClaim::default();
             claim.metadata.owner_references = before;
             let was_up_to_date = is_up_to_date(&claim, &set, &pod);
-            let owners = |claim: &PersistentVolumeClaim| claim.metadata.owner_references.iter().map(|r| r.uid.clone()).collect::<Vec<_>>();
-            assert_eq!(was_up_to_date, owners(&claim) == expected, "{:?}", owners(&claim));
+            let owners = |claim: &PersistentVolumeClaim| {
+                claim
+                    .metadata
+                    .owner_references
+                    .iter()
+                    .map(|r| r.uid.clone())
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(
+                was_up_to_date,
+                owners(&claim) == expected,
+                "{:?}",
+                owners(&claim)
+            );
             update_owners(&mut claim, &set, &pod);
             assert_eq!(owners(&claim), expected);
             assert!(is_up_to_date(&claim, &set, &pod));
@@ -143,12 +192,24 @@ mod tests {
     fn claims_of_others_are_left_alone() {
         let set = with_policy("Delete", "Delete");
         let pod = pod_of(&set, 0);
-        let other = OwnerReference { kind: "X".into(), name: "x".into(), uid: "x".into(), controller: Some(true), ..Default::default() };
+        let other = OwnerReference {
+            kind: "X".into(),
+            name: "x".into(),
+            uid: "x".into(),
+            controller: Some(true),
+            ..Default::default()
+        };
         let mut claim = PersistentVolumeClaim::default();
         claim.metadata.owner_references = vec![other.clone()];
         assert!(has_unexpected_controller(&claim, &set, &pod) && is_up_to_date(&claim, &set, &pod));
-        claim.metadata.owner_references.push(new_controller_ref(&set));
-        assert!(!is_up_to_date(&claim, &set, &pod), "ours beside another controller must go");
+        claim
+            .metadata
+            .owner_references
+            .push(new_controller_ref(&set));
+        assert!(
+            !is_up_to_date(&claim, &set, &pod),
+            "ours beside another controller must go"
+        );
         update_owners(&mut claim, &set, &pod);
         assert_eq!(claim.metadata.owner_references, [other]);
     }
@@ -169,7 +230,10 @@ mod tests {
         let set = with_policy("Retain", "Delete");
         let pod = pod_of(&set, 0);
         let mut claim = PersistentVolumeClaim::default();
-        claim.metadata.owner_references = vec![OwnerReference { controller: None, ..new_controller_ref(&set) }];
+        claim.metadata.owner_references = vec![OwnerReference {
+            controller: None,
+            ..new_controller_ref(&set)
+        }];
         assert!(!is_up_to_date(&claim, &set, &pod));
         update_owners(&mut claim, &set, &pod);
         assert_eq!(claim.metadata.owner_references, [new_controller_ref(&set)]);

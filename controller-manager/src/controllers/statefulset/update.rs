@@ -7,7 +7,10 @@ use api_types::core::v1::{Pod, pod_phase};
 use jiff::Timestamp;
 
 use super::StatefulSetController;
-use super::identity::{identity_matches, in_range, new_pod, ordinal, replicas, revision_of, start, starts_at_current_revision, storage_matches};
+use super::identity::{
+    identity_matches, in_range, new_pod, ordinal, replicas, revision_of, start,
+    starts_at_current_revision, storage_matches,
+};
 use super::pods::Of;
 use super::revisions::Revisions;
 use crate::controllers::int_or_percent::scaled;
@@ -47,15 +50,25 @@ impl Places {
 
     /// The pod the ordered policy waits for: lowest ordinal first, those that stay before those that go.
     fn first_unavailable(&self, min_ready_seconds: i32, now: Timestamp) -> Option<&Arc<Pod>> {
-        self.replicas.iter().chain(self.condemned.iter().rev()).find(|pod| is_unavailable(pod, min_ready_seconds, now))
+        self.replicas
+            .iter()
+            .chain(self.condemned.iter().rev())
+            .find(|pod| is_unavailable(pod, min_ready_seconds, now))
     }
 }
 
-fn place(set: &StatefulSet, pods: &[Arc<Pod>], new: impl Fn(i32) -> Result<Pod, SyncError>) -> Result<Places, SyncError> {
-    let mut existing: Vec<Option<Arc<Pod>>> = vec![None; usize::try_from(replicas(set)).unwrap_or(0)];
+fn place(
+    set: &StatefulSet,
+    pods: &[Arc<Pod>],
+    new: impl Fn(i32) -> Result<Pod, SyncError>,
+) -> Result<Places, SyncError> {
+    let mut existing: Vec<Option<Arc<Pod>>> =
+        vec![None; usize::try_from(replicas(set)).unwrap_or(0)];
     let mut condemned = Vec::new();
     for pod in pods {
-        let Some(ordinal) = ordinal(pod) else { continue };
+        let Some(ordinal) = ordinal(pod) else {
+            continue;
+        };
         if in_range(set, pod) {
             existing[(ordinal - start(set)) as usize] = Some(pod.clone());
         } else {
@@ -68,18 +81,31 @@ fn place(set: &StatefulSet, pods: &[Arc<Pod>], new: impl Fn(i32) -> Result<Pod, 
         .enumerate()
         .map(|(index, pod)| pod.map_or_else(|| new(start(set) + index as i32).map(Arc::new), Ok))
         .collect::<Result<_, _>>()?;
-    Ok(Places { replicas, condemned })
+    Ok(Places {
+        replicas,
+        condemned,
+    })
 }
 
 /// Counts pods into the status.
-fn count<'a>(status: &mut StatefulSetStatus, set: &StatefulSet, pods: impl Iterator<Item = &'a Arc<Pod>>, now: Timestamp) {
-    (status.replicas, status.ready_replicas, status.available_replicas) = (0, 0, 0);
+fn count<'a>(
+    status: &mut StatefulSetStatus,
+    set: &StatefulSet,
+    pods: impl Iterator<Item = &'a Arc<Pod>>,
+    now: Timestamp,
+) {
+    (
+        status.replicas,
+        status.ready_replicas,
+        status.available_replicas,
+    ) = (0, 0, 0);
     (status.current_replicas, status.updated_replicas) = (0, 0);
     for pod in pods {
         status.replicas += i32::from(is_created(pod));
         if is_running_and_ready(pod) {
             status.ready_replicas += 1;
-            status.available_replicas += i32::from(is_available(pod, set.spec.min_ready_seconds, now));
+            status.available_replicas +=
+                i32::from(is_available(pod, set.spec.min_ready_seconds, now));
         }
         if is_created(pod) && !is_terminating(pod) {
             status.current_replicas += i32::from(revision_of(pod) == status.current_revision);
@@ -89,17 +115,33 @@ fn count<'a>(status: &mut StatefulSetStatus, set: &StatefulSet, pods: impl Itera
 }
 
 /// Pods to delete because they run an old revision, highest ordinal first.
-fn outdated(set: &StatefulSet, replicas: &[Arc<Pod>], update_revision: &str, use_max_unavailable: bool, now: Timestamp) -> Result<Vec<Arc<Pod>>, SyncError> {
+fn outdated(
+    set: &StatefulSet,
+    replicas: &[Arc<Pod>],
+    update_revision: &str,
+    use_max_unavailable: bool,
+    now: Timestamp,
+) -> Result<Vec<Arc<Pod>>, SyncError> {
     let rolling = set.spec.update_strategy.rolling_update.as_deref();
-    let partition = rolling.and_then(|rolling| rolling.partition).map_or(0, |partition| usize::try_from(partition).unwrap_or(0));
+    let partition = rolling
+        .and_then(|rolling| rolling.partition)
+        .map_or(0, |partition| usize::try_from(partition).unwrap_or(0));
     let is_outdated = |pod: &Pod| revision_of(pod) != update_revision && !is_terminating(pod);
     let unavailable = |pod: &Pod| is_unavailable(pod, set.spec.min_ready_seconds, now);
     let candidates = replicas.iter().skip(partition).rev();
     if use_max_unavailable {
         let limit = rolling.and_then(|rolling| rolling.max_unavailable.as_ref());
-        let limit = limit.map_or(Ok(1), |limit| scaled(limit, replicas.len() as i32, false))?.max(1);
-        let room = usize::try_from(limit).unwrap_or(1).saturating_sub(replicas.iter().filter(|pod| unavailable(pod)).count());
-        return Ok(candidates.filter(|pod| is_outdated(pod)).take(room).cloned().collect());
+        let limit = limit
+            .map_or(Ok(1), |limit| scaled(limit, replicas.len() as i32, false))?
+            .max(1);
+        let room = usize::try_from(limit)
+            .unwrap_or(1)
+            .saturating_sub(replicas.iter().filter(|pod| unavailable(pod)).count());
+        return Ok(candidates
+            .filter(|pod| is_outdated(pod))
+            .take(room)
+            .cloned()
+            .collect());
     }
     for pod in candidates {
         if is_outdated(pod) {
@@ -115,7 +157,11 @@ fn outdated(set: &StatefulSet, replicas: &[Arc<Pod>], update_revision: &str, use
 /// All pods run the update revision and are ready: it is the current one now.
 fn complete_rolling_update(set: &StatefulSet, status: &mut StatefulSetStatus) {
     let wanted = replicas(set);
-    let counts = [status.updated_replicas, status.ready_replicas, status.replicas];
+    let counts = [
+        status.updated_replicas,
+        status.ready_replicas,
+        status.replicas,
+    ];
     if set.spec.update_strategy.type_ == "RollingUpdate" && counts == [wanted; 3] {
         status.current_replicas = status.updated_replicas;
         status.current_revision = status.update_revision.clone();
@@ -125,7 +171,15 @@ fn complete_rolling_update(set: &StatefulSet, status: &mut StatefulSetStatus) {
 fn is_status_outdated(set: &StatefulSet, status: &StatefulSetStatus) -> bool {
     let old = &set.status;
     let fields = |s: &StatefulSetStatus| {
-        (s.replicas, s.current_replicas, s.ready_replicas, s.updated_replicas, s.available_replicas, s.current_revision.clone(), s.update_revision.clone())
+        (
+            s.replicas,
+            s.current_replicas,
+            s.ready_replicas,
+            s.updated_replicas,
+            s.available_replicas,
+            s.current_revision.clone(),
+            s.update_revision.clone(),
+        )
     };
     status.observed_generation > old.observed_generation || fields(status) != fields(old)
 }
@@ -146,24 +200,39 @@ enum ReplicaStep {
     Wait,
     Create,
     /// It is there; `wait` says that the ordered policy goes no further.
-    Keep { wait: bool },
+    Keep {
+        wait: bool,
+    },
 }
 
 fn replica_step(pod: &Pod, ordered: bool, min_ready_seconds: i32, now: Timestamp) -> ReplicaStep {
     let ended = pod.status.phase == pod_phase::FAILED || pod.status.phase == pod_phase::SUCCEEDED;
     if ended {
-        return if is_terminating(pod) { ReplicaStep::Wait } else { ReplicaStep::Replace };
+        return if is_terminating(pod) {
+            ReplicaStep::Wait
+        } else {
+            ReplicaStep::Replace
+        };
     }
     if !is_created(pod) {
         return ReplicaStep::Create;
     }
-    let settled = !is_terminating(pod) && is_running_and_ready(pod) && is_available(pod, min_ready_seconds, now);
-    ReplicaStep::Keep { wait: ordered && !settled }
+    let settled = !is_terminating(pod)
+        && is_running_and_ready(pod)
+        && is_available(pod, min_ready_seconds, now);
+    ReplicaStep::Keep {
+        wait: ordered && !settled,
+    }
 }
 
 impl StatefulSetController {
     /// One step, the status, and the history. Returns the status.
-    pub(super) async fn step(&self, of: Of<'_>, pods: &[Arc<Pod>], now: Timestamp) -> Result<StatefulSetStatus, SyncError> {
+    pub(super) async fn step(
+        &self,
+        of: Of<'_>,
+        pods: &[Arc<Pod>],
+        now: Timestamp,
+    ) -> Result<StatefulSetStatus, SyncError> {
         let mut known = self.list_revisions(of.set)?;
         history::sort(&mut known);
         let revisions = match self.revisions(of.set, &known).await {
@@ -181,21 +250,29 @@ impl StatefulSetController {
             }
             Err(error) => (None, Err(error)),
         };
-        let truncated = self.truncate_history(of.set, pods, &known, Some(&revisions)).await;
+        let truncated = self
+            .truncate_history(of.set, pods, &known, Some(&revisions))
+            .await;
         match (result, status) {
             (Err(error), _) => Err(with(error, truncated)),
             (Ok(()), status) => truncated.map(|()| status.unwrap_or_default()),
         }
     }
 
-    async fn write_status(&self, set: &StatefulSet, status: &StatefulSetStatus) -> Result<(), SyncError> {
+    async fn write_status(
+        &self,
+        set: &StatefulSet,
+        status: &StatefulSetStatus,
+    ) -> Result<(), SyncError> {
         if !is_status_outdated(set, status) {
             return Ok(());
         }
         let mut status = status.clone();
         // Conditions belong to others; this controller sets none.
         status.conditions = set.status.conditions.clone();
-        let api = self.client.namespaced::<StatefulSet>(&set.metadata.namespace);
+        let api = self
+            .client
+            .namespaced::<StatefulSet>(&set.metadata.namespace);
         let mut object = set.clone();
         let mut attempt = 1;
         loop {
@@ -247,7 +324,9 @@ impl StatefulSetController {
         let phases = self.settle(of, &places, ordered, now).await;
         count(&mut status, set, places.all(), now);
         let result = match phases {
-            Ok(Flow::Continue) if set.spec.update_strategy.type_ != "OnDelete" => self.roll(of, &places, &mut status, now).await,
+            Ok(Flow::Continue) if set.spec.update_strategy.type_ != "OnDelete" => {
+                self.roll(of, &places, &mut status, now).await
+            }
             Ok(_) => Ok(()),
             Err(error) => Err(error),
         };
@@ -255,12 +334,18 @@ impl StatefulSetController {
     }
 
     /// Brings pods that stay into being, then removes those that go. `Stop` when the ordered policy waits for one.
-    async fn settle(&self, of: Of<'_>, places: &Places, ordered: bool, now: Timestamp) -> Result<Flow, SyncError> {
-        let replica = async |at: usize| self.replica(of, &places.replicas[at], ordered, now).await;
+    async fn settle(
+        &self,
+        of: Of<'_>,
+        places: &Places,
+        ordered: bool,
+        now: Timestamp,
+    ) -> Result<Flow, SyncError> {
+        let replica = |at: usize| self.replica(of, &places.replicas[at], ordered, now);
         if for_all(places.replicas.len(), ordered, replica).await? == Flow::Stop {
             return Ok(Flow::Stop);
         }
-        let claims = async |at: usize| {
+        let claims = |at: usize| async move {
             let pod = &places.condemned[at];
             if !self.pods_control.claim_owners_match(of.set, pod) {
                 self.pods_control.update_claim_owners(of, pod).await?;
@@ -269,11 +354,17 @@ impl StatefulSetController {
         };
         for_all(places.condemned.len(), ordered, claims).await?;
         let first = places.first_unavailable(of.set.spec.min_ready_seconds, now);
-        let condemn = async |at: usize| self.condemn(of, &places.condemned[at], first, ordered, now).await;
+        let condemn = |at: usize| self.condemn(of, &places.condemned[at], first, ordered, now);
         for_all(places.condemned.len(), ordered, condemn).await
     }
 
-    async fn replica(&self, of: Of<'_>, pod: &Arc<Pod>, ordered: bool, now: Timestamp) -> Result<Flow, SyncError> {
+    async fn replica(
+        &self,
+        of: Of<'_>,
+        pod: &Arc<Pod>,
+        ordered: bool,
+        now: Timestamp,
+    ) -> Result<Flow, SyncError> {
         let wait = match replica_step(pod, ordered, of.set.spec.min_ready_seconds, now) {
             // The new pod comes when this one has left the cluster.
             ReplicaStep::Replace => {
@@ -296,18 +387,29 @@ impl StatefulSetController {
         if wait {
             return Ok(Flow::Stop);
         }
-        if !(identity_matches(of.set, pod) && storage_matches(of.set, pod) && self.pods_control.claim_owners_match(of.set, pod)) {
+        if !(identity_matches(of.set, pod)
+            && storage_matches(of.set, pod)
+            && self.pods_control.claim_owners_match(of.set, pod))
+        {
             self.pods_control.update(of, pod).await?;
         }
         Ok(Flow::Continue)
     }
 
-    async fn condemn(&self, of: Of<'_>, pod: &Arc<Pod>, first_unavailable: Option<&Arc<Pod>>, ordered: bool, now: Timestamp) -> Result<Flow, SyncError> {
+    async fn condemn(
+        &self,
+        of: Of<'_>,
+        pod: &Arc<Pod>,
+        first_unavailable: Option<&Arc<Pod>>,
+        ordered: bool,
+        now: Timestamp,
+    ) -> Result<Flow, SyncError> {
         if is_terminating(pod) {
             return Ok(if ordered { Flow::Stop } else { Flow::Continue });
         }
         // In order, an unhealthy pod may only go when it is the first of them.
-        let settled = is_running_and_ready(pod) && is_available(pod, of.set.spec.min_ready_seconds, now);
+        let settled =
+            is_running_and_ready(pod) && is_available(pod, of.set.spec.min_ready_seconds, now);
         if ordered && !settled && !first_unavailable.is_some_and(|first| Arc::ptr_eq(first, pod)) {
             return Ok(Flow::Stop);
         }
@@ -316,8 +418,20 @@ impl StatefulSetController {
         Ok(Flow::Stop)
     }
 
-    async fn roll(&self, of: Of<'_>, places: &Places, status: &mut StatefulSetStatus, now: Timestamp) -> Result<(), SyncError> {
-        for pod in outdated(of.set, &places.replicas, &status.update_revision, self.use_max_unavailable, now)? {
+    async fn roll(
+        &self,
+        of: Of<'_>,
+        places: &Places,
+        status: &mut StatefulSetStatus,
+        now: Timestamp,
+    ) -> Result<(), SyncError> {
+        for pod in outdated(
+            of.set,
+            &places.replicas,
+            &status.update_revision,
+            self.use_max_unavailable,
+            now,
+        )? {
             tracing::debug!(pod = %pod.metadata.name, statefulset = %of.set.metadata.name, "Pod of StatefulSet is terminating for update");
             self.pods_control.delete(of, &pod).await?;
             status.current_replicas -= 1;
@@ -327,7 +441,14 @@ impl StatefulSetController {
 }
 
 /// In order until one says stop; or all of them in growing batches, where stopping one stops none.
-async fn for_all(count: usize, ordered: bool, step: impl AsyncFn(usize) -> Result<Flow, SyncError>) -> Result<Flow, SyncError> {
+async fn for_all<Fut>(
+    count: usize,
+    ordered: bool,
+    step: impl Fn(usize) -> Fut,
+) -> Result<Flow, SyncError>
+where
+    Fut: Future<Output = Result<Flow, SyncError>>,
+{
     if ordered {
         for at in 0..count {
             if step(at).await? == Flow::Stop {
@@ -335,8 +456,13 @@ async fn for_all(count: usize, ordered: bool, step: impl AsyncFn(usize) -> Resul
             }
         }
     } else {
-        let step = &step;
-        slow_start(count, SLOW_START_INITIAL_BATCH_SIZE, async |at| step(at).await.map(drop)).await.1?;
+        let one = |at| {
+            let step = step(at);
+            async move { step.await.map(drop) }
+        };
+        slow_start(count, SLOW_START_INITIAL_BATCH_SIZE, one)
+            .await
+            .1?;
     }
     Ok(Flow::Continue)
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::exec::{ExecAuthenticator, ExecCredentials};
-use super::{Auth, ConfigError, Impersonation};
+use super::{Auth, ConfigError, Impersonation, SharedTokenSource};
 
 /// How old a token read from a file may get. Upstream: one minute, less ten seconds of leeway.
 const TOKEN_FILE_PERIOD: Duration = Duration::from_secs(50);
@@ -27,6 +27,7 @@ pub(crate) enum Credentials {
         cached: Mutex<Option<(HeaderValue, Instant)>>,
     },
     Exec(ExecAuthenticator),
+    Source(SharedTokenSource),
 }
 
 impl Credentials {
@@ -51,10 +52,11 @@ impl Credentials {
                 Self::Header(value)
             }
             Auth::Exec(config) => Self::Exec(ExecAuthenticator::new((**config).clone())),
+            Auth::Source(source) => Self::Source(source.clone()),
         })
     }
 
-    /// Sets the Authorization header, unless the caller has. Returns what an exec plugin gave, for [`Self::refused`].
+    /// Sets the Authorization header, unless the caller has. Returns what an exec plugin or a source gave, for [`Self::refused`].
     pub(crate) async fn apply(
         &self,
         headers: &mut HeaderMap,
@@ -82,14 +84,21 @@ impl Credentials {
                 }
                 return Ok(Some(credentials));
             }
+            Self::Source(source) => {
+                let token = source.0.token().await?;
+                headers.insert(AUTHORIZATION, bearer(&token)?);
+                return Ok(Some(Arc::new(ExecCredentials::of_token(token))));
+            }
         }
         Ok(None)
     }
 
     /// The server answered 401 to a request made with `used`.
     pub(crate) async fn refused(&self, used: &Arc<ExecCredentials>) {
-        if let Self::Exec(authenticator) = self {
-            authenticator.refused(used).await;
+        match self {
+            Self::Exec(authenticator) => authenticator.refused(used).await,
+            Self::Source(source) => source.0.refused(&used.token),
+            _ => {}
         }
     }
 

@@ -163,6 +163,13 @@ pub(crate) struct ExecCredentials {
     expires: Option<jiff::Timestamp>,
 }
 
+impl ExecCredentials {
+    /// A token from elsewhere.
+    pub(crate) fn of_token(token: String) -> Self {
+        Self { token, ..Self::default() }
+    }
+}
+
 /// Runs the program when there are no credentials, they have expired, or the server refused them.
 #[derive(Debug)]
 pub(crate) struct ExecAuthenticator {

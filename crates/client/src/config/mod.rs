@@ -129,6 +129,27 @@ pub enum Auth {
     },
     /// A program that prints credentials.
     Exec(Box<ExecConfig>),
+    /// Tokens that a part of this process gets and renews.
+    Source(SharedTokenSource),
+}
+
+/// Gives bearer tokens. Asked before every request, so it keeps a token while that is good.
+pub trait TokenSource: std::fmt::Debug + Send + Sync + 'static {
+    /// A token that is good now.
+    fn token(&self) -> futures::future::BoxFuture<'_, Result<String, ConfigError>>;
+
+    /// The server answered 401 to a request with this token: the next one must be another.
+    fn refused(&self, token: &str);
+}
+
+/// A [`TokenSource`] that several configurations share.
+#[derive(Clone, Debug)]
+pub struct SharedTokenSource(pub std::sync::Arc<dyn TokenSource>);
+
+impl PartialEq for SharedTokenSource {
+    fn eq(&self, other: &Self) -> bool {
+        std::sync::Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// Everything a [`crate::Client`] needs to know.
@@ -294,6 +315,12 @@ impl ClientConfig {
     /// Uses this bearer token and no other credential but a client certificate.
     pub fn with_token(mut self, token: impl Into<String>) -> Self {
         self.auth = Auth::Token(token.into());
+        self
+    }
+
+    /// Uses the tokens of this source and no other credential but a client certificate.
+    pub fn with_token_source(mut self, source: std::sync::Arc<dyn TokenSource>) -> Self {
+        self.auth = Auth::Source(SharedTokenSource(source));
         self
     }
 
