@@ -166,7 +166,10 @@ pub(crate) struct ExecCredentials {
 impl ExecCredentials {
     /// A token from elsewhere.
     pub(crate) fn of_token(token: String) -> Self {
-        Self { token, ..Self::default() }
+        Self {
+            token,
+            ..Self::default()
+        }
     }
 }
 
