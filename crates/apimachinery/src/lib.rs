@@ -28,5 +28,5 @@ pub mod resource;
 pub mod scheduling;
 
 // How objects change.
-pub mod patch;
 pub mod managedfields;
+pub mod patch;

@@ -9,21 +9,35 @@ use std::sync::{Arc, LazyLock};
 use api_types::schema::{FieldSchema, JsonForm, Omit, StructSchema, TypeRef};
 use serde_json::Value;
 
-use super::schema::{Atom, Field, List, ListRelationship, MapType, ObjectType, Scalar, Schema, TypeId};
+use super::schema::{
+    Atom, Field, List, ListRelationship, MapType, ObjectType, Scalar, Schema, TypeId,
+};
 
 /// Structs that are owned as a whole wherever they appear. They carry the marker `+structType=atomic` upstream.
 const ATOMIC_STRUCTS: &[(&str, &str)] = &[
     ("k8s.io/api/admissionregistration/v1", "MatchResources"),
-    ("k8s.io/api/admissionregistration/v1", "NamedRuleWithOperations"),
+    (
+        "k8s.io/api/admissionregistration/v1",
+        "NamedRuleWithOperations",
+    ),
     ("k8s.io/api/admissionregistration/v1", "ParamKind"),
     ("k8s.io/api/admissionregistration/v1", "ParamRef"),
     ("k8s.io/api/admissionregistration/v1", "Variable"),
-    ("k8s.io/api/admissionregistration/v1alpha1", "MatchResources"),
-    ("k8s.io/api/admissionregistration/v1alpha1", "NamedRuleWithOperations"),
+    (
+        "k8s.io/api/admissionregistration/v1alpha1",
+        "MatchResources",
+    ),
+    (
+        "k8s.io/api/admissionregistration/v1alpha1",
+        "NamedRuleWithOperations",
+    ),
     ("k8s.io/api/admissionregistration/v1alpha1", "ParamKind"),
     ("k8s.io/api/admissionregistration/v1alpha1", "ParamRef"),
     ("k8s.io/api/admissionregistration/v1beta1", "MatchResources"),
-    ("k8s.io/api/admissionregistration/v1beta1", "NamedRuleWithOperations"),
+    (
+        "k8s.io/api/admissionregistration/v1beta1",
+        "NamedRuleWithOperations",
+    ),
     ("k8s.io/api/admissionregistration/v1beta1", "ParamKind"),
     ("k8s.io/api/admissionregistration/v1beta1", "ParamRef"),
     ("k8s.io/api/admissionregistration/v1beta1", "Variable"),
@@ -56,7 +70,10 @@ pub fn built_in_type(group: &str, version: &str, kind: &str) -> Option<ObjectTyp
     let info = api_types::kinds::lookup(group, version, kind)?;
     let (schema, roots) = &*BUILT_IN;
     let root = *roots.get(&(std::ptr::from_ref(info.schema) as usize))?;
-    Some(ObjectType { schema: Arc::clone(schema), root })
+    Some(ObjectType {
+        schema: Arc::clone(schema),
+        root,
+    })
 }
 
 static BUILT_IN: LazyLock<(Arc<Schema>, HashMap<usize, TypeId>)> = LazyLock::new(|| {
@@ -85,9 +102,14 @@ impl Builder {
         self.structs.insert(address, ty);
         let atomic = ATOMIC_STRUCTS.contains(&(table.package, table.name));
         let atom = match table.json_form {
-            JsonForm::Object => Atom { map: Some(self.struct_map(table, atomic)), ..Default::default() },
+            JsonForm::Object => Atom {
+                map: Some(self.struct_map(table, atomic)),
+                ..Default::default()
+            },
             // Either this or that: OpenAPI names no type for these.
-            JsonForm::SchemaOrArray | JsonForm::SchemaOrBool | JsonForm::SchemaOrStringArray => any(),
+            JsonForm::SchemaOrArray | JsonForm::SchemaOrBool | JsonForm::SchemaOrStringArray => {
+                any()
+            }
         };
         self.schema.define(ty, atom);
         ty
@@ -98,7 +120,11 @@ impl Builder {
         if table.has_type_meta() {
             for name in ["apiVersion", "kind"] {
                 let ty = self.scalar("string", Scalar::String);
-                fields.push(Field { name: Cow::Borrowed(name), ty, default: None });
+                fields.push(Field {
+                    name: Cow::Borrowed(name),
+                    ty,
+                    default: None,
+                });
             }
         }
         for field in table.json_fields() {
@@ -106,7 +132,11 @@ impl Builder {
                 continue;
             }
             let ty = self.field_type(field);
-            fields.push(Field { name: Cow::Borrowed(field.json), ty, default: default_of(field) });
+            fields.push(Field {
+                name: Cow::Borrowed(field.json),
+                ty,
+                default: default_of(field),
+            });
         }
         // An object without fields may have any.
         let element = fields.is_empty().then_some(Schema::UNTYPED_DEDUCED);
@@ -124,18 +154,30 @@ impl Builder {
             (TypeRef::Map(element), _) => {
                 let element = self.type_of(element);
                 let map = MapType::new(Vec::new(), Some(element), relationship == Some(true));
-                self.schema.add(Atom { map: Some(map), ..Default::default() })
+                self.schema.add(Atom {
+                    map: Some(map),
+                    ..Default::default()
+                })
             }
             (TypeRef::Struct(table), Some(atomic)) if table.json_form == JsonForm::Object => {
                 // Make the type itself first, so that a type which contains itself ends here.
                 self.struct_type(table);
                 let map = self.struct_map(table, atomic);
-                self.schema.add(Atom { map: Some(map), ..Default::default() })
+                self.schema.add(Atom {
+                    map: Some(map),
+                    ..Default::default()
+                })
             }
             (TypeRef::List(element) | TypeRef::WrappedList(element), _) => {
                 let element = self.type_of(element);
-                let list = List { element, relationship: list_relationship(field) };
-                self.schema.add(Atom { list: Some(list), ..Default::default() })
+                let list = List {
+                    element,
+                    relationship: list_relationship(field),
+                };
+                self.schema.add(Atom {
+                    list: Some(list),
+                    ..Default::default()
+                })
             }
             (ty, _) => {
                 let ty = *ty;
@@ -146,11 +188,15 @@ impl Builder {
 
     fn type_of(&mut self, ty: &TypeRef) -> TypeId {
         match ty {
-            TypeRef::String | TypeRef::Bytes | TypeRef::Duration => self.scalar("string", Scalar::String),
-            TypeRef::Bool => self.scalar("boolean", Scalar::Boolean),
-            TypeRef::Int32 | TypeRef::Int64 | TypeRef::Uint32 | TypeRef::Float64 | TypeRef::Float32 => {
-                self.scalar("numeric", Scalar::Numeric)
+            TypeRef::String | TypeRef::Bytes | TypeRef::Duration => {
+                self.scalar("string", Scalar::String)
             }
+            TypeRef::Bool => self.scalar("boolean", Scalar::Boolean),
+            TypeRef::Int32
+            | TypeRef::Int64
+            | TypeRef::Uint32
+            | TypeRef::Float64
+            | TypeRef::Float32 => self.scalar("numeric", Scalar::Numeric),
             // Strings with a format of their own.
             TypeRef::Quantity
             | TypeRef::Time
@@ -161,27 +207,44 @@ impl Builder {
             // An object without declared fields.
             TypeRef::FieldsV1 => {
                 let map = MapType::new(Vec::new(), Some(Schema::UNTYPED_DEDUCED), false);
-                self.schema.add(Atom { map: Some(map), ..Default::default() })
+                self.schema.add(Atom {
+                    map: Some(map),
+                    ..Default::default()
+                })
             }
             TypeRef::Json => self.schema.add(any()),
             TypeRef::Struct(table) => self.struct_type(table),
             TypeRef::Pointer(target) => self.type_of(target),
             TypeRef::List(element) | TypeRef::WrappedList(element) => {
                 let element = self.type_of(element);
-                let list = List { element, relationship: ListRelationship::Atomic };
-                self.schema.add(Atom { list: Some(list), ..Default::default() })
+                let list = List {
+                    element,
+                    relationship: ListRelationship::Atomic,
+                };
+                self.schema.add(Atom {
+                    list: Some(list),
+                    ..Default::default()
+                })
             }
             TypeRef::Map(element) => {
                 let element = self.type_of(element);
                 let map = MapType::new(Vec::new(), Some(element), false);
-                self.schema.add(Atom { map: Some(map), ..Default::default() })
+                self.schema.add(Atom {
+                    map: Some(map),
+                    ..Default::default()
+                })
             }
         }
     }
 
     fn scalar(&mut self, name: &'static str, scalar: Scalar) -> TypeId {
         let schema = &mut self.schema;
-        *self.scalars.entry(name).or_insert_with(|| schema.add(Atom { scalar: Some(scalar), ..Default::default() }))
+        *self.scalars.entry(name).or_insert_with(|| {
+            schema.add(Atom {
+                scalar: Some(scalar),
+                ..Default::default()
+            })
+        })
     }
 }
 
@@ -189,19 +252,30 @@ impl Builder {
 fn any() -> Atom {
     Atom {
         scalar: Some(Scalar::Untyped),
-        list: Some(List { element: Schema::UNTYPED_ATOMIC, relationship: ListRelationship::Atomic }),
-        map: Some(MapType::new(Vec::new(), Some(Schema::UNTYPED_DEDUCED), false)),
+        list: Some(List {
+            element: Schema::UNTYPED_ATOMIC,
+            relationship: ListRelationship::Atomic,
+        }),
+        map: Some(MapType::new(
+            Vec::new(),
+            Some(Schema::UNTYPED_DEDUCED),
+            false,
+        )),
     }
 }
 
 /// The list type's marker decides, and without one the strategy of patches does.
 fn list_relationship(field: &FieldSchema) -> ListRelationship {
-    let keys = |names: &[&'static str]| ListRelationship::Map(names.iter().map(|name| Cow::Borrowed(*name)).collect());
+    let keys = |names: &[&'static str]| {
+        ListRelationship::Map(names.iter().map(|name| Cow::Borrowed(*name)).collect())
+    };
     match (field.list_type, field.patch_strategy) {
         ("map", _) => keys(field.list_map_keys),
         ("set", _) => ListRelationship::Set,
         ("atomic", _) => ListRelationship::Atomic,
-        (_, "merge" | "merge,retainKeys") if field.patch_merge_key.is_empty() => ListRelationship::Set,
+        (_, "merge" | "merge,retainKeys") if field.patch_merge_key.is_empty() => {
+            ListRelationship::Set
+        }
         (_, "merge" | "merge,retainKeys") => keys(&[field.patch_merge_key]),
         _ => ListRelationship::Atomic,
     }
@@ -220,7 +294,9 @@ fn default_of(field: &FieldSchema) -> Option<Value> {
     match field.ty {
         TypeRef::String => Some(Value::from("")),
         TypeRef::Bool => Some(Value::from(false)),
-        TypeRef::Int32 | TypeRef::Int64 | TypeRef::Uint32 | TypeRef::Float32 | TypeRef::Float64 => Some(Value::from(0)),
+        TypeRef::Int32 | TypeRef::Int64 | TypeRef::Uint32 | TypeRef::Float32 | TypeRef::Float64 => {
+            Some(Value::from(0))
+        }
         _ => None,
     }
 }

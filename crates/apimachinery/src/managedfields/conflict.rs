@@ -20,7 +20,12 @@ pub struct Conflict {
 impl Conflict {
     /// The owner as messages name it: `"kubectl" with subresource "status" using apps/v1`.
     pub fn manager_text(&self) -> String {
-        let Manager { name, operation, api_version, subresource } = &self.manager;
+        let Manager {
+            name,
+            operation,
+            api_version,
+            subresource,
+        } = &self.manager;
         let mut text = quote(name);
         if !subresource.is_empty() {
             text.push_str(" with subresource ");
@@ -41,7 +46,10 @@ pub struct Conflicts(pub Vec<Conflict>);
 impl Conflicts {
     /// The fields that are in conflict.
     pub fn to_set(&self) -> Set {
-        self.0.iter().map(|conflict| conflict.path.clone()).collect()
+        self.0
+            .iter()
+            .map(|conflict| conflict.path.clone())
+            .collect()
     }
 
     /// The conflicts as a client sees them.
@@ -56,7 +64,11 @@ impl Conflicts {
 
     fn message(&self) -> String {
         if let [only] = self.0.as_slice() {
-            return format!("Apply failed with 1 conflict: conflict with {}: {}", only.manager_text(), only.path);
+            return format!(
+                "Apply failed with 1 conflict: conflict with {}: {}",
+                only.manager_text(),
+                only.path
+            );
         }
         let mut lines = Vec::new();
         let mut last: Option<&Manager> = None;
@@ -67,6 +79,10 @@ impl Conflicts {
             }
             lines.push(format!("- {}", conflict.path));
         }
-        format!("Apply failed with {} conflicts: {}", self.0.len(), lines.join("\n"))
+        format!(
+            "Apply failed with {} conflicts: {}",
+            self.0.len(),
+            lines.join("\n")
+        )
     }
 }

@@ -36,7 +36,11 @@ impl Manager {
 
     /// The manager of an apply.
     pub(super) fn apply(name: &str, subresource: &str) -> Self {
-        Self { operation: "Apply".to_owned(), api_version: String::new(), ..Self::update(name, "", subresource) }
+        Self {
+            operation: "Apply".to_owned(),
+            api_version: String::new(),
+            ..Self::update(name, "", subresource)
+        }
     }
 
     /// Upstream's key, for its order.
@@ -64,7 +68,11 @@ impl Manager {
 impl Ord for Manager {
     fn cmp(&self, other: &Self) -> Ordering {
         // Names without quotes or escapes in them sort as their identifiers do up to the first difference.
-        if self == other { Ordering::Equal } else { self.identifier().cmp(&other.identifier()) }
+        if self == other {
+            Ordering::Equal
+        } else {
+            self.identifier().cmp(&other.identifier())
+        }
     }
 }
 
@@ -131,14 +139,26 @@ pub(super) fn decode(entries: &[ManagedFieldsEntry]) -> Result<Managers, DecodeE
             "" => return Err(DecodeError::MissingFieldsType(i)),
             other => return Err(DecodeError::FieldsType(other.to_owned(), i)),
         }
-        let set = entry.fields_v1.as_ref().map_or_else(|| Ok(Set::new()), Set::parse)?;
+        let set = entry
+            .fields_v1
+            .as_ref()
+            .map_or_else(|| Ok(Set::new()), Set::parse)?;
         let manager = Manager {
             name: entry.manager.clone(),
             operation: entry.operation.clone(),
-            api_version: if applied { String::new() } else { entry.api_version.clone() },
+            api_version: if applied {
+                String::new()
+            } else {
+                entry.api_version.clone()
+            },
             subresource: entry.subresource.clone(),
         };
-        let owned = Owned { set, api_version: entry.api_version.clone(), applied, time: entry.time };
+        let owned = Owned {
+            set,
+            api_version: entry.api_version.clone(),
+            applied,
+            time: entry.time,
+        };
         managers.insert(manager, owned);
     }
     Ok(managers)
@@ -149,7 +169,11 @@ pub(super) fn encode(managers: Managers) -> Vec<ManagedFieldsEntry> {
         .into_iter()
         .map(|(manager, owned)| ManagedFieldsEntry {
             manager: manager.name,
-            operation: if owned.applied { "Apply".to_owned() } else { manager.operation },
+            operation: if owned.applied {
+                "Apply".to_owned()
+            } else {
+                manager.operation
+            },
             api_version: owned.api_version,
             time: owned.time,
             fields_type: "FieldsV1".to_owned(),
@@ -176,12 +200,21 @@ fn seconds(time: Option<Time>) -> i64 {
 pub(super) fn entries_of(object: &Value) -> Option<Vec<ManagedFieldsEntry>> {
     let list = object.get("metadata")?.get("managedFields")?.as_array()?;
     let entry = |value: &Value| {
-        let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |name: &str| {
+            value
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         ManagedFieldsEntry {
             manager: text("manager"),
             operation: text("operation"),
             api_version: text("apiVersion"),
-            time: value.get("time").and_then(Value::as_str).and_then(|time| Time::parse(time).ok()),
+            time: value
+                .get("time")
+                .and_then(Value::as_str)
+                .and_then(|time| Time::parse(time).ok()),
             fields_type: text("fieldsType"),
             fields_v1: value
                 .get("fieldsV1")
@@ -221,7 +254,12 @@ pub(super) fn cap_update_managers(managers: &mut Managers, max: usize) {
         if count <= max {
             return;
         }
-        let Some(version) = managers.get(&manager).map(|owned| owned.api_version.clone()) else { continue };
+        let Some(version) = managers
+            .get(&manager)
+            .map(|owned| owned.api_version.clone())
+        else {
+            continue;
+        };
         let Some(first) = first_of_version.get(&version) else {
             first_of_version.insert(version, manager);
             continue;
@@ -263,7 +301,11 @@ pub(super) fn without_server_fields(set: &Set) -> Set {
         ["apiVersion", "kind", "metadata"]
             .into_iter()
             .map(|name| Path::of_fields(&[name]))
-            .chain(metadata.into_iter().map(|name| Path::of_fields(&["metadata", name])))
+            .chain(
+                metadata
+                    .into_iter()
+                    .map(|name| Path::of_fields(&["metadata", name])),
+            )
             .collect()
     });
     set.difference(&SERVER_FIELDS)
@@ -289,7 +331,10 @@ pub fn revert_timestamp_updates(
     };
     if old.len() != new.len()
         || old.iter().zip(new.iter()).all(|(a, b)| a.time == b.time)
-        || !old.iter().zip(new.iter()).all(|(a, b)| same_besides_time(a, b))
+        || !old
+            .iter()
+            .zip(new.iter())
+            .all(|(a, b)| same_besides_time(a, b))
         || !same_besides_managed_fields()
     {
         return false;

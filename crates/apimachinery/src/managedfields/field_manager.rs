@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::built_in::built_in_type;
 use super::conflict::Conflicts;
 use super::entries::{
-    Manager, Managers, cap_update_managers, decode, encode, entries_of, is_reset, without_server_fields,
+    Manager, Managers, cap_update_managers, decode, encode, entries_of, is_reset,
+    without_server_fields,
 };
 use super::last_applied::{KUBECTL, annotation, remaining_conflicts, set_annotation};
 use super::schema::ObjectType;
@@ -54,7 +55,10 @@ pub struct BuiltInTypes {
 impl BuiltInTypes {
     /// A kind that exists in one version only.
     pub fn single_version(kind: impl Into<String>) -> Self {
-        Self { kind: kind.into(), convert: |_, _| Err(ConversionError::MissingVersion) }
+        Self {
+            kind: kind.into(),
+            convert: |_, _| Err(ConversionError::MissingVersion),
+        }
     }
 
     /// A kind with several versions.
@@ -62,7 +66,10 @@ impl BuiltInTypes {
         kind: impl Into<String>,
         convert: fn(&Value, &str) -> Result<Value, ConversionError>,
     ) -> Self {
-        Self { kind: kind.into(), convert }
+        Self {
+            kind: kind.into(),
+            convert,
+        }
     }
 }
 
@@ -165,7 +172,13 @@ impl FieldManager {
         reset_fields: BTreeMap<String, Filter>,
     ) -> Self {
         let api_version = kind.api_version();
-        Self { kind, api_version, subresource: subresource.into(), types, reset_fields }
+        Self {
+            kind,
+            api_version,
+            subresource: subresource.into(),
+            types,
+            reset_fields,
+        }
     }
 
     /// The kind.
@@ -189,18 +202,29 @@ impl FieldManager {
         now: Time,
     ) -> Result<Vec<ManagedFieldsEntry>, UpdateError> {
         let managers = self.managers_for_update(live, new);
-        self.update_managers(live, new, managers, manager, now).map(encode)
+        self.update_managers(live, new, managers, manager, now)
+            .map(encode)
     }
 
     /// Like [`FieldManager::update`], and nothing is managed any more if that fails: a write must not fail for bookkeeping.
-    pub fn update_no_errors(&self, live: &Value, new: &Value, manager: &str, now: Time) -> Vec<ManagedFieldsEntry> {
+    pub fn update_no_errors(
+        &self,
+        live: &Value,
+        new: &Value,
+        manager: &str,
+        now: Time,
+    ) -> Vec<ManagedFieldsEntry> {
         self.update(live, new, manager, now).unwrap_or_default()
     }
 
     /// The managers before an update. Clients may set managed fields themselves, or reset them; a client that knows nothing
     /// of them keeps them.
     fn managers_for_update(&self, live: &Value, new: &Value) -> Managers {
-        let of_live = || entries_of(live).and_then(|entries| decode(&entries).ok()).unwrap_or_default();
+        let of_live = || {
+            entries_of(live)
+                .and_then(|entries| decode(&entries).ok())
+                .unwrap_or_default()
+        };
         // What arrives through a subresource does not set metadata.
         if !self.subresource.is_empty() {
             return of_live();
@@ -224,7 +248,10 @@ impl FieldManager {
         now: Time,
     ) -> Result<Managers, UpdateError> {
         // Objects from before managed fields were tracked are not tracked until the first apply.
-        let is_create = live.pointer("/metadata/uid").and_then(Value::as_str).is_none_or(str::is_empty);
+        let is_create = live
+            .pointer("/metadata/uid")
+            .and_then(Value::as_str)
+            .is_none_or(str::is_empty);
         if managers.is_empty() && !is_create {
             return Ok(managers);
         }
@@ -241,18 +268,29 @@ impl FieldManager {
         manager: &str,
         now: Time,
     ) -> Result<Managers, UpdateError> {
-        let live = self
-            .typed(live, true)
-            .map_err(|error| UpdateError(format!("failed to convert live object ({}) to smd typed: {error}", names(live))))?;
-        let typed_new = self
-            .typed(new, true)
-            .map_err(|error| UpdateError(format!("failed to convert new object ({}) to smd typed: {error}", names(new))))?;
+        let live = self.typed(live, true).map_err(|error| {
+            UpdateError(format!(
+                "failed to convert live object ({}) to smd typed: {error}",
+                names(live)
+            ))
+        })?;
+        let typed_new = self.typed(new, true).map_err(|error| {
+            UpdateError(format!(
+                "failed to convert new object ({}) to smd typed: {error}",
+                names(new)
+            ))
+        })?;
         // A name that nobody has, so that what this operation changed can be told from what the manager had before.
         let current = Manager::update("current-operation", "", "");
         let mut managers = self
             .updater()
             .update(&live, &typed_new, managers, &current)
-            .map_err(|error| UpdateError(format!("failed to update ManagedFields ({}): {error}", names(new))))?;
+            .map_err(|error| {
+                UpdateError(format!(
+                    "failed to update ManagedFields ({}): {error}",
+                    names(new)
+                ))
+            })?;
         if let Some(mut owned) = managers.remove(&current) {
             owned.set = without_server_fields(&owned.set);
             if !owned.set.is_empty() {
@@ -281,12 +319,16 @@ impl FieldManager {
     ) -> Result<Applied, ApplyError> {
         let kind = kind_of(config);
         if kind != self.kind {
-            return Err(ApplyError::BadRequest(format!("invalid object type: {kind}")));
+            return Err(ApplyError::BadRequest(format!(
+                "invalid object type: {kind}"
+            )));
         }
         let entries = entries_of(live).unwrap_or_default();
-        let managers = decode(&entries)
-            .map_err(|error| ApplyError::Other(format!("failed to decode managed fields: {error}")))?;
-        let mut applied = match self.apply_once(live, config, managers.clone(), manager, force, now) {
+        let managers = decode(&entries).map_err(|error| {
+            ApplyError::Other(format!("failed to decode managed fields: {error}"))
+        })?;
+        let mut applied = match self.apply_once(live, config, managers.clone(), manager, force, now)
+        {
             // What was applied on the client side and did not change since may be taken over.
             Err(ApplyError::Conflicts(conflicts)) if manager == KUBECTL => {
                 let remaining = remaining_conflicts(self, live, conflicts);
@@ -316,22 +358,39 @@ impl FieldManager {
         if managers.is_empty() {
             // Somebody must own what is there already.
             let empty = self.types.empty_object(&self.api_version);
-            managers = self.track(&empty, live, managers, "before-first-apply", now).map_err(|error| {
-                ApplyError::Other(format!("failed to create manager for existing fields: {error}"))
-            })?;
+            managers = self
+                .track(&empty, live, managers, "before-first-apply", now)
+                .map_err(|error| {
+                    ApplyError::Other(format!(
+                        "failed to create manager for existing fields: {error}"
+                    ))
+                })?;
             cap_update_managers(&mut managers, MAX_UPDATE_MANAGERS);
         }
-        if config.pointer("/metadata/managedFields").is_some_and(Value::is_array) {
-            return Err(ApplyError::BadRequest("metadata.managedFields must be nil".to_owned()));
+        if config
+            .pointer("/metadata/managedFields")
+            .is_some_and(Value::is_array)
+        {
+            return Err(ApplyError::BadRequest(
+                "metadata.managedFields must be nil".to_owned(),
+            ));
         }
         let typed_config = self.typed(config, false).map_err(|error| {
-            ApplyError::Other(format!("failed to create typed patch object ({}): {error}", names(config)))
+            ApplyError::Other(format!(
+                "failed to create typed patch object ({}): {error}",
+                names(config)
+            ))
         })?;
         let typed_live = self.typed(live, true).map_err(|error| {
-            ApplyError::Other(format!("failed to create typed live object ({}): {error}", names(live)))
+            ApplyError::Other(format!(
+                "failed to create typed live object ({}): {error}",
+                names(live)
+            ))
         })?;
         let id = Manager::apply(manager, &self.subresource);
-        let (object, mut managers) = self.updater().apply(&typed_live, &typed_config, managers, &id, force)?;
+        let (object, mut managers) =
+            self.updater()
+                .apply(&typed_live, &typed_config, managers, &id, force)?;
         if let Some(mut owned) = managers.remove(&id) {
             owned.set = without_server_fields(&owned.set);
             if object.is_some() {
@@ -343,22 +402,35 @@ impl FieldManager {
         }
         let changed = object.is_some();
         let object = object.map_or(typed_live.typed.value, |object| object.typed.value);
-        Ok(Applied { object, managed_fields: encode(managers), changed })
+        Ok(Applied {
+            object,
+            managed_fields: encode(managers),
+            changed,
+        })
     }
 
     fn updater(&self) -> Updater<'_> {
-        Updater { types: &*self.types, ignore: &self.reset_fields }
+        Updater {
+            types: &*self.types,
+            ignore: &self.reset_fields,
+        }
     }
 
     /// The object with its type, without managed fields: nobody manages those.
     fn typed(&self, object: &Value, allow_duplicates: bool) -> Result<Versioned, String> {
-        let ty = self.object_type().ok_or_else(|| format!("no corresponding type for {}", self.kind))?;
+        let ty = self
+            .object_type()
+            .ok_or_else(|| format!("no corresponding type for {}", self.kind))?;
         let mut object = object.clone();
         if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
             metadata.remove("managedFields");
         }
-        let typed = TypedValue::new(object, ty, allow_duplicates).map_err(|errors| errors.to_string())?;
-        Ok(Versioned { typed, api_version: self.api_version.clone() })
+        let typed =
+            TypedValue::new(object, ty, allow_duplicates).map_err(|errors| errors.to_string())?;
+        Ok(Versioned {
+            typed,
+            api_version: self.api_version.clone(),
+        })
     }
 }
 
@@ -369,8 +441,18 @@ fn kind_of(object: &Value) -> GroupVersionKind {
 
 /// An object in messages: `namespace/name; group/version, Kind=kind`.
 fn names(object: &Value) -> String {
-    let text = |name: &str| object.pointer(name).and_then(Value::as_str).unwrap_or_default();
-    format!("{}/{}; {}", text("/metadata/namespace"), text("/metadata/name"), kind_of(object))
+    let text = |name: &str| {
+        object
+            .pointer(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    format!(
+        "{}/{}; {}",
+        text("/metadata/namespace"),
+        text("/metadata/name"),
+        kind_of(object)
+    )
 }
 
 /// What a manager applied last, cut out of an object. `None` if the manager has no entry. Upstream: `ExtractInto`.
@@ -381,11 +463,15 @@ pub fn extract(
     subresource: &str,
 ) -> Result<Option<Value>, ExtractError> {
     let entries = entries_of(object).unwrap_or_default();
-    let entry =
-        entries.iter().find(|e| e.manager == manager && e.operation == "Apply" && e.subresource == subresource);
-    let Some(fields) = entry.and_then(|entry| entry.fields_v1.as_ref()) else { return Ok(None) };
+    let entry = entries
+        .iter()
+        .find(|e| e.manager == manager && e.operation == "Apply" && e.subresource == subresource);
+    let Some(fields) = entry.and_then(|entry| entry.fields_v1.as_ref()) else {
+        return Ok(None);
+    };
     let set = Set::parse(fields)?;
-    let typed = TypedValue::new(object.clone(), ty.clone(), false).map_err(|errors| ExtractError::Type(errors.to_string()))?;
+    let typed = TypedValue::new(object.clone(), ty.clone(), false)
+        .map_err(|errors| ExtractError::Type(errors.to_string()))?;
     let mut extracted = typed.extract_items(&set.leaves()).value;
     if let Value::Object(fields) = &mut extracted {
         for name in ["apiVersion", "kind"] {

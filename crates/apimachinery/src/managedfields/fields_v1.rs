@@ -33,8 +33,8 @@ impl Set {
         if fields.raw.is_empty() {
             return Ok(Self::new());
         }
-        let object: Option<Map<String, Value>> =
-            serde_json::from_slice(&fields.raw).map_err(|error| ParseSetError::Json(error.to_string()))?;
+        let object: Option<Map<String, Value>> = serde_json::from_slice(&fields.raw)
+            .map_err(|error| ParseSetError::Json(error.to_string()))?;
         Self::from_object(&object.unwrap_or_default())
     }
 
@@ -64,7 +64,10 @@ impl Set {
             key(".", out);
             out.push_str("{}");
         }
-        let (mut members, mut children) = (self.members.iter().peekable(), self.children.iter().peekable());
+        let (mut members, mut children) = (
+            self.members.iter().peekable(),
+            self.children.iter().peekable(),
+        );
         loop {
             let order = match (members.peek(), children.peek()) {
                 (None, None) => return,
@@ -101,7 +104,9 @@ fn read(object: &Map<String, Value>) -> Result<(Option<Set>, bool), ParseSetErro
             continue;
         }
         // Kinds of elements that a later version may have are dropped.
-        let Some(element) = parse_element(key)? else { continue };
+        let Some(element) = parse_element(key)? else {
+            continue;
+        };
         let empty = Map::new();
         let (below, child_is_member) = read(value.as_object().unwrap_or(&empty))?;
         let set = set.get_or_insert_default();
@@ -127,7 +132,11 @@ fn parse_element(text: &str) -> Result<Option<PathElement>, ParseSetError> {
         "v" => PathElement::Value(serde_json::from_str(rest).map_err(|_| malformed())?),
         "k" => {
             let fields: Map<String, Value> = serde_json::from_str(rest).map_err(|_| malformed())?;
-            PathElement::key(fields.into_iter().map(|(name, value)| (Cow::Owned(name), value)))
+            PathElement::key(
+                fields
+                    .into_iter()
+                    .map(|(name, value)| (Cow::Owned(name), value)),
+            )
         }
         "i" => PathElement::Index(rest.parse().map_err(|_| malformed())?),
         _ => return Ok(None),
@@ -158,7 +167,9 @@ fn element_text(element: &PathElement) -> Cow<'_, str> {
 /// Go's JSON of a value; whole floats have no fraction.
 fn scalar_json(value: &Value) -> String {
     match value.as_f64() {
-        Some(float) if value.is_f64() && float.fract() == 0.0 && float.abs() < 1e21 => format!("{float:.0}"),
+        Some(float) if value.is_f64() && float.fract() == 0.0 && float.abs() < 1e21 => {
+            format!("{float:.0}")
+        }
         _ => go_json(value),
     }
 }

@@ -18,17 +18,31 @@ pub(super) const KUBECTL: &str = "kubectl";
 
 /// What the annotation of an object says, if it says anything.
 pub(super) fn annotation(object: &Value) -> Option<&str> {
-    let value = object.get("metadata")?.get("annotations")?.get(LAST_APPLIED_ANNOTATION)?.as_str()?;
+    let value = object
+        .get("metadata")?
+        .get("annotations")?
+        .get(LAST_APPLIED_ANNOTATION)?
+        .as_str()?;
     Some(value).filter(|value| !value.is_empty())
 }
 
 /// The conflicts that remain when fields count as owned that were applied on the client side and did not change since.
 ///
 /// The whole list comes back if the annotation is missing or of no use.
-pub(super) fn remaining_conflicts(fields: &FieldManager, live: &Value, conflicts: Conflicts) -> Conflicts {
+pub(super) fn remaining_conflicts(
+    fields: &FieldManager,
+    live: &Value,
+    conflicts: Conflicts,
+) -> Conflicts {
     match allowed(fields, live) {
         None => conflicts,
-        Some(allowed) => Conflicts(conflicts.0.into_iter().filter(|conflict| !allowed.has(&conflict.path)).collect()),
+        Some(allowed) => Conflicts(
+            conflicts
+                .0
+                .into_iter()
+                .filter(|conflict| !allowed.has(&conflict.path))
+                .collect(),
+        ),
     }
 }
 
@@ -43,7 +57,11 @@ fn allowed(fields: &FieldManager, live: &Value) -> Option<super::set::Set> {
     let last_applied = TypedValue::new(last_applied, ty, false).ok()?;
     let compared = last_applied.compare(&live).ok()?;
     let set = last_applied.to_field_set();
-    Some(set.difference(&compared.modified).difference(&compared.added).difference(&compared.removed))
+    Some(
+        set.difference(&compared.modified)
+            .difference(&compared.added)
+            .difference(&compared.removed),
+    )
 }
 
 /// Brings the annotation up to date with what was applied. It is dropped if annotations become too large with it.
@@ -51,18 +69,17 @@ pub(super) fn set_annotation(object: &mut Value, applied: &Value) {
     let mut applied = applied.clone();
     if let Some(Value::Object(annotations)) = applied.pointer_mut("/metadata/annotations") {
         annotations.remove(LAST_APPLIED_ANNOTATION);
-        // An empty map of annotations is not written.
-        if annotations.is_empty()
-            && let Some(Value::Object(metadata)) = applied.get_mut("metadata")
-        {
-            metadata.remove("annotations");
-        }
     }
     let text = go_json(&applied) + "\n";
-    let Some(Value::Object(annotations)) = object.pointer_mut("/metadata/annotations") else { return };
+    let Some(Value::Object(annotations)) = object.pointer_mut("/metadata/annotations") else {
+        return;
+    };
     annotations.insert(LAST_APPLIED_ANNOTATION.to_owned(), Value::from(text));
     let size = |annotations: &Map<String, Value>| -> usize {
-        annotations.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum()
+        annotations
+            .iter()
+            .map(|(key, value)| key.len() + value.as_str().map_or(0, str::len))
+            .sum()
     };
     if size(annotations) > TOTAL_ANNOTATION_SIZE_LIMIT {
         annotations.remove(LAST_APPLIED_ANNOTATION);

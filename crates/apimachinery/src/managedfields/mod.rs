@@ -27,12 +27,15 @@ pub use built_in::built_in_type;
 pub use conflict::{Conflict, Conflicts};
 pub use entries::{DecodeError, decode_managed_fields, revert_timestamp_updates};
 pub use field_manager::{
-    Applied, ApplyError, BuiltInTypes, ConversionError, ExtractError, FieldManager, TypeConverter, UpdateError, extract,
+    Applied, ApplyError, BuiltInTypes, ConversionError, ExtractError, FieldManager, TypeConverter,
+    UpdateError, extract,
 };
 pub use fields_v1::ParseSetError;
 pub use last_applied::LAST_APPLIED_ANNOTATION;
 pub use path::{Path, PathElement};
-pub use schema::{Atom, Field, List, ListRelationship, MapType, ObjectType, Scalar, Schema, TypeId};
+pub use schema::{
+    Atom, Field, List, ListRelationship, MapType, ObjectType, Scalar, Schema, TypeId,
+};
 pub use set::{Filter, Matcher, Set};
 pub use typed::{Comparison, Errors, TypedValue};
 

@@ -49,7 +49,9 @@ impl Ord for PathElement {
             (Self::Field(a), Self::Field(b)) => a.cmp(b),
             (Self::Key(a), Self::Key(b)) => {
                 for ((a_name, a_value), (b_name, b_value)) in a.iter().zip(b) {
-                    let order = a_name.cmp(b_name).then_with(|| compare_values(a_value, b_value));
+                    let order = a_name
+                        .cmp(b_name)
+                        .then_with(|| compare_values(a_value, b_value));
                     if order.is_ne() {
                         return order;
                     }
@@ -82,8 +84,10 @@ impl fmt::Display for PathElement {
         match self {
             Self::Field(name) => write!(f, ".{name}"),
             Self::Key(fields) => {
-                let fields: Vec<String> =
-                    fields.iter().map(|(name, value)| format!("{name}={}", value_text(value))).collect();
+                let fields: Vec<String> = fields
+                    .iter()
+                    .map(|(name, value)| format!("{name}={}", value_text(value)))
+                    .collect();
                 write!(f, "[{}]", fields.join(","))
             }
             Self::Value(value) => write!(f, "[={}]", value_text(value)),
@@ -124,26 +128,35 @@ pub(super) fn compare_values(a: &Value, b: &Value) -> Ordering {
         (Value::Number(x), Value::Number(y)) => match (x.as_i64(), y.as_i64()) {
             (Some(x), Some(y)) => x.cmp(&y),
             _ => {
-                let (x, y) = (x.as_f64().unwrap_or_default(), y.as_f64().unwrap_or_default());
+                let (x, y) = (
+                    x.as_f64().unwrap_or_default(),
+                    y.as_f64().unwrap_or_default(),
+                );
                 x.partial_cmp(&y).unwrap_or(Ordering::Equal)
             }
         },
         (Value::String(x), Value::String(y)) => x.cmp(y),
         (Value::Bool(x), Value::Bool(y)) => x.cmp(y),
         (Value::Array(x), Value::Array(y)) => {
-            let different = x.iter().zip(y).map(|(x, y)| compare_values(x, y)).find(|order| order.is_ne());
+            let different = x
+                .iter()
+                .zip(y)
+                .map(|(x, y)| compare_values(x, y))
+                .find(|order| order.is_ne());
             different.unwrap_or_else(|| x.len().cmp(&y.len()))
         }
         (Value::Object(x), Value::Object(y)) => {
             let sorted = |map: &serde_json::Map<String, Value>| {
-                let mut entries: Vec<(String, Value)> = map.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+                let mut entries: Vec<(String, Value)> =
+                    map.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
                 entries.sort_by(|a, b| a.0.cmp(&b.0));
                 entries
             };
             let (x, y) = (sorted(x), sorted(y));
             let pairs = x.iter().zip(&y);
-            let different =
-                pairs.map(|(x, y)| x.0.cmp(&y.0).then_with(|| compare_values(&x.1, &y.1))).find(|order| order.is_ne());
+            let different = pairs
+                .map(|(x, y)| x.0.cmp(&y.0).then_with(|| compare_values(&x.1, &y.1)))
+                .find(|order| order.is_ne());
             different.unwrap_or_else(|| x.len().cmp(&y.len()))
         }
         _ => rank(a).cmp(&rank(b)),
@@ -154,9 +167,13 @@ pub(super) fn compare_values(a: &Value, b: &Value) -> Ordering {
 pub(super) fn values_equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(_), Value::Number(_)) => compare_values(a, b).is_eq(),
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| values_equal(a, b)),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| values_equal(a, b))
+        }
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| values_equal(a, b)))
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, a)| b.get(key).is_some_and(|b| values_equal(a, b)))
         }
         _ => a == b,
     }
@@ -170,7 +187,10 @@ fn value_text(value: &Value) -> String {
             let items: Vec<String> = items.iter().map(value_text).collect();
             format!("[{}]", items.join(","))
         }
-        Value::Object(fields) => fields.iter().map(|(name, value)| format!("{name}={}", value_text(value))).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| format!("{name}={}", value_text(value)))
+            .collect(),
         scalar => scalar.to_string(),
     }
 }

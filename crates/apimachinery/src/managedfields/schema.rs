@@ -82,12 +82,19 @@ impl MapType {
     /// A struct with these fields.
     pub fn new(mut fields: Vec<Field>, element: Option<TypeId>, atomic: bool) -> Self {
         fields.sort_by(|a, b| a.name.cmp(&b.name));
-        Self { fields, element, atomic }
+        Self {
+            fields,
+            element,
+            atomic,
+        }
     }
 
     /// The field of that name.
     pub fn field(&self, name: &str) -> Option<&Field> {
-        self.fields.binary_search_by(|field| field.name.as_ref().cmp(name)).ok().map(|at| &self.fields[at])
+        self.fields
+            .binary_search_by(|field| field.name.as_ref().cmp(name))
+            .ok()
+            .map(|at| &self.fields[at])
     }
 
     /// The fields, sorted by name.
@@ -112,10 +119,22 @@ impl Schema {
     pub fn new() -> Self {
         let untyped = |map_element, atomic| Atom {
             scalar: Some(Scalar::Untyped),
-            list: Some(List { element: Self::UNTYPED_ATOMIC, relationship: ListRelationship::Atomic }),
-            map: Some(MapType { fields: Vec::new(), element: Some(map_element), atomic }),
+            list: Some(List {
+                element: Self::UNTYPED_ATOMIC,
+                relationship: ListRelationship::Atomic,
+            }),
+            map: Some(MapType {
+                fields: Vec::new(),
+                element: Some(map_element),
+                atomic,
+            }),
         };
-        Self { types: vec![untyped(Self::UNTYPED_ATOMIC, true), untyped(Self::UNTYPED_DEDUCED, false)] }
+        Self {
+            types: vec![
+                untyped(Self::UNTYPED_ATOMIC, true),
+                untyped(Self::UNTYPED_DEDUCED, false),
+            ],
+        }
     }
 
     /// Adds a type.
@@ -168,7 +187,11 @@ pub struct ObjectType {
 impl ObjectType {
     /// The type of objects of which nothing is known, as for custom resources without a schema.
     pub fn deduced() -> Self {
-        static SCHEMA: std::sync::LazyLock<Arc<Schema>> = std::sync::LazyLock::new(|| Arc::new(Schema::new()));
-        Self { schema: Arc::clone(&SCHEMA), root: Schema::UNTYPED_DEDUCED }
+        static SCHEMA: std::sync::LazyLock<Arc<Schema>> =
+            std::sync::LazyLock::new(|| Arc::new(Schema::new()));
+        Self {
+            schema: Arc::clone(&SCHEMA),
+            root: Schema::UNTYPED_DEDUCED,
+        }
     }
 }

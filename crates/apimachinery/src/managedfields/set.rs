@@ -17,7 +17,10 @@ pub struct Set {
 impl Set {
     /// The empty set.
     pub const fn new() -> Self {
-        Self { members: Vec::new(), children: Vec::new() }
+        Self {
+            members: Vec::new(),
+            children: Vec::new(),
+        }
     }
 
     /// Whether there are no members.
@@ -27,12 +30,19 @@ impl Set {
 
     /// Number of members.
     pub fn len(&self) -> usize {
-        self.members.len() + self.children.iter().map(|(_, child)| child.len()).sum::<usize>()
+        self.members.len()
+            + self
+                .children
+                .iter()
+                .map(|(_, child)| child.len())
+                .sum::<usize>()
     }
 
     /// Adds a path. The empty path is the whole object, which nobody owns.
     pub fn insert(&mut self, path: &Path) {
-        let Some((last, parents)) = path.0.split_last() else { return };
+        let Some((last, parents)) = path.0.split_last() else {
+            return;
+        };
         let mut set = self;
         for element in parents {
             set = set.child_mut(element);
@@ -81,7 +91,10 @@ impl Set {
 
     /// What the set has below an element.
     pub fn child(&self, element: &PathElement) -> Option<&Set> {
-        self.children.binary_search_by(|(e, _)| e.cmp(element)).ok().map(|at| &self.children[at].1)
+        self.children
+            .binary_search_by(|(e, _)| e.cmp(element))
+            .ok()
+            .map(|at| &self.children[at].1)
     }
 
     /// Whether an element at this level is a member.
@@ -91,7 +104,9 @@ impl Set {
 
     /// Whether the path is a member.
     pub fn has(&self, path: &Path) -> bool {
-        let Some((last, parents)) = path.0.split_last() else { return false };
+        let Some((last, parents)) = path.0.split_last() else {
+            return false;
+        };
         let mut set = self;
         for element in parents {
             match set.child(element) {
@@ -106,13 +121,25 @@ impl Set {
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         let mut out = Self::new();
-        merge(&self.members, &other.members, |e| e, |a, b| {
-            out.members.extend(a.or(b).cloned());
-        });
-        merge(&self.children, &other.children, |(e, _)| e, |a, b| match (a, b) {
-            (Some((element, a)), Some((_, b))) => out.children.push((element.clone(), a.union(b))),
-            (a, b) => out.children.extend(a.or(b).cloned()),
-        });
+        merge(
+            &self.members,
+            &other.members,
+            |e| e,
+            |a, b| {
+                out.members.extend(a.or(b).cloned());
+            },
+        );
+        merge(
+            &self.children,
+            &other.children,
+            |(e, _)| e,
+            |a, b| match (a, b) {
+                (Some((element, a)), Some((_, b))) => {
+                    out.children.push((element.clone(), a.union(b)))
+                }
+                (a, b) => out.children.extend(a.or(b).cloned()),
+            },
+        );
         out
     }
 
@@ -120,14 +147,24 @@ impl Set {
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         let mut out = Self::new();
-        merge(&self.members, &other.members, |e| e, |a, b| {
-            out.members.extend(a.filter(|_| b.is_some()).cloned());
-        });
-        merge(&self.children, &other.children, |(e, _)| e, |a, b| {
-            if let (Some((element, a)), Some((_, b))) = (a, b) {
-                out.insert_child(element.clone(), a.intersection(b));
-            }
-        });
+        merge(
+            &self.members,
+            &other.members,
+            |e| e,
+            |a, b| {
+                out.members.extend(a.filter(|_| b.is_some()).cloned());
+            },
+        );
+        merge(
+            &self.children,
+            &other.children,
+            |(e, _)| e,
+            |a, b| {
+                if let (Some((element, a)), Some((_, b))) = (a, b) {
+                    out.insert_child(element.clone(), a.intersection(b));
+                }
+            },
+        );
         out
     }
 
@@ -145,20 +182,30 @@ impl Set {
 
     fn difference_with(&self, other: &Self, recursive: bool) -> Self {
         let mut out = Self::new();
-        merge(&self.members, &other.members, |e| e, |a, b| {
-            out.members.extend(a.filter(|_| b.is_none()).cloned());
-        });
-        merge(&self.children, &other.children, |(e, _)| e, |a, b| {
-            let Some((element, child)) = a else { return };
-            if recursive && other.has_element(element) {
-                return;
-            }
-            let rest = match b {
-                Some((_, removed)) => child.difference_with(removed, recursive),
-                None => child.clone(),
-            };
-            out.insert_child(element.clone(), rest);
-        });
+        merge(
+            &self.members,
+            &other.members,
+            |e| e,
+            |a, b| {
+                out.members.extend(a.filter(|_| b.is_none()).cloned());
+            },
+        );
+        merge(
+            &self.children,
+            &other.children,
+            |(e, _)| e,
+            |a, b| {
+                let Some((element, child)) = a else { return };
+                if recursive && other.has_element(element) {
+                    return;
+                }
+                let rest = match b {
+                    Some((_, removed)) => child.difference_with(removed, recursive),
+                    None => child.clone(),
+                };
+                out.insert_child(element.clone(), rest);
+            },
+        );
         out
     }
 
@@ -166,8 +213,17 @@ impl Set {
     #[must_use]
     pub fn leaves(&self) -> Self {
         Self {
-            members: self.members.iter().filter(|element| self.child(element).is_none()).cloned().collect(),
-            children: self.children.iter().map(|(element, child)| (element.clone(), child.leaves())).collect(),
+            members: self
+                .members
+                .iter()
+                .filter(|element| self.child(element).is_none())
+                .cloned()
+                .collect(),
+            children: self
+                .children
+                .iter()
+                .map(|(element, child)| (element.clone(), child.leaves()))
+                .collect(),
         }
     }
 
@@ -175,7 +231,10 @@ impl Set {
     #[must_use]
     pub(super) fn with_named_fields(&self, schema: &Schema, ty: Option<TypeId>) -> Self {
         let atom = ty.map(|ty| schema.atom(ty));
-        let mut out = Self { members: self.members.clone(), children: Vec::with_capacity(self.children.len()) };
+        let mut out = Self {
+            members: self.members.clone(),
+            children: Vec::with_capacity(self.children.len()),
+        };
         for (element, child) in &self.children {
             let mut child_type = None;
             match element {
@@ -188,10 +247,15 @@ impl Set {
                         }
                     }
                 }
-                PathElement::Key(_) => child_type = atom.and_then(|atom| atom.list.as_ref()).map(|list| list.element),
+                PathElement::Key(_) => {
+                    child_type = atom
+                        .and_then(|atom| atom.list.as_ref())
+                        .map(|list| list.element)
+                }
                 PathElement::Value(_) | PathElement::Index(_) => {}
             }
-            out.children.push((element.clone(), child.with_named_fields(schema, child_type)));
+            out.children
+                .push((element.clone(), child.with_named_fields(schema, child_type)));
         }
         out
     }
@@ -279,12 +343,23 @@ pub struct Matcher {
 impl Matcher {
     /// Matches every path.
     pub const fn all() -> Self {
-        Self { all: true, members: Vec::new() }
+        Self {
+            all: true,
+            members: Vec::new(),
+        }
     }
 
     /// Matches paths that start like this; `None` is any element.
-    pub fn prefix(parts: impl IntoIterator<Item = Option<PathElement>, IntoIter: DoubleEndedIterator>) -> Self {
-        parts.into_iter().rev().fold(Self::all(), |child, part| Self { all: false, members: vec![(part, child)] })
+    pub fn prefix(
+        parts: impl IntoIterator<Item = Option<PathElement>, IntoIter: DoubleEndedIterator>,
+    ) -> Self {
+        parts
+            .into_iter()
+            .rev()
+            .fold(Self::all(), |child, part| Self {
+                all: false,
+                members: vec![(part, child)],
+            })
     }
 
     /// Matches what either matches.
@@ -301,7 +376,10 @@ impl Matcher {
             }
         }
         members.sort_by(|a, b| a.0.cmp(&b.0));
-        Self { all: false, members }
+        Self {
+            all: false,
+            members,
+        }
     }
 
     fn keep(&self, set: &Set) -> Set {
@@ -309,7 +387,9 @@ impl Matcher {
             return set.clone();
         }
         let find = |element: &PathElement| {
-            self.members.iter().find(|(pattern, _)| pattern.as_ref().is_none_or(|p| p == element))
+            self.members
+                .iter()
+                .find(|(pattern, _)| pattern.as_ref().is_none_or(|p| p == element))
         };
         let mut out = Set::new();
         for element in &set.members {

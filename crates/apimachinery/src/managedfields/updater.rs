@@ -43,14 +43,27 @@ impl Updater<'_> {
     ) -> Result<Managers, Error> {
         let mut managers = self.reconcile(live, managers)?;
         let compared = self.take_over(live, new, &mut managers, manager, true)?;
-        let before = managers.remove(manager).map_or_else(Set::new, |owned| owned.set);
-        let mut set = before.difference(&compared.removed).union(&compared.modified).union(&compared.added);
+        let before = managers
+            .remove(manager)
+            .map_or_else(Set::new, |owned| owned.set);
+        let mut set = before
+            .difference(&compared.removed)
+            .union(&compared.modified)
+            .union(&compared.added);
         if let Some(filter) = self.ignore.get(&new.api_version) {
             set = filter.apply(&set);
         }
         if !set.is_empty() {
             let api_version = new.api_version.clone();
-            managers.insert(manager.clone(), Owned { set, api_version, applied: false, time: None });
+            managers.insert(
+                manager.clone(),
+                Owned {
+                    set,
+                    api_version,
+                    applied: false,
+                    time: None,
+                },
+            );
         }
         Ok(managers)
     }
@@ -69,15 +82,25 @@ impl Updater<'_> {
             .typed
             .merge(&config.typed)
             .map_err(|errors| Error::Other(format!("failed to merge config: {errors}")))?;
-        let merged = Versioned { typed: merged, api_version: live.api_version.clone() };
+        let merged = Versioned {
+            typed: merged,
+            api_version: live.api_version.clone(),
+        };
         let mut set = config.typed.to_field_set();
         if let Some(filter) = self.ignore.get(&config.api_version) {
             set = filter.apply(&set);
         }
         let last = managers.remove(manager);
         let time = last.as_ref().and_then(|last| last.time);
-        managers
-            .insert(manager.clone(), Owned { set, api_version: config.api_version.clone(), applied: true, time });
+        managers.insert(
+            manager.clone(),
+            Owned {
+                set,
+                api_version: config.api_version.clone(),
+                applied: true,
+                time,
+            },
+        );
         let pruned = self
             .prune(merged, &managers, manager, last.as_ref())
             .map_err(|error| Error::Other(format!("failed to prune fields: {error}")))?;
@@ -100,33 +123,49 @@ impl Updater<'_> {
                 .map(|comparison| comparison.filter(self.ignore.get(version)))
                 .map_err(|errors| Error::Other(format!("failed to compare objects: {errors}")))
         };
-        let mut versions: BTreeMap<String, Option<Comparison>> = BTreeMap::new();
-        versions.insert(new.api_version.clone(), Some(compare(&old.typed, &new.typed, &new.api_version)?));
+        // What changed, and of that what was set, by version.
+        let mut versions: BTreeMap<String, Option<(Comparison, Set)>> = BTreeMap::new();
+        let with_written = |comparison: Comparison| {
+            let written = comparison.modified.union(&comparison.added);
+            (comparison, written)
+        };
+        let comparison = compare(&old.typed, &new.typed, &new.api_version)?;
+        versions.insert(new.api_version.clone(), Some(with_written(comparison)));
         let mut conflicts = Vec::new();
         let mut taken: Vec<(Manager, Option<Set>)> = Vec::new();
         for (other, owned) in managers.iter().filter(|(other, _)| *other != manager) {
             let version = &owned.api_version;
             if !versions.contains_key(version) {
-                let old = self.convert(old, version).map_err(|e| e.context("failed to convert old object"))?;
-                let new = self.convert(new, version).map_err(|e| e.context("failed to convert new object"))?;
+                let old = self
+                    .convert(old, version)
+                    .map_err(|e| e.context("failed to convert old object"))?;
+                let new = self
+                    .convert(new, version)
+                    .map_err(|e| e.context("failed to convert new object"))?;
                 let comparison = match (old, new) {
-                    (Some(old), Some(new)) => Some(compare(&old.typed, &new.typed, version)?),
+                    (Some(old), Some(new)) => {
+                        Some(with_written(compare(&old.typed, &new.typed, version)?))
+                    }
                     _ => None,
                 };
                 versions.insert(version.clone(), comparison);
             }
             // A version that does not exist any more takes its managers with it.
-            let Some(comparison) = &versions[version] else {
+            let Some((comparison, written)) = &versions[version] else {
                 taken.push((other.clone(), None));
                 continue;
             };
-            let lost = owned.set.intersection(&comparison.modified.union(&comparison.added));
+            let lost = owned.set.intersection(written);
             if !lost.is_empty() {
-                conflicts.extend(
-                    lost.paths().into_iter().map(|path| Conflict { manager: other.clone(), path }),
-                );
+                conflicts.extend(lost.paths().into_iter().map(|path| Conflict {
+                    manager: other.clone(),
+                    path,
+                }));
             }
-            taken.push((other.clone(), Some(owned.set.difference(&lost).difference(&comparison.removed))));
+            taken.push((
+                other.clone(),
+                Some(owned.set.difference(&lost).difference(&comparison.removed)),
+            ));
         }
         if !force && !conflicts.is_empty() {
             return Err(Error::Conflicts(Conflicts(conflicts)));
@@ -140,7 +179,11 @@ impl Updater<'_> {
             }
         }
         managers.retain(|_, owned| !owned.set.is_empty());
-        Ok(versions.remove(&new.api_version).flatten().unwrap_or_default())
+        Ok(versions
+            .remove(&new.api_version)
+            .flatten()
+            .unwrap_or_default()
+            .0)
     }
 
     /// Removes what the manager applied last time and not now, unless somebody else owns it.
@@ -151,12 +194,18 @@ impl Updater<'_> {
         manager: &Manager,
         last: Option<&Owned>,
     ) -> Result<Versioned, Error> {
-        let Some(last) = last.filter(|last| !last.set.is_empty()) else { return Ok(merged) };
+        let Some(last) = last.filter(|last| !last.set.is_empty()) else {
+            return Ok(merged);
+        };
         let converted = self
             .convert(&merged, &last.api_version)
             .map_err(|e| e.context("failed to convert merged object to last applied version"))?;
-        let Some(converted) = converted else { return Ok(merged) };
-        let named = |set: &Set, of: &Versioned| set.with_named_fields(&of.typed.ty.schema, Some(of.typed.ty.root));
+        let Some(converted) = converted else {
+            return Ok(merged);
+        };
+        let named = |set: &Set, of: &Versioned| {
+            set.with_named_fields(&of.typed.ty.schema, Some(of.typed.ty.root))
+        };
         let pruned = Versioned {
             typed: converted.typed.remove_items(&named(&last.set, &converted)),
             api_version: converted.api_version.clone(),
@@ -168,16 +217,26 @@ impl Updater<'_> {
         let at_last = self
             .convert(&pruned, &last.api_version)
             .map_err(|e| e.context("failed to convert pruned object to last applied version"))?;
-        let Some(at_last) = at_last else { return Ok(merged) };
+        let Some(at_last) = at_last else {
+            return Ok(merged);
+        };
         let pruned_set = named(&at_last.typed.to_field_set(), &converted);
         let merged_set = named(&converted.typed.to_field_set(), &converted);
-        let gone = merged_set.difference(&pruned_set).intersection(&named(&last.set, &converted));
-        let result =
-            Versioned { typed: converted.typed.remove_items(&gone), api_version: converted.api_version.clone() };
-        let version = managers.get(manager).map_or(&merged.api_version, |owned| &owned.api_version);
+        let gone = merged_set
+            .difference(&pruned_set)
+            .intersection(&named(&last.set, &converted));
+        let result = Versioned {
+            typed: converted.typed.remove_items(&gone),
+            api_version: converted.api_version.clone(),
+        };
+        let version = managers
+            .get(manager)
+            .map_or(&merged.api_version, |owned| &owned.api_version);
         match self.convert(&result, version).map_err(Error::from)? {
             Some(result) => Ok(result),
-            None => Err(Error::Other(format!("no corresponding type for version {version}"))),
+            None => Err(Error::Other(format!(
+                "no corresponding type for version {version}"
+            ))),
         }
     }
 
@@ -199,17 +258,20 @@ impl Updater<'_> {
         let mut merged = merged.clone();
         let mut pruned = pruned;
         for (version, owned) in first.into_iter().chain(by_version) {
-            let (Some(merged_there), Some(pruned_there)) =
-                (self.convert(&merged, version)?, self.convert(&pruned, version)?)
-            else {
+            let (Some(merged_there), Some(pruned_there)) = (
+                self.convert(&merged, version)?,
+                self.convert(&pruned, version)?,
+            ) else {
                 continue;
             };
             let ty = &merged_there.typed.ty;
             let named = |set: &Set| set.with_named_fields(&ty.schema, Some(ty.root));
             let wanted = named(&pruned_there.typed.to_field_set()).union(&named(&owned));
             let gone = named(&merged_there.typed.to_field_set()).difference(&wanted);
-            pruned =
-                Versioned { typed: merged_there.typed.remove_items(&gone), api_version: version.to_owned() };
+            pruned = Versioned {
+                typed: merged_there.typed.remove_items(&gone),
+                api_version: version.to_owned(),
+            };
             merged = merged_there;
         }
         Ok(pruned)
@@ -221,10 +283,14 @@ impl Updater<'_> {
         let mut out = Managers::new();
         for (manager, mut owned) in managers {
             if !at_version.contains_key(&owned.api_version) {
-                let converted = self.convert(live, &owned.api_version).map_err(Error::from)?;
+                let converted = self
+                    .convert(live, &owned.api_version)
+                    .map_err(Error::from)?;
                 at_version.insert(owned.api_version.clone(), converted);
             }
-            let Some(live) = &at_version[&owned.api_version] else { continue };
+            let Some(live) = &at_version[&owned.api_version] else {
+                continue;
+            };
             if let Some(set) = live.typed.reconcile(&owned.set) {
                 owned.set = set;
             }
@@ -238,14 +304,20 @@ impl Updater<'_> {
         if object.api_version == version {
             return Ok(Some(object.clone()));
         }
-        let Some(ty) = self.types.object_type(version) else { return Ok(None) };
+        let Some(ty) = self.types.object_type(version) else {
+            return Ok(None);
+        };
         let value = match self.types.convert(&object.typed.value, version) {
             Ok(value) => value,
             Err(ConversionError::MissingVersion) => return Ok(None),
             Err(ConversionError::Failed(message)) => return Err(Failure(message)),
         };
-        let typed = TypedValue::new(value, ty, false).map_err(|errors| Failure(errors.to_string()))?;
-        Ok(Some(Versioned { typed, api_version: version.to_owned() }))
+        let typed =
+            TypedValue::new(value, ty, false).map_err(|errors| Failure(errors.to_string()))?;
+        Ok(Some(Versioned {
+            typed,
+            api_version: version.to_owned(),
+        }))
     }
 }
 

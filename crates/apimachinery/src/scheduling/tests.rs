@@ -1,7 +1,7 @@
 use api_types::core::v1::{self, *};
 
-use super::*;
 use super::NodeSelector;
+use super::*;
 use crate::field::Path;
 
 fn taint(key: &str, value: &str, effect: &str) -> Taint {

@@ -251,10 +251,7 @@ fn qualified_domains() {
         text(is_fully_qualified_domain_name(&path, "")),
         "f: Required value"
     );
-    assert_eq!(
-        text(is_domain_prefixed_path(&path, "acme.io/foo?")).len() > 10,
-        true
-    );
+    assert_eq!(is_domain_prefixed_path(&path, "acme.io/foo?").len(), 1);
     assert_eq!(text(is_domain_prefixed_path(&path, "acme.io/foo")), "");
     assert_eq!(
         text(is_domain_prefixed_path(&path, "acme.io")),

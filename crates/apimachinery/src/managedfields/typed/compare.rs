@@ -80,7 +80,9 @@ impl Comparer<'_> {
         rhs: Option<&Value>,
         out: &mut Comparison,
     ) -> Result<Itself, Errors> {
-        let Some(ty) = ty else { return Err(Errors::one("schema error: invalid atom: inlined")) };
+        let Some(ty) = ty else {
+            return Err(Errors::one("schema error: invalid atom: inlined"));
+        };
         let (left_shape, shape) = pair_shapes(self.schema, ty, lhs, rhs)?;
         let mut itself = Itself::default();
         // Values of different kinds are looked at as both.
@@ -120,7 +122,9 @@ impl Comparer<'_> {
             }
             // Two empty values count as a whole, so that null and empty are told apart.
             Shape::List => {
-                atom.list.as_ref().is_none_or(|list| list.relationship == ListRelationship::Atomic)
+                atom.list
+                    .as_ref()
+                    .is_none_or(|list| list.relationship == ListRelationship::Atomic)
                     || (items(lhs).is_empty() && items(rhs).is_empty())
             }
             Shape::Map => {
@@ -153,11 +157,20 @@ impl Comparer<'_> {
     ) -> Result<(), Errors> {
         let (lhs, rhs) = (entries(lhs), entries(rhs));
         let mut errors = Collected::default();
-        let only_right =
-            rhs.into_iter().flatten().filter(|(key, _)| lhs.is_none_or(|lhs| !lhs.contains_key(key.as_str())));
-        let keys = lhs.into_iter().flatten().chain(only_right).map(|(key, _)| key);
+        let only_right = rhs
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| lhs.is_none_or(|lhs| !lhs.contains_key(key.as_str())));
+        let keys = lhs
+            .into_iter()
+            .flatten()
+            .chain(only_right)
+            .map(|(key, _)| key);
         for key in keys {
-            let (left, right) = (lhs.and_then(|lhs| lhs.get(key)), rhs.and_then(|rhs| rhs.get(key)));
+            let (left, right) = (
+                lhs.and_then(|lhs| lhs.get(key)),
+                rhs.and_then(|rhs| rhs.get(key)),
+            );
             let (element, ty) = entry(self.schema, ty, key);
             self.visit_part(ty, &element, left, right, out, &mut errors);
         }
@@ -180,7 +193,13 @@ impl Comparer<'_> {
         }
     }
 
-    fn visit_items(&self, list: &List, lhs: &[Value], rhs: &[Value], out: &mut Comparison) -> Result<(), Errors> {
+    fn visit_items(
+        &self,
+        list: &List,
+        lhs: &[Value],
+        rhs: &[Value],
+        out: &mut Comparison,
+    ) -> Result<(), Errors> {
         let mut errors = Collected::default();
         let mut by_element: BTreeMap<PathElement, (Vec<&Value>, Vec<&Value>)> = BTreeMap::new();
         for (side, items) in [lhs, rhs].into_iter().enumerate() {
@@ -188,9 +207,15 @@ impl Comparer<'_> {
                 match item_element(self.schema, list, item) {
                     Ok(element) => {
                         let (left, right) = by_element.entry(element).or_default();
-                        if side == 0 { left.push(item) } else { right.push(item) }
+                        if side == 0 {
+                            left.push(item)
+                        } else {
+                            right.push(item)
+                        }
                     }
-                    Err(problem) => errors.0.extend(Errors::one(format!("element {i}: {problem}")).0),
+                    Err(problem) => errors
+                        .0
+                        .extend(Errors::one(format!("element {i}: {problem}")).0),
                 }
             }
         }
@@ -205,7 +230,8 @@ impl Comparer<'_> {
                 }
                 // Duplicates count as a whole.
                 ([_, _, ..], [_, _, ..]) => {
-                    let same = left.len() == right.len() && left.iter().zip(right).all(|(a, b)| values_equal(a, b));
+                    let same = left.len() == right.len()
+                        && left.iter().zip(right).all(|(a, b)| values_equal(a, b));
                     itself.modified = !same;
                 }
                 // Duplicates that became one item: the item is new.

@@ -30,7 +30,8 @@ fn visit(schema: &Schema, value: &Value, ty: Option<TypeId>, out: &mut Set) -> b
             for (key, value) in entries(Some(value)).into_iter().flatten() {
                 let (element, ty) = entry(schema, ty, key);
                 let is_leaf = visit_part(schema, &element, value, ty, out);
-                let is_empty = value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
+                let is_empty =
+                    value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
                 // Entries of maps are items, and members besides what is in them; fields of structs are not.
                 if !is_leaf && (is_empty || map.field(key).is_none()) {
                     out.insert_element(element);
@@ -61,8 +62,13 @@ fn visit(schema: &Schema, value: &Value, ty: Option<TypeId>, out: &mut Set) -> b
     }
 }
 
-
-fn visit_part(schema: &Schema, element: &PathElement, value: &Value, ty: Option<TypeId>, out: &mut Set) -> bool {
+fn visit_part(
+    schema: &Schema,
+    element: &PathElement,
+    value: &Value,
+    ty: Option<TypeId>,
+    out: &mut Set,
+) -> bool {
     let mut below = Set::new();
     let is_leaf = visit(schema, value, ty, &mut below);
     out.insert_child(element.clone(), below);

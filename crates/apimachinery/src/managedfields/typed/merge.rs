@@ -19,8 +19,15 @@ struct Merger<'a> {
 }
 
 impl Merger<'_> {
-    fn visit(&self, ty: Option<TypeId>, lhs: Option<&Value>, rhs: Option<&Value>) -> Result<Option<Value>, Errors> {
-        let Some(ty) = ty else { return Err(Errors::one("schema error: invalid atom: inlined")) };
+    fn visit(
+        &self,
+        ty: Option<TypeId>,
+        lhs: Option<&Value>,
+        rhs: Option<&Value>,
+    ) -> Result<Option<Value>, Errors> {
+        let Some(ty) = ty else {
+            return Err(Errors::one("schema error: invalid atom: inlined"));
+        };
         let (left_shape, shape) = pair_shapes(self.schema, ty, lhs, rhs)?;
         // Values of different kinds must both conform; what comes out is the right side's.
         if let Some(left_shape) = left_shape {
@@ -42,7 +49,9 @@ impl Merger<'_> {
         match (shape, &atom.list, &atom.map) {
             (Shape::List, Some(list), _) => {
                 let (left, right) = (items(lhs), items(rhs));
-                if list.relationship == ListRelationship::Atomic || (left.is_empty() && right.is_empty()) {
+                if list.relationship == ListRelationship::Atomic
+                    || (left.is_empty() && right.is_empty())
+                {
                     return leaf();
                 }
                 let merged = self.visit_items(list, left, right)?;
@@ -79,10 +88,15 @@ impl Merger<'_> {
     ) -> Result<Map<String, Value>, Errors> {
         let mut out = Map::new();
         let mut errors = Collected::default();
-        let only_right =
-            rhs.into_iter().flatten().filter(|(key, _)| lhs.is_none_or(|lhs| !lhs.contains_key(key.as_str())));
+        let only_right = rhs
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| lhs.is_none_or(|lhs| !lhs.contains_key(key.as_str())));
         for (key, _) in lhs.into_iter().flatten().chain(only_right) {
-            let (left, right) = (lhs.and_then(|lhs| lhs.get(key)), rhs.and_then(|rhs| rhs.get(key)));
+            let (left, right) = (
+                lhs.and_then(|lhs| lhs.get(key)),
+                rhs.and_then(|rhs| rhs.get(key)),
+            );
             let (element, ty) = entry(self.schema, ty, key);
             match self.visit(ty, left, right) {
                 Ok(Some(value)) => {
@@ -107,7 +121,9 @@ impl Merger<'_> {
             self.visit(Some(list.element), left, right).ok().flatten()
         };
         let mut out = Vec::with_capacity(lhs.len().max(rhs.len()));
-        let mut shared = right_elements.iter().filter(|element| left_items.contains_key(*element));
+        let mut shared = right_elements
+            .iter()
+            .filter(|element| left_items.contains_key(*element));
         let mut next_shared = shared.next();
         let mut merged: BTreeSet<&PathElement> = BTreeSet::new();
         let (mut l, mut r) = (0, 0);
@@ -140,7 +156,10 @@ impl Merger<'_> {
             }
             if let Some(right) = right_elements.get(r) {
                 merged.insert(right);
-                out.extend(merge_item(left_items.get(right).copied().flatten(), right_items[right]));
+                out.extend(merge_item(
+                    left_items.get(right).copied().flatten(),
+                    right_items[right],
+                ));
                 r += 1;
                 if next_shared == Some(right) {
                     next_shared = shared.next();
@@ -167,7 +186,9 @@ impl Merger<'_> {
             let element = match item_element(self.schema, list, item) {
                 Ok(element) => element,
                 Err(problem) => {
-                    errors.0.extend(Errors::one(format!("element {i}: {problem}")).0);
+                    errors
+                        .0
+                        .extend(Errors::one(format!("element {i}: {problem}")).0);
                     continue;
                 }
             };
@@ -177,7 +198,9 @@ impl Merger<'_> {
                 }
                 Some(same) if allow_duplicates => *same = Some(NULL),
                 Some(_) => {
-                    errors.0.extend(Errors::one(format!("duplicate entries for key {element}")).0);
+                    errors
+                        .0
+                        .extend(Errors::one(format!("duplicate entries for key {element}")).0);
                     continue;
                 }
             }

@@ -50,19 +50,28 @@ impl TypedValue {
     /// This value with another laid over it.
     pub fn merge(&self, other: &Self) -> Result<Self, Errors> {
         let value = merge::merge(&self.value, &other.value, &self.ty)?;
-        Ok(Self { value, ty: self.ty.clone() })
+        Ok(Self {
+            value,
+            ty: self.ty.clone(),
+        })
     }
 
     /// The value without these fields and items.
     #[must_use]
     pub fn remove_items(&self, items: &Set) -> Self {
-        Self { value: remove::remove_items(&self.value, items, &self.ty), ty: self.ty.clone() }
+        Self {
+            value: remove::remove_items(&self.value, items, &self.ty),
+            ty: self.ty.clone(),
+        }
     }
 
     /// The value with these fields and items only.
     #[must_use]
     pub fn extract_items(&self, items: &Set) -> Self {
-        Self { value: remove::extract_items(&self.value, items, &self.ty), ty: self.ty.clone() }
+        Self {
+            value: remove::extract_items(&self.value, items, &self.ty),
+            ty: self.ty.clone(),
+        }
     }
 
     /// A set that was written under an older schema, as this value's schema has it; `None` if nothing changes.
@@ -73,18 +82,21 @@ impl TypedValue {
 
 /// One place where a value does not conform.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Error {
+struct FieldError {
     path: String,
     message: String,
 }
 
 /// All places where a value does not conform. Prints as upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Errors(Vec<Error>);
+pub struct Errors(Vec<FieldError>);
 
 impl Errors {
     pub(super) fn one(message: impl Into<String>) -> Self {
-        Self(vec![Error { path: String::new(), message: message.into() }])
+        Self(vec![FieldError {
+            path: String::new(),
+            message: message.into(),
+        }])
     }
 
     fn with_prefix(mut self, prefix: &PathElement) -> Self {
@@ -96,9 +108,13 @@ impl Errors {
     }
 }
 
-impl fmt::Display for Error {
+impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() { f.write_str(&self.message) } else { write!(f, "{}: {}", self.path, self.message) }
+        if self.path.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.path, self.message)
+        }
     }
 }
 
@@ -118,7 +134,7 @@ impl std::error::Error for Errors {}
 
 /// Gathers errors of parts.
 #[derive(Default)]
-struct Collected(Vec<Error>);
+struct Collected(Vec<FieldError>);
 
 impl Collected {
     fn add(&mut self, result: Result<(), Errors>, at: &PathElement) {
@@ -128,7 +144,11 @@ impl Collected {
     }
 
     fn finish(self) -> Result<(), Errors> {
-        if self.0.is_empty() { Ok(()) } else { Err(Errors(self.0)) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Errors(self.0))
+        }
     }
 }
 
@@ -144,10 +164,16 @@ enum Shape {
 fn shapes(schema: &Schema, ty: TypeId, value: Option<&Value>) -> [bool; 3] {
     let atom = schema.atom(ty);
     match value {
-        Some(Value::Bool(_) | Value::Number(_) | Value::String(_)) if atom.scalar.is_some() => [false, true, false],
+        Some(Value::Bool(_) | Value::Number(_) | Value::String(_)) if atom.scalar.is_some() => {
+            [false, true, false]
+        }
         Some(Value::Array(_)) if atom.list.is_some() => [false, false, true],
         Some(Value::Object(_)) if atom.map.is_some() => [true, false, false],
-        _ => [atom.map.is_some(), atom.scalar.is_some(), atom.list.is_some()],
+        _ => [
+            atom.map.is_some(),
+            atom.scalar.is_some(),
+            atom.list.is_some(),
+        ],
     }
 }
 
@@ -192,7 +218,10 @@ fn entry(schema: &Schema, ty: TypeId, key: &str) -> (PathElement, Option<TypeId>
     let map = schema.atom(ty).map.as_ref();
     match map.and_then(|map| map.field(key)) {
         Some(field) => (PathElement::Field(field.name.clone()), Some(field.ty)),
-        None => (PathElement::Field(Cow::Owned(key.to_owned())), map.and_then(|map| map.element)),
+        None => (
+            PathElement::Field(Cow::Owned(key.to_owned())),
+            map.and_then(|map| map.element),
+        ),
     }
 }
 
@@ -201,16 +230,28 @@ fn item_element(schema: &Schema, list: &List, item: &Value) -> Result<PathElemen
     match &list.relationship {
         ListRelationship::Atomic => Err("invalid indexing of non-associative list".to_owned()),
         ListRelationship::Set => match item {
-            Value::Object(_) => Err("associative list without keys has an element that's a map type".to_owned()),
-            Value::Array(_) => Err("not supported: associative list with lists as elements".to_owned()),
-            Value::Null => Err("associative list without keys has an element that's an explicit null".to_owned()),
+            Value::Object(_) => {
+                Err("associative list without keys has an element that's a map type".to_owned())
+            }
+            Value::Array(_) => {
+                Err("not supported: associative list with lists as elements".to_owned())
+            }
+            Value::Null => Err(
+                "associative list without keys has an element that's an explicit null".to_owned(),
+            ),
             scalar => Ok(PathElement::Value(scalar.clone())),
         },
         ListRelationship::Map(keys) => {
             let fields = match item {
-                Value::Null => return Err("associative list with keys may not have a null element".to_owned()),
+                Value::Null => {
+                    return Err("associative list with keys may not have a null element".to_owned());
+                }
                 Value::Object(fields) => fields,
-                _ => return Err("associative list with keys may not have non-map elements".to_owned()),
+                _ => {
+                    return Err(
+                        "associative list with keys may not have non-map elements".to_owned()
+                    );
+                }
             };
             let mut key = Vec::with_capacity(keys.len());
             for name in keys {

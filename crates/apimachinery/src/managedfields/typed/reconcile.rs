@@ -1,17 +1,26 @@
 //! Field sets that were written when the schema was another: what was granular and is atomic now is owned as a whole.
 
 use crate::managedfields::path::{Path, PathElement};
-use crate::managedfields::schema::{Atom, ListRelationship, MapType, ObjectType, Scalar, Schema, TypeId};
+use crate::managedfields::schema::{
+    Atom, ListRelationship, MapType, ObjectType, Scalar, Schema, TypeId,
+};
 use crate::managedfields::set::Set;
 
 /// The set under the current schema; `None` if nothing changes. Paths that the schema does not know stay.
 pub(super) fn reconcile(set: &Set, ty: &ObjectType) -> Option<Set> {
-    let mut walker = Walker { schema: &ty.schema, path: Vec::new(), now_atomic: Set::new() };
+    let mut walker = Walker {
+        schema: &ty.schema,
+        path: Vec::new(),
+        now_atomic: Set::new(),
+    };
     walker.visit(Some(set), ty.root, false);
     if walker.now_atomic.is_empty() {
         return None;
     }
-    Some(set.recursive_difference(&walker.now_atomic).union(&walker.now_atomic))
+    Some(
+        set.recursive_difference(&walker.now_atomic)
+            .union(&walker.now_atomic),
+    )
 }
 
 struct Walker<'a> {
@@ -36,12 +45,18 @@ impl Walker<'_> {
                     return;
                 }
                 self.visit_parts(set, |element| match element {
-                    PathElement::Field(name) => map.field(name).map(|field| field.ty).or(map.element),
+                    PathElement::Field(name) => {
+                        map.field(name).map(|field| field.ty).or(map.element)
+                    }
                     _ => map.element,
                 });
             }
-            Atom { scalar: Some(_), .. } => {}
-            Atom { list: Some(list), .. } => {
+            Atom {
+                scalar: Some(_), ..
+            } => {}
+            Atom {
+                list: Some(list), ..
+            } => {
                 if !is_leaf && list.relationship == ListRelationship::Atomic {
                     self.now_atomic.insert(&Path(self.path.clone()));
                     return;
@@ -54,8 +69,15 @@ impl Walker<'_> {
 
     fn visit_parts(&mut self, set: Option<&Set>, ty: impl Fn(&PathElement) -> Option<TypeId>) {
         let Some(set) = set else { return };
-        let only_children = set.children.iter().map(|(element, _)| element).filter(|e| !set.has_element(e));
-        for (element, is_member) in only_children.map(|e| (e, false)).chain(set.members.iter().map(|e| (e, true))) {
+        let only_children = set
+            .children
+            .iter()
+            .map(|(element, _)| element)
+            .filter(|e| !set.has_element(e));
+        for (element, is_member) in only_children
+            .map(|e| (e, false))
+            .chain(set.members.iter().map(|e| (e, true)))
+        {
             if let Some(ty) = ty(element) {
                 let below = set.child(element);
                 self.path.push(element.clone());

@@ -7,11 +7,19 @@ use crate::managedfields::schema::{List, ListRelationship, MapType, ObjectType, 
 use crate::managedfields::set::Set;
 
 pub(super) fn remove_items(value: &Value, items: &Set, ty: &ObjectType) -> Value {
-    Walker { schema: &ty.schema, extract: false }.visit(value, items, Some(ty.root))
+    Walker {
+        schema: &ty.schema,
+        extract: false,
+    }
+    .visit(value, items, Some(ty.root))
 }
 
 pub(super) fn extract_items(value: &Value, items: &Set, ty: &ObjectType) -> Value {
-    Walker { schema: &ty.schema, extract: true }.visit(value, items, Some(ty.root))
+    Walker {
+        schema: &ty.schema,
+        extract: true,
+    }
+    .visit(value, items, Some(ty.root))
 }
 
 struct Walker<'a> {
@@ -24,7 +32,11 @@ impl Walker<'_> {
     fn visit(&self, value: &Value, set: &Set, ty: Option<TypeId>) -> Value {
         let Some(ty) = ty else { return Value::Null };
         let atom = self.schema.atom(ty);
-        match (first_shape(shapes(self.schema, ty, Some(value))), &atom.list, &atom.map) {
+        match (
+            first_shape(shapes(self.schema, ty, Some(value))),
+            &atom.list,
+            &atom.map,
+        ) {
             (Ok(Shape::Scalar), _, _) => value.clone(),
             (Ok(Shape::List), Some(list), _) => match value {
                 Value::Array(items) => self.visit_list(items, list, set),
@@ -50,7 +62,11 @@ impl Walker<'_> {
     fn visit_list(&self, items: &[Value], list: &List, set: &Set) -> Value {
         // The whole value is in the set, or nothing of it.
         if items.is_empty() || list.relationship == ListRelationship::Atomic {
-            return if self.extract { Value::from(items) } else { Value::Null };
+            return if self.extract {
+                Value::from(items)
+            } else {
+                Value::Null
+            };
         }
         let mut out = Vec::with_capacity(items.len());
         let mut had_matches = false;
@@ -74,12 +90,26 @@ impl Walker<'_> {
                 (false, false, None) => out.push(item.clone()),
             }
         }
-        if out.is_empty() && !had_matches { Value::Null } else { Value::Array(out) }
+        if out.is_empty() && !had_matches {
+            Value::Null
+        } else {
+            Value::Array(out)
+        }
     }
 
-    fn visit_map(&self, fields: &Map<String, Value>, ty: TypeId, map: &MapType, set: &Set) -> Value {
+    fn visit_map(
+        &self,
+        fields: &Map<String, Value>,
+        ty: TypeId,
+        map: &MapType,
+        set: &Set,
+    ) -> Value {
         if fields.is_empty() || map.atomic {
-            return if self.extract { Value::Object(fields.clone()) } else { Value::Null };
+            return if self.extract {
+                Value::Object(fields.clone())
+            } else {
+                Value::Null
+            };
         }
         let mut out = Map::new();
         let mut had_matches = false;
@@ -104,6 +134,10 @@ impl Walker<'_> {
                 }
             }
         }
-        if out.is_empty() && (self.extract || !had_matches) { Value::Null } else { Value::Object(out) }
+        if out.is_empty() && (self.extract || !had_matches) {
+            Value::Null
+        } else {
+            Value::Object(out)
+        }
     }
 }

@@ -8,8 +8,16 @@ use super::{Collected, Errors, Shape, entry, first_shape, item_element, shapes};
 use crate::managedfields::path::PathElement;
 use crate::managedfields::schema::{ListRelationship, ObjectType, Scalar, Schema, TypeId};
 
-pub(super) fn validate(value: &Value, ty: &ObjectType, allow_duplicates: bool) -> Result<(), Errors> {
-    Validator { schema: &ty.schema, allow_duplicates }.visit(value, ty.root)
+pub(super) fn validate(
+    value: &Value,
+    ty: &ObjectType,
+    allow_duplicates: bool,
+) -> Result<(), Errors> {
+    Validator {
+        schema: &ty.schema,
+        allow_duplicates,
+    }
+    .visit(value, ty.root)
 }
 
 struct Validator<'a> {
@@ -21,7 +29,9 @@ impl Validator<'_> {
     fn visit(&self, value: &Value, ty: TypeId) -> Result<(), Errors> {
         let atom = self.schema.atom(ty);
         match first_shape(shapes(self.schema, ty, Some(value)))? {
-            Shape::Scalar => atom.scalar.map_or(Ok(()), |scalar| validate_scalar(scalar, Some(value), "")),
+            Shape::Scalar => atom
+                .scalar
+                .map_or(Ok(()), |scalar| validate_scalar(scalar, Some(value), "")),
             Shape::Map => match value {
                 Value::Null => Ok(()),
                 Value::Object(fields) => {
@@ -36,18 +46,26 @@ impl Validator<'_> {
                     }
                     errors.finish()
                 }
-                other => Err(Errors::one(format!("expected map, got &{{{}}}", go_value(other)))),
+                other => Err(Errors::one(format!(
+                    "expected map, got &{{{}}}",
+                    go_value(other)
+                ))),
             },
             Shape::List => match value {
                 Value::Null => Ok(()),
                 Value::Array(items) => self.visit_items(items, ty),
-                other => Err(Errors::one(format!("expected list, got &{{{}}}", go_value(other)))),
+                other => Err(Errors::one(format!(
+                    "expected list, got &{{{}}}",
+                    go_value(other)
+                ))),
             },
         }
     }
 
     fn visit_items(&self, items: &[Value], ty: TypeId) -> Result<(), Errors> {
-        let Some(list) = &self.schema.atom(ty).list else { return Ok(()) };
+        let Some(list) = &self.schema.atom(ty).list else {
+            return Ok(());
+        };
         let mut errors = Collected::default();
         let mut seen = BTreeSet::new();
         for (i, item) in items.iter().enumerate() {
@@ -57,13 +75,20 @@ impl Validator<'_> {
                 match item_element(self.schema, list, item) {
                     Ok(element) => element,
                     Err(problem) => {
-                        errors.0.extend(Errors::one(format!("element {i}: {problem}")).0);
+                        errors
+                            .0
+                            .extend(Errors::one(format!("element {i}: {problem}")).0);
                         return errors.finish();
                     }
                 }
             };
-            if list.relationship != ListRelationship::Atomic && !self.allow_duplicates && !seen.insert(element.clone()) {
-                errors.0.extend(Errors::one(format!("duplicate entries for key {element}")).0);
+            if list.relationship != ListRelationship::Atomic
+                && !self.allow_duplicates
+                && !seen.insert(element.clone())
+            {
+                errors
+                    .0
+                    .extend(Errors::one(format!("duplicate entries for key {element}")).0);
             }
             errors.add(self.visit(item, list.element), &element);
         }
@@ -72,8 +97,14 @@ impl Validator<'_> {
 }
 
 /// Checks a scalar; what is absent, and null, fits.
-pub(super) fn validate_scalar(scalar: Scalar, value: Option<&Value>, prefix: &str) -> Result<(), Errors> {
-    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(()) };
+pub(super) fn validate_scalar(
+    scalar: Scalar,
+    value: Option<&Value>,
+    prefix: &str,
+) -> Result<(), Errors> {
+    let Some(value) = value.filter(|value| !value.is_null()) else {
+        return Ok(());
+    };
     let fits = match scalar {
         Scalar::Numeric => value.is_number(),
         Scalar::String => value.is_string(),
@@ -85,8 +116,14 @@ pub(super) fn validate_scalar(scalar: Scalar, value: Option<&Value>, prefix: &st
     }
     let shown = go_value(value);
     Err(Errors::one(match scalar {
-        Scalar::Numeric => format!("{prefix}expected numeric (int or float), got {}", go_type(value)),
-        Scalar::String => format!("{prefix}expected string, got &value.valueUnstructured{{Value:{}}}", go_syntax(value)),
+        Scalar::Numeric => format!(
+            "{prefix}expected numeric (int or float), got {}",
+            go_type(value)
+        ),
+        Scalar::String => format!(
+            "{prefix}expected string, got &value.valueUnstructured{{Value:{}}}",
+            go_syntax(value)
+        ),
         Scalar::Boolean => format!("{prefix}expected boolean, got &{{{shown}}}"),
         Scalar::Untyped => format!("{prefix}expected any scalar, got &{{{shown}}}"),
     }))
@@ -115,7 +152,10 @@ fn go_value(value: &Value) -> String {
             format!("[{}]", items.join(" "))
         }
         Value::Object(fields) => {
-            let fields: Vec<String> = fields.iter().map(|(key, value)| format!("{key}:{}", go_value(value))).collect();
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|(key, value)| format!("{key}:{}", go_value(value)))
+                .collect();
             format!("map[{}]", fields.join(" "))
         }
         scalar => scalar.to_string(),
@@ -132,8 +172,10 @@ fn go_syntax(value: &Value) -> String {
             format!("[]interface {{}}{{{}}}", items.join(", "))
         }
         Value::Object(fields) => {
-            let fields: Vec<String> =
-                fields.iter().map(|(key, value)| format!("{}:{}", crate::quote::quote(key), go_syntax(value))).collect();
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|(key, value)| format!("{}:{}", crate::quote::quote(key), go_syntax(value)))
+                .collect();
             format!("map[string]interface {{}}{{{}}}", fields.join(", "))
         }
         scalar => scalar.to_string(),
