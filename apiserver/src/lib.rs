@@ -7,6 +7,10 @@
 //! Invariants: nothing else in the project opens etcd; reads serve stored bytes and decode nothing; every write of one
 //! object is one etcd transaction.
 
+/// Who is asking.
+pub use wip_auth::authn;
+/// May they.
+pub use wip_auth::authz;
 /// Plugins that change or refuse writes.
 pub mod admission;
 /// Flags and what they mean.
@@ -15,6 +19,8 @@ pub mod config;
 pub mod connect;
 /// One function per verb.
 pub mod handlers;
+/// The server as its own client.
+pub mod loopback;
 /// Encodings and shapes of bodies.
 pub mod negotiation;
 /// Generic storage of objects and their strategies.

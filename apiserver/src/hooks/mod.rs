@@ -1,20 +1,172 @@
-//! What runs once the server serves. Upstream: PostStartHooks of pkg/controlplane.
+//! What runs once the server serves: the objects every cluster has, and this server's own place among its peers.
+//! Upstream: PostStartHooks of pkg/controlplane.
+//!
+//! Each hook is one file and one row of [`start`]. A hook that fails is tried again until it works; health checks list
+//! it as unfinished as long.
 
+/// Who signs client certificates, for extension servers.
+mod authentication_info;
+/// Default priority levels and flow schemas.
+mod flow_control;
+/// This server's Lease.
+mod identity;
+/// default/kubernetes and its endpoints.
+mod kubernetes_service;
+/// system-cluster-critical and system-node-critical.
+mod priority_classes;
+/// Default roles and bindings.
+mod rbac;
+/// The default ServiceCIDR.
+mod service_cidr;
+/// Namespaces every cluster has.
+mod system_namespaces;
+/// Since when legacy tokens are tracked.
+mod token_tracking;
+
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
+use apimachinery::status::StatusError;
 use tokio_util::sync::CancellationToken;
 
-use crate::server::ApiServer;
+use crate::loopback::Loopback;
+use crate::server::{ApiServer, LATE_HOOKS, POST_START_HOOKS};
 
-/// Starts all hooks; each tells the health checks when its first work is done.
-pub fn start(server: &Arc<ApiServer>, _stop: CancellationToken) {
-    for name in crate::server::POST_START_HOOKS
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Hooks with work to do; the rest of the list is done at once.
+const WORKING: &[&str] = &[
+    "start-system-namespaces-controller",
+    "start-cluster-authentication-info-controller",
+    "start-kube-apiserver-identity-lease-controller",
+    "start-legacy-token-tracking-controller",
+    "rbac/bootstrap-roles",
+    "scheduling/bootstrap-system-priority-classes",
+    "priority-and-fairness-config-producer",
+    "bootstrap-controller",
+    "start-kubernetes-service-cidr-controller",
+    "storage-readiness",
+];
+
+/// Starts all hooks.
+pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
+    for name in POST_START_HOOKS
         .iter()
-        .chain(crate::server::LATE_HOOKS)
+        .chain(LATE_HOOKS)
+        .filter(|name| !WORKING.contains(name))
     {
         server.health.hook_done(name);
     }
+    let client = Loopback::new(server);
+    let once = |name: &'static str, client: &Loopback| Runner {
+        server: server.clone(),
+        client: client.clone(),
+        name,
+        stop: stop.clone(),
+    };
+    once("storage-readiness", &client).run(|server, _| async move { ready(&server) });
+    once("start-system-namespaces-controller", &client)
+        .repeat(Duration::from_secs(60), |_, client| async move {
+            system_namespaces::run(&client).await
+        });
+    once("scheduling/bootstrap-system-priority-classes", &client)
+        .run(|_, client| async move { priority_classes::run(&client).await });
+    once("rbac/bootstrap-roles", &client).run(|_, client| async move { rbac::run(&client).await });
+    once("priority-and-fairness-config-producer", &client)
+        .repeat(Duration::from_secs(60), |_, client| async move {
+            flow_control::run(&client).await
+        });
+    once("start-kubernetes-service-cidr-controller", &client)
+        .run(|server, client| async move { service_cidr::run(&server, &client).await });
+    once("start-cluster-authentication-info-controller", &client)
+        .repeat(Duration::from_secs(60), |server, client| async move {
+            authentication_info::run(&server, &client).await
+        });
+    once("start-legacy-token-tracking-controller", &client)
+        .repeat(Duration::from_secs(3600), |_, client| async move {
+            token_tracking::run(&client).await
+        });
+    once("start-kube-apiserver-identity-lease-controller", &client)
+        .repeat(Duration::from_secs(10), |server, client| async move {
+            identity::run(&server, &client).await
+        });
+    once("bootstrap-controller", &client)
+        .repeat(Duration::from_secs(10), |server, client| async move {
+            kubernetes_service::run(&server, &client).await
+        });
 }
 
 /// Takes back what other servers must not see of a stopped one.
-pub async fn stop(_server: &Arc<ApiServer>) {}
+pub async fn stop(server: &Arc<ApiServer>) {
+    kubernetes_service::stop(server, &Loopback::new(server)).await;
+}
+
+fn ready(server: &ApiServer) -> Result<(), StatusError> {
+    for resource in server.resources.rows() {
+        if let Some(storage) = &resource.storage {
+            storage.ready().map_err(apimachinery::status::internal)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs one hook.
+struct Runner {
+    server: Arc<ApiServer>,
+    client: Loopback,
+    name: &'static str,
+    stop: CancellationToken,
+}
+
+impl Runner {
+    /// Until it works, once.
+    fn run<F, Fut>(self, hook: F)
+    where
+        F: Fn(Arc<ApiServer>, Loopback) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), StatusError>> + Send + 'static,
+    {
+        self.schedule(None, hook);
+    }
+
+    /// Until it works, and then every `period`.
+    fn repeat<F, Fut>(self, period: Duration, hook: F)
+    where
+        F: Fn(Arc<ApiServer>, Loopback) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), StatusError>> + Send + 'static,
+    {
+        self.schedule(Some(period), hook);
+    }
+
+    fn schedule<F, Fut>(self, period: Option<Duration>, hook: F)
+    where
+        F: Fn(Arc<ApiServer>, Loopback) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), StatusError>> + Send + 'static,
+    {
+        tokio::spawn(async move {
+            let mut done = false;
+            loop {
+                let wait = match hook(self.server.clone(), self.client.clone()).await {
+                    Ok(()) => {
+                        if !done {
+                            done = true;
+                            self.server.health.hook_done(self.name);
+                        }
+                        match period {
+                            Some(period) => period,
+                            None => return,
+                        }
+                    }
+                    Err(error) => {
+                        tracing::warn!(hook = self.name, error = %error, "Post-start hook failed, trying again");
+                        period.map_or(RETRY, |period| period.min(RETRY))
+                    }
+                };
+                tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    () = tokio::time::sleep(wait) => {}
+                }
+            }
+        });
+    }
+}

@@ -10,6 +10,8 @@ pub mod convert;
 pub mod errors;
 /// Selectable fields.
 pub mod fields;
+/// Changes of a resource inside the process.
+pub mod follow;
 /// Server-side apply's record of who owns which field.
 pub mod managed_fields;
 /// Deletion of namespaces.
@@ -18,6 +20,8 @@ pub mod namespaces;
 pub mod object;
 /// One served resource.
 pub mod resource;
+/// Cluster IPs and node ports.
+pub mod service;
 /// Create, update, delete.
 pub mod store;
 /// The strategy of each kind.

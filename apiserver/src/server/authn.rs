@@ -3,33 +3,66 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use api_types::Resource as ApiResource;
+use api_types::core::v1::{PersistentVolume, Pod, Secret};
+use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use api_types::resource::v1::ResourceSlice;
+use api_types::storage::v1::VolumeAttachment;
 use apimachinery::status::{self, StatusError};
-use component_base::auth::combine::{
-    AlwaysAllow, AlwaysDeny, PrivilegedGroups, UnionAuthenticator, UnionAuthorizer,
-};
+use component_base::auth::combine::UnionAuthenticator;
 use component_base::auth::request_header::RequestHeaderAuthenticator;
 use component_base::auth::x509::{CaBundle, CertificateAuthenticator};
 use component_base::auth::{
     ALL_AUTHENTICATED, ALL_UNAUTHENTICATED, ANONYMOUS, Attributes, Authenticator, Authorizer,
-    Decision, SYSTEM_PRIVILEGED_GROUP, UserInfo, delegated,
+    BoxFuture, Decision, UserInfo, delegated,
 };
 use component_base::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 
 use super::authorization;
+use crate::authn::{
+    BootstrapTokens, BoundTokens, LegacyTokens, SubjectState, TokenAuthenticator, TokenFile,
+    TokenIssuer, TokenSubjects, Tokens, jws,
+};
+use crate::authz::node::{Graph, Kind, NodeAuthorizer};
+use crate::authz::rbac::Rbac;
+use crate::authz::{self, Mode, Union};
 use crate::config::Config;
+use crate::registry::follow::{Change, follow};
+use crate::registry::object::Object;
+use crate::registry::table::Resources;
 use crate::request::context::RequestContext;
 
 /// The authenticators of a server.
 pub struct Parts {
     pub authenticator: Arc<dyn Authenticator>,
     pub request_header: Option<RequestHeaderAuthenticator>,
+    pub tokens: TokenService,
 }
 
-/// Request header, client certificate, then anonymous.
+/// Issuing and judging tokens on behalf of others: TokenRequest, TokenReview, the issuer's documents.
+#[derive(Clone)]
+pub struct TokenService {
+    pub judge: Arc<Tokens>,
+    /// None without a signing key.
+    pub issuer: Option<Arc<TokenIssuer>>,
+    /// Audiences of this server's own tokens.
+    pub api_audiences: Vec<String>,
+    pub max_expiration: Duration,
+    /// Tokens of pods live longer than asked, so that clients that do not reload them keep working.
+    pub extend_expiration: bool,
+}
+
+fn read(flag: &str, path: &str) -> Result<Vec<u8>, component_base::Error> {
+    std::fs::read(path).map_err(|error| format!("--{flag}: reading {path}: {error}").into())
+}
+
+/// Request header, client certificate, tokens, then anonymous.
 pub fn build(
     config: &Config,
+    resources: &Arc<Resources>,
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Result<Parts, component_base::Error> {
@@ -49,6 +82,8 @@ pub fn build(
             ca, metrics,
         )));
     }
+    let tokens = build_tokens(config, resources)?;
+    authenticators.push(tokens.judge.clone());
     let authenticator = UnionAuthenticator {
         authenticators,
         anonymous: flags.bool("anonymous-auth"),
@@ -56,27 +91,248 @@ pub fn build(
     Ok(Parts {
         authenticator: Arc::new(authenticator),
         request_header,
+        tokens,
     })
 }
 
-/// `--authorization-mode`, behind the privileged group.
-pub fn build_authorizer(config: &Config) -> Result<Arc<dyn Authorizer>, component_base::Error> {
-    let mut authorizers: Vec<Arc<dyn Authorizer>> = vec![Arc::new(PrivilegedGroups(vec![
-        SYSTEM_PRIVILEGED_GROUP.to_owned(),
-    ]))];
-    let modes = config.flags.strings("authorization-mode");
-    if modes.is_empty() {
-        authorizers.push(Arc::new(AlwaysAllow));
+fn build_tokens(
+    config: &Config,
+    resources: &Arc<Resources>,
+) -> Result<TokenService, component_base::Error> {
+    let flags = &config.flags;
+    let mut judges: Vec<Arc<dyn TokenAuthenticator>> = Vec::new();
+    if let Some(path) = flags.non_empty("token-auth-file") {
+        let text = String::from_utf8(read("token-auth-file", path)?)?;
+        judges.push(Arc::new(TokenFile::parse(&text)?));
     }
-    for mode in modes {
-        match mode.as_str() {
-            "AlwaysAllow" => authorizers.push(Arc::new(AlwaysAllow)),
-            "AlwaysDeny" => authorizers.push(Arc::new(AlwaysDeny)),
-            "RBAC" | "Node" => {}
-            other => return Err(format!("authorization mode {other:?} is not supported").into()),
+    let mut keys = Vec::new();
+    for path in flags.strings("service-account-key-file") {
+        keys.extend(jws::read_public_keys(&read(
+            "service-account-key-file",
+            path,
+        )?)?);
+    }
+    let signing_key = match flags.non_empty("service-account-signing-key-file") {
+        Some(path) => Some(read("service-account-signing-key-file", path)?),
+        None => None,
+    };
+    let issuers = flags.strings("service-account-issuer").to_vec();
+    let mut api_audiences = flags.strings("api-audiences").to_vec();
+    if api_audiences.is_empty() {
+        api_audiences.clone_from(&issuers);
+    }
+    let subjects: Arc<dyn TokenSubjects> = Arc::new(StoredSubjects {
+        resources: resources.clone(),
+    });
+    let lookup = flags
+        .bool("service-account-lookup")
+        .then(|| subjects.clone());
+    if !keys.is_empty() {
+        judges.push(Arc::new(LegacyTokens::new(
+            keys.clone(),
+            api_audiences.clone(),
+            lookup.clone(),
+        )));
+        if !issuers.is_empty() {
+            judges.push(Arc::new(BoundTokens::new(
+                issuers.clone(),
+                keys.clone(),
+                api_audiences.clone(),
+                lookup,
+            )));
         }
     }
-    Ok(Arc::new(UnionAuthorizer { authorizers }))
+    if flags.bool("enable-bootstrap-token-auth") {
+        judges.push(Arc::new(BootstrapTokens::new(subjects)));
+    }
+    let issuer = match (issuers.first(), signing_key) {
+        (Some(issuer), Some(key)) => Some(Arc::new(TokenIssuer::new(issuer, &key, keys)?)),
+        _ => None,
+    };
+    Ok(TokenService {
+        judge: Arc::new(Tokens::new(judges)),
+        issuer,
+        api_audiences,
+        max_expiration: flags.duration("service-account-max-token-expiration"),
+        extend_expiration: flags.bool("service-account-extend-token-expiration"),
+    })
+}
+
+/// Looks up what tokens are bound to in this server's own storage.
+struct StoredSubjects {
+    resources: Arc<Resources>,
+}
+
+impl StoredSubjects {
+    /// The object as the watch cache has it, or a fresh read when the cache does not know it (yet).
+    async fn find(&self, resource: &str, namespace: &str, name: &str) -> Option<Object> {
+        let resource = self.resources.known("", resource)?;
+        let storage = resource.storage.as_ref()?;
+        let key = storage.key(namespace, name).ok()?;
+        let stored = match storage.peek(&key) {
+            Some(entry) => entry.object(),
+            None => storage.get(&key, "").await.ok()?,
+        };
+        resource
+            .decode_stored(&stored.value, stored.resource_version)
+            .ok()
+    }
+
+    async fn state(&self, resource: &str, namespace: &str, name: &str) -> Option<SubjectState> {
+        let object = self.find(resource, namespace, name).await?;
+        let metadata = object.metadata();
+        Some(SubjectState {
+            uid: metadata.uid.clone(),
+            deleted_at: metadata.deletion_timestamp.map(|time| time.timestamp()),
+        })
+    }
+}
+
+impl TokenSubjects for StoredSubjects {
+    fn service_account<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Option<SubjectState>> {
+        Box::pin(self.state("serviceaccounts", namespace, name))
+    }
+
+    fn pod<'a>(&'a self, namespace: &'a str, name: &'a str) -> BoxFuture<'a, Option<SubjectState>> {
+        Box::pin(self.state("pods", namespace, name))
+    }
+
+    fn node<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<SubjectState>> {
+        Box::pin(self.state("nodes", "", name))
+    }
+
+    fn secret<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Option<Arc<Secret>>> {
+        Box::pin(async move {
+            let object = self.find("secrets", namespace, name).await?;
+            object
+                .into_value()
+                .downcast::<Secret>()
+                .ok()
+                .map(|secret| Arc::new(*secret))
+        })
+    }
+}
+
+/// The authorizers of `--authorization-mode`, behind the privileged group.
+pub fn build_authorizer(
+    config: &Config,
+    resources: &Arc<Resources>,
+    stop: &CancellationToken,
+) -> Result<Authorization, component_base::Error> {
+    let mut authorizers: Vec<Arc<dyn Authorizer>> = Vec::new();
+    let mut rbac = None;
+    let modes = authz::parse_modes(config.flags.strings("authorization-mode"))?;
+    if modes.is_empty() {
+        authorizers.push(Arc::new(authz::AlwaysAllow));
+    }
+    for mode in modes {
+        match mode {
+            Mode::AlwaysAllow => authorizers.push(Arc::new(authz::AlwaysAllow)),
+            Mode::AlwaysDeny => authorizers.push(Arc::new(authz::AlwaysDeny)),
+            Mode::Rbac => {
+                let rules = Arc::new(Rbac::default());
+                feed_rbac(&rules, resources, stop);
+                authorizers.push(rules.clone());
+                rbac = Some(rules);
+            }
+            Mode::Node => {
+                let graph = Arc::new(Graph::default());
+                feed_graph(&graph, resources, stop);
+                authorizers.push(Arc::new(NodeAuthorizer::new(graph)));
+            }
+            Mode::Abac | Mode::Webhook => return Err("--authorization-mode: ABAC and Webhook are not supported yet; use Node, RBAC, AlwaysAllow or AlwaysDeny".into()),
+        }
+    }
+    Ok(Authorization {
+        authorizer: Arc::new(Union::new(authorizers)),
+        rbac,
+    })
+}
+
+/// The authorizers, and the RBAC rules among them for rule reviews.
+pub struct Authorization {
+    pub authorizer: Arc<dyn Authorizer>,
+    pub rbac: Option<Arc<Rbac>>,
+}
+
+fn followed<T: ApiResource>(
+    resources: &Resources,
+    stop: &CancellationToken,
+    on: impl Fn(Change<T>) + Send + Sync + 'static,
+) {
+    if let Some(resource) = resources.get(T::GROUP, T::VERSION, T::PLURAL) {
+        follow(resource.clone(), stop.clone(), on);
+    }
+}
+
+fn feed_rbac(rbac: &Arc<Rbac>, resources: &Resources, stop: &CancellationToken) {
+    let rules = rbac.clone();
+    followed::<ClusterRole>(resources, stop, move |change| match change {
+        Change::Set(role) => rules.set_cluster_role(&role),
+        Change::Gone { name, .. } => rules.remove_cluster_role(&name),
+        Change::Synced => {}
+    });
+    let rules = rbac.clone();
+    followed::<Role>(resources, stop, move |change| match change {
+        Change::Set(role) => rules.set_role(&role),
+        Change::Gone { namespace, name } => rules.remove_role(&namespace, &name),
+        Change::Synced => {}
+    });
+    let rules = rbac.clone();
+    followed::<ClusterRoleBinding>(resources, stop, move |change| match change {
+        Change::Set(binding) => rules.set_cluster_role_binding(&binding),
+        Change::Gone { name, .. } => rules.remove_cluster_role_binding(&name),
+        Change::Synced => {}
+    });
+    let rules = rbac.clone();
+    followed::<RoleBinding>(resources, stop, move |change| match change {
+        Change::Set(binding) => rules.set_role_binding(&binding),
+        Change::Gone { namespace, name } => rules.remove_role_binding(&namespace, &name),
+        Change::Synced => {}
+    });
+}
+
+fn feed_graph(graph: &Arc<Graph>, resources: &Resources, stop: &CancellationToken) {
+    let shared = graph.clone();
+    followed::<Pod>(resources, stop, move |change| match change {
+        Change::Set(pod) => shared.set_pod(&pod),
+        Change::Gone { namespace, name } => shared.remove_pod(&namespace, &name),
+        Change::Synced => {}
+    });
+    let shared = graph.clone();
+    followed::<PersistentVolume>(resources, stop, move |change| match change {
+        Change::Set(volume) => shared.set_persistent_volume(&volume),
+        Change::Gone { name, .. } => shared.remove_persistent_volume(&name),
+        Change::Synced => {}
+    });
+    let shared = graph.clone();
+    followed::<VolumeAttachment>(resources, stop, move |change| match change {
+        Change::Set(attachment) => shared.set_owned(
+            Kind::VolumeAttachment,
+            &attachment.metadata.name,
+            &attachment.spec.node_name,
+        ),
+        Change::Gone { name, .. } => shared.remove_owned(Kind::VolumeAttachment, &name),
+        Change::Synced => {}
+    });
+    let shared = graph.clone();
+    followed::<ResourceSlice>(resources, stop, move |change| match change {
+        Change::Set(slice) => shared.set_owned(
+            Kind::ResourceSlice,
+            &slice.metadata.name,
+            slice.spec.node_name.as_deref().unwrap_or_default(),
+        ),
+        Change::Gone { name, .. } => shared.remove_owned(Kind::ResourceSlice, &name),
+        Change::Synced => {}
+    });
 }
 
 const IMPERSONATE_USER: &str = "impersonate-user";

@@ -34,6 +34,9 @@ use crate::connect::{Connector, Upgrade};
 use crate::discovery::Discovery;
 use crate::handlers::{self, Endpoint, respond};
 use crate::registry::resource::Resource;
+use crate::registry::service::ServiceHooks;
+use crate::registry::service::ip_addresses::IpAddresses;
+use crate::registry::service::node_ports::NodePorts;
 use crate::registry::store::WriteHooks;
 use crate::registry::strategies;
 use crate::registry::strategy::Strategy;
@@ -41,7 +44,7 @@ use crate::registry::table::{Resources, TableOptions};
 use crate::request::RequestInfo;
 use crate::request::context::{RequestContext, Warnings};
 use crate::request::query::Query;
-use crate::storage::{Backend, StorageMetrics};
+use crate::storage::{Backend, Header, ResourceConfig, Storage, StorageMetrics};
 
 pub use health::{Health, LATE_HOOKS, POST_START_HOOKS};
 
@@ -51,7 +54,7 @@ static AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 pub struct ApiServer {
     pub config: Config,
     pub backend: Backend,
-    pub resources: Resources,
+    pub resources: Arc<Resources>,
     pub admission: admission::Chain,
     pub authorizer: Arc<dyn Authorizer>,
     authenticator: Arc<dyn Authenticator>,
@@ -62,7 +65,14 @@ pub struct ApiServer {
     pub metrics: Metrics,
     pub connector: Connector,
     /// Allocation of cluster IPs and node ports.
-    service_hooks: Option<Arc<dyn WriteHooks>>,
+    service_hooks: Arc<ServiceHooks>,
+    /// Signs of life of the cluster's apiservers.
+    pub master_leases: Storage,
+    /// Tells this process from earlier ones of the same host.
+    pub instance: String,
+    pub tokens: authn::TokenService,
+    /// The rules behind the RBAC authorizer, when it is on.
+    pub rbac: Option<Arc<crate::authz::rbac::Rbac>>,
     /// Ends watches when the server stops.
     pub shutdown_watches: CancellationToken,
 }
@@ -92,15 +102,26 @@ impl ApiServer {
                 event_ttl: config.event_ttl,
             },
         )?;
+        let resources = Arc::new(resources);
         let authn::Parts {
             authenticator,
             request_header,
-        } = authn::build(&config, &metrics, &stop)?;
-        let authorizer = authn::build_authorizer(&config)?;
+            tokens,
+        } = authn::build(&config, &resources, &metrics, &stop)?;
+        let authn::Authorization { authorizer, rbac } =
+            authn::build_authorizer(&config, &resources, &stop)?;
+        let service_hooks = Arc::new(ServiceHooks::new(
+            IpAddresses::new(&config.service_cluster_ip_ranges),
+            NodePorts::new(
+                internal_storage(&backend, "servicenodeportallocations", "ranges")?,
+                config.service_node_port_range,
+            ),
+        ));
+        let master_leases = internal_storage(&backend, "masterleases", "masterleases")?;
         let discovery = Discovery::new(&resources, &config);
         let health = Health::new(&backend, &config, stop.clone());
         let connector = Connector::new(&config)?;
-        Ok(Arc::new(ApiServer {
+        let server = Arc::new(ApiServer {
             inflight: inflight::Inflight::new(
                 config.max_requests_inflight,
                 config.max_mutating_requests_inflight,
@@ -113,12 +134,18 @@ impl ApiServer {
             health,
             metrics,
             connector,
-            service_hooks: None,
+            service_hooks,
             shutdown_watches: CancellationToken::new(),
             resources,
             backend,
             config,
-        }))
+            master_leases,
+            instance: uuid::Uuid::new_v4().to_string(),
+            tokens,
+            rbac,
+        });
+        server.service_hooks.attach(&server);
+        Ok(server)
     }
 
     /// The strategy of an endpoint.
@@ -136,8 +163,7 @@ impl ApiServer {
     /// What writing a resource does besides.
     pub fn write_hooks(&self, resource: &Resource) -> Option<Arc<dyn WriteHooks>> {
         (resource.info.group.is_empty() && resource.info.resource == "services")
-            .then(|| self.service_hooks.clone())
-            .flatten()
+            .then(|| self.service_hooks.clone() as Arc<dyn WriteHooks>)
     }
 
     /// The chain.
@@ -347,6 +373,23 @@ impl ApiServer {
             Err(error) => respond::error(cx, error),
         }
     }
+}
+
+/// Storage of what is no resource: nobody watches it, and it is read straight from etcd.
+fn internal_storage(
+    backend: &Backend,
+    name: &str,
+    prefix: &str,
+) -> Result<Storage, crate::storage::Error> {
+    let mut config = ResourceConfig::new(
+        "",
+        name,
+        prefix,
+        false,
+        Arc::new(|_, _| Ok(Header::default())),
+    );
+    config.watch_cache = false;
+    backend.storage(config)
 }
 
 /// Requests that have no deadline and no place among those in flight.

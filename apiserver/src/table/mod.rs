@@ -2,6 +2,7 @@
 //!
 //! A kind with its own columns implements `TableRow` and has a row in `PRINTERS`; any other kind gets Name and Created At.
 
+#[rustfmt::skip]
 mod columns;
 mod configuration;
 mod core;

@@ -1,0 +1,271 @@
+//! The Service default/kubernetes and its endpoints: the addresses of all apiservers that are alive, as their
+//! masterleases in etcd say. Upstream: pkg/controlplane/controller/kubernetesservice and pkg/controlplane/reconcilers.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use api_types::IntOrString;
+use api_types::core::v1::{
+    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Service, ServicePort,
+};
+use api_types::discovery::v1::{
+    Endpoint, EndpointConditions, EndpointPort as SlicePort, EndpointSlice,
+};
+use apimachinery::status::{self, StatusError};
+
+use crate::loopback::Loopback;
+use crate::server::ApiServer;
+use crate::storage::{Current, Everything, ListOptions, Update, UpdateError, UpdateOptions};
+
+const NAME: &str = "kubernetes";
+const NAMESPACE: &str = "default";
+/// How long a server counts as alive after its last sign.
+const LEASE: Duration = Duration::from_secs(15);
+
+pub(super) async fn run(server: &ApiServer, client: &Loopback) -> Result<(), StatusError> {
+    ensure_service(server, client).await?;
+    if server.config.endpoint_reconciler == "none" {
+        return Ok(());
+    }
+    renew(server).await?;
+    let addresses = alive(server).await?;
+    reconcile(server, client, &addresses).await
+}
+
+/// Takes this server out of the endpoints.
+pub(super) async fn stop(server: &ApiServer, client: &Loopback) {
+    if server.config.endpoint_reconciler == "none" {
+        return;
+    }
+    if let Ok(key) = server
+        .master_leases
+        .key("", &server.config.advertise_address.to_string())
+    {
+        let options = crate::storage::DeleteOptions::default();
+        let _ = server
+            .master_leases
+            .delete(&key, options, |_| {
+                std::future::ready(Ok::<(), StatusError>(()))
+            })
+            .await;
+    }
+    if let Ok(addresses) = alive(server).await {
+        let _ = reconcile(server, client, &addresses).await;
+    }
+}
+
+async fn ensure_service(server: &ApiServer, client: &Loopback) -> Result<(), StatusError> {
+    if client.get::<Service>(NAMESPACE, NAME).await?.is_some() {
+        return Ok(());
+    }
+    let Some(range) = server.config.service_cluster_ip_ranges.first() else {
+        return Ok(());
+    };
+    let Some(ip) = range.hosts().next() else {
+        return Ok(());
+    };
+    let mut service = Service::default();
+    NAME.clone_into(&mut service.metadata.name);
+    NAMESPACE.clone_into(&mut service.metadata.namespace);
+    service
+        .metadata
+        .labels
+        .insert("provider".to_owned(), "kubernetes".to_owned());
+    service
+        .metadata
+        .labels
+        .insert("component".to_owned(), "apiserver".to_owned());
+    let node_port = server.config.kubernetes_service_node_port;
+    service.spec.ports = vec![ServicePort {
+        name: "https".to_owned(),
+        port: 443,
+        protocol: "TCP".to_owned(),
+        target_port: IntOrString::Int(i32::from(server.config.serving.bind_port)),
+        node_port: i32::from(node_port),
+        ..ServicePort::default()
+    }];
+    service.spec.cluster_ip = ip.to_string();
+    service.spec.ip_family_policy = Some("SingleStack".to_owned());
+    service.spec.ip_families = vec![if ip.is_ipv4() { "IPv4" } else { "IPv6" }.to_owned()];
+    service.spec.session_affinity = "None".to_owned();
+    service.spec.type_ = if node_port > 0 {
+        "NodePort"
+    } else {
+        "ClusterIP"
+    }
+    .to_owned();
+    client.ensure(service).await
+}
+
+/// Writes this server's masterlease, with a new generation so that etcd sees a change and the lease starts anew.
+async fn renew(server: &ApiServer) -> Result<(), StatusError> {
+    let address = server.config.advertise_address.to_string();
+    let failed = |error: crate::storage::Error| status::internal(error);
+    let key = server.master_leases.key("", &address).map_err(failed)?;
+    let options = UpdateOptions {
+        ignore_not_found: true,
+        ..UpdateOptions::default()
+    };
+    let result = server
+        .master_leases
+        .guaranteed_update(&key, options, |current: Current| {
+            let address = address.clone();
+            async move {
+                let mut endpoints = current
+                    .object
+                    .and_then(|object| {
+                        let envelope = api_types::decode_envelope(&object.value).ok()?;
+                        api_types::decode_protobuf::<Endpoints>(envelope.raw).ok()
+                    })
+                    .unwrap_or_default();
+                endpoints.subsets = vec![EndpointSubset {
+                    addresses: vec![EndpointAddress {
+                        ip: address,
+                        ..EndpointAddress::default()
+                    }],
+                    ..EndpointSubset::default()
+                }];
+                endpoints.metadata.generation += 1;
+                Ok::<Update, StatusError>(Update::Write {
+                    value: api_types::encode_envelope(&endpoints).into(),
+                    ttl: Some(LEASE),
+                })
+            }
+        })
+        .await;
+    match result {
+        Ok(_) => Ok(()),
+        Err(UpdateError::Storage(error)) => Err(status::internal(error)),
+        Err(UpdateError::Rejected(error)) => Err(error),
+    }
+}
+
+/// Addresses of the servers whose masterlease is there.
+async fn alive(server: &ApiServer) -> Result<Vec<String>, StatusError> {
+    let failed = |error: crate::storage::Error| status::internal(error);
+    let scope = server.master_leases.scope("", "").map_err(failed)?;
+    let list = server
+        .master_leases
+        .list(
+            &scope,
+            &ListOptions::default(),
+            std::sync::Arc::new(Everything),
+        )
+        .await
+        .map_err(failed)?;
+    let mut addresses: Vec<String> = list.iter().map(|entry| entry.name().to_owned()).collect();
+    addresses.sort();
+    Ok(addresses)
+}
+
+async fn reconcile(
+    server: &ApiServer,
+    client: &Loopback,
+    addresses: &[String],
+) -> Result<(), StatusError> {
+    let port = i32::from(server.config.serving.bind_port);
+    let subsets = if addresses.is_empty() {
+        Vec::new()
+    } else {
+        vec![EndpointSubset {
+            addresses: addresses
+                .iter()
+                .map(|ip| EndpointAddress {
+                    ip: ip.clone(),
+                    ..EndpointAddress::default()
+                })
+                .collect(),
+            ports: vec![EndpointPort {
+                name: "https".to_owned(),
+                port,
+                protocol: "TCP".to_owned(),
+                ..EndpointPort::default()
+            }],
+            ..EndpointSubset::default()
+        }]
+    };
+    // The EndpointSlice mirrors these endpoints; the mirroring controller is told to leave them alone.
+    let skip_mirror = "endpointslice.kubernetes.io/skip-mirror".to_owned();
+    match client.get::<Endpoints>(NAMESPACE, NAME).await? {
+        None => {
+            let mut endpoints = Endpoints {
+                subsets,
+                ..Endpoints::default()
+            };
+            NAME.clone_into(&mut endpoints.metadata.name);
+            NAMESPACE.clone_into(&mut endpoints.metadata.namespace);
+            endpoints
+                .metadata
+                .labels
+                .insert(skip_mirror, "true".to_owned());
+            client.ensure(endpoints).await?;
+        }
+        Some(mut endpoints)
+            if endpoints.subsets != subsets
+                || endpoints
+                    .metadata
+                    .labels
+                    .get(&skip_mirror)
+                    .is_none_or(|value| value != "true") =>
+        {
+            endpoints.subsets = subsets;
+            endpoints
+                .metadata
+                .labels
+                .insert(skip_mirror, "true".to_owned());
+            client.update(endpoints).await?;
+        }
+        Some(_) => {}
+    }
+    reconcile_slice(client, addresses, port).await
+}
+
+async fn reconcile_slice(
+    client: &Loopback,
+    addresses: &[String],
+    port: i32,
+) -> Result<(), StatusError> {
+    let ipv6 = addresses
+        .first()
+        .is_some_and(|ip| ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6()));
+    let endpoints: Vec<Endpoint> = addresses
+        .iter()
+        .map(|ip| Endpoint {
+            addresses: vec![ip.clone()],
+            conditions: EndpointConditions {
+                ready: Some(true),
+                ..EndpointConditions::default()
+            },
+            ..Endpoint::default()
+        })
+        .collect();
+    let ports = vec![SlicePort {
+        name: Some("https".to_owned()),
+        port: Some(port),
+        protocol: Some("TCP".to_owned()),
+        ..SlicePort::default()
+    }];
+    match client.get::<EndpointSlice>(NAMESPACE, NAME).await? {
+        None => {
+            let mut slice = EndpointSlice {
+                endpoints,
+                ports,
+                address_type: if ipv6 { "IPv6" } else { "IPv4" }.to_owned(),
+                ..EndpointSlice::default()
+            };
+            NAME.clone_into(&mut slice.metadata.name);
+            NAMESPACE.clone_into(&mut slice.metadata.namespace);
+            slice
+                .metadata
+                .labels
+                .insert("kubernetes.io/service-name".to_owned(), NAME.to_owned());
+            client.ensure(slice).await
+        }
+        Some(mut slice) if slice.endpoints != endpoints || slice.ports != ports => {
+            slice.endpoints = endpoints;
+            slice.ports = ports;
+            client.update(slice).await.map(drop)
+        }
+        Some(_) => Ok(()),
+    }
+}
