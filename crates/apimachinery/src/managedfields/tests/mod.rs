@@ -1,5 +1,6 @@
 mod field_manager;
 mod properties;
+mod recorded;
 mod schemas;
 mod sets;
 mod values;
