@@ -6,6 +6,7 @@
 mod fake_server;
 mod informers;
 mod leader_election;
+mod live;
 mod recorder;
 mod requests;
 mod transport;
