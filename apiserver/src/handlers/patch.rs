@@ -222,15 +222,20 @@ impl PatchRequest {
         Ok((Value::Object(patched), findings))
     }
 
-    /// Applies an apply configuration. None as live object: it creates.
+    /// The configuration of an apply.
+    pub fn configuration(&self) -> Result<Value, StatusError> {
+        yaml::to_json(&self.bytes)
+            .map_err(|error| status::bad_request(format!("error decoding YAML: {error}")))
+    }
+
+    /// Applies an apply configuration. None as live object: it creates. The result is of the served version.
     pub fn apply_configuration(
         &self,
         cx: &RequestContext,
         endpoint: &Endpoint,
         live: Option<&Object>,
     ) -> Result<Object, StatusError> {
-        let configuration = yaml::to_json(&self.bytes)
-            .map_err(|error| status::bad_request(format!("error decoding YAML: {error}")))?;
+        let configuration = self.configuration()?;
         let force = self.options.force.unwrap_or(false);
         let applied = managed_fields::apply(
             &endpoint.resource,
@@ -408,7 +413,10 @@ async fn patch_stored(
             Box::pin(async move {
                 let existing = existing.as_deref();
                 let mut object = match (existing, request.kind) {
-                    (_, PatchType::Apply) => request.apply_configuration(cx, endpoint, existing)?,
+                    (_, PatchType::Apply) => {
+                        let served = request.apply_configuration(cx, endpoint, existing)?;
+                        write::hub_of(endpoint, served)?
+                    }
                     (None, _) => return Err(status::not_found(&resource.group_resource(), &cx.info.name)),
                     (Some(existing), _) => {
                         let served = resource.to_served(existing.clone())?;

@@ -256,7 +256,9 @@ pub async fn create_decoded(
     }
     dedup_owner_references(&mut object, cx, false);
     managed_fields::update(resource, None, &mut object, &manager, "");
+    let entries = object.metadata().managed_fields.clone();
     let mut object = admit(server, &mut attributes, object).await?;
+    managed_fields::keep_readable(&mut object, &entries);
     dedup_owner_references(&mut object, cx, true);
     let validate = validator(server, attributes, None, None);
     write_of(server, cx, endpoint, resource.strategy, dry_run)
@@ -365,7 +367,9 @@ pub async fn update_decoded(
                         endpoint.subresource_name(),
                     );
                     attributes.old_object = existing;
+                    let entries = object.metadata().managed_fields.clone();
                     let mut object = admit(server, &mut attributes, object).await?;
+                    managed_fields::keep_readable(&mut object, &entries);
                     dedup_owner_references(&mut object, cx, true);
                     Ok(object)
                 })

@@ -1,77 +1,400 @@
-//! Who owns which field. Upstream: apimachinery/pkg/util/managedfields and endpoints/handlers/fieldmanager.
+//! Who owns which field, for every write. Upstream: endpoints/handlers/fieldmanager.
+//!
+//! Ownership is tracked in the version a client uses, so objects are looked at as served JSON. A write never fails for this
+//! bookkeeping; only an apply does.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock};
+
+use api_types::meta::v1::ManagedFieldsEntry;
+use api_types::{Struct, Time};
+use apimachinery::gvk::GroupVersionKind;
+use apimachinery::managedfields::{
+    ApplyError, BuiltInTypes, ConversionError, FieldManager, Filter, Path, Set, TypeConverter,
+    decode_managed_fields, revert_timestamp_updates,
+};
+use apimachinery::status::{self, StatusError};
+use parking_lot::RwLock;
+use serde_json::Value;
+
+use super::convert;
 use super::object::Object;
 use super::resource::Resource;
 
-/// Keeps the record of the stored object when an update sends none.
+const SCALE_VERSION: &str = "autoscaling/v1";
+const REPLICAS: [&str; 2] = ["spec", "replicas"];
+
+/// One field manager per served version, resource and subresource, made when first used.
+type Managers = HashMap<(&'static str, &'static str, String), Arc<FieldManager>>;
+static MANAGERS: LazyLock<RwLock<Managers>> = LazyLock::new(RwLock::default);
+
+fn manager_of(resource: &Resource, subresource: &str) -> Arc<FieldManager> {
+    let key = (
+        resource.api_version,
+        resource.info.resource,
+        subresource.to_owned(),
+    );
+    if let Some(manager) = MANAGERS.read().get(&key) {
+        return manager.clone();
+    }
+    let manager = Arc::new(if subresource == "scale" {
+        FieldManager::new(
+            GroupVersionKind::from_api_version_and_kind(SCALE_VERSION, "Scale"),
+            subresource,
+            Arc::new(BuiltInTypes::single_version("Scale")),
+            BTreeMap::new(),
+        )
+    } else {
+        FieldManager::new(
+            GroupVersionKind::from_api_version_and_kind(resource.api_version, resource.info.kind),
+            subresource,
+            Arc::new(types_of(resource)),
+            reset_fields(resource, subresource),
+        )
+    });
+    MANAGERS.write().entry(key).or_insert(manager).clone()
+}
+
+fn types_of(resource: &Resource) -> BuiltInTypes {
+    let kind = resource.info.kind;
+    match kind {
+        "HorizontalPodAutoscaler"
+        | "Event"
+        | "MutatingAdmissionPolicy"
+        | "MutatingAdmissionPolicyBinding" => BuiltInTypes::with_conversion(kind, convert_version),
+        _ => BuiltInTypes::single_version(kind),
+    }
+}
+
+/// What a request through an endpoint cannot set, and so cannot own.
+fn reset_fields(resource: &Resource, subresource: &str) -> BTreeMap<String, Filter> {
+    let schema = resource.served.schema;
+    let mut set = Set::new();
+    for field in schema.fields {
+        let resets = match field.go {
+            "TypeMeta" | "ObjectMeta" => false,
+            "Status" => !matches!(subresource, "status" | "approval"),
+            _ => matches!(subresource, "status" | "approval"),
+        };
+        if resets {
+            set.insert(&Path::of_fields(&[field.json]));
+        }
+    }
+    let metadata: &[&str] = match (resource.info.kind, subresource) {
+        ("Pod", "status") => &["deletionTimestamp", "ownerReferences"],
+        ("Deployment", "status") => &["labels"],
+        _ => &[],
+    };
+    for name in metadata {
+        set.insert(&Path::of_fields(&["metadata", name]));
+    }
+    if (resource.info.kind, subresource) == ("CertificateSigningRequest", "status") {
+        set.insert(&Path::of_fields(&["status", "conditions"]));
+    }
+    if (resource.info.kind, subresource) == ("CertificateSigningRequest", "approval") {
+        set.insert(&Path::of_fields(&["status", "certificate"]));
+    }
+    if set.is_empty() {
+        return BTreeMap::new();
+    }
+    BTreeMap::from([(resource.api_version.to_owned(), Filter::Exclude(set))])
+}
+
+/// Converts an object between the versions of one kind.
+fn convert_version(object: &Value, api_version: &str) -> Result<Value, ConversionError> {
+    let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (from, kind) = (text("apiVersion"), text("kind"));
+    let mut object = object.clone();
+    if from != api_version {
+        if kind.starts_with("MutatingAdmissionPolicy") {
+            if !api_version.starts_with("admissionregistration.k8s.io/") {
+                return Err(ConversionError::MissingVersion);
+            }
+        } else {
+            let hub = if kind == "Event" {
+                "v1"
+            } else {
+                "autoscaling/v2"
+            };
+            let failed = ConversionError::Failed;
+            let mut decoded = decode(&object).map_err(failed)?;
+            for (version, to_hub) in [(from, true), (api_version, false)] {
+                if version == hub {
+                    continue;
+                }
+                let (group, version) = version.split_once('/').unwrap_or(("", version));
+                let info = api_types::resources::lookup_kind(group, version, kind)
+                    .ok_or(ConversionError::MissingVersion)?;
+                let (_, conversion) =
+                    convert::conversion(info).ok_or(ConversionError::MissingVersion)?;
+                decoded = if to_hub {
+                    (conversion.to_hub)(decoded)
+                } else {
+                    (conversion.to_served)(decoded)
+                }
+                .map_err(failed)?;
+            }
+            object = document(decoded.value(), api_version, kind);
+        }
+    }
+    if let Value::Object(fields) = &mut object {
+        fields.insert("apiVersion".to_owned(), Value::from(api_version));
+    }
+    Ok(object)
+}
+
+fn decode(object: &Value) -> Result<Object, String> {
+    let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
+    let version = text("apiVersion");
+    let (group, version) = version.split_once('/').unwrap_or(("", version));
+    let kind = api_types::kinds::lookup(group, version, text("kind"))
+        .ok_or_else(|| format!("no kind {:?} is registered", text("kind")))?;
+    let mut decoded = Object::new((kind.new)());
+    api_types::decode_json_into(decoded.value_mut(), object.to_string().as_bytes())
+        .map_err(|error| error.to_string())?;
+    Ok(decoded)
+}
+
+/// A typed object as JSON with its apiVersion and kind.
+fn document(value: &dyn Struct, api_version: &str, kind: &str) -> Value {
+    let json = api_types::encode_json_as(value, api_types::codec::Header { api_version, kind });
+    serde_json::from_slice(&json).unwrap_or_default()
+}
+
+/// A hub object as clients of the resource see it.
+fn served_document(resource: &Resource, object: &Object) -> Result<Value, StatusError> {
+    if resource.conversion.is_none() {
+        return Ok(document(
+            object.value(),
+            resource.api_version,
+            resource.info.kind,
+        ));
+    }
+    let served = resource.to_served(object.clone())?;
+    Ok(document(
+        served.value(),
+        resource.api_version,
+        resource.info.kind,
+    ))
+}
+
+fn empty(resource: &Resource) -> Value {
+    types_of(resource).empty_object(resource.api_version)
+}
+
+/// Sets the managed fields of an object that is about to replace `live`, or to be created.
 pub fn update(
-    _resource: &Resource,
+    resource: &Resource,
     live: Option<&Object>,
     object: &mut Object,
-    _manager: &str,
-    _subresource: &str,
+    manager: &str,
+    subresource: &str,
 ) {
-    if let Some(live) = live {
-        let managed_fields = live.metadata().managed_fields.clone();
-        object.edit_metadata(|metadata| metadata.managed_fields = managed_fields);
-    }
-}
-
-/// An update that changes nothing but times in managedFields is no change: the old entries stay.
-pub fn ignore_timestamp_changes(object: &mut Object, old: &Object) {
-    let same = {
-        let (new, old) = (
-            &object.metadata().managed_fields,
-            &old.metadata().managed_fields,
-        );
-        new.len() == old.len()
-            && new.iter().zip(old).all(|(new, old)| {
-                let mut new = new.clone();
-                new.time = old.time;
-                new == *old
-            })
-    };
-    if !same || !object.equals_besides_metadata(old) {
+    if !object.has_metadata() {
         return;
     }
-    let mut new_metadata = object.metadata().clone();
-    let old_metadata = old.metadata();
-    new_metadata
-        .managed_fields
-        .clone_from(&old_metadata.managed_fields);
-    new_metadata
-        .resource_version
-        .clone_from(&old_metadata.resource_version);
-    if new_metadata == *old_metadata {
-        let managed_fields = old_metadata.managed_fields.clone();
-        object.edit_metadata(|metadata| metadata.managed_fields = managed_fields);
+    let live_document = match live {
+        Some(live) => served_document(resource, live),
+        None => Ok(empty(resource)),
+    };
+    let entries = match (live_document, served_document(resource, object)) {
+        (Ok(live), Ok(new)) => {
+            manager_of(resource, subresource).update_no_errors(&live, &new, manager, Time::now())
+        }
+        _ => Vec::new(),
+    };
+    object.edit_metadata(|metadata| metadata.managed_fields = entries);
+}
+
+/// What admission made of the managed fields counts only if it can be read.
+pub fn keep_readable(object: &mut Object, before: &[ManagedFieldsEntry]) {
+    if decode_managed_fields(&object.metadata().managed_fields).is_err() {
+        object.edit_metadata(|metadata| metadata.managed_fields = before.to_vec());
     }
 }
 
-/// Applies a configuration to the live object.
-pub fn apply(
-    _resource: &Resource,
-    _live: Option<&Object>,
-    _configuration: &serde_json::Value,
-    _manager: &str,
-    _subresource: &str,
-    _force: bool,
-) -> Result<Object, apimachinery::status::StatusError> {
-    Err(apimachinery::status::internal(
-        "server-side apply is not available yet",
-    ))
+/// An update that changes nothing but times in managedFields is no change: the old times stay.
+pub fn ignore_timestamp_changes(object: &mut Object, old: &Object) {
+    let mut entries = object.metadata().managed_fields.clone();
+    let reverted = revert_timestamp_updates(&old.metadata().managed_fields, &mut entries, || {
+        if !object.equals_besides_metadata(old) {
+            return false;
+        }
+        let mut metadata = object.metadata().clone();
+        let old = old.metadata();
+        metadata.managed_fields.clone_from(&old.managed_fields);
+        metadata.resource_version.clone_from(&old.resource_version);
+        metadata == *old
+    });
+    if reverted {
+        object.edit_metadata(|metadata| metadata.managed_fields = entries);
+    }
 }
 
-/// Applies a configuration of a scale.
+fn refused(error: &ApplyError) -> StatusError {
+    error.to_status()
+}
+
+/// Applies a configuration to the live hub object, or to nothing. The result is of the served version, without defaults.
+pub fn apply(
+    resource: &Resource,
+    live: Option<&Object>,
+    configuration: &Value,
+    manager: &str,
+    subresource: &str,
+    force: bool,
+) -> Result<Object, StatusError> {
+    let live = match live {
+        Some(live) => served_document(resource, live)?,
+        None => empty(resource),
+    };
+    let applied = manager_of(resource, subresource)
+        .apply(&live, configuration, manager, force, Time::now())
+        .map_err(|error| refused(&error))?;
+    let mut object = resource.new_served();
+    api_types::decode_json_into(object.value_mut(), applied.object.to_string().as_bytes())
+        .map_err(|error| status::internal(format!("failed to convert new object: {error}")))?;
+    object.edit_metadata(|metadata| metadata.managed_fields = applied.managed_fields);
+    Ok(object)
+}
+
+/// Sets the managed fields of a scale that replaces another.
+pub fn update_scale(resource: &Resource, old: &Object, new: &mut Object, manager: &str) {
+    let of = |scale: &Object| document(scale.value(), SCALE_VERSION, "Scale");
+    let entries =
+        manager_of(resource, "scale").update_no_errors(&of(old), &of(new), manager, Time::now());
+    new.edit_metadata(|metadata| metadata.managed_fields = entries);
+}
+
+/// Applies a configuration to a scale.
 pub fn apply_scale(
-    _resource: &Resource,
-    _existing: &Object,
-    _scale: &Object,
-    _configuration: &[u8],
-    _manager: &str,
-    _force: bool,
-) -> Result<Object, apimachinery::status::StatusError> {
-    Err(apimachinery::status::internal(
-        "server-side apply is not available yet",
-    ))
+    resource: &Resource,
+    old: &Object,
+    configuration: &Value,
+    manager: &str,
+    force: bool,
+) -> Result<Object, StatusError> {
+    let live = document(old.value(), SCALE_VERSION, "Scale");
+    let applied = manager_of(resource, "scale")
+        .apply(&live, configuration, manager, force, Time::now())
+        .map_err(|error| refused(&error))?;
+    let mut object = Object::from(api_types::autoscaling::v1::Scale::default());
+    api_types::decode_json_into(object.value_mut(), applied.object.to_string().as_bytes())
+        .map_err(|error| status::internal(format!("failed to convert new object: {error}")))?;
+    object.edit_metadata(|metadata| metadata.managed_fields = applied.managed_fields);
+    object.clear_field("TypeMeta");
+    Ok(object)
+}
+
+fn set_of(entry: &ManagedFieldsEntry) -> Set {
+    entry
+        .fields_v1
+        .as_ref()
+        .and_then(|fields| Set::parse(fields).ok())
+        .unwrap_or_default()
+}
+
+/// Whether two entries are those of one manager.
+fn same_manager(a: &ManagedFieldsEntry, b: &ManagedFieldsEntry) -> bool {
+    a.manager == b.manager
+        && a.operation == b.operation
+        && a.subresource == b.subresource
+        && (a.operation == "Apply" || a.api_version == b.api_version)
+}
+
+/// The managers of a workload's replicas as managers of its scale. Upstream: scalehandler.go, ToSubresource.
+pub fn scale_entries(
+    resource: &Resource,
+    parent: &[ManagedFieldsEntry],
+) -> Vec<ManagedFieldsEntry> {
+    let replicas = Path::of_fields(&REPLICAS);
+    parent
+        .iter()
+        .filter(|entry| entry.api_version == resource.api_version && set_of(entry).has(&replicas))
+        .map(|entry| ManagedFieldsEntry {
+            api_version: SCALE_VERSION.to_owned(),
+            fields_v1: Some(Set::from_iter([replicas.clone()]).to_fields_v1()),
+            ..entry.clone()
+        })
+        .collect()
+}
+
+/// The managers of a workload after its scale changed. Upstream: scalehandler.go, ToParent.
+pub fn parent_entries(
+    resource: &Resource,
+    parent: &[ManagedFieldsEntry],
+    scale: &[ManagedFieldsEntry],
+) -> Vec<ManagedFieldsEntry> {
+    let replicas = Path::of_fields(&REPLICAS);
+    let only_replicas = Set::from_iter([replicas.clone()]);
+    // Seen from the scale, a manager that updated the workload has the scale's version.
+    let as_scale = |entry: &ManagedFieldsEntry| ManagedFieldsEntry {
+        api_version: SCALE_VERSION.to_owned(),
+        ..entry.clone()
+    };
+    let mut entries = Vec::new();
+    for entry in parent
+        .iter()
+        .filter(|entry| entry.api_version == resource.api_version)
+    {
+        let set = set_of(entry);
+        if !set.has(&replicas)
+            || scale
+                .iter()
+                .any(|other| same_manager(other, &as_scale(entry)))
+        {
+            entries.push(entry.clone());
+            continue;
+        }
+        let rest = set.difference(&only_replicas);
+        if !rest.is_empty() {
+            entries.push(ManagedFieldsEntry {
+                fields_v1: Some(rest.to_fields_v1()),
+                ..entry.clone()
+            });
+        }
+    }
+    for entry in scale {
+        if !parent
+            .iter()
+            .any(|other| same_manager(entry, &as_scale(other)))
+        {
+            entries.push(ManagedFieldsEntry {
+                api_version: resource.api_version.to_owned(),
+                fields_v1: Some(only_replicas.to_fields_v1()),
+                ..entry.clone()
+            });
+        }
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_one_kind_convert() {
+        let v1 = serde_json::json!({
+            "apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "a"},
+            "spec": {"maxReplicas": 3, "targetCPUUtilizationPercentage": 50,
+                     "scaleTargetRef": {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"}},
+        });
+        let v2 = convert_version(&v1, "autoscaling/v2").unwrap();
+        assert_eq!(
+            v2.pointer("/spec/metrics/0/resource/target/averageUtilization"),
+            Some(&Value::from(50))
+        );
+        assert_eq!(v2["apiVersion"], "autoscaling/v2");
+        let back = convert_version(&v2, "autoscaling/v1").unwrap();
+        assert_eq!(
+            back.pointer("/spec/targetCPUUtilizationPercentage"),
+            Some(&Value::from(50))
+        );
+        assert_eq!(
+            convert_version(&v1, "autoscaling/v7"),
+            Err(ConversionError::MissingVersion)
+        );
+    }
 }

@@ -23,7 +23,7 @@ use crate::server::ApiServer;
 use crate::storage::Preconditions;
 
 /// POST of a binding, on pods/binding or on the older bindings resource (whose body names the pod).
-pub async fn create(
+pub(super) async fn create(
     server: &Arc<ApiServer>,
     cx: &Arc<RequestContext>,
     endpoint: &Endpoint,

@@ -93,7 +93,7 @@ fn no_scale(resource: &Resource) -> StatusError {
 }
 
 /// GET, PUT and PATCH of a scale.
-pub async fn serve(
+pub(super) async fn serve(
     server: &Arc<ApiServer>,
     cx: &Arc<RequestContext>,
     endpoint: &Endpoint,
@@ -185,20 +185,30 @@ async fn update(
                 let Some(existing) = existing.as_deref() else {
                     return Err(status::not_found(&resource.group_resource(), &cx.info.name));
                 };
-                let old = Object::from(scale_of(existing).ok_or_else(|| no_scale(resource))?);
+                let mut old = scale_of(existing).ok_or_else(|| no_scale(resource))?;
+                let entries = &existing.metadata().managed_fields;
+                old.metadata.managed_fields = managed_fields::scale_entries(resource, entries);
+                let old = Object::from(old);
                 let new = match change {
-                    Change::Replace(scale, _) => scale.clone(),
+                    Change::Replace(scale, _) => {
+                        let mut scale = scale.clone();
+                        managed_fields::update_scale(resource, &old, &mut scale, &manager);
+                        scale
+                    }
                     Change::Patch(request) if request.kind == PatchType::Apply => {
                         managed_fields::apply_scale(
                             resource,
-                            existing,
                             &old,
-                            &request.bytes,
+                            &request.configuration()?,
                             &request.manager,
                             request.options.force.unwrap_or(false),
                         )?
                     }
-                    Change::Patch(request) => request.apply_to(cx, &old)?,
+                    Change::Patch(request) => {
+                        let mut scale = request.apply_to(cx, &old)?;
+                        managed_fields::update_scale(resource, &old, &mut scale, &manager);
+                        scale
+                    }
                 };
                 attributes.old_object = Some(Arc::new(old));
                 let new = write::admit(server, &mut attributes, new).await?;
@@ -213,9 +223,13 @@ async fn update(
                 object.edit_metadata(|metadata| {
                     metadata
                         .resource_version
-                        .clone_from(&scale.metadata.resource_version)
+                        .clone_from(&scale.metadata.resource_version);
+                    metadata.managed_fields = managed_fields::parent_entries(
+                        resource,
+                        entries,
+                        &scale.metadata.managed_fields,
+                    );
                 });
-                managed_fields::update(resource, Some(existing), &mut object, &manager, "scale");
                 Ok(object)
             })
         })
