@@ -31,7 +31,6 @@ pub struct DynamicObject {
 impl DynamicObject {
     /// Wraps a JSON object. Its metadata must be readable.
     pub fn new(value: Value) -> Result<Self, Error> {
-        #[expect(clippy::needless_pass_by_value, reason = "the error is built from it")]
         fn unreadable(error: impl std::fmt::Display) -> Error {
             Error::decode("object metadata", error.to_string())
         }

@@ -17,10 +17,10 @@ pub enum Error {
     #[error("{}", .0.message)]
     Api(Box<Status>),
     /// The client's own configuration or credentials are unusable.
-    #[error("client configuration")]
+    #[error(transparent)]
     Config(#[from] ConfigError),
     /// No answer was received.
-    #[error("{method} {url}: {source}")]
+    #[error("{} {url:?}: {source}", title(.method))]
     Transport {
         /// HTTP method of the request.
         method: Method,
@@ -30,7 +30,7 @@ pub enum Error {
         source: TransportError,
     },
     /// The request's time was over before the answer was complete.
-    #[error("{method} {url}: no complete answer within {timeout:?}")]
+    #[error("{} {url:?}: no complete answer within {timeout:?}", title(.method))]
     Timeout {
         /// HTTP method of the request.
         method: Method,
@@ -258,6 +258,12 @@ impl Error {
             reason: reason.to_string(),
         }
     }
+}
+
+/// `Get`, as Go writes methods in errors.
+fn title(method: &Method) -> String {
+    let (first, rest) = method.as_str().split_at(1);
+    format!("{first}{}", rest.to_ascii_lowercase())
 }
 
 fn describe(code: u16, method: &Method, body: &str) -> (&'static str, String) {

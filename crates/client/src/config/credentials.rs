@@ -26,7 +26,7 @@ pub(crate) enum Credentials {
         fallback: Option<String>,
         cached: Mutex<Option<(HeaderValue, Instant)>>,
     },
-    Exec(ExecAuthenticator),
+    Exec(Box<ExecAuthenticator>),
     Source(SharedTokenSource),
 }
 
@@ -51,7 +51,7 @@ impl Credentials {
                 value.set_sensitive(true);
                 Self::Header(value)
             }
-            Auth::Exec(config) => Self::Exec(ExecAuthenticator::new((**config).clone())),
+            Auth::Exec(config) => Self::Exec(Box::new(ExecAuthenticator::new((**config).clone()))),
             Auth::Source(source) => Self::Source(source.clone()),
         })
     }

@@ -1,7 +1,7 @@
 //! Connections to the API server. Upstream: `client-go/transport` over Go's `net/http`.
 //!
-//! One pool per client. HTTP/2 connections are shared by all requests, up to [`STREAMS_PER_CONNECTION`] at a time (the API server's
-//! own limit), then a further one is opened; HTTP/1.1 connections carry one request at a time and are kept for the next.
+//! One pool per client. HTTP/2 connections are shared by all requests, up to the number of streams the server allows (the API
+//! server: 100), then a further one is opened; HTTP/1.1 connections carry one request at a time and are kept for the next.
 //! An HTTP/2 connection on which nothing was read for 30 s is pinged and given up 15 s later, which is how a watch over a dead
 //! link is noticed.
 
@@ -30,8 +30,9 @@ use tokio::time::Instant;
 
 use crate::config::{BaseUrl, ConfigError, Credentials, TlsConfigs, TlsSource};
 
-/// The API server's default limit of streams on one connection.
-const STREAMS_PER_CONNECTION: usize = 100;
+/// Streams on one connection until the server has said how many it takes, and at most.
+const INITIAL_STREAMS: usize = 100;
+const MAX_STREAMS: usize = 1000;
 /// As Go's transport settings in client-go.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -194,6 +195,8 @@ struct Connections {
 struct Http2 {
     sender: http2::SendRequest<RequestBody>,
     streams: Arc<AtomicUsize>,
+    /// What the server allows now.
+    limit: Arc<AtomicUsize>,
     generation: u64,
 }
 
@@ -341,16 +344,27 @@ impl PoolShared {
                 .await
                 .map_err(|error| TransportError::new(TransportErrorKind::Connect, error))?;
             let streams = Arc::new(AtomicUsize::new(0));
+            let limit = Arc::new(AtomicUsize::new(INITIAL_STREAMS));
             let lease = Lease::Http2(sender.clone(), StreamGuard::new(&streams));
             let mut connections = self.connections.lock();
             connections.http1_only = false;
             connections.http2.push(Http2 {
                 sender,
                 streams,
+                limit: limit.clone(),
                 generation,
             });
             drop(connections);
-            spawn_connection(connection);
+            spawn_connection(async move {
+                let mut connection = std::pin::pin!(connection);
+                std::future::poll_fn(|cx| {
+                    let polled = connection.as_mut().poll(cx);
+                    let allowed = connection.current_max_send_streams();
+                    limit.store(allowed.min(MAX_STREAMS), Ordering::Release);
+                    polled
+                })
+                .await
+            });
             Ok(lease)
         } else {
             let (sender, connection) = http1::Builder::new()
@@ -375,7 +389,8 @@ impl PoolShared {
                 && idle.since.elapsed() < IDLE_HTTP1
         });
         for connection in &connections.http2 {
-            if connection.streams.load(Ordering::Acquire) < STREAMS_PER_CONNECTION {
+            if connection.streams.load(Ordering::Acquire) < connection.limit.load(Ordering::Acquire)
+            {
                 return Some(Lease::Http2(
                     connection.sender.clone(),
                     StreamGuard::new(&connection.streams),

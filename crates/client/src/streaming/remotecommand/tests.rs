@@ -280,3 +280,28 @@ async fn old_protocols_get_plain_errors() {
         }
     }
 }
+
+/// Against upstream's SPDY library, when `CLIENT_TEST_SPDY_SERVER` names a server that takes four streams, answers stdin in upper
+/// case on stdout, its length on stderr, and ends with exit code 42.
+#[tokio::test]
+async fn another_implementation_understands_us() {
+    let Ok(address) = std::env::var("CLIENT_TEST_SPDY_SERVER") else {
+        eprintln!("skipped: CLIENT_TEST_SPDY_SERVER is not set");
+        return;
+    };
+    let connection =
+        Connection::client(tokio::net::TcpStream::connect(address).await.unwrap()).unwrap();
+    let mut execution = Execution::open(&connection, V4, INPUT).await.unwrap();
+    let mut stdin = execution.stdin.take().unwrap();
+    let input = "some text ".repeat(100_000);
+    stdin.write(Bytes::from(input.clone())).await.unwrap();
+    stdin.finish().await.unwrap();
+    let (mut stdout, mut stderr) = (
+        execution.stdout.take().unwrap(),
+        execution.stderr.take().unwrap(),
+    );
+    let (out, err) = tokio::join!(stdout.read_to_end(), stderr.read_to_end());
+    assert!(out.unwrap() == input.to_uppercase().into_bytes());
+    assert_eq!(String::from_utf8(err.unwrap()).unwrap(), "1000000 bytes");
+    assert_eq!(execution.outcome().await, Err(ExecError::ExitCode(42)));
+}

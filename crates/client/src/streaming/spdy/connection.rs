@@ -149,7 +149,7 @@ impl Connection {
         })
     }
 
-    /// Tells the server that no more streams will come. The streams go on.
+    /// Tells the server that we are leaving. The servers we know end all streams then: call it last.
     pub async fn go_away(&self) {
         let _ = self
             .commands

@@ -134,7 +134,7 @@ pub fn encode(
             body.put_slice(&headers.write(block)?);
             (
                 1,
-                u8::from(*fin) * FIN | u8::from(*unidirectional) * UNIDIRECTIONAL,
+                (u8::from(*fin) * FIN) | (u8::from(*unidirectional) * UNIDIRECTIONAL),
                 body,
             )
         }
