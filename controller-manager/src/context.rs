@@ -135,6 +135,15 @@ pub fn on_change<T: Resource>(
     informer.add_handler(Arc::new(Handler(handle)));
 }
 
+/// As [`on_change`]; besides, every object is handed over again as updated to itself each `resync`.
+pub fn on_change_resynced<T: Resource>(
+    informer: &SharedInformer<T>,
+    resync: std::time::Duration,
+    handle: impl Fn(Change<'_, T>) + Send + Sync + 'static,
+) {
+    informer.add_handler_with_resync(Arc::new(Handler(handle)), resync);
+}
+
 struct Handler<F>(F);
 
 impl<T: Resource, F: Fn(Change<'_, T>) + Send + Sync + 'static> EventHandler<T> for Handler<F> {

@@ -49,7 +49,11 @@ struct Built<C: Controller> {
 pub(crate) async fn build<C: Controller>(
     context: Arc<Context>,
 ) -> Result<Option<Box<dyn Runnable>>, BuildError> {
-    let client = context.clients.client(C::SERVICE_ACCOUNT).await?;
+    let client = if C::ACTS_AS_DAEMON {
+        context.clients.root_client(C::SERVICE_ACCOUNT)?
+    } else {
+        context.clients.client(C::SERVICE_ACCOUNT).await?
+    };
     let setup = Setup::new(context, client, C::NAME);
     let queue = new_queue(C::QUEUE, C::BACKOFF, setup.context.metrics.workqueue());
     let Some(controller) = C::build(&setup, &queue).await? else {
@@ -89,8 +93,7 @@ impl<C: Controller> Runnable for Built<C> {
 
     fn run(self: Box<Self>, stop: CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         Box::pin(async move {
-            let span = tracing::info_span!("controller", controller = C::NAME);
-            run(*self, stop).instrument(span).await;
+            run(*self, stop).await;
         })
     }
 }
@@ -206,6 +209,11 @@ fn conclude<K: Key>(
         Err(error) if max_retries.is_some_and(|max| queue.num_requeues(key) >= max) => {
             tracing::warn!(controller, key = ?key, %error, "Dropping key out of the queue after too many failures");
             queue.forget(key);
+        }
+        // Somebody else was faster, or our cache is late: the retry puts it right, nobody needs to look.
+        Err(error) if error.api().is_some_and(client::Error::is_conflict) => {
+            tracing::debug!(v = 2, controller, key = ?key, %error, "Error syncing, will retry");
+            queue.add_rate_limited(key.clone());
         }
         Err(error) => {
             tracing::error!(controller, key = ?key, %error, "Error syncing, will retry");

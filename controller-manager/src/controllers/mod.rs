@@ -12,6 +12,8 @@ pub mod expectations;
 pub mod history;
 /// Numbers given as percentages.
 pub mod int_or_percent;
+/// Waiting for one's own writes to reach the caches.
+pub mod own_writes;
 /// From owned objects to their owners.
 pub mod owners;
 /// Pods created and deleted, with events.
@@ -54,9 +56,6 @@ use crate::runner::{self, Queue, Runnable};
 /// A key of a controller's queue: what one `sync` works on.
 pub trait Key: Clone + Debug + Eq + Hash + Send + Sync + 'static {}
 impl<T: Clone + Debug + Eq + Hash + Send + Sync + 'static> Key for T {}
-
-/// Guards a key against reads that are older than its controller's own writes (KEP-5647).
-pub type OwnWrites = client::ConsistencyGuard<client::ObjectKey>;
 
 /// Whether a controller runs when the operator says nothing about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +188,8 @@ pub trait Controller: Sized + Send + Sync + 'static {
     const DEFAULT: Default = Default::On;
     /// The ServiceAccount in kube-system it acts as under `--use-service-account-credentials`, and its User-Agent suffix.
     const SERVICE_ACCOUNT: &'static str;
+    /// Acts as the daemon itself even under `--use-service-account-credentials`; then the above is a User-Agent suffix only.
+    const ACTS_AS_DAEMON: bool = false;
     /// The `name` label of its workqueue_* metrics.
     const QUEUE: &'static str;
     /// Spacing of retries.

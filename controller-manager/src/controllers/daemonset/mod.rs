@@ -30,12 +30,13 @@ use super::controller_ref::{
 };
 use super::expectations::{Expectations, pod_key};
 use super::history::History;
+use super::own_writes::OwnWrites;
 use super::pod_control::{
     PodControl, SLOW_START_INITIAL_BATCH_SIZE, is_namespace_terminating, pod_from_template,
     slow_start,
 };
 use super::pod_state::{is_available, is_ready};
-use super::{Backoff, BuildError, Controller, Next, OwnWrites, SyncError, owners};
+use super::{Backoff, BuildError, Controller, Next, SyncError, owners};
 use crate::clock::Clock;
 use crate::context::{Change, Setup, on_change};
 use crate::runner::{self, Queue};
@@ -44,9 +45,6 @@ use crate::runner::{self, Queue};
 const BURST_REPLICAS: usize = 250;
 /// How often the backoff of failed pods is cleared of old entries.
 const BACKOFF_GC_INTERVAL: Duration = Duration::from_secs(60);
-/// Names of the caches in the read-your-writes guard.
-const PODS: &str = "pods";
-const SETS: &str = "sets";
 /// Name of the index of pods by node.
 const NODE_INDEX: &str = "podNodeName";
 
@@ -60,7 +58,7 @@ pub struct DaemonSetController {
     nodes: Lister<Node>,
     history: History,
     expectations: Arc<Expectations<ObjectKey>>,
-    own_writes: Option<Arc<OwnWrites>>,
+    own_writes: Arc<OwnWrites>,
     failed_pods: FailureBackoff,
     queue: Queue<ObjectKey>,
     /// Names of nodes whose labels or taints changed.
@@ -88,9 +86,9 @@ impl Controller for DaemonSetController {
         index_by_node(&pods);
         let node_updates = setup.queue::<String>("daemonset-node-updates", Backoff::DEFAULT);
         let expectations = Arc::new(Expectations::new(setup.clock()));
-        let own_writes = setup
-            .enabled("StaleControllerConsistencyDaemonSet")
-            .then(|| Arc::new(OwnWrites::new().follow(PODS, &pods).follow(SETS, &sets)));
+        let gate = "StaleControllerConsistencyDaemonSet";
+        let own_writes = OwnWrites::new(setup, gate, "daemonset_controller", "DaemonSet");
+        let own_writes = Arc::new(own_writes.follow(&pods).follow(&sets));
         let wake = Arc::new(Wake {
             queue: queue.clone(),
             sets: sets.lister(),
@@ -142,18 +140,12 @@ impl Controller for DaemonSetController {
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Next, SyncError> {
-        if self
-            .own_writes
-            .as_ref()
-            .is_some_and(|writes| !writes.is_ready(key))
-        {
+        if !self.own_writes.is_ready(key) {
             return Ok(Next::Retry);
         }
         let Some(ds) = self.sets.get(key) else {
             self.expectations.delete(key);
-            if let Some(writes) = &self.own_writes {
-                writes.clear(key);
-            }
+            self.own_writes.clear(key);
             return Ok(Next::Done);
         };
         if ds.spec.selector.as_deref() == Some(&LabelSelector::default()) {
@@ -251,16 +243,11 @@ impl DaemonSetController {
     async fn claim(&self, ds: &Arc<DaemonSet>) -> Result<Vec<Arc<Pod>>, SyncError> {
         let selector = selector_of(ds.spec.selector.as_deref())?;
         let candidates = owners::pods_of(&self.pods, &**ds, true);
-        let wrote = |pod: &Pod| self.wrote(ds, PODS, &pod.metadata.resource_version);
+        let key = key_of(&ds.metadata);
+        let wrote = |pod: &Pod| self.own_writes.wrote(&key, pod);
         Claimer::new(&self.client, &**ds, &selector)
             .claim(candidates, |_| true, wrote)
             .await
-    }
-
-    fn wrote(&self, ds: &DaemonSet, cache: &str, resource_version: &str) {
-        if let Some(writes) = &self.own_writes {
-            writes.wrote(key_of(&ds.metadata), cache, resource_version);
-        }
     }
 
     async fn update(
@@ -369,7 +356,7 @@ impl DaemonSetController {
             pin(&mut pod.spec, &create[at]);
             match self.control.create(&work.reference, &pod).await {
                 Ok(created) => {
-                    self.wrote(work.ds, PODS, &created.metadata.resource_version);
+                    self.own_writes.wrote(work.key, &created);
                     Ok(())
                 }
                 Err(error) if is_namespace_terminating(&error) => Ok(()),
@@ -435,7 +422,7 @@ impl DaemonSetController {
                     api.update_status(&fresh).await?
                 }
             };
-            self.wrote(work.ds, SETS, &updated.metadata.resource_version);
+            self.own_writes.wrote(work.key, &updated);
         }
         // Against skew of clocks: the pods' own changes wake us too.
         Ok(if waits {
@@ -524,7 +511,7 @@ struct Wake {
     queue: Queue<ObjectKey>,
     sets: Lister<DaemonSet>,
     expectations: Arc<Expectations<ObjectKey>>,
-    own_writes: Option<Arc<OwnWrites>>,
+    own_writes: Arc<OwnWrites>,
 }
 
 impl Wake {
@@ -543,9 +530,7 @@ impl Wake {
 
     fn set_gone(&self, ds: &DaemonSet) {
         let key = key_of(&ds.metadata);
-        if let Some(writes) = &self.own_writes {
-            writes.clear(&key);
-        }
+        self.own_writes.clear(&key);
         self.expectations.delete(&key);
         self.queue.add(key);
     }

@@ -14,7 +14,6 @@ pub(super) struct JobMetrics {
     pub tracked_pods: CounterVec,
     pub finished_indexes: CounterVec,
     pub pods_created: CounterVec,
-    pub stale: CounterVec,
 }
 
 impl JobMetrics {
@@ -68,10 +67,6 @@ impl JobMetrics {
                     Stability::Alpha,
                 ),
                 &["reason", "status"],
-            ),
-            stale: metrics.counter_vec(
-                opts("stale_sync_skips_total", "Total number of Job syncs skipped due to a stale watch cache.", Stability::Alpha),
-                &["group", "resource"],
             ),
         }
     }

@@ -38,9 +38,10 @@ use self::pods::{
 use self::policies::{judge_failure, judge_success};
 use super::controller_ref::{Claimer, controller_of, index_by_controller, key_of, selector_of};
 use super::expectations::{Expectations, pod_key};
+use super::own_writes::OwnWrites;
 use super::pod_control::PodControl;
 use super::pod_state::{is_active, is_ready, is_terminal, is_terminating};
-use super::{Backoff, BuildError, Controller, Next, OwnWrites, SyncError, owners};
+use super::{Backoff, BuildError, Controller, Next, SyncError, owners};
 use crate::clock::Clock;
 use crate::context::{Change, Setup, on_change};
 use crate::runner::{self, Queue};
@@ -55,9 +56,6 @@ const API_BACKOFF: Backoff = Backoff {
 };
 /// `spec.managedBy` of Jobs that are ours; others are left alone.
 const OUR_NAME: &str = "kubernetes.io/job-controller";
-/// Names of the caches in the read-your-writes guard.
-const PODS: &str = "pods";
-const JOBS: &str = "jobs";
 
 /// The job-controller.
 pub struct JobController {
@@ -74,7 +72,7 @@ pub struct JobController {
     backoff: Arc<Records>,
     /// Uids of Jobs that we have ended and whose cache entry does not say so yet.
     finished: Arc<Mutex<HashSet<String>>>,
-    own_writes: Option<Arc<OwnWrites>>,
+    own_writes: Arc<OwnWrites>,
     reset_start_on_suspend: bool,
     metrics: Arc<JobMetrics>,
     clock: Clock,
@@ -150,9 +148,13 @@ impl Controller for JobController {
     async fn build(setup: &Setup, queue: &Queue<ObjectKey>) -> Result<Option<Self>, BuildError> {
         let (pods, jobs) = (setup.informer::<Pod>(), setup.informer::<Job>());
         index_by_controller(&pods);
-        let own_writes = setup
-            .enabled("StaleControllerConsistencyJob")
-            .then(|| Arc::new(OwnWrites::new().follow(PODS, &pods).follow(JOBS, &jobs)));
+        let own_writes = OwnWrites::new(
+            setup,
+            "StaleControllerConsistencyJob",
+            "job_controller",
+            "Job",
+        );
+        let own_writes = Arc::new(own_writes.follow(&pods).follow(&jobs));
         let wake = Arc::new(Wake {
             queue: queue.clone(),
             orphans: setup.queue("job_orphan_pod", API_BACKOFF),
@@ -198,16 +200,7 @@ impl Controller for JobController {
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Next, SyncError> {
-        if let Some(Err(stale)) = self
-            .own_writes
-            .as_ref()
-            .map(|writes| writes.ensure_ready(key))
-        {
-            let group = if stale.resource == JOBS { "batch" } else { "" };
-            self.metrics
-                .stale
-                .with_label_values(&[group, &stale.resource])
-                .inc();
+        if !self.own_writes.is_ready(key) {
             return Ok(Next::Retry);
         }
         let Some(job) = self.jobs.get(key) else {
@@ -273,15 +266,11 @@ impl Controller for JobController {
 impl JobController {
     fn forget(&self, key: &ObjectKey) {
         self.backoff.remove(key);
-        if let Some(writes) = &self.own_writes {
-            writes.clear(key);
-        }
+        self.own_writes.clear(key);
     }
 
     fn wrote_pod(&self, key: &ObjectKey, pod: &Pod) {
-        if let Some(writes) = &self.own_writes {
-            writes.wrote(key.clone(), PODS, &pod.metadata.resource_version);
-        }
+        self.own_writes.wrote(key, pod);
     }
 
     async fn write_status(&self, key: &ObjectKey, job: &Job) -> Result<Job, SyncError> {
@@ -291,9 +280,7 @@ impl JobController {
             .update_status(job)
             .await?;
         updated.metadata.managed_fields.clear();
-        if let Some(writes) = &self.own_writes {
-            writes.wrote(key.clone(), JOBS, &updated.metadata.resource_version);
-        }
+        self.own_writes.wrote(key, &updated);
         Ok(updated)
     }
 
@@ -573,9 +560,7 @@ impl JobController {
         match self.remove_finalizer(&key_of(&pod.metadata), pod).await {
             Err(error) if !error.is_not_found() => Err(error.into()),
             _ => {
-                if let Some(writes) = &self.own_writes {
-                    writes.clear(&key_of(&pod.metadata));
-                }
+                self.own_writes.clear(&key_of(&pod.metadata));
                 Ok(())
             }
         }
@@ -628,7 +613,7 @@ struct Wake {
     removals: Arc<Removals>,
     backoff: Arc<Records>,
     finished: Arc<Mutex<HashSet<String>>>,
-    own_writes: Option<Arc<OwnWrites>>,
+    own_writes: Arc<OwnWrites>,
     metrics: Arc<JobMetrics>,
     clock: Clock,
 }
@@ -645,9 +630,7 @@ impl Wake {
             Change::Updated(old, new) => self.job_updated(old, new),
             Change::Deleted(job) => {
                 let key = key_of(&job.metadata);
-                if let Some(writes) = &self.own_writes {
-                    writes.clear(&key);
-                }
+                self.own_writes.clear(&key);
                 self.finished.lock().remove(&job.metadata.uid);
                 self.look_for_orphans(job);
                 self.backoff.remove(&key);

@@ -17,19 +17,22 @@ use api_types::core::v1::{ObjectReference, Pod, ReplicationController};
 use api_types::kube_controller_manager_config::v1alpha1::KubeControllerManagerConfiguration;
 use apimachinery::labels::Selector;
 use client::{Client, Lister, ObjectKey, object_reference};
+use component_base::metrics::{Histogram, Opts, exponential_buckets};
+use jiff::Timestamp;
 
 use self::owner::{ReplicaOwner, Status};
 use super::controller_ref::{
     Claimer, controller_of, index_by_controller, is_controlled_by, key_of, new_controller_ref,
 };
 use super::expectations::{Expectations, pod_key};
+use super::own_writes::OwnWrites;
 use super::pod_control::{
     PodControl, SLOW_START_INITIAL_BATCH_SIZE, is_namespace_terminating, pod_from_template,
     slow_start,
 };
 use super::pod_ranking::pods_to_delete;
 use super::pod_state::{is_active, is_ready, is_terminating, next_availability_check};
-use super::{BuildError, Controller, Next, OwnWrites, SyncError, owners};
+use super::{BuildError, Controller, Next, SyncError, owners};
 use crate::clock::Clock;
 use crate::context::{Change, Setup, on_change};
 use crate::runner::Queue;
@@ -41,9 +44,6 @@ pub type ReplicationControllerController = Replicas<ReplicationController>;
 
 /// Pods created or deleted in one sync at most; the next sync goes on.
 const BURST_REPLICAS: usize = 500;
-/// Names of the caches in the read-your-writes guard.
-const PODS: &str = "pods";
-const OWNERS: &str = "owners";
 
 /// The controller of one of the two kinds.
 pub struct Replicas<O: ReplicaOwner> {
@@ -52,8 +52,9 @@ pub struct Replicas<O: ReplicaOwner> {
     pods: Lister<Pod>,
     control: PodControl,
     expectations: Arc<Expectations<ObjectKey>>,
-    own_writes: Option<Arc<OwnWrites>>,
+    own_writes: Arc<OwnWrites>,
     report_terminating: bool,
+    deletion_age_ratio: Option<Histogram>,
     clock: Clock,
 }
 
@@ -69,9 +70,13 @@ impl<O: ReplicaOwner> Controller for Replicas<O> {
         index_by_controller(&pods);
         index_by_controller(&owners);
         let expectations = Arc::new(Expectations::new(setup.clock()));
-        let own_writes = O::CONSISTENCY_GATE
-            .filter(|gate| setup.enabled(gate))
-            .map(|_| Arc::new(OwnWrites::new().follow(PODS, &pods).follow(OWNERS, &owners)));
+        let own_writes = match O::CONSISTENCY_GATE {
+            Some(gate) => OwnWrites::new(setup, gate, "replicaset_controller", O::KIND)
+                .follow(&pods)
+                .follow(&owners),
+            None => OwnWrites::off(),
+        };
+        let own_writes = Arc::new(own_writes);
         let wake = Arc::new(Wake {
             queue: queue.clone(),
             owners: owners.lister(),
@@ -93,6 +98,7 @@ impl<O: ReplicaOwner> Controller for Replicas<O> {
             own_writes,
             report_terminating: O::REPORTS_TERMINATING
                 && setup.enabled("DeploymentReplicaSetTerminatingReplicas"),
+            deletion_age_ratio: O::REPORTS_TERMINATING.then(|| deletion_age_ratio(setup)),
             clock: setup.clock(),
         }))
     }
@@ -102,17 +108,11 @@ impl<O: ReplicaOwner> Controller for Replicas<O> {
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Next, SyncError> {
-        if self
-            .own_writes
-            .as_ref()
-            .is_some_and(|writes| !writes.is_ready(key))
-        {
+        if !self.own_writes.is_ready(key) {
             return Ok(Next::Retry);
         }
         let Some(owner) = self.owners.get(key) else {
-            if let Some(writes) = &self.own_writes {
-                writes.clear(key);
-            }
+            self.own_writes.clear(key);
             self.expectations.delete(key);
             return Ok(Next::Done);
         };
@@ -165,6 +165,37 @@ impl<O: ReplicaOwner> Controller for Replicas<O> {
     }
 }
 
+/// How old deleted pods were, compared with the youngest ready one. Both kinds share it upstream.
+fn deletion_age_ratio(setup: &Setup) -> Histogram {
+    let help = "The ratio of chosen deleted pod's ages to the current youngest pod's age (at the time). Should be <2. The intent of this metric is to measure the rough efficacy of the LogarithmicScaleDown feature gate's effect on the sorting (and deletion) of pods when a replicaset scales down. This only considers Ready pods when calculating and reporting.";
+    let opts = Opts::new("replicaset_controller_sorting_deletion_age_ratio", help);
+    setup
+        .metrics()
+        .histogram(opts.buckets(exponential_buckets(0.25, 2.0, 6)))
+}
+
+/// For each ready pod among the chosen, its age as a multiple of the youngest ready pod's, cut to whole numbers.
+fn age_ratios(active: &[Arc<Pod>], chosen: &[Arc<Pod>], now: Timestamp) -> Vec<f64> {
+    let age = |pod: &Arc<Pod>| {
+        now.duration_since(pod.metadata.creation_timestamp.timestamp())
+            .as_millis()
+    };
+    let Some(youngest) = active
+        .iter()
+        .filter(|pod| is_ready(pod))
+        .map(age)
+        .min()
+        .filter(|age| *age > 0)
+    else {
+        return Vec::new();
+    };
+    chosen
+        .iter()
+        .filter(|pod| is_ready(pod))
+        .map(|pod| (age(pod) / youngest) as f64)
+        .collect()
+}
+
 impl<O: ReplicaOwner> Replicas<O> {
     async fn claim(
         &self,
@@ -173,16 +204,11 @@ impl<O: ReplicaOwner> Replicas<O> {
         all: Vec<Arc<Pod>>,
     ) -> Result<Vec<Arc<Pod>>, SyncError> {
         let candidates = all.into_iter().filter(|pod| is_active(pod)).collect();
-        let wrote = |pod: &Pod| self.wrote(owner, PODS, &pod.metadata.resource_version);
+        let key = key_of(owner.metadata());
+        let wrote = |pod: &Pod| self.own_writes.wrote(&key, pod);
         Claimer::new(&self.client, &**owner, selector)
             .claim(candidates, |_| true, wrote)
             .await
-    }
-
-    fn wrote(&self, owner: &O, cache: &str, resource_version: &str) {
-        if let Some(writes) = &self.own_writes {
-            writes.wrote(key_of(owner.metadata()), cache, resource_version);
-        }
     }
 
     /// Creates missing or deletes surplus pods.
@@ -206,6 +232,15 @@ impl<O: ReplicaOwner> Replicas<O> {
             let surplus = (active.len() - wanted).min(BURST_REPLICAS);
             let related = self.related_pods(owner);
             let chosen = pods_to_delete(active.to_vec(), &related, surplus, self.clock.now());
+            if let Some(metric) = self
+                .deletion_age_ratio
+                .as_ref()
+                .filter(|_| surplus < active.len())
+            {
+                age_ratios(active, &chosen, self.clock.now())
+                    .into_iter()
+                    .for_each(|ratio| metric.observe(ratio));
+            }
             self.delete_pods(key, owner, &reference, chosen).await
         } else {
             Ok(())
@@ -235,7 +270,7 @@ impl<O: ReplicaOwner> Replicas<O> {
         );
         let create = async |_| match self.control.create(reference, &pod).await {
             Ok(created) => {
-                self.wrote(owner, PODS, &created.metadata.resource_version);
+                self.own_writes.wrote(key, &created);
                 Ok(())
             }
             // Every further creation would fail too, and nothing needs to be retried.
@@ -327,7 +362,7 @@ impl<O: ReplicaOwner> Replicas<O> {
                 api.update_status(&fresh).await?
             }
         };
-        self.wrote(owner, OWNERS, &updated.metadata().resource_version);
+        self.own_writes.wrote(&key_of(owner.metadata()), &updated);
         Ok(Arc::new(updated))
     }
 }
@@ -337,7 +372,7 @@ struct Wake<O: ReplicaOwner> {
     queue: Queue<ObjectKey>,
     owners: Lister<O>,
     expectations: Arc<Expectations<ObjectKey>>,
-    own_writes: Option<Arc<OwnWrites>>,
+    own_writes: Arc<OwnWrites>,
 }
 
 impl<O: ReplicaOwner> Wake<O> {
@@ -356,9 +391,7 @@ impl<O: ReplicaOwner> Wake<O> {
 
     fn owner_gone(&self, owner: &O) {
         let key = key_of(owner.metadata());
-        if let Some(writes) = &self.own_writes {
-            writes.clear(&key);
-        }
+        self.own_writes.clear(&key);
         // A new owner of the same name starts clean.
         self.expectations.delete(&key);
         self.queue.add(key);
@@ -444,5 +477,31 @@ impl<O: ReplicaOwner> Wake<O> {
         ) {
             self.queue.add(key_of(owner.metadata()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api_types::Time;
+
+    use super::super::pod_state::tests::ready_since;
+    use super::*;
+
+    #[test]
+    fn ages_are_compared_with_the_youngest_ready_pod() {
+        let pod = |created, ready| {
+            let mut pod = if ready {
+                ready_since(created)
+            } else {
+                Pod::default()
+            };
+            pod.metadata.creation_timestamp =
+                Time::from_timestamp(Timestamp::from_second(created).unwrap());
+            Arc::new(pod)
+        };
+        let pods = [pod(0, true), pod(50, true), pod(90, false), pod(70, true)];
+        let now = Timestamp::from_second(100).unwrap();
+        assert_eq!(age_ratios(&pods, &pods[..3], now), [3.0, 1.0]);
+        assert!(age_ratios(&pods[2..3], &pods, now).is_empty());
     }
 }

@@ -22,16 +22,12 @@ use client::{Client, Lister, ObjectKey, object_reference};
 use self::pods::{Of, StatefulPods};
 use super::controller_ref::{Claimer, controller_of, index_by_controller, key_of, selector_of};
 use super::history::History;
+use super::own_writes::OwnWrites;
 use super::pod_state::{is_ready, next_availability_check};
-use super::{BuildError, Controller, Next, OwnWrites, SyncError, owners};
+use super::{BuildError, Controller, Next, SyncError, owners};
 use crate::clock::Clock;
 use crate::context::{Change, Setup, on_change};
 use crate::runner::Queue;
-
-/// Names of the caches in the read-your-writes guard.
-const PODS: &str = "pods";
-const CLAIMS: &str = "claims";
-const SETS: &str = "sets";
 
 /// The statefulset-controller.
 pub struct StatefulSetController {
@@ -40,7 +36,7 @@ pub struct StatefulSetController {
     pods: Lister<Pod>,
     pods_control: StatefulPods,
     history: History,
-    own_writes: Option<Arc<OwnWrites>>,
+    own_writes: Arc<OwnWrites>,
     semantic_revisions: bool,
     use_max_unavailable: bool,
     clock: Clock,
@@ -61,16 +57,9 @@ impl Controller for StatefulSetController {
         );
         index_by_controller(&pods);
         index_by_controller(&revisions);
-        let own_writes = setup
-            .enabled("StaleControllerConsistencyStatefulSet")
-            .then(|| {
-                Arc::new(
-                    OwnWrites::new()
-                        .follow(PODS, &pods)
-                        .follow(CLAIMS, &claims)
-                        .follow(SETS, &sets),
-                )
-            });
+        let gate = "StaleControllerConsistencyStatefulSet";
+        let own_writes = OwnWrites::new(setup, gate, "statefulset_controller", "StatefulSet");
+        let own_writes = Arc::new(own_writes.follow(&pods).follow(&claims).follow(&sets));
         let wake = Wake {
             queue: queue.clone(),
             sets: sets.lister(),
@@ -106,17 +95,11 @@ impl Controller for StatefulSetController {
     }
 
     async fn sync(&self, key: &ObjectKey) -> Result<Next, SyncError> {
-        if self
-            .own_writes
-            .as_ref()
-            .is_some_and(|writes| !writes.is_ready(key))
-        {
+        if !self.own_writes.is_ready(key) {
             return Ok(Next::Retry);
         }
         let Some(set) = self.sets.get(key) else {
-            if let Some(writes) = &self.own_writes {
-                writes.clear(key);
-            }
+            self.own_writes.clear(key);
             return Ok(Next::Done);
         };
         let selector = match selector_of(set.spec.selector.as_deref()) {
@@ -137,7 +120,7 @@ impl Controller for StatefulSetController {
             .claim::<ControllerRevision>(orphans, |_| true, |_| ())
             .await?;
         let candidates = owners::pods_of(&self.pods, &*set, true);
-        let wrote = |pod: &Pod| self.wrote(&set, PODS, &pod.metadata.resource_version);
+        let wrote = |pod: &Pod| self.own_writes.wrote(key, pod);
         let pods = claimer
             .claim(candidates, |pod| identity::is_member(&set, pod), wrote)
             .await?;
@@ -171,12 +154,6 @@ impl StatefulSetController {
         Ok(self
             .history
             .list(set, &selector_of(set.spec.selector.as_deref())?))
-    }
-
-    fn wrote(&self, set: &StatefulSet, cache: &str, resource_version: &str) {
-        if let Some(writes) = &self.own_writes {
-            writes.wrote(key_of(&set.metadata), cache, resource_version);
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use api_types::Resource;
 use api_types::apps::v1::StatefulSet;
 use api_types::core::v1::{ObjectReference, PersistentVolumeClaim, Pod};
 use api_types::meta::v1::DeleteOptions;
@@ -14,10 +15,9 @@ use super::identity::{
 use super::retention::{
     deletes_when_scaled, has_stale_owner, has_unexpected_controller, is_up_to_date, update_owners,
 };
-use super::{CLAIMS, PODS};
-use crate::controllers::OwnWrites;
 use crate::controllers::SyncError;
 use crate::controllers::controller_ref::key_of;
+use crate::controllers::own_writes::OwnWrites;
 
 /// How often a pod is updated again on conflict, as client-go's DefaultBackoff.
 const UPDATE_ATTEMPTS: u32 = 4;
@@ -26,7 +26,7 @@ pub(super) struct StatefulPods {
     pub client: Client,
     pub recorder: EventRecorder,
     pub claims: Lister<PersistentVolumeClaim>,
-    pub own_writes: Option<Arc<OwnWrites>>,
+    pub own_writes: Arc<OwnWrites>,
 }
 
 /// The set a pod is handled for, and the subject of its events.
@@ -37,10 +37,8 @@ pub(super) struct Of<'a> {
 }
 
 impl StatefulPods {
-    fn wrote(&self, set: &StatefulSet, cache: &str, resource_version: &str) {
-        if let Some(writes) = &self.own_writes {
-            writes.wrote(key_of(&set.metadata), cache, resource_version);
-        }
+    fn wrote<T: Resource>(&self, set: &StatefulSet, object: &T) {
+        self.own_writes.wrote(&key_of(&set.metadata), object);
     }
 
     /// Creates the pod's claims, then the pod.
@@ -56,7 +54,7 @@ impl StatefulPods {
             .await
         {
             Ok(created) => {
-                self.wrote(of.set, PODS, &created.metadata.resource_version);
+                self.wrote(of.set, &created);
                 Ok(())
             }
             // The cache is late: no event about a pod that is there.
@@ -119,7 +117,7 @@ impl StatefulPods {
                 .await
             {
                 Ok(updated) => {
-                    self.wrote(of.set, PODS, &updated.metadata.resource_version);
+                    self.wrote(of.set, &updated);
                     self.record("Update", of, &pod, Ok(()));
                     return Ok(());
                 }
@@ -170,7 +168,7 @@ impl StatefulPods {
                     .await
                 {
                     Ok(created) => {
-                        self.wrote(of.set, CLAIMS, &created.metadata.resource_version);
+                        self.wrote(of.set, &created);
                         self.record_claim(of, pod, name, None);
                     }
                     Err(error) => {
@@ -228,7 +226,7 @@ impl StatefulPods {
                 .client
                 .namespaced::<PersistentVolumeClaim>(&claim.metadata.namespace);
             match api.update(&claim).await {
-                Ok(updated) => self.wrote(of.set, CLAIMS, &updated.metadata.resource_version),
+                Ok(updated) => self.wrote(of.set, &updated),
                 Err(error) => {
                     let name = &claim.metadata.name;
                     return Err(SyncError::other(format!(

@@ -13,6 +13,7 @@ use super::identity::{
 };
 use super::pods::Of;
 use super::revisions::Revisions;
+use crate::controllers::controller_ref::key_of;
 use crate::controllers::int_or_percent::scaled;
 use crate::controllers::pod_control::{SLOW_START_INITIAL_BATCH_SIZE, slow_start};
 use crate::controllers::pod_state::{is_available, is_ready};
@@ -279,7 +280,7 @@ impl StatefulSetController {
             object.status = status.clone();
             match api.update_status(&object).await {
                 Ok(updated) => {
-                    self.wrote(set, super::SETS, &updated.metadata.resource_version);
+                    self.own_writes.wrote(&key_of(&set.metadata), &updated);
                     return Ok(());
                 }
                 Err(error) if error.is_conflict() && attempt < 5 => {
