@@ -1,0 +1,11 @@
+//! Pod statuses: computed from what runs, kept, and written to the API server.
+//!
+//! Upstream: `pkg/kubelet/status`, and the status part of `kubelet_pods.go`.
+
+pub mod conditions;
+pub mod containers;
+mod manager;
+pub mod phase;
+
+pub(crate) use manager::replace_condition;
+pub use manager::{DeletionSafety, StatusManager, needs_readiness_reconcile};
