@@ -22,12 +22,23 @@ pub async fn serve(
     cx: &Arc<RequestContext>,
     endpoint: &Endpoint,
     body: Body,
-    _upgrade: Upgrade,
+    upgrade: Upgrade,
 ) -> Result<Response, StatusError> {
     let Some(subresource) = endpoint.subresource else {
         return Err(handlers::no_such_resource());
     };
     let verb = cx.info.verb.as_str();
+    let is_proxy = subresource.name == "proxy";
+    if cx.info.parts.len() > 3 && !is_proxy {
+        return Err(handlers::no_such_resource());
+    }
+    // Proxies take any method, also those that are no verb of the API.
+    if is_proxy
+        || matches!(subresource.name, "log" | "exec" | "attach" | "portforward")
+            && subresource.verbs.contains(&verb)
+    {
+        return crate::connect::serve(server, cx, endpoint, body, upgrade).await;
+    }
     if !subresource.verbs.contains(&verb) {
         return Err(handlers::method_not_allowed());
     }

@@ -1,0 +1,324 @@
+//! Connections to kubelets, pods and services: one per request, HTTP/1.1, so that every one of them can be upgraded.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use component_base::serving::Body;
+use http::{HeaderValue, Request, Response, header};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use crate::config::KubeletConfig;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Certificate files are read again when this much time passed.
+const RELOAD: Duration = Duration::from_secs(60);
+
+/// How the other side is spoken to.
+#[derive(Clone)]
+pub enum Security {
+    Plain,
+    Tls(Arc<ClientConfig>),
+}
+
+/// Where a connection goes.
+#[derive(Clone)]
+pub struct Target {
+    pub security: Security,
+    pub host: String,
+    pub port: u16,
+}
+
+impl Target {
+    /// `host:port`, with brackets around an IPv6 address.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    pub fn scheme(&self) -> &'static str {
+        match self.security {
+            Security::Plain => "http",
+            Security::Tls(_) => "https",
+        }
+    }
+}
+
+/// No answer came. The text is what upstream's clients show.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct DialError(String);
+
+/// TLS settings towards kubelets and towards everything else.
+pub struct TlsConfigs {
+    kubelet: Option<KubeletConfig>,
+    provider: Arc<CryptoProvider>,
+    made: Mutex<Option<(Instant, Arc<ClientConfig>, Arc<ClientConfig>)>>,
+    any: Arc<ClientConfig>,
+}
+
+impl TlsConfigs {
+    pub fn new(kubelet: &KubeletConfig) -> Result<TlsConfigs, component_base::Error> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let any = Arc::new(unverified(&provider)?.with_no_client_auth());
+        let configs = TlsConfigs {
+            kubelet: Some(kubelet.clone()),
+            made: Mutex::new(None),
+            any,
+            provider,
+        };
+        // Wrong files are told at the start.
+        configs.kubelet(false)?;
+        Ok(configs)
+    }
+
+    /// Towards pods and services: nobody vouches for their certificates.
+    pub fn any(&self) -> Arc<ClientConfig> {
+        self.any.clone()
+    }
+
+    /// Towards kubelets, with our certificate. `insecure` skips the check of theirs.
+    pub fn kubelet(&self, insecure: bool) -> Result<Arc<ClientConfig>, component_base::Error> {
+        let mut made = self.made.lock();
+        if made.as_ref().is_none_or(|(at, ..)| at.elapsed() > RELOAD) {
+            match self.read() {
+                Ok((checked, unchecked)) => *made = Some((Instant::now(), checked, unchecked)),
+                // What was read before goes on being used.
+                Err(error) if made.is_some() => {
+                    tracing::error!(error = %error, "Could not read the kubelet client certificate again");
+                    if let Some(made) = made.as_mut() {
+                        made.0 = Instant::now();
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match &*made {
+            Some((_, checked, unchecked)) => Ok(if insecure {
+                unchecked.clone()
+            } else {
+                checked.clone()
+            }),
+            None => Err("no TLS settings for kubelets".into()),
+        }
+    }
+
+    fn read(&self) -> Result<(Arc<ClientConfig>, Arc<ClientConfig>), component_base::Error> {
+        let Some(kubelet) = &self.kubelet else {
+            return Ok((self.any.clone(), self.any.clone()));
+        };
+        let identity = || -> Result<_, component_base::Error> {
+            match (&kubelet.client_certificate, &kubelet.client_key) {
+                (Some(certificate), Some(key)) => Ok(Some((
+                    certificates(certificate)?,
+                    PrivateKeyDer::from_pem_file(key)?,
+                ))),
+                _ => Ok(None),
+            }
+        };
+        let finish =
+            |builder: rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>| {
+                Ok::<_, component_base::Error>(Arc::new(match identity()? {
+                    Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
+                    None => builder.with_no_client_auth(),
+                }))
+            };
+        let unchecked = finish(unverified(&self.provider)?)?;
+        let checked = match &kubelet.certificate_authority {
+            Some(path) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates(path)? {
+                    roots.add(certificate)?;
+                }
+                finish(
+                    ClientConfig::builder_with_provider(self.provider.clone())
+                        .with_safe_default_protocol_versions()?
+                        .with_root_certificates(roots),
+                )?
+            }
+            None => unchecked.clone(),
+        };
+        Ok((checked, unchecked))
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, component_base::Error> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| format!("reading {}: {error}", path.display()).into());
+    read
+}
+
+fn unverified(
+    provider: &Arc<CryptoProvider>,
+) -> Result<
+    rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>,
+    component_base::Error,
+> {
+    Ok(ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider.clone()))))
+}
+
+/// Takes every server certificate whose key the server has. Upstream: InsecureSkipVerify.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Sends a request whose URI is a path, and returns once the head of the answer is there.
+pub async fn send(
+    target: &Target,
+    mut request: Request<Body>,
+) -> Result<Response<Incoming>, DialError> {
+    let host =
+        HeaderValue::try_from(target.authority()).map_err(|error| DialError(error.to_string()))?;
+    request.headers_mut().insert(header::HOST, host);
+    let stream = connect(target).await?;
+    match &target.security {
+        Security::Plain => exchange(stream, request).await,
+        Security::Tls(config) => {
+            let name = match target.host.parse::<IpAddr>() {
+                Ok(address) => ServerName::IpAddress(address.into()),
+                Err(_) => ServerName::try_from(target.host.clone())
+                    .map_err(|error| DialError(format!("dial tcp: {error}")))?,
+            };
+            let handshake = tokio_rustls::TlsConnector::from(config.clone()).connect(name, stream);
+            let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
+                .await
+                .map_err(|_| DialError("net/http: TLS handshake timeout".to_owned()))?
+                .map_err(|error| DialError(format!("tls: {error}")))?;
+            exchange(stream, request).await
+        }
+    }
+}
+
+async fn connect(target: &Target) -> Result<TcpStream, DialError> {
+    let address = target.authority();
+    match tokio::time::timeout(
+        CONNECT_TIMEOUT,
+        TcpStream::connect((target.host.as_str(), target.port)),
+    )
+    .await
+    {
+        Ok(Ok(stream)) => {
+            // Interactive streams are made of small pieces.
+            let _ = stream.set_nodelay(true);
+            Ok(stream)
+        }
+        Ok(Err(error)) if error.raw_os_error().is_some() => Err(DialError(format!(
+            "dial tcp {address}: connect: {}",
+            os_text(&error)
+        ))),
+        Ok(Err(_)) => Err(DialError(format!(
+            "dial tcp: lookup {}: no such host",
+            target.host
+        ))),
+        Err(_) => Err(DialError(format!("dial tcp {address}: i/o timeout"))),
+    }
+}
+
+/// An error of the operating system in its own words, as Go prints it.
+fn os_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    text.to_lowercase()
+}
+
+async fn exchange<S>(stream: S, request: Request<Body>) -> Result<Response<Incoming>, DialError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let failed = |error: hyper::Error| DialError(error.to_string());
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(failed)?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(error = %error, "A relayed connection ended with an error");
+        }
+    });
+    sender.send_request(request).await.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn refused_connections_are_told_in_gos_words() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let target = Target {
+            security: Security::Plain,
+            host: "127.0.0.1".to_owned(),
+            port,
+        };
+        let error = send(&target, Request::new(Body::empty()))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("dial tcp 127.0.0.1:{port}: connect: connection refused")
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! Connections that the server relays: logs, exec, attach, port-forward and proxies, to kubelets, pods and services.
+//! Upstream: pkg/registry/core/{pod,node,service}/rest, apimachinery/pkg/util/proxy.
+//!
+//! A connection is switched only after the other side answered 101 to the protocol that the client asked for, and
+//! redirects are passed on and never followed.
+
+/// Connections.
+mod dial;
+/// Exec, attach, port-forward and logs.
+mod pods;
+/// Proxies to nodes, pods and services.
+mod proxy;
+/// Passing on of requests and upgraded connections.
+mod relay;
+
+use std::sync::Arc;
+
+use api_types::core::v1::{Node, Pod};
+use apimachinery::status::{self, StatusError};
+use component_base::serving::{Body, Response};
+
+use crate::admission;
+use crate::config::{Config, KubeletConfig};
+use crate::handlers::{self, Endpoint};
+use crate::loopback::Loopback;
+use crate::request::context::RequestContext;
+use crate::server::{ApiServer, authorization};
+use dial::{Security, Target, TlsConfigs};
+
+/// The client's side of an upgrade, if its connection can be upgraded.
+pub type Upgrade = Option<hyper::upgrade::OnUpgrade>;
+
+const DEFAULT_KUBELET_PORT: i32 = 10250;
+
+/// Dials kubelets, pods and services.
+pub struct Connector {
+    kubelet: KubeletConfig,
+    tls: TlsConfigs,
+}
+
+/// A node's kubelet.
+struct Kubelet {
+    target: Target,
+    /// It takes the WebSocket protocols of exec, attach and port-forward itself.
+    takes_web_sockets: bool,
+}
+
+impl Connector {
+    pub fn new(config: &Config) -> Result<Connector, component_base::Error> {
+        Ok(Connector {
+            tls: TlsConfigs::new(&config.kubelet)?,
+            kubelet: config.kubelet.clone(),
+        })
+    }
+
+    fn security(&self, scheme: &str) -> Security {
+        match scheme {
+            "https" => Security::Tls(self.tls.any()),
+            _ => Security::Plain,
+        }
+    }
+
+    /// Where a node's kubelet listens.
+    fn kubelet(&self, node: &Node, insecure: bool) -> Result<Kubelet, StatusError> {
+        let address = self
+            .kubelet
+            .preferred_address_types
+            .iter()
+            .find_map(|wanted| {
+                node.status
+                    .addresses
+                    .iter()
+                    .find(|address| address.type_ == *wanted)
+            });
+        let Some(address) = address else {
+            return Err(relay::plain_error(format!(
+                "no preferred addresses found; known addresses: {:?}",
+                node.status
+                    .addresses
+                    .iter()
+                    .map(|address| &address.type_)
+                    .collect::<Vec<_>>()
+            )));
+        };
+        let port = match node.status.daemon_endpoints.kubelet_endpoint.port {
+            0 => DEFAULT_KUBELET_PORT,
+            port => port,
+        };
+        Ok(Kubelet {
+            target: Target {
+                security: Security::Tls(self.tls.kubelet(insecure).map_err(status::internal)?),
+                host: address.address.clone(),
+                port: u16::try_from(port).unwrap_or_default(),
+            },
+            takes_web_sockets: node
+                .status
+                .declared_features
+                .iter()
+                .any(|feature| feature == "ExtendWebSocketsToKubelet"),
+        })
+    }
+}
+
+/// Answers a request for a connection.
+pub async fn serve(
+    server: &Arc<ApiServer>,
+    cx: &Arc<RequestContext>,
+    endpoint: &Endpoint,
+    body: Body,
+    upgrade: Upgrade,
+) -> Result<Response, StatusError> {
+    let name = endpoint.subresource_name();
+    if name != "log" {
+        check_admission(server, cx, endpoint).await?;
+    }
+    match (endpoint.resource.info.resource, name) {
+        ("pods", "log") => pods::log(server, cx).await,
+        ("pods", "exec" | "attach" | "portforward") => {
+            pods::stream(server, cx, name, upgrade).await
+        }
+        (_, "proxy") => proxy::serve(server, cx, endpoint, body, upgrade).await,
+        _ => Err(handlers::method_not_allowed()),
+    }
+}
+
+async fn check_admission(
+    server: &Arc<ApiServer>,
+    cx: &RequestContext,
+    endpoint: &Endpoint,
+) -> Result<(), StatusError> {
+    let operation = admission::Operation::Connect;
+    if !server.admission.handles(operation) {
+        return Ok(());
+    }
+    let mut attributes =
+        endpoint.admission_attributes(cx, operation, admission::Options::None, false);
+    server.admission.admit(&mut attributes).await?;
+    server.admission.validate(&attributes).await
+}
+
+/// Switching protocols by GET needs the right to create.
+async fn authorize_upgrade(server: &ApiServer, cx: &RequestContext) -> Result<(), StatusError> {
+    let attributes = handlers::write::create_attributes(cx);
+    match authorization::authorize(&*server.authorizer, &attributes).await {
+        Ok(()) => Ok(()),
+        Err(authorization::Refusal::Forbidden(error)) => Err(error),
+        Err(authorization::Refusal::Failed(reason)) => Err(status::internal(reason)),
+    }
+}
+
+async fn pod_of(server: &Arc<ApiServer>, namespace: &str, name: &str) -> Result<Pod, StatusError> {
+    let found = Loopback::new(server).get::<Pod>(namespace, name).await?;
+    let resource = apimachinery::gvk::GroupResource::new("", "pods");
+    found.ok_or_else(|| status::not_found(&resource, name))
+}
+
+async fn node_of(server: &Arc<ApiServer>, name: &str) -> Result<Node, StatusError> {
+    let found = Loopback::new(server).get::<Node>("", name).await?;
+    let resource = apimachinery::gvk::GroupResource::new("", "nodes");
+    found.ok_or_else(|| status::not_found(&resource, name))
+}
