@@ -17,6 +17,7 @@ openssl openssl
 curl curl
 gcc gcc
 protoc protobuf-compiler
+/usr/include/google/protobuf/struct.proto libprotobuf-dev
 busybox busybox-static
 nsenter util-linux
 awk mawk

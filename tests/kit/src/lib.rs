@@ -1,1 +1,0 @@
-//! Real etcd, certificates, processes and clients for tests.

@@ -1,1 +1,0 @@
-//! Loads a cluster or one daemon and reports CPU time, memory and latency.
