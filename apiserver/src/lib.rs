@@ -8,9 +8,9 @@
 //! object is one etcd transaction.
 
 /// Who is asking.
-pub use wip_auth::authn;
+pub mod authn;
 /// May they.
-pub use wip_auth::authz;
+pub mod authz;
 /// Plugins that change or refuse writes.
 pub mod admission;
 /// Flags and what they mean.
@@ -34,7 +34,7 @@ pub mod subresources;
 /// Resources that are not stored.
 pub mod virtual_resources;
 /// Keys, bytes, leases and the watch cache.
-pub use wip_storage::storage;
+pub mod storage;
 /// What is served, in every form clients ask for.
 pub mod discovery;
 /// What runs once the server serves.

@@ -1,0 +1,741 @@
+//! One resource's objects and recent events. Upstream: cacher/watch_cache.go, cacher/cacher.go.
+//!
+//! Invariants
+//! - Only the watch hub's task applies events, in revision order; [`Cache::fill`] installs a list before the first of
+//!   them and gives the events that arrived meanwhile to the same code.
+//! - All changes of one revision become visible together.
+//! - A snapshot's revision is the newest at which its contents are right: `max(hub's revision, last applied)`, with the
+//!   hub's revision read first. The hub publishes a revision after all caches have applied it and woken their watchers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant as StdInstant};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::storage::cacher::interner::Interner;
+use crate::storage::cacher::ring::{Event, Resize, Ring};
+use crate::storage::cacher::tree::{Keyed, Tree};
+use crate::storage::cacher::watchers::Watchers;
+use crate::storage::entry::Entry;
+use crate::storage::error::Error;
+use crate::storage::etcd3::hub::Clock;
+use crate::storage::etcd3::store::{RawKeyValue, Store};
+use crate::storage::key::{Key, Scope, prefix_end};
+
+/// How long a read waits for a revision or for the cache to fill, as upstream's blockTimeout.
+pub(crate) const BLOCK_TIMEOUT: Duration = Duration::from_secs(3);
+/// Upstream's retry hint for a revision that is too new.
+const TOO_LARGE_RETRY_SECONDS: u32 = 1;
+/// Objects per request of the initial list.
+const LIST_PAGE: i64 = 10_000;
+/// Events between two checkpoints: rebuilding a revision replays fewer than this (or one large transaction).
+const CHECKPOINT_EVERY: u64 = 64;
+/// Events held while the initial list runs. More than this and the list starts again.
+const BACKLOG_LIMIT: usize = 200_000;
+const RELIST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A change as the hub delivers it.
+pub(crate) struct RawEvent {
+    pub(crate) key: String,
+    /// `None`: deleted.
+    pub(crate) value: Option<Bytes>,
+    pub(crate) revision: u64,
+}
+
+pub(crate) struct Cache {
+    pub(crate) store: Arc<Store>,
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) watchers: Watchers,
+    state: RwLock<State>,
+    interner: Mutex<Interner>,
+    ready: watch::Sender<bool>,
+    relist: Notify,
+    token: CancellationToken,
+}
+
+/// The objects at some revision.
+#[derive(Clone, Default)]
+pub(crate) struct Contents {
+    pub(crate) tree: Tree<Entry>,
+    /// Keys whose values cannot be read. Nearly always empty.
+    corrupt: Arc<BTreeMap<Key, Error>>,
+}
+
+/// Objects and the revision they are shown at.
+pub(crate) struct Snapshot {
+    pub(crate) contents: Contents,
+    pub(crate) revision: u64,
+}
+
+pub(crate) struct State {
+    phase: Phase,
+    /// How often the hub has lost track. A list belongs to one epoch: the hub delivers what comes after it only then.
+    epoch: u64,
+    /// How often the cache was filled. A watcher belongs to one filling.
+    pub(crate) generation: u64,
+    pub(crate) contents: Contents,
+    /// Objects by index field, when there is one.
+    pub(crate) index: Tree<IndexItem>,
+    /// Revision of the last applied event or of the list.
+    pub(crate) revision: u64,
+    list_revision: u64,
+    pub(crate) ring: Ring,
+    checkpoints: VecDeque<Checkpoint>,
+    /// Bytes of all values.
+    bytes: u64,
+}
+
+enum Phase {
+    Pending {
+        since: StdInstant,
+        error: Option<String>,
+        backlog: Vec<RawEvent>,
+        overflown: bool,
+    },
+    Ready,
+    Stopped,
+}
+
+struct Checkpoint {
+    revision: u64,
+    /// Number of the first event after it.
+    number: u64,
+    contents: Contents,
+}
+
+/// An entry of the index: key is field value, NUL, object key.
+pub(crate) struct IndexItem {
+    key: Key,
+    pub(crate) entry: Arc<Entry>,
+}
+
+impl Keyed for Entry {
+    fn key(&self) -> &Key {
+        &self.key
+    }
+}
+
+impl Keyed for IndexItem {
+    fn key(&self) -> &Key {
+        &self.key
+    }
+}
+
+/// Where an object sits in the index.
+pub(crate) fn index_key(value: &str, key: &str) -> String {
+    format!("{value}\0{key}")
+}
+
+/// A change after decryption and parsing.
+struct Change {
+    revision: u64,
+    what: What,
+}
+
+enum What {
+    Put(Entry),
+    Unreadable(Key, Error),
+    Deleted(Key),
+}
+
+impl Contents {
+    /// Brings the contents past an event.
+    fn apply(&mut self, event: &Event) {
+        match (&event.current, &event.corrupt) {
+            (Some(entry), _) => {
+                self.tree.insert(Arc::clone(entry));
+            }
+            (None, _) => {
+                self.tree.remove(event.key.as_str());
+            }
+        }
+        self.mark(&event.key, event.corrupt.as_ref());
+    }
+
+    fn mark(&mut self, key: &Key, error: Option<&Error>) {
+        match error {
+            Some(error) => {
+                Arc::make_mut(&mut self.corrupt).insert(key.clone(), error.clone());
+            }
+            None if self.corrupt.contains_key(key) => {
+                Arc::make_mut(&mut self.corrupt).remove(key);
+            }
+            None => {}
+        }
+    }
+
+    /// Fails when something in the scope cannot be read, as a list from etcd would.
+    pub(crate) fn check(&self, scope: &Scope) -> Result<(), Error> {
+        match self.corrupt.iter().find(|(key, _)| scope.contains(key)) {
+            Some((_, error)) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Cache {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        clock: Arc<Clock>,
+        history_window: Duration,
+        history_bytes: usize,
+        token: CancellationToken,
+    ) -> Arc<Self> {
+        let ring = Ring::new(history_window, history_bytes);
+        store.metrics.capacity.set(ring.capacity() as f64);
+        Arc::new(Self {
+            store,
+            clock,
+            watchers: Watchers::default(),
+            state: RwLock::new(State {
+                phase: pending(None),
+                epoch: 0,
+                generation: 0,
+                contents: Contents::default(),
+                index: Tree::default(),
+                revision: 0,
+                list_revision: 0,
+                ring,
+                checkpoints: VecDeque::new(),
+                bytes: 0,
+            }),
+            interner: Mutex::default(),
+            ready: watch::Sender::new(false),
+            relist: Notify::new(),
+            token,
+        })
+    }
+
+    /// Fills the cache, and again whenever the hub has lost track. Ends with the token.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let token = self.token.clone();
+        let _ = token.run_until_cancelled(self.keep_filled()).await;
+        self.state.write().phase = Phase::Stopped;
+        self.ready.send_replace(false);
+        self.watchers.close_all();
+        let mut state = self.state.write();
+        state.contents = Contents::default();
+        state.index = Tree::default();
+        state.ring.clear();
+        state.checkpoints.clear();
+    }
+
+    async fn keep_filled(&self) {
+        loop {
+            // Read before waiting for the hub: a reset after this makes the list useless, one before it has stopped the
+            // hub's clock until there is a revision to list after.
+            let epoch = self.state.read().epoch;
+            self.clock.started().await;
+            if let Err(problem) = self.fill(epoch).await {
+                let name = &self.store.config.resource;
+                warn!(resource = %name, error = %problem, "watch cache: cannot fill, trying again");
+                if let Phase::Pending { error, .. } = &mut self.state.write().phase {
+                    *error = Some(problem.to_string());
+                }
+                tokio::time::sleep(RELIST_PAUSE.mul_f64(1.0 + rand::random::<f64>() * 0.5)).await;
+                continue;
+            }
+            // The notification may be left over from a reset that the list has taken into account.
+            while self.check_ready().is_ok() {
+                self.relist.notified().await;
+            }
+        }
+    }
+
+    /// The hub has lost events: start over.
+    pub(crate) fn reset(&self, reason: &str) {
+        {
+            let mut state = self.state.write();
+            if matches!(state.phase, Phase::Stopped) {
+                return;
+            }
+            state.phase = pending(Some(reason.to_owned()));
+            state.epoch += 1;
+            state.contents = Contents::default();
+            state.index = Tree::default();
+            state.bytes = 0;
+            state.ring.clear();
+            state.checkpoints.clear();
+        }
+        self.ready.send_replace(false);
+        self.watchers.close_all();
+        self.relist.notify_one();
+    }
+
+    /// Lists everything and goes on with the events that came meanwhile.
+    async fn fill(&self, epoch: u64) -> Result<(), Error> {
+        if let Phase::Pending {
+            backlog, overflown, ..
+        } = &mut self.state.write().phase
+        {
+            backlog.clear();
+            *overflown = false;
+        }
+        let root = self.store.keys.root();
+        let end = prefix_end(root.as_bytes());
+        let (mut revision, mut start) = (0, root.to_string());
+        let mut entries: Vec<Arc<Entry>> = Vec::new();
+        let mut corrupt = BTreeMap::new();
+        loop {
+            let page = self
+                .store
+                .range(&start, &end, LIST_PAGE, revision, false)
+                .await
+                .map_err(|error| error.into_read_error(&format!("list {root}")))?;
+            if revision == 0 {
+                revision = page.revision;
+            }
+            let more = (page.items.len() as i64) < page.count;
+            for raw in page.items {
+                start.clone_from(&raw.key);
+                let key = raw.key.clone();
+                match self.store.entry(raw) {
+                    Ok(mut entry) => {
+                        self.interner.lock().compact(&mut entry.header, None);
+                        entries.push(Arc::new(entry));
+                    }
+                    Err(problem) => {
+                        error!(%key, error = %problem, "watch cache: stored value cannot be read");
+                        corrupt.insert(Key(key.into()), problem);
+                    }
+                }
+            }
+            if !more {
+                break;
+            }
+            start.push('\0');
+        }
+        self.install(epoch, revision, entries, corrupt)
+    }
+
+    /// Makes a list at `revision` the contents, and applies what the hub has delivered since.
+    fn install(
+        &self,
+        epoch: u64,
+        revision: u64,
+        entries: Vec<Arc<Entry>>,
+        corrupt: BTreeMap<Key, Error>,
+    ) -> Result<(), Error> {
+        let mut state = self.state.write();
+        let state = &mut *state;
+        if state.epoch != epoch {
+            return Err(Error::internal("the watch lost events during the list"));
+        }
+        let Phase::Pending {
+            backlog, overflown, ..
+        } = &mut state.phase
+        else {
+            return Ok(());
+        };
+        if *overflown {
+            return Err(Error::internal("too many changes during the list"));
+        }
+        let backlog = std::mem::take(backlog);
+        state.bytes = entries.iter().map(|entry| entry.value.len() as u64).sum();
+        state.index = match self.store.config.index_field {
+            Some(field) => {
+                let mut items: Vec<_> = entries
+                    .iter()
+                    .map(|entry| index_item(field, entry))
+                    .collect();
+                items.sort_by(|a, b| a.key.cmp(&b.key));
+                Tree::from_sorted(items)
+            }
+            None => Tree::default(),
+        };
+        state.contents = Contents {
+            tree: Tree::from_sorted(entries),
+            corrupt: Arc::new(corrupt),
+        };
+        state.ring.clear();
+        state.revision = revision;
+        state.list_revision = revision;
+        state.checkpoints.clear();
+        state.checkpoints.push_back(Checkpoint {
+            revision,
+            number: state.ring.end(),
+            contents: state.contents.clone(),
+        });
+        let missed = backlog
+            .into_iter()
+            .filter(|event| event.revision > revision)
+            .map(|event| self.prepare(event))
+            .collect();
+        self.integrate(state, missed);
+        state.phase = Phase::Ready;
+        state.generation += 1;
+        self.ready.send_replace(true);
+        self.store.metrics.initializations.inc();
+        info!(group = %self.store.config.group, resource = %self.store.config.resource, objects = state.contents.tree.len(),
+            revision, "watch cache initialized");
+        Ok(())
+    }
+
+    /// Changes from etcd, in order. Called by the hub only.
+    pub(crate) fn apply(&self, events: Vec<RawEvent>) {
+        let metrics = &self.store.metrics;
+        metrics.storage_events_received.inc_by(events.len() as f64);
+        {
+            let pending = matches!(self.state.read().phase, Phase::Pending { .. });
+            if pending
+                && let Phase::Pending {
+                    backlog, overflown, ..
+                } = &mut self.state.write().phase
+            {
+                if backlog.len() + events.len() > BACKLOG_LIMIT {
+                    *overflown = true;
+                    backlog.clear();
+                } else {
+                    backlog.extend(events);
+                }
+                return;
+            }
+        }
+        metrics.events_received.inc_by(events.len() as f64);
+        let changes = events
+            .into_iter()
+            .map(|event| self.prepare(event))
+            .collect();
+        let fresh: Vec<(u64, Arc<Event>)> = {
+            let mut state = self.state.write();
+            if !matches!(state.phase, Phase::Ready) {
+                return;
+            }
+            let first = state.ring.end();
+            self.integrate(&mut state, changes);
+            (first.max(state.ring.start())..state.ring.end())
+                .filter_map(|number| Some((number, Arc::clone(state.ring.get(number)?))))
+                .collect()
+        };
+        self.watchers.notify(
+            self.store.config.index_field,
+            fresh.iter().map(|(number, event)| (*number, &**event)),
+        );
+        metrics.events_dispatched.inc_by(fresh.len() as f64);
+    }
+
+    fn prepare(&self, event: RawEvent) -> Change {
+        let revision = event.revision;
+        let Some(value) = event.value else {
+            return Change {
+                revision,
+                what: What::Deleted(Key(event.key.into())),
+            };
+        };
+        let key = event.key.clone();
+        let what = match self.store.entry(RawKeyValue {
+            key: event.key,
+            value,
+            revision,
+        }) {
+            Ok(entry) => What::Put(entry),
+            Err(problem) => {
+                error!(%key, error = %problem, "watch cache: stored value cannot be read");
+                What::Unreadable(Key(key.into()), problem)
+            }
+        };
+        Change { revision, what }
+    }
+
+    fn integrate(&self, state: &mut State, changes: Vec<Change>) {
+        let field = self.store.config.index_field;
+        let metrics = &self.store.metrics;
+        let mut interner = self.interner.lock();
+        let now = Instant::now();
+        for Change { revision, what } in changes {
+            // Seen before, in a list or a resumed watch.
+            if revision < state.revision {
+                continue;
+            }
+            if revision > state.revision {
+                state.checkpoint();
+                state.revision = revision;
+            }
+            let (key, current, corrupt) = match what {
+                What::Put(mut entry) => {
+                    let previous = state.contents.tree.get(entry.key.as_str());
+                    if let Some(previous) = previous {
+                        if previous.resource_version >= revision {
+                            continue;
+                        }
+                        entry.key = previous.key.clone();
+                    }
+                    interner.compact(&mut entry.header, previous.map(|previous| &previous.header));
+                    (entry.key.clone(), Some(Arc::new(entry)), None)
+                }
+                What::Unreadable(key, problem) => (key, None, Some(problem)),
+                What::Deleted(key) => (key, None, None),
+            };
+            let previous = state.contents.tree.get(key.as_str()).cloned();
+            if previous.is_none() && current.is_none() && corrupt.is_none() {
+                // Came and went while the list ran, or was never readable.
+                state.contents.mark(&key, None);
+                continue;
+            }
+            if let Some(field) = field {
+                if let Some(previous) = &previous {
+                    state.index.remove(&index_key(
+                        previous.field(field).unwrap_or_default(),
+                        previous.key.as_str(),
+                    ));
+                }
+                if let Some(current) = &current {
+                    state.index.insert(index_item(field, current));
+                }
+            }
+            let length = |entry: &Option<Arc<Entry>>| {
+                entry.as_ref().map_or(0, |entry| entry.value.len() as u64)
+            };
+            state.bytes = (state.bytes + length(&current)).saturating_sub(length(&previous));
+            let event = Arc::new(Event::new(key, revision, current, previous, corrupt, now));
+            state.contents.apply(&event);
+            match state.ring.push(event) {
+                Resize::None => {}
+                Resize::Grown => {
+                    metrics.capacity_increase.inc();
+                    metrics.capacity.set(state.ring.capacity() as f64);
+                }
+                Resize::Shrunk => {
+                    metrics.capacity_decrease.inc();
+                    metrics.capacity.set(state.ring.capacity() as f64);
+                }
+            }
+        }
+        metrics
+            .resource_version
+            .set((state.revision % 1_000_000_000_000_000) as f64);
+    }
+
+    /// Waits until the hub has passed a revision.
+    pub(crate) async fn wait_fresh(&self, revision: u64) -> Result<(), Error> {
+        if revision == 0 {
+            return Ok(());
+        }
+        let started = StdInstant::now();
+        let fresh = self.is_fresh(revision)
+            || self.clock.wait(revision, BLOCK_TIMEOUT).await
+            || self.is_fresh(revision);
+        self.store
+            .metrics
+            .read_wait
+            .observe(started.elapsed().as_secs_f64());
+        if fresh {
+            return Ok(());
+        }
+        Err(Error::TooLargeResourceVersion {
+            requested: revision,
+            current: self.revision(),
+            retry_after_seconds: TOO_LARGE_RETRY_SECONDS,
+        })
+    }
+
+    fn is_fresh(&self, revision: u64) -> bool {
+        self.revision() >= revision
+    }
+
+    /// The newest revision at which the contents are right.
+    pub(crate) fn revision(&self) -> u64 {
+        let clock = self.clock.revision();
+        clock.max(self.state.read().revision)
+    }
+
+    /// Waits a little for the first list.
+    pub(crate) async fn wait_ready(&self, timeout: Duration) -> Result<u64, Error> {
+        if let Ok(generation) = self.check_ready() {
+            return Ok(generation);
+        }
+        let mut ready = self.ready.subscribe();
+        // Timing out is reported by the check.
+        let _ = tokio::time::timeout(timeout, ready.wait_for(|ready| *ready)).await;
+        self.check_ready()
+    }
+
+    /// The generation, or why there is none.
+    pub(crate) fn check_ready(&self) -> Result<u64, Error> {
+        self.state.read().check_ready()
+    }
+
+    pub(crate) fn get(&self, key: &Key) -> Option<Arc<Entry>> {
+        self.state.read().contents.tree.get(key.as_str()).cloned()
+    }
+
+    /// The object and the revision of the answer; fails on a value that cannot be read.
+    pub(crate) fn read(&self, key: &Key) -> Result<(Option<Arc<Entry>>, u64), Error> {
+        let clock = self.clock.revision();
+        let state = self.state.read();
+        state.check_ready()?;
+        if let Some(error) = state.contents.corrupt.get(key) {
+            return Err(error.clone());
+        }
+        Ok((
+            state.contents.tree.get(key.as_str()).cloned(),
+            clock.max(state.revision),
+        ))
+    }
+
+    /// The newest contents.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, Error> {
+        let clock = self.clock.revision();
+        let state = self.state.read();
+        state.check_ready()?;
+        Ok(Snapshot {
+            contents: state.contents.clone(),
+            revision: clock.max(state.revision),
+        })
+    }
+
+    /// The newest contents by index field.
+    pub(crate) fn index_snapshot(&self) -> Result<(Tree<IndexItem>, Snapshot), Error> {
+        let clock = self.clock.revision();
+        let state = self.state.read();
+        state.check_ready()?;
+        let revision = clock.max(state.revision);
+        Ok((
+            state.index.clone(),
+            Snapshot {
+                contents: state.contents.clone(),
+                revision,
+            },
+        ))
+    }
+
+    /// The contents at a past or present revision, when they can still be told.
+    pub(crate) fn snapshot_at(&self, revision: u64) -> Option<Snapshot> {
+        let clock = self.clock.revision();
+        let (mut contents, replay) = {
+            let state = self.state.read();
+            if !matches!(state.phase, Phase::Ready) || revision > clock.max(state.revision) {
+                return None;
+            }
+            if revision >= state.revision {
+                return Some(Snapshot {
+                    contents: state.contents.clone(),
+                    revision,
+                });
+            }
+            let after = state
+                .checkpoints
+                .partition_point(|checkpoint| checkpoint.revision <= revision);
+            let checkpoint = state.checkpoints.get(after.checked_sub(1)?)?;
+            if checkpoint.number < state.ring.start() {
+                return None;
+            }
+            let replay: Vec<Arc<Event>> = (checkpoint.number..state.ring.end())
+                .map_while(|number| {
+                    state
+                        .ring
+                        .get(number)
+                        .filter(|event| event.revision <= revision)
+                        .cloned()
+                })
+                .collect();
+            (checkpoint.contents.clone(), replay)
+        };
+        for event in replay {
+            contents.apply(&event);
+        }
+        Some(Snapshot { contents, revision })
+    }
+
+    /// Runs `f` under the read lock, with the hub's revision of just before.
+    pub(crate) fn with_state<R>(&self, f: impl FnOnce(&State, u64) -> R) -> R {
+        let clock = self.clock.revision();
+        let state = self.state.read();
+        let revision = clock.max(state.revision);
+        f(&state, revision)
+    }
+
+    /// Number of objects and bytes of their values.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        let state = self.state.read();
+        (state.contents.tree.len() as u64, state.bytes)
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.token.is_cancelled()
+    }
+}
+
+impl State {
+    /// The generation, or why there is none.
+    pub(crate) fn check_ready(&self) -> Result<u64, Error> {
+        match &self.phase {
+            Phase::Ready => Ok(self.generation),
+            Phase::Pending { since, error, .. } => {
+                let message = match error {
+                    None => "storage is (re)initializing".to_owned(),
+                    Some(error) => format!("storage is (re)initializing: {error}"),
+                };
+                let seconds = (0.06 * since.elapsed().as_secs_f64())
+                    .exp()
+                    .clamp(1.0, 30.0);
+                Err(Error::NotReady {
+                    message,
+                    retry_after_seconds: seconds as u32,
+                })
+            }
+            Phase::Stopped => Err(Error::NotReady {
+                message: "apiserver cacher is stopped".to_owned(),
+                retry_after_seconds: 1,
+            }),
+        }
+    }
+
+    /// The oldest revision a watch can start after.
+    pub(crate) fn oldest_watchable(&self) -> u64 {
+        match self.ring.first() {
+            Some(first) if self.ring.removed() => first.revision.saturating_sub(1),
+            _ => self.list_revision,
+        }
+    }
+
+    /// Keeps a snapshot now and then; called between revisions.
+    fn checkpoint(&mut self) {
+        let start = self.ring.start();
+        while self
+            .checkpoints
+            .front()
+            .is_some_and(|checkpoint| checkpoint.number < start)
+        {
+            self.checkpoints.pop_front();
+        }
+        let number = self.ring.end();
+        if self
+            .checkpoints
+            .back()
+            .is_none_or(|last| number >= last.number + CHECKPOINT_EVERY)
+        {
+            self.checkpoints.push_back(Checkpoint {
+                revision: self.revision,
+                number,
+                contents: self.contents.clone(),
+            });
+        }
+    }
+}
+
+fn pending(error: Option<String>) -> Phase {
+    Phase::Pending {
+        since: StdInstant::now(),
+        error,
+        backlog: Vec::new(),
+        overflown: false,
+    }
+}
+
+fn index_item(field: &str, entry: &Arc<Entry>) -> Arc<IndexItem> {
+    let key = index_key(entry.field(field).unwrap_or_default(), entry.key.as_str());
+    Arc::new(IndexItem {
+        key: Key(key.into()),
+        entry: Arc::clone(entry),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,853 @@
+//! The cache against a plain list of revisions: whatever happens, snapshots, lists and watches show what a naive model
+//! of the same history says.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use futures::FutureExt as _;
+use proptest::prelude::*;
+
+use super::*;
+use crate::storage::cacher::list::List;
+use crate::storage::cacher::watch::{EventType, WatchEvent, Watcher};
+use crate::storage::cacher::watchers::NONE;
+use crate::storage::entry::{Header, HeaderError, Pairs};
+use crate::storage::etcd3::client::EtcdClient;
+use crate::storage::etcd3::config::{EtcdConfig, LeaseConfig};
+use crate::storage::etcd3::lease::LeaseManager;
+use crate::storage::etcd3::revision::RevisionReader;
+use crate::storage::key::Keys;
+use crate::storage::metrics::{ResourceMetrics, StorageMetrics};
+use crate::storage::options::{Everything, Predicate, ResourceConfig, WatchOptions};
+
+const FIELD: &str = "spec.nodeName";
+/// Before the first reset.
+const EPOCH: u64 = 0;
+
+/// Values are "<label>,<node>"; "!" cannot be read.
+fn header(_: &str, value: &[u8]) -> Result<Header, HeaderError> {
+    let text = std::str::from_utf8(value).map_err(|error| HeaderError(error.to_string()))?;
+    let (label, node) = text
+        .split_once(',')
+        .ok_or_else(|| HeaderError("unreadable".to_owned()))?;
+    Ok(Header {
+        labels: Pairs::new([("l", label)]),
+        fields: Pairs::new([(FIELD, node)]),
+        ..Header::default()
+    })
+}
+
+fn cache(history_bytes: usize) -> Arc<Cache> {
+    let config = EtcdConfig {
+        endpoints: vec!["http://127.0.0.1:1".to_owned()],
+        ..EtcdConfig::default()
+    };
+    let client = Arc::new(EtcdClient::new(&config).unwrap());
+    let metrics = StorageMetrics::new(&prometheus::Registry::new()).unwrap();
+    let mut config = ResourceConfig::new("", "pods", "pods", true, Arc::new(header));
+    config.index_field = Some(FIELD);
+    let store = Store {
+        leases: Arc::new(LeaseManager::new(
+            Arc::clone(&client),
+            Arc::clone(&metrics),
+            LeaseConfig::default(),
+        )),
+        revisions: RevisionReader::new(Arc::clone(&client), "/registry/"),
+        keys: Keys::new("/registry", "pods", true).unwrap(),
+        metrics: Arc::new(ResourceMetrics::new(metrics, "", "pods")),
+        client,
+        config,
+    };
+    Cache::new(
+        Arc::new(store),
+        Clock::new(),
+        Duration::from_secs(75),
+        history_bytes,
+        CancellationToken::new(),
+    )
+}
+
+fn raw(key: &str, value: Option<&str>, revision: u64) -> RawEvent {
+    RawEvent {
+        key: format!("/registry/pods/{key}"),
+        value: value.map(|value| Bytes::from(value.to_owned())),
+        revision,
+    }
+}
+
+/// Delivers as the hub does: apply, then publish.
+fn deliver(cache: &Cache, events: Vec<RawEvent>, published: u64) {
+    cache.apply(events);
+    cache.clock.publish(published);
+}
+
+#[derive(Clone, Debug)]
+struct Select {
+    label: Option<String>,
+    node: Option<String>,
+    namespace: Option<String>,
+    name: Option<String>,
+}
+
+impl Predicate for Select {
+    fn matches(&self, entry: &Entry) -> bool {
+        self.label
+            .as_deref()
+            .is_none_or(|label| entry.labels().get("l") == Some(label))
+            && self
+                .node
+                .as_deref()
+                .is_none_or(|node| entry.field(FIELD) == Some(node))
+            && self
+                .namespace
+                .as_deref()
+                .is_none_or(|namespace| entry.namespace() == namespace)
+            && self.name.as_deref().is_none_or(|name| entry.name() == name)
+    }
+
+    fn exact_field(&self, field: &str) -> Option<&str> {
+        match field {
+            FIELD => self.node.as_deref(),
+            "metadata.namespace" => self.namespace.as_deref(),
+            "metadata.name" => self.name.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+impl Select {
+    fn matches_value(&self, key: &str, value: &str) -> bool {
+        let (label, node) = value.split_once(',').unwrap();
+        let (namespace, name) = key.split_once('/').unwrap();
+        self.label.as_deref().is_none_or(|wanted| wanted == label)
+            && self.node.as_deref().is_none_or(|wanted| wanted == node)
+            && self
+                .namespace
+                .as_deref()
+                .is_none_or(|wanted| wanted == namespace)
+            && self.name.as_deref().is_none_or(|wanted| wanted == name)
+    }
+}
+
+/// Key to value and revision.
+type Objects = BTreeMap<String, (String, u64)>;
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// Several changes of one revision, as a transaction of another user of etcd makes them.
+    Change(Vec<(String, Option<String>)>),
+    /// Revisions of other resources pass.
+    Other(u64),
+    Watch {
+        back: u64,
+        select: Select,
+        namespace: Option<String>,
+    },
+    /// A watcher reads a few events.
+    Read(usize, usize),
+}
+
+fn key() -> impl Strategy<Value = String> {
+    (0..3_u8, 0..6_u8).prop_map(|(namespace, name)| format!("n{namespace}/o{name}"))
+}
+
+fn value() -> impl Strategy<Value = String> {
+    (0..3_u8, 0..3_u8).prop_map(|(label, node)| format!("l{label},node{node}"))
+}
+
+fn select() -> impl Strategy<Value = Select> {
+    let some = |options: &'static [&'static str]| {
+        proptest::option::weighted(
+            0.3,
+            proptest::sample::select(options).prop_map(str::to_owned),
+        )
+    };
+    (
+        some(&["l0", "l1"]),
+        some(&["node0", "node1"]),
+        some(&["n0", "n1"]),
+        some(&["o0", "o1"]),
+    )
+        .prop_map(|(label, node, namespace, name)| Select {
+            label,
+            node,
+            namespace,
+            name,
+        })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => proptest::collection::btree_map(key(), proptest::option::weighted(0.7, value()), 1..3)
+            .prop_map(|changes| Step::Change(changes.into_iter().collect())),
+        2 => (1..5_u64).prop_map(Step::Other),
+        2 => (0..400_u64, select(), proptest::option::of(proptest::sample::select(vec!["n0".to_owned(), "n2".to_owned()])))
+            .prop_map(|(back, select, namespace)| Step::Watch { back, select, namespace }),
+        4 => (0..16_usize, 0..40_usize).prop_map(|(watcher, count)| Step::Read(watcher, count)),
+    ]
+}
+
+struct Model {
+    /// Contents after each revision.
+    history: BTreeMap<u64, Objects>,
+    now: Objects,
+    revision: u64,
+    /// Revision, key, before, after.
+    changes: Vec<(u64, String, Option<String>, Option<String>)>,
+}
+
+struct Watching {
+    watcher: Watcher,
+    from: u64,
+    select: Select,
+    namespace: Option<String>,
+    seen: Vec<(EventType, String, u64)>,
+    bookmark: u64,
+    ended: bool,
+}
+
+impl Watching {
+    fn read(&mut self, count: usize) {
+        for _ in 0..count {
+            match self.watcher.next().now_or_never() {
+                None => return,
+                Some(None) => {
+                    self.ended = true;
+                    return;
+                }
+                Some(Some(WatchEvent::Object(event))) => {
+                    assert!(
+                        event.resource_version() > self.bookmark,
+                        "an event behind a bookmark"
+                    );
+                    let key = event
+                        .entry()
+                        .key()
+                        .as_str()
+                        .trim_start_matches("/registry/pods/")
+                        .to_owned();
+                    self.seen
+                        .push((event.event_type(), key, event.resource_version()));
+                }
+                Some(Some(WatchEvent::Bookmark {
+                    resource_version, ..
+                })) => self.bookmark = resource_version,
+                Some(Some(WatchEvent::Error(error))) => panic!("{error}"),
+            }
+        }
+    }
+
+    fn expected(&self, model: &Model) -> Vec<(EventType, String, u64)> {
+        let inside = |key: &str| {
+            self.namespace
+                .as_deref()
+                .is_none_or(|namespace| key.starts_with(&format!("{namespace}/")))
+        };
+        model
+            .changes
+            .iter()
+            .filter(|(revision, key, ..)| *revision > self.from && inside(key))
+            .filter_map(|(revision, key, before, after)| {
+                let selected = |value: &Option<String>| {
+                    value
+                        .as_deref()
+                        .is_some_and(|value| self.select.matches_value(key, value))
+                };
+                let event_type = match (selected(after), selected(before)) {
+                    (true, false) => EventType::Added,
+                    (true, true) => EventType::Modified,
+                    (false, true) => EventType::Deleted,
+                    (false, false) => return None,
+                };
+                Some((event_type, key.clone(), *revision))
+            })
+            .collect()
+    }
+}
+
+fn objects(contents: &Contents) -> Objects {
+    contents
+        .tree
+        .cursor("")
+        .map(|entry| {
+            let key = entry
+                .key()
+                .as_str()
+                .trim_start_matches("/registry/pods/")
+                .to_owned();
+            (
+                key,
+                (
+                    String::from_utf8(entry.value().to_vec()).unwrap(),
+                    entry.resource_version(),
+                ),
+            )
+        })
+        .collect()
+}
+
+fn watch(cache: &Arc<Cache>, from: u64, select: &Select, namespace: Option<&str>) -> Watcher {
+    let scope = cache
+        .store
+        .keys
+        .scope(namespace.unwrap_or_default(), "")
+        .unwrap();
+    let options = WatchOptions {
+        resource_version: from.to_string(),
+        allow_bookmarks: true,
+        ..WatchOptions::default()
+    };
+    let generation = cache.check_ready().unwrap();
+    let predicate = Arc::new(select.clone());
+    Watcher::start(cache, &scope, &options, predicate, generation)
+        .now_or_never()
+        .unwrap()
+        .unwrap()
+}
+
+fn run(initial: Objects, history_bytes: usize, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let cache = cache(history_bytes);
+    let start = 10;
+    let entries = initial
+        .iter()
+        .map(|(key, (value, revision))| {
+            let RawEvent {
+                key,
+                value,
+                revision,
+            } = raw(key, Some(value), *revision);
+            let raw = RawKeyValue {
+                key,
+                value: value.unwrap(),
+                revision,
+            };
+            Arc::new(cache.store.entry(raw).unwrap())
+        })
+        .collect();
+    cache
+        .install(EPOCH, start, entries, BTreeMap::new())
+        .unwrap();
+    cache.clock.publish(start);
+    let mut model = Model {
+        history: BTreeMap::from([(start, initial.clone())]),
+        now: initial,
+        revision: start,
+        changes: Vec::new(),
+    };
+    let mut watchers: Vec<Watching> = Vec::new();
+    for step in steps {
+        match step {
+            Step::Change(changes) => {
+                let revision = model.revision + 1;
+                let mut events = Vec::new();
+                for (key, value) in changes {
+                    let before = match &value {
+                        Some(value) => model.now.insert(key.clone(), (value.clone(), revision)),
+                        None => model.now.remove(&key),
+                    };
+                    if before.is_none() && value.is_none() {
+                        continue;
+                    }
+                    events.push(raw(&key, value.as_deref(), revision));
+                    model
+                        .changes
+                        .push((revision, key, before.map(|(value, _)| value), value));
+                }
+                if events.is_empty() {
+                    continue;
+                }
+                model.revision = revision;
+                model.history.insert(revision, model.now.clone());
+                deliver(&cache, events, revision);
+            }
+            Step::Other(count) => {
+                model.revision += count;
+                cache.clock.publish(model.revision);
+            }
+            Step::Watch {
+                back,
+                select,
+                namespace,
+            } => {
+                let from = model.revision.saturating_sub(back).max(1);
+                let oldest = cache.with_state(|state, _| state.oldest_watchable());
+                let mut watcher = watch(&cache, from, &select, namespace.as_deref());
+                if from < oldest {
+                    let Some(Some(WatchEvent::Error(Error::Expired { message, .. }))) =
+                        watcher.next().now_or_never()
+                    else {
+                        panic!("a version that is too old was taken");
+                    };
+                    prop_assert_eq!(
+                        message,
+                        format!("too old resource version: {from} ({oldest})")
+                    );
+                    prop_assert!(matches!(watcher.next().now_or_never(), Some(None)));
+                } else {
+                    let seen = Vec::new();
+                    watchers.push(Watching {
+                        watcher,
+                        from,
+                        select,
+                        namespace,
+                        seen,
+                        bookmark: 0,
+                        ended: false,
+                    });
+                }
+            }
+            Step::Read(watcher, count) => {
+                if let Some(watching) = watchers.get_mut(watcher) {
+                    watching.read(count);
+                }
+            }
+        }
+        prop_assert_eq!(cache.revision(), model.revision);
+    }
+    prop_assert_eq!(&objects(&cache.snapshot().unwrap().contents), &model.now);
+
+    // Any revision the cache can still tell is told right, and recent ones can be told.
+    for revision in 1..=model.revision {
+        let snapshot = cache.snapshot_at(revision);
+        let known = model.history.range(..=revision).next_back();
+        match (snapshot, known) {
+            (Some(snapshot), Some((_, expected))) => {
+                prop_assert_eq!(snapshot.revision, revision);
+                prop_assert_eq!(&objects(&snapshot.contents), expected, "at {}", revision);
+            }
+            (Some(_), None) => prop_assert!(false, "a revision before the list was told"),
+            (None, _) => prop_assert!(revision < model.revision),
+        }
+    }
+    prop_assert!(cache.snapshot_at(model.revision + 1).is_none());
+
+    // The index agrees with a scan.
+    let (index, snapshot) = cache.index_snapshot().unwrap();
+    for node in ["node0", "node1", "node2"] {
+        let select = Select {
+            label: None,
+            node: Some(node.to_owned()),
+            namespace: None,
+            name: None,
+        };
+        let scope = cache.store.keys.scope("n1", "").unwrap();
+        let list = List::from_index(
+            index.clone(),
+            &snapshot,
+            &scope,
+            node,
+            Arc::new(select.clone()),
+        )
+        .unwrap();
+        let names: Vec<String> = list
+            .iter()
+            .map(|entry| format!("{}/{}", entry.namespace(), entry.name()))
+            .collect();
+        let expected: Vec<String> = model
+            .now
+            .iter()
+            .filter(|(key, (value, _))| key.starts_with("n1/") && select.matches_value(key, value))
+            .map(|(key, _)| key.clone())
+            .collect();
+        prop_assert_eq!(names, expected);
+    }
+
+    for watching in &mut watchers {
+        watching.read(usize::MAX);
+        let expected = watching.expected(&model);
+        if watching.ended {
+            // Too slow: what came before is right nevertheless.
+            prop_assert!(expected.starts_with(&watching.seen));
+        } else {
+            prop_assert_eq!(
+                &watching.seen,
+                &expected,
+                "from {} {:?}",
+                watching.from,
+                watching.select
+            );
+        }
+    }
+    drop(watchers);
+    prop_assert_eq!(cache.watchers.len(), 0);
+    Ok(())
+}
+
+fn in_runtime<R>(test: impl FnOnce() -> R) -> R {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async { test() })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn agrees_with_the_history(
+        initial in proptest::collection::btree_map(key(), (value(), 1..=10_u64), 0..15),
+        steps in proptest::collection::vec(step(), 0..700),
+    ) {
+        in_runtime(|| run(initial, usize::MAX, steps))?;
+    }
+
+    /// A small window: watchers fall off, revisions are forgotten.
+    #[test]
+    fn agrees_with_the_history_when_short_of_memory(
+        initial in proptest::collection::btree_map(key(), (value(), 1..=10_u64), 0..15),
+        steps in proptest::collection::vec(step(), 300..900),
+    ) {
+        in_runtime(|| run(initial, 0, steps))?;
+    }
+}
+
+fn filled(objects: &[(&str, &str)]) -> Arc<Cache> {
+    let cache = cache(usize::MAX);
+    let entries = objects
+        .iter()
+        .map(|(key, value)| {
+            let raw = RawKeyValue {
+                key: format!("/registry/pods/{key}"),
+                value: Bytes::from((*value).to_owned()),
+                revision: 5,
+            };
+            Arc::new(cache.store.entry(raw).unwrap())
+        })
+        .collect();
+    cache.install(EPOCH, 5, entries, BTreeMap::new()).unwrap();
+    cache.clock.publish(5);
+    cache
+}
+
+fn next(watcher: &mut Watcher) -> String {
+    match watcher.next().now_or_never() {
+        None => "pending".to_owned(),
+        Some(None) => "end".to_owned(),
+        Some(Some(WatchEvent::Object(event))) => {
+            format!("{event:?}").replace("/registry/pods/", "")
+        }
+        Some(Some(WatchEvent::Bookmark {
+            resource_version,
+            initial_events_end,
+        })) => {
+            format!(
+                "BOOKMARK {resource_version}{}",
+                if initial_events_end { " end" } else { "" }
+            )
+        }
+        Some(Some(WatchEvent::Error(error))) => format!("ERROR {error}"),
+    }
+}
+
+async fn start(cache: &Arc<Cache>, options: WatchOptions) -> Watcher {
+    let scope = cache.store.keys.scope("", "").unwrap();
+    let generation = cache.check_ready().unwrap();
+    Watcher::start(cache, &scope, &options, Arc::new(Everything), generation)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn initial_events_by_request() {
+    let cache = filled(&[("a/x", "l,n"), ("b/y", "l,n")]);
+    let options = |version: &str, send: Option<bool>, bookmarks| WatchOptions {
+        resource_version: version.to_owned(),
+        send_initial_events: send,
+        allow_bookmarks: bookmarks,
+        deadline: None,
+    };
+    for version in ["", "0"] {
+        let mut watcher = start(&cache, options(version, None, true)).await;
+        assert_eq!(next(&mut watcher), "ADDED a/x@5");
+        assert_eq!(next(&mut watcher), "ADDED b/y@5");
+        assert_eq!(
+            next(&mut watcher),
+            "pending",
+            "no bookmark ends a legacy watch's initial events"
+        );
+    }
+    let mut list = start(&cache, options("5", Some(true), true)).await;
+    assert_eq!(next(&mut list), "ADDED a/x@5");
+    assert_eq!(next(&mut list), "ADDED b/y@5");
+    assert_eq!(next(&mut list), "BOOKMARK 5 end");
+    assert_eq!(next(&mut list), "pending");
+    let mut without_bookmarks = start(&cache, options("0", Some(true), false)).await;
+    assert_eq!(next(&mut without_bookmarks), "ADDED a/x@5");
+    assert_eq!(next(&mut without_bookmarks), "ADDED b/y@5");
+    assert_eq!(next(&mut without_bookmarks), "pending");
+    let mut from_now = start(&cache, options("0", Some(false), false)).await;
+    assert_eq!(next(&mut from_now), "pending");
+    deliver(&cache, vec![raw("a/x", None, 6)], 6);
+    for watcher in [&mut list, &mut from_now] {
+        assert_eq!(
+            next(watcher),
+            "DELETED a/x@6",
+            "a deletion carries its own version"
+        );
+        assert_eq!(next(watcher), "pending");
+    }
+    // A version that never comes: the initial events cannot be given.
+    let mut future = start(&cache, options("100", Some(true), true)).await;
+    assert_eq!(
+        next(&mut future),
+        "ERROR Timeout: Too large resource version: 100, current: 6"
+    );
+    assert_eq!(next(&mut future), "end");
+    // Without initial events it waits, and what comes before the version is not shown.
+    let mut future = start(&cache, options("7", None, false)).await;
+    deliver(&cache, vec![raw("a/z", Some("l,n"), 7)], 7);
+    assert_eq!(next(&mut future), "pending");
+    deliver(&cache, vec![raw("a/z", Some("m,n"), 8)], 8);
+    assert_eq!(next(&mut future), "MODIFIED a/z@8");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bookmarks_every_minute_and_before_the_deadline() {
+    let cache = filled(&[]);
+    let options = WatchOptions {
+        resource_version: "5".to_owned(),
+        allow_bookmarks: true,
+        deadline: Some(Instant::now() + Duration::from_secs(100)),
+        ..WatchOptions::default()
+    };
+    let mut watcher = start(&cache, options).await;
+    let started = Instant::now();
+    cache.clock.publish(8);
+    let mut times = Vec::new();
+    for version in [8, 9] {
+        cache.clock.publish(version);
+        let Some(WatchEvent::Bookmark {
+            resource_version,
+            initial_events_end: false,
+        }) = watcher.next().await
+        else {
+            panic!("no bookmark");
+        };
+        assert_eq!(resource_version, version);
+        times.push(started.elapsed().as_secs());
+    }
+    assert_eq!(times, [60, 98]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bookmark_never_overtakes_an_event() {
+    let cache = filled(&[]);
+    let options = WatchOptions {
+        resource_version: "5".to_owned(),
+        allow_bookmarks: true,
+        ..WatchOptions::default()
+    };
+    let mut watcher = start(&cache, options).await;
+    tokio::time::advance(Duration::from_secs(61)).await;
+    deliver(&cache, vec![raw("a/x", Some("l,n"), 6)], 9);
+    assert_eq!(next(&mut watcher), "ADDED a/x@6");
+    assert_eq!(next(&mut watcher), "BOOKMARK 9");
+}
+
+#[tokio::test]
+async fn unconcerned_watchers_are_not_woken() {
+    let cache = filled(&[]);
+    let nodes: Vec<Watcher> = (0..100)
+        .map(|node| {
+            let select = Select {
+                label: None,
+                node: Some(format!("node{node}")),
+                namespace: None,
+                name: None,
+            };
+            watch(&cache, 5, &select, None)
+        })
+        .collect();
+    let pending = |cache: &Cache| {
+        let mut count = 0;
+        cache
+            .watchers
+            .for_each(|slot| count += usize::from(slot.pending.load(Ordering::Relaxed) != NONE));
+        count
+    };
+    deliver(&cache, vec![raw("a/x", Some("l,node7"), 6)], 6);
+    assert_eq!(pending(&cache), 1);
+    // Moving on concerns the old and the new node.
+    deliver(&cache, vec![raw("a/x", Some("l,node8"), 7)], 7);
+    assert_eq!(pending(&cache), 2);
+    drop(nodes);
+    assert_eq!(cache.watchers.len(), 0);
+}
+
+#[tokio::test]
+async fn unreadable_values_stop_nobody_else() {
+    let cache = filled(&[("a/x", "l,n"), ("b/y", "l,n")]);
+    let everything = Select {
+        label: None,
+        node: None,
+        namespace: None,
+        name: None,
+    };
+    let mut concerned = watch(&cache, 5, &everything, Some("a"));
+    let mut other = watch(&cache, 5, &everything, Some("b"));
+    deliver(
+        &cache,
+        vec![raw("a/x", Some("!"), 6), raw("b/y", Some("m,n"), 7)],
+        7,
+    );
+    assert_eq!(next(&mut concerned), "ERROR unreadable");
+    assert_eq!(next(&mut concerned), "end");
+    assert_eq!(next(&mut other), "MODIFIED b/y@7");
+    let key = cache.store.keys.object("a", "x").unwrap();
+    assert!(matches!(cache.read(&key), Err(Error::Corrupt { .. })));
+    let list = |namespace: &str| {
+        let scope = cache.store.keys.scope(namespace, "").unwrap();
+        List::from_snapshot(
+            cache.snapshot().unwrap(),
+            &scope,
+            None,
+            0,
+            Arc::new(Everything),
+        )
+        .map(|list| list.iter().count())
+        .ok()
+    };
+    assert_eq!((list("a"), list("b"), list("")), (None, Some(1), None));
+    // Overwritten or deleted, it is well again; the past stays told.
+    deliver(&cache, vec![raw("a/x", Some("l,n"), 8)], 8);
+    assert_eq!((list("a"), list("")), (Some(1), Some(2)));
+    assert!(
+        cache
+            .snapshot_at(6)
+            .unwrap()
+            .contents
+            .check(&cache.store.keys.scope("a", "").unwrap())
+            .is_err()
+    );
+    assert!(
+        cache
+            .snapshot_at(5)
+            .unwrap()
+            .contents
+            .check(&cache.store.keys.scope("a", "").unwrap())
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn a_reset_ends_watchers_and_reads() {
+    let cache = filled(&[("a/x", "l,n")]);
+    let everything = Select {
+        label: None,
+        node: None,
+        namespace: None,
+        name: None,
+    };
+    let mut watcher = watch(&cache, 5, &everything, None);
+    assert_eq!(next(&mut watcher), "pending");
+    cache.reset("compacted");
+    assert_eq!(next(&mut watcher), "end");
+    let Err(Error::NotReady {
+        message,
+        retry_after_seconds: 1,
+    }) = cache.check_ready()
+    else {
+        panic!("ready after a reset");
+    };
+    assert_eq!(message, "storage is (re)initializing: compacted");
+    assert!(cache.snapshot().is_err() && cache.snapshot_at(5).is_none());
+    // A list begun before the reset may lack what the hub has missed.
+    assert!(
+        cache
+            .install(EPOCH, 7, Vec::new(), BTreeMap::new())
+            .is_err()
+    );
+    assert!(cache.check_ready().is_err());
+    // Events that come while the list runs are kept, the ones it shows already are not repeated.
+    cache.apply(vec![raw("a/x", Some("m,n"), 6), raw("a/z", Some("l,n"), 8)]);
+    let entry = cache
+        .store
+        .entry(RawKeyValue {
+            key: "/registry/pods/a/x".to_owned(),
+            value: Bytes::from("m,n"),
+            revision: 6,
+        })
+        .unwrap();
+    cache
+        .install(EPOCH + 1, 7, vec![Arc::new(entry)], BTreeMap::new())
+        .unwrap();
+    assert_eq!(cache.snapshot().unwrap().revision, 8);
+    assert_eq!(cache.snapshot().unwrap().contents.tree.len(), 2);
+    let mut watcher = watch(&cache, 7, &everything, None);
+    assert_eq!(next(&mut watcher), "ADDED a/z@8");
+    let mut too_old = watch(&cache, 6, &everything, None);
+    assert_eq!(next(&mut too_old), "ERROR too old resource version: 6 (7)");
+}
+
+#[tokio::test]
+async fn pages_of_a_snapshot() {
+    let cache = filled(&[
+        ("a/1", "l,n"),
+        ("a/2", "m,n"),
+        ("a/3", "l,n"),
+        ("b/4", "l,n"),
+        ("b/5", "m,n"),
+    ]);
+    let page = |namespace: &str, start: Option<String>, limit, select: Option<Select>| {
+        let scope = cache.store.keys.scope(namespace, "").unwrap();
+        let predicate: Arc<dyn Predicate> = match select {
+            Some(select) => Arc::new(select),
+            None => Arc::new(Everything),
+        };
+        let list = List::from_snapshot(cache.snapshot().unwrap(), &scope, start, limit, predicate)
+            .unwrap();
+        let names: String = list.iter().map(|entry| entry.name().to_owned()).collect();
+        let next = (!list.continue_token().is_empty()).then(|| {
+            let (key, revision) = crate::storage::continue_token::decode_continue(
+                list.continue_token(),
+                &scope.prefix,
+            )
+            .unwrap();
+            assert_eq!(revision, 5);
+            key
+        });
+        (names, next, list.remaining_item_count())
+    };
+    let label = || {
+        Some(Select {
+            label: Some("l".to_owned()),
+            node: None,
+            namespace: None,
+            name: None,
+        })
+    };
+    let after = |key: &str| Some(format!("/registry/pods/{key}\0"));
+    assert_eq!(page("", None, 0, None), ("12345".to_owned(), None, None));
+    assert_eq!(
+        page("", None, 2, None),
+        ("12".to_owned(), after("a/2"), Some(3))
+    );
+    assert_eq!(
+        page("", after("a/2"), 2, None),
+        ("34".to_owned(), after("b/4"), Some(1))
+    );
+    assert_eq!(
+        page("", after("b/4"), 2, None),
+        ("5".to_owned(), None, None)
+    );
+    assert_eq!(page("a", None, 3, None), ("123".to_owned(), None, None));
+    assert_eq!(
+        page("a", None, 1, None),
+        ("1".to_owned(), after("a/1"), Some(2))
+    );
+    // Selectors: no count, and more may follow although none of it matches.
+    assert_eq!(
+        page("", None, 2, label()),
+        ("13".to_owned(), after("a/3"), None)
+    );
+    assert_eq!(
+        page("", after("a/3"), 1, label()),
+        ("4".to_owned(), after("b/4"), None)
+    );
+    assert_eq!(
+        page("", after("b/4"), 1, label()),
+        (String::new(), None, None)
+    );
+}

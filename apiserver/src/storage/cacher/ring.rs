@@ -1,0 +1,293 @@
+//! The recent events of a resource. Upstream: the cyclic buffer of cacher/watch_cache.go.
+//!
+//! Events are numbered; a watcher is a number. The ring keeps what happened in the last 75 seconds, at least 100 and
+//! at most 100 Ki events, and no more than a bounded number of bytes.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use crate::storage::cacher::watch::{EncodingKey, EventType};
+use crate::storage::entry::Entry;
+use crate::storage::error::Error;
+use crate::storage::key::Key;
+
+/// Upstream's bounds of the number of events.
+const LOWER_BOUND: usize = 100;
+const UPPER_BOUND: usize = 100 * 1024;
+/// Encoded forms are for the watchers that follow closely; one that lags behind encodes for itself.
+const ENCODINGS_LIVE: Duration = Duration::from_secs(5);
+/// Rough memory of an event besides the object's bytes.
+const EVENT_OVERHEAD: usize = 400;
+
+/// A change of one object.
+pub(crate) struct Event {
+    pub(crate) key: Key,
+    pub(crate) revision: u64,
+    /// The object after the change; `None` when it was deleted or cannot be read.
+    pub(crate) current: Option<Arc<Entry>>,
+    /// The object before the change.
+    pub(crate) previous: Option<Arc<Entry>>,
+    /// The value cannot be read: whoever watches the object is told and ended.
+    pub(crate) corrupt: Option<Error>,
+    pub(crate) recorded: Instant,
+    encodings: Mutex<SmallVec<[(EncodingKey, EventType, Bytes); 1]>>,
+}
+
+impl Event {
+    pub(crate) fn new(
+        key: Key,
+        revision: u64,
+        current: Option<Arc<Entry>>,
+        previous: Option<Arc<Entry>>,
+        corrupt: Option<Error>,
+        recorded: Instant,
+    ) -> Self {
+        Self {
+            key,
+            revision,
+            current,
+            previous,
+            corrupt,
+            recorded,
+            encodings: Mutex::default(),
+        }
+    }
+
+    /// The stored encoding, or the one made now. Made under the lock: the watchers that come meanwhile wait for it
+    /// instead of making it again.
+    pub(crate) fn encoded<E>(
+        &self,
+        key: EncodingKey,
+        event_type: EventType,
+        encode: impl FnOnce() -> Result<Bytes, E>,
+    ) -> Result<Bytes, E> {
+        let mut encodings = self.encodings.lock();
+        if let Some((.., bytes)) = encodings
+            .iter()
+            .find(|(candidate, kind, _)| *candidate == key && *kind == event_type)
+        {
+            return Ok(bytes.clone());
+        }
+        let bytes = encode()?;
+        encodings.push((key, event_type, bytes.clone()));
+        Ok(bytes)
+    }
+
+    fn size(&self) -> usize {
+        let value =
+            |entry: &Option<Arc<Entry>>| entry.as_ref().map_or(0, |entry| entry.value.len());
+        // The current value is mostly alive in the tree too; the previous one lives for this event alone.
+        EVENT_OVERHEAD + value(&self.previous).max(value(&self.current))
+    }
+}
+
+/// How the capacity changed with a push, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resize {
+    None,
+    Grown,
+    Shrunk,
+}
+
+pub(crate) struct Ring {
+    events: VecDeque<Arc<Event>>,
+    /// Number of the first event in `events`.
+    start: u64,
+    capacity: usize,
+    window: Duration,
+    bytes: usize,
+    max_bytes: usize,
+    /// Events before this number have had their encodings dropped.
+    trimmed: u64,
+    /// Whether an event was dropped since the last relist.
+    removed: bool,
+}
+
+impl Ring {
+    pub(crate) fn new(window: Duration, max_bytes: usize) -> Self {
+        Self {
+            events: VecDeque::new(),
+            start: 0,
+            capacity: LOWER_BOUND,
+            window,
+            bytes: 0,
+            max_bytes,
+            trimmed: 0,
+            removed: false,
+        }
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Number of the oldest event.
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Number the next event will get.
+    pub(crate) fn end(&self) -> u64 {
+        self.start + self.events.len() as u64
+    }
+
+    /// Whether events since the last relist are missing.
+    pub(crate) fn removed(&self) -> bool {
+        self.removed
+    }
+
+    pub(crate) fn first(&self) -> Option<&Arc<Event>> {
+        self.events.front()
+    }
+
+    pub(crate) fn get(&self, number: u64) -> Option<&Arc<Event>> {
+        self.events
+            .get(usize::try_from(number.checked_sub(self.start)?).ok()?)
+    }
+
+    /// Number of the first event after a revision.
+    pub(crate) fn after(&self, revision: u64) -> u64 {
+        self.start
+            + self
+                .events
+                .partition_point(|event| event.revision <= revision) as u64
+    }
+
+    pub(crate) fn push(&mut self, event: Arc<Event>) -> Resize {
+        let now = event.recorded;
+        let resize = self.resize(now);
+        self.bytes += event.size();
+        self.events.push_back(event);
+        while self.events.len() > self.capacity
+            || (self.bytes > self.max_bytes && self.events.len() > LOWER_BOUND)
+        {
+            self.drop_first();
+        }
+        self.trimmed = self.trimmed.max(self.start);
+        while let Some(old) = self.get(self.trimmed)
+            && now.duration_since(old.recorded) > ENCODINGS_LIVE
+        {
+            *old.encodings.lock() = SmallVec::new();
+            self.trimmed += 1;
+        }
+        resize
+    }
+
+    /// After a relist: numbers go on, so that cursors into the old contents are noticed.
+    pub(crate) fn clear(&mut self) {
+        self.start = self.end();
+        self.events.clear();
+        self.bytes = 0;
+        self.removed = false;
+    }
+
+    fn drop_first(&mut self) {
+        if let Some(event) = self.events.pop_front() {
+            self.bytes = self.bytes.saturating_sub(event.size());
+            self.start += 1;
+            self.removed = true;
+        }
+    }
+
+    /// Doubles when full of recent events, halves when full and the latest quarter is not all recent.
+    fn resize(&mut self, now: Instant) -> Resize {
+        if self.events.len() < self.capacity {
+            return Resize::None;
+        }
+        let age = |event: Option<&Arc<Event>>| {
+            event.map_or(Duration::ZERO, |event| now.duration_since(event.recorded))
+        };
+        let upper = UPPER_BOUND
+            * usize::try_from(self.window.as_secs().div_ceil(75).next_power_of_two()).unwrap_or(1);
+        if age(self.events.front()) < self.window {
+            let capacity = (self.capacity * 2).min(upper);
+            let grown = capacity > self.capacity;
+            self.capacity = capacity;
+            return if grown { Resize::Grown } else { Resize::None };
+        }
+        if age(self.events.get(self.events.len() - self.capacity / 4)) > self.window {
+            let capacity = (self.capacity / 2).max(LOWER_BOUND);
+            let shrunk = capacity < self.capacity;
+            self.capacity = capacity;
+            return if shrunk { Resize::Shrunk } else { Resize::None };
+        }
+        Resize::None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(revision: u64, recorded: Instant) -> Arc<Event> {
+        Arc::new(Event::new(
+            Key("/registry/x".into()),
+            revision,
+            None,
+            None,
+            None,
+            recorded,
+        ))
+    }
+
+    #[test]
+    fn capacity_follows_the_rate() {
+        let mut ring = Ring::new(Duration::from_secs(75), usize::MAX);
+        let start = Instant::now();
+        for revision in 1..=100 {
+            assert_eq!(ring.push(event(revision, start)), Resize::None);
+        }
+        assert_eq!(ring.push(event(101, start)), Resize::Grown);
+        assert_eq!((ring.capacity(), ring.removed()), (200, false));
+        let later = start + Duration::from_secs(100);
+        for revision in 102..=200 {
+            ring.push(event(revision, later));
+        }
+        // Full, the oldest is old, the latest quarter is recent: neither grows nor shrinks, drops the oldest.
+        assert_eq!(ring.push(event(201, later)), Resize::None);
+        assert_eq!(
+            (ring.capacity(), ring.start(), ring.removed()),
+            (200, 1, true)
+        );
+        let much_later = later + Duration::from_secs(100);
+        assert_eq!(ring.push(event(202, much_later)), Resize::Shrunk);
+        assert_eq!((ring.capacity(), ring.end()), (100, 202));
+        assert_eq!(ring.first().unwrap().revision, 103);
+    }
+
+    #[test]
+    fn bytes_are_bounded() {
+        let mut ring = Ring::new(Duration::from_secs(75), EVENT_OVERHEAD * 150);
+        let now = Instant::now();
+        for revision in 1..=1000 {
+            ring.push(event(revision, now));
+        }
+        assert_eq!(ring.end() - ring.start(), 150);
+        assert_eq!(ring.after(900), ring.start() + 50);
+    }
+
+    #[test]
+    fn encodings_are_made_once_and_dropped() {
+        let mut ring = Ring::new(Duration::from_secs(75), usize::MAX);
+        let now = Instant::now();
+        let first = event(1, now);
+        ring.push(Arc::clone(&first));
+        let mut made = 0;
+        for _ in 0..3 {
+            let bytes = first.encoded(EncodingKey(1), EventType::Added, || {
+                made += 1;
+                Ok::<_, ()>(Bytes::from_static(b"x"))
+            });
+            assert_eq!(bytes.unwrap(), "x");
+        }
+        assert_eq!(made, 1);
+        ring.push(event(2, now + ENCODINGS_LIVE + Duration::from_secs(1)));
+        assert!(first.encodings.lock().is_empty());
+    }
+}

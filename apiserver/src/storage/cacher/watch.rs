@@ -1,0 +1,518 @@
+//! What a watch request gets. Upstream: cacher/cache_watcher.go.
+//!
+//! A watcher is a cursor: first over a snapshot (initial events), then over the ring. It holds a handful of event
+//! pointers and no queue. When its cursor falls off the ring it is over; the client watches again and is told that its
+//! version is too old, as with upstream.
+//!
+//! A bookmark at revision R is sent when the hub has published R, and nothing was waiting for this watcher after that
+//! was read: every event up to R that concerns it was then delivered before.
+
+use std::collections::VecDeque;
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::Stream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
+
+use crate::storage::cacher::cache::Cache;
+use crate::storage::cacher::list::end;
+use crate::storage::cacher::ring::Event;
+use crate::storage::cacher::tree::Cursor;
+use crate::storage::cacher::watchers::{Interest, NONE, Slot};
+use crate::storage::entry::Entry;
+use crate::storage::error::Error;
+use crate::storage::key::Scope;
+use crate::storage::options::{Predicate, WatchOptions};
+use crate::storage::resource::parse_resource_version;
+
+const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
+/// How long before the deadline the last bookmark is sent.
+const BOOKMARK_BEFORE_DEADLINE: Duration = Duration::from_secs(2);
+/// Events taken from the ring at once.
+const BATCH: usize = 64;
+/// Events looked at under one lock.
+const SCAN: u64 = 4096;
+/// Objects of the snapshot looked at before other tasks get a turn.
+const INITIAL_SCAN: usize = 4096;
+
+/// What happened to an object, as a watcher with its selection sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventType {
+    /// It is new, or came into the selection.
+    Added,
+    /// It changed.
+    Modified,
+    /// It is gone, or left the selection.
+    Deleted,
+}
+
+impl EventType {
+    /// "ADDED", "MODIFIED", "DELETED".
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+        }
+    }
+}
+
+/// Names one way to encode an event: media type, version, transformation. Chosen by the caller; the event type need not
+/// be part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EncodingKey(pub u64);
+
+/// One thing to send to the client.
+#[derive(Debug)]
+pub enum WatchEvent {
+    /// ADDED, MODIFIED or DELETED.
+    Object(ObjectEvent),
+    /// A BOOKMARK: an object of the resource's kind with nothing but this version, and the annotation
+    /// `k8s.io/initial-events-end: "true"` if `initial_events_end`.
+    Bookmark {
+        /// Version to resume from.
+        resource_version: u64,
+        /// All initial events have been sent.
+        initial_events_end: bool,
+    },
+    /// An ERROR with a Status; the stream ends after it.
+    Error(Error),
+}
+
+/// A change of one object.
+pub struct ObjectEvent {
+    event_type: EventType,
+    entry: Arc<Entry>,
+    resource_version: u64,
+    /// What other watchers get too.
+    shared: Option<Arc<Event>>,
+}
+
+impl ObjectEvent {
+    /// An event of one watcher only.
+    pub(crate) fn new(event_type: EventType, entry: Arc<Entry>, resource_version: u64) -> Self {
+        Self {
+            event_type,
+            entry,
+            resource_version,
+            shared: None,
+        }
+    }
+
+    /// What happened.
+    pub fn event_type(&self) -> EventType {
+        self.event_type
+    }
+
+    /// The object: its new state, or its last one when deleted.
+    pub fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
+    /// The version to write into the object. For a deletion this is the deletion's, not the one of `entry`.
+    pub fn resource_version(&self) -> u64 {
+        self.resource_version
+    }
+
+    /// The encoded event: made by `encode` once per key and shared by all watchers that get the same event.
+    pub fn encoded<E>(
+        &self,
+        key: EncodingKey,
+        encode: impl FnOnce(&Self) -> Result<Bytes, E>,
+    ) -> Result<Bytes, E> {
+        match &self.shared {
+            Some(event) => event.encoded(key, self.event_type, || encode(self)),
+            None => encode(self),
+        }
+    }
+}
+
+impl std::fmt::Debug for ObjectEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} {}@{}",
+            self.event_type.as_str(),
+            self.entry.key,
+            self.resource_version
+        )
+    }
+}
+
+/// A running watch: a stream that ends when the watch is over. Dropping it ends the watch.
+pub struct Watcher {
+    source: Source,
+}
+
+enum Source {
+    /// An error to give before ending.
+    Failed(Error),
+    Cache(Box<Inner>),
+    /// A resource without a cache.
+    Etcd(mpsc::Receiver<WatchEvent>),
+    Done,
+}
+
+struct Inner {
+    cache: Arc<Cache>,
+    scope: Scope,
+    scope_end: String,
+    predicate: Arc<dyn Predicate>,
+    interest: Interest,
+    slot: Arc<Slot>,
+    generation: u64,
+    /// Initial events still to give.
+    initial: Option<Cursor<Entry>>,
+    /// Give the bookmark that ends the initial events, at this revision.
+    initial_bookmark: Option<u64>,
+    /// Events at or before this revision are known to the client.
+    after: u64,
+    /// Number of the next event to look at.
+    next: u64,
+    buffer: VecDeque<Arc<Event>>,
+    /// Revision of the last event looked at.
+    seen: u64,
+    bookmarks: Option<Bookmarks>,
+}
+
+struct Bookmarks {
+    timer: Pin<Box<Sleep>>,
+    deadline: Option<Instant>,
+}
+
+impl Watcher {
+    /// A watch that gives one error.
+    pub(crate) fn failed(error: Error) -> Self {
+        Self {
+            source: Source::Failed(error),
+        }
+    }
+
+    /// A watch on etcd.
+    pub(crate) fn remote(events: mpsc::Receiver<WatchEvent>) -> Self {
+        Self {
+            source: Source::Etcd(events),
+        }
+    }
+
+    /// Starts a watch on a cache.
+    pub(crate) async fn start(
+        cache: &Arc<Cache>,
+        scope: &Scope,
+        options: &WatchOptions,
+        predicate: Arc<dyn Predicate>,
+        generation: u64,
+    ) -> Result<Self, Error> {
+        let requested = parse_resource_version(&options.resource_version)?;
+        let initial_requested = options.send_initial_events == Some(true);
+        // Unset means "newest" only for clients that know sendInitialEvents; for the others it is "any".
+        let required =
+            if options.resource_version.is_empty() && options.send_initial_events.is_some() {
+                match cache.store.revisions.current().await {
+                    Ok(revision) => revision,
+                    Err(error) => return Ok(Self::failed(error)),
+                }
+            } else {
+                requested
+            };
+        if initial_requested && let Err(error) = cache.wait_fresh(required).await {
+            return Ok(Self::failed(error));
+        }
+
+        let interest = interest(cache, scope, &*predicate);
+        // Registered before the state is read: no event can fall between.
+        let slot = cache.watchers.add(&interest);
+        let mut inner = Inner {
+            cache: Arc::clone(cache),
+            scope: scope.clone(),
+            scope_end: end(scope),
+            predicate,
+            interest,
+            slot,
+            generation,
+            initial: None,
+            initial_bookmark: None,
+            after: required,
+            next: 0,
+            buffer: VecDeque::new(),
+            seen: 0,
+            bookmarks: options
+                .allow_bookmarks
+                .then(|| Bookmarks::new(options.deadline)),
+        };
+        let from_state =
+            initial_requested || (required == 0 && options.send_initial_events.is_none());
+        let outcome = cache.with_state(|state, revision| {
+            if state.check_ready().ok() != Some(generation) {
+                // The cache starts over just now: a watch that ends at once makes the client try again.
+                inner.slot.closed.store(true, Ordering::Release);
+                return Ok(());
+            }
+            if from_state {
+                state.contents.check(scope)?;
+                inner.initial = Some(state.contents.tree.cursor(&scope.prefix));
+                inner.initial_bookmark =
+                    (initial_requested && options.allow_bookmarks).then_some(revision);
+                inner.after = revision.max(required);
+                inner.next = state.ring.end();
+                return Ok(());
+            }
+            if required == 0 {
+                inner.after = revision;
+                inner.next = state.ring.end();
+                return Ok(());
+            }
+            let oldest = state.oldest_watchable();
+            if required < oldest {
+                return Err(Error::expired(format!(
+                    "too old resource version: {required} ({oldest})"
+                )));
+            }
+            inner.next = state.ring.after(required);
+            if inner.next < state.ring.end() {
+                inner.slot.pending.fetch_min(inner.next, Ordering::AcqRel);
+            }
+            Ok(())
+        });
+        Ok(match outcome {
+            Ok(()) => Self {
+                source: Source::Cache(Box::new(inner)),
+            },
+            Err(error) => Self::failed(error),
+        })
+    }
+
+    /// The next event; `None` when the watch is over.
+    pub async fn next(&mut self) -> Option<WatchEvent> {
+        std::future::poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
+        let polled = match &mut self.source {
+            Source::Done => return Poll::Ready(None),
+            Source::Failed(error) => Poll::Ready(Some(WatchEvent::Error(error.clone()))),
+            Source::Cache(inner) => inner.poll(cx),
+            Source::Etcd(events) => events.poll_recv(cx),
+        };
+        if let Poll::Ready(None | Some(WatchEvent::Error(_))) = polled {
+            self.source = Source::Done;
+        }
+        polled
+    }
+}
+
+impl Stream for Watcher {
+    type Item = WatchEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
+        self.poll_event(cx)
+    }
+}
+
+impl Inner {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
+        if let Some(initial) = &mut self.initial {
+            for _ in 0..INITIAL_SCAN {
+                let Some(entry) = initial
+                    .next()
+                    .filter(|entry| entry.key.as_str() < self.scope_end.as_str())
+                else {
+                    self.initial = None;
+                    break;
+                };
+                if self.predicate.matches(&entry) {
+                    self.cache.store.metrics.init_events.inc();
+                    let version = entry.resource_version;
+                    return Poll::Ready(Some(WatchEvent::Object(ObjectEvent::new(
+                        EventType::Added,
+                        entry,
+                        version,
+                    ))));
+                }
+            }
+            if self.initial.is_some() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        if let Some(resource_version) = self.initial_bookmark.take() {
+            return Poll::Ready(Some(WatchEvent::Bookmark {
+                resource_version,
+                initial_events_end: true,
+            }));
+        }
+        loop {
+            while let Some(event) = self.buffer.pop_front() {
+                if let Some(event) = self.convert(event) {
+                    return Poll::Ready(Some(event));
+                }
+            }
+            if self.slot.closed.load(Ordering::Acquire) {
+                return Poll::Ready(None);
+            }
+            // The order matters, see the module.
+            let published = self.cache.clock.revision();
+            let pending = self.slot.pending.swap(NONE, Ordering::AcqRel);
+            if pending != NONE {
+                if let Some(bookmark) = self.due_bookmark(cx, self.seen.saturating_sub(1)) {
+                    self.slot.pending.fetch_min(pending, Ordering::AcqRel);
+                    return Poll::Ready(Some(bookmark));
+                }
+                if !self.fetch(pending) {
+                    self.cache.store.metrics.terminated_watchers.inc();
+                    return Poll::Ready(None);
+                }
+                continue;
+            }
+            if let Some(bookmark) = self.due_bookmark(cx, published) {
+                return Poll::Ready(Some(bookmark));
+            }
+            self.slot.waker.register(cx.waker());
+            if self.slot.pending.load(Ordering::Acquire) == NONE
+                && !self.slot.closed.load(Ordering::Acquire)
+            {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Takes events from the ring; false when the watcher was too slow.
+    fn fetch(&mut self, pending: u64) -> bool {
+        let (next, seen, generation) = (&mut self.next, &mut self.seen, self.generation);
+        let (buffer, scope, slot) = (&mut self.buffer, &self.scope, &self.slot);
+        self.cache.with_state(|state, _| {
+            *next = (*next).max(pending);
+            if state.generation != generation || *next < state.ring.start() {
+                return false;
+            }
+            let stop = state.ring.end().min(*next + SCAN);
+            while *next < stop && buffer.len() < BATCH {
+                let Some(event) = state.ring.get(*next) else {
+                    return false;
+                };
+                *next += 1;
+                *seen = event.revision;
+                if scope.contains(&event.key) {
+                    buffer.push_back(Arc::clone(event));
+                }
+            }
+            if *next < state.ring.end() {
+                slot.pending.fetch_min(*next, Ordering::AcqRel);
+            }
+            true
+        })
+    }
+
+    fn convert(&self, event: Arc<Event>) -> Option<WatchEvent> {
+        if event.revision <= self.after {
+            return None;
+        }
+        if let Some(error) = &event.corrupt {
+            return Some(WatchEvent::Error(error.clone()));
+        }
+        let selected = |entry: &Option<Arc<Entry>>| {
+            entry
+                .as_ref()
+                .filter(|entry| self.predicate.matches(entry))
+                .cloned()
+        };
+        let (event_type, entry) = match (selected(&event.current), selected(&event.previous)) {
+            (Some(current), None) => (EventType::Added, current),
+            (Some(current), Some(_)) => (EventType::Modified, current),
+            (None, Some(previous)) => (EventType::Deleted, previous),
+            (None, None) => return None,
+        };
+        let resource_version = event.revision;
+        Some(WatchEvent::Object(ObjectEvent {
+            event_type,
+            entry,
+            resource_version,
+            shared: Some(event),
+        }))
+    }
+
+    /// A bookmark at `revision` if it is time for one and the client does not know more already.
+    fn due_bookmark(&mut self, cx: &mut Context<'_>, revision: u64) -> Option<WatchEvent> {
+        let bookmarks = self.bookmarks.as_mut()?;
+        if bookmarks.timer.as_mut().poll(cx).is_pending() {
+            return None;
+        }
+        if revision <= self.after {
+            // Nothing to tell. A busy watcher asks again at its next event, an idle one at the next period.
+            if revision != 0 {
+                bookmarks.rearm();
+                // Registers the timer's wake-up.
+                let _ = bookmarks.timer.as_mut().poll(cx);
+            }
+            return None;
+        }
+        bookmarks.rearm();
+        Some(WatchEvent::Bookmark {
+            resource_version: revision,
+            initial_events_end: false,
+        })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.cache.watchers.remove(&self.interest, &self.slot);
+    }
+}
+
+impl Bookmarks {
+    fn new(deadline: Option<Instant>) -> Self {
+        let mut bookmarks = Self {
+            timer: Box::pin(tokio::time::sleep(BOOKMARK_PERIOD)),
+            deadline,
+        };
+        bookmarks.rearm();
+        bookmarks
+    }
+
+    fn rearm(&mut self) {
+        let now = Instant::now();
+        let mut at = now + BOOKMARK_PERIOD;
+        if let Some(deadline) = self.deadline {
+            let last = deadline
+                .checked_sub(BOOKMARK_BEFORE_DEADLINE)
+                .unwrap_or(deadline);
+            // After the last one there is none.
+            if last > now {
+                at = at.min(last);
+            }
+        }
+        self.timer.as_mut().reset(at);
+    }
+}
+
+/// The narrowest index that has all events of the watch.
+fn interest(cache: &Cache, scope: &Scope, predicate: &dyn Predicate) -> Interest {
+    if let Some(field) = cache.store.config.index_field
+        && let Some(value) = predicate.exact_field(field)
+    {
+        return Interest::Field(value.into());
+    }
+    let or_required = |given: &str, field| {
+        if given.is_empty() {
+            predicate.exact_field(field).unwrap_or_default().into()
+        } else {
+            given.into()
+        }
+    };
+    let namespace = if cache.store.config.namespaced {
+        or_required(&scope.namespace, "metadata.namespace")
+    } else {
+        Box::default()
+    };
+    Interest::Object {
+        namespace,
+        name: or_required(&scope.name, "metadata.name"),
+    }
+}

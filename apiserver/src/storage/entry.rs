@@ -1,0 +1,178 @@
+//! Objects as storage holds them: bytes, a revision, and the few facts that selection needs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::storage::key::Key;
+
+/// A value read or written, without its header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Its etcd key.
+    pub key: Key,
+    /// Stored bytes after decryption. They hold no resourceVersion.
+    pub value: Bytes,
+    /// The resourceVersion to write into the object: its mod_revision, or the deletion's revision for what
+    /// [`Storage::delete`](crate::storage::Storage::delete) gives back.
+    pub resource_version: u64,
+}
+
+/// Why a header could not be read.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct HeaderError(pub String);
+
+/// Sorted name and value pairs. The cache shares equal strings and equal sets between objects.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Pairs(pub(crate) Option<Arc<[Pair]>>);
+
+/// Name and value.
+pub(crate) type Pair = (Arc<str>, Arc<str>);
+
+/// What the registry's parser reads out of a stored value. Namespace and name come from the key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// metadata.uid
+    pub uid: Box<str>,
+    /// metadata.labels
+    pub labels: Pairs,
+    /// Selectable fields other than metadata.name and metadata.namespace, e.g. spec.nodeName, status.phase.
+    pub fields: Pairs,
+    /// metadata.deletionTimestamp is set.
+    pub deleting: bool,
+}
+
+/// One object of the watch cache or of a list.
+pub struct Entry {
+    pub(crate) key: Key,
+    pub(crate) value: Bytes,
+    pub(crate) resource_version: u64,
+    pub(crate) namespace: (u32, u32),
+    pub(crate) header: Header,
+}
+
+impl Entry {
+    /// The etcd key.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Stored bytes after decryption, without resourceVersion.
+    pub fn value(&self) -> &Bytes {
+        &self.value
+    }
+
+    /// The object's resourceVersion.
+    pub fn resource_version(&self) -> u64 {
+        self.resource_version
+    }
+
+    /// metadata.namespace, "" for cluster-scoped objects.
+    pub fn namespace(&self) -> &str {
+        let (start, end) = self.namespace;
+        self.key
+            .as_str()
+            .get(start as usize..end as usize)
+            .unwrap_or_default()
+    }
+
+    /// metadata.name
+    pub fn name(&self) -> &str {
+        let key = self.key.as_str();
+        key.rsplit_once('/').map_or(key, |(_, name)| name)
+    }
+
+    /// metadata.uid
+    pub fn uid(&self) -> &str {
+        &self.header.uid
+    }
+
+    /// metadata.labels
+    pub fn labels(&self) -> &Pairs {
+        &self.header.labels
+    }
+
+    /// Selectable fields other than metadata.name and metadata.namespace.
+    pub fn fields(&self) -> &Pairs {
+        &self.header.fields
+    }
+
+    /// A selectable field by name, metadata.name and metadata.namespace included.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        match name {
+            "metadata.name" => Some(self.name()),
+            "metadata.namespace" => Some(self.namespace()),
+            _ => self.header.fields.get(name),
+        }
+    }
+
+    /// metadata.deletionTimestamp is set.
+    pub fn deleting(&self) -> bool {
+        self.header.deleting
+    }
+
+    /// The bytes with key and version.
+    pub fn object(&self) -> Object {
+        Object {
+            key: self.key.clone(),
+            value: self.value.clone(),
+            resource_version: self.resource_version,
+        }
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.key, self.resource_version)
+    }
+}
+
+impl Pairs {
+    /// From pairs in any order; of repeated names the last one counts.
+    pub fn new<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Self {
+        let map: std::collections::BTreeMap<Arc<str>, Arc<str>> = pairs
+            .into_iter()
+            .map(|(name, value)| (Arc::from(name.as_ref()), Arc::from(value.as_ref())))
+            .collect();
+        if map.is_empty() {
+            Self(None)
+        } else {
+            Self(Some(map.into_iter().collect()))
+        }
+    }
+
+    /// The value of a name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let pairs = self.0.as_deref()?;
+        let index = pairs
+            .binary_search_by(|(candidate, _)| (**candidate).cmp(name))
+            .ok()?;
+        pairs.get(index).map(|(_, value)| &**value)
+    }
+
+    /// All pairs, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .as_deref()
+            .unwrap_or_default()
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+    }
+
+    /// How many pairs.
+    pub fn len(&self) -> usize {
+        self.0.as_deref().map_or(0, <[_]>::len)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl std::fmt::Debug for Pairs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}

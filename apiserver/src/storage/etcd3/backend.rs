@@ -1,0 +1,292 @@
+//! One etcd cluster with everything that all resources stored in it share.
+//! Upstream: storagebackend/factory/etcd3.go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use etcd_client::GetOptions;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::storage::cacher::cache::Cache;
+use crate::storage::error::Error;
+use crate::storage::etcd3::client::EtcdClient;
+use crate::storage::etcd3::compact::{self, COMPACT_REV_KEY, CompactRevision};
+use crate::storage::etcd3::config::EtcdConfig;
+pub use crate::storage::etcd3::hub::EtcdVersion;
+use crate::storage::etcd3::hub::Hub;
+use crate::storage::etcd3::lease::LeaseManager;
+use crate::storage::etcd3::revision::RevisionReader;
+use crate::storage::etcd3::store::Store;
+use crate::storage::key::{Keys, normalize_prefix};
+use crate::storage::metrics::{ResourceMetrics, StorageMetrics};
+use crate::storage::options::ResourceConfig;
+use crate::storage::resource::Storage;
+
+/// A connection to one etcd cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct Backend {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: EtcdConfig,
+    prefix: String,
+    client: Arc<EtcdClient>,
+    revisions: Arc<RevisionReader>,
+    leases: Arc<LeaseManager>,
+    compacted: Arc<CompactRevision>,
+    hub: Arc<Hub>,
+    metrics: Arc<StorageMetrics>,
+    token: CancellationToken,
+}
+
+impl Backend {
+    /// Checks the configuration and reads the TLS files. Connects when first used. Everything started from it ends with
+    /// the token.
+    pub fn new(
+        config: EtcdConfig,
+        metrics: Arc<StorageMetrics>,
+        token: CancellationToken,
+    ) -> Result<Self, Error> {
+        let prefix = normalize_prefix(&config.prefix)?;
+        let client = Arc::new(EtcdClient::new(&config)?);
+        let revisions = RevisionReader::new(Arc::clone(&client), &prefix);
+        let leases = Arc::new(LeaseManager::new(
+            Arc::clone(&client),
+            Arc::clone(&metrics),
+            config.lease.clone(),
+        ));
+        let compacted = Arc::new(CompactRevision::default());
+        let hub = Arc::new(Hub::new(
+            Arc::clone(&client),
+            Arc::clone(&revisions),
+            Arc::clone(&compacted),
+            prefix.clone(),
+        ));
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                prefix,
+                client,
+                revisions,
+                leases,
+                compacted,
+                hub,
+                metrics,
+                token,
+            }),
+        })
+    }
+
+    /// Starts the watch that feeds the caches, compaction and the size metrics. Call it once, inside a runtime.
+    pub fn start(&self) {
+        let inner = &self.inner;
+        tokio::spawn(Arc::clone(&inner.hub).run(inner.token.clone()));
+        if !inner.config.compaction_interval.is_zero() {
+            tokio::spawn(compact::run(
+                Arc::clone(&inner.client),
+                inner.config.compaction_interval,
+                Arc::clone(&inner.compacted),
+                inner.token.clone(),
+            ));
+        }
+        let token = inner.token.clone();
+        let backend = self.clone();
+        tokio::spawn(async move {
+            let _ = token.run_until_cancelled(backend.learn_compaction()).await;
+        });
+        if !inner.config.db_metric_poll_interval.is_zero() {
+            let (token, backend) = (inner.token.clone(), self.clone());
+            tokio::spawn(async move {
+                let _ = token
+                    .run_until_cancelled(backend.poll_database_size())
+                    .await;
+            });
+        }
+        if !inner.config.count_metric_poll_period.is_zero() {
+            let (token, backend) = (inner.token.clone(), self.clone());
+            tokio::spawn(async move {
+                let _ = token.run_until_cancelled(backend.poll_counts()).await;
+            });
+        }
+    }
+
+    /// The storage of one resource. A cached one begins to fill at once; call it inside a runtime.
+    pub fn storage(&self, config: ResourceConfig) -> Result<Storage, Error> {
+        let inner = &self.inner;
+        let keys = Keys::new(&inner.config.prefix, &config.prefix, config.namespaced)?;
+        let metrics = Arc::new(ResourceMetrics::new(
+            Arc::clone(&inner.metrics),
+            &config.group,
+            &config.resource,
+        ));
+        let cached = config.watch_cache;
+        let store = Arc::new(Store {
+            client: Arc::clone(&inner.client),
+            leases: Arc::clone(&inner.leases),
+            revisions: Arc::clone(&inner.revisions),
+            config,
+            keys,
+            metrics,
+        });
+        let token = inner.token.child_token();
+        let cache = if cached {
+            let cache = Cache::new(
+                Arc::clone(&store),
+                Arc::clone(&inner.hub.clock),
+                inner.config.events_history_window,
+                inner.config.events_history_bytes,
+                token.clone(),
+            );
+            inner.hub.attach(store.keys.root(), Arc::clone(&cache))?;
+            tokio::spawn({
+                let (cache, hub, root) = (
+                    Arc::clone(&cache),
+                    Arc::clone(&inner.hub),
+                    Arc::clone(store.keys.root()),
+                );
+                async move {
+                    Arc::clone(&cache).run().await;
+                    hub.detach(&root, &cache);
+                }
+            });
+            Some(cache)
+        } else {
+            None
+        };
+        Ok(Storage::new(
+            store,
+            cache,
+            Arc::clone(&inner.compacted),
+            token,
+        ))
+    }
+
+    /// The version of the member in use.
+    pub async fn version(&self) -> Result<EtcdVersion, Error> {
+        let status = self
+            .inner
+            .client
+            .read(|mut endpoint| async move { endpoint.maintenance.status().await })
+            .await
+            .map_err(|error| error.into_read_error("status"))?;
+        EtcdVersion::parse(status.version())
+            .ok_or_else(|| Error::internal(format!("etcd: unknown version {:?}", status.version())))
+    }
+
+    /// Reads the version and logs it; fails for an etcd too old to work with.
+    pub async fn check_version(&self) -> Result<EtcdVersion, Error> {
+        let version = self.version().await?;
+        if version
+            < (EtcdVersion {
+                major: 3,
+                minor: 4,
+                patch: 0,
+            })
+        {
+            return Err(Error::internal(format!(
+                "etcd {version} is too old: 3.4 or newer is needed"
+            )));
+        }
+        if version
+            < (EtcdVersion {
+                major: 3,
+                minor: 5,
+                patch: 24,
+            })
+        {
+            warn!(%version, "etcd is older than the oldest version this release is supported with (3.5.24)");
+        } else {
+            info!(%version, "etcd");
+        }
+        Ok(version)
+    }
+
+    /// A revision at least as new as all writes acknowledged before the call. Concurrent callers share reads.
+    pub async fn current_revision(&self) -> Result<u64, Error> {
+        self.inner.revisions.current().await
+    }
+
+    /// Whether etcd answers a quorum read: the checks "etcd" (`--etcd-healthcheck-timeout`) and "etcd-readiness"
+    /// (`--etcd-readycheck-timeout`).
+    pub async fn health(&self, timeout: Duration) -> Result<(), Error> {
+        let key = format!("{}health", self.inner.prefix);
+        let (index, mut endpoint) = self.inner.client.endpoint();
+        match tokio::time::timeout(timeout, endpoint.kv.get(key, None)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => {
+                self.inner.client.failed(index);
+                Err(Error::Unreachable {
+                    message: format!("error getting data from etcd: {error}"),
+                })
+            }
+            Err(_) => {
+                self.inner.client.failed(index);
+                Err(Error::Unreachable {
+                    message: "error getting data from etcd: context deadline exceeded".to_owned(),
+                })
+            }
+        }
+    }
+
+    /// The newest revision known to be compacted, 0 when none is.
+    pub fn compact_revision(&self) -> u64 {
+        self.inner.compacted.get()
+    }
+
+    /// The revision all caches have reached, 0 before the first.
+    pub fn cache_revision(&self) -> u64 {
+        self.inner.hub.clock.revision()
+    }
+
+    /// What others compacted before we started; the hub sees the rest.
+    async fn learn_compaction(&self) {
+        let read = self.inner.client.read(|mut endpoint| async move {
+            endpoint
+                .kv
+                .get(COMPACT_REV_KEY, Some(GetOptions::new()))
+                .await
+        });
+        match read.await {
+            Ok(response) => {
+                if let Some(kv) = response.kvs().first() {
+                    self.inner.compacted.observe_value(kv.value());
+                }
+            }
+            Err(error) => warn!(%error, "etcd: cannot read {COMPACT_REV_KEY}"),
+        }
+    }
+
+    async fn poll_database_size(&self) {
+        loop {
+            for (number, endpoint) in self.inner.client.endpoints().iter().enumerate() {
+                let mut maintenance = endpoint.maintenance.clone();
+                if let Ok(Ok(status)) =
+                    tokio::time::timeout(Duration::from_secs(10), maintenance.status()).await
+                {
+                    self.inner
+                        .metrics
+                        .set_storage_size(&format!("etcd-{number}"), status.db_size() as f64);
+                }
+            }
+            let pause = self.inner.config.db_metric_poll_interval;
+            tokio::time::sleep(pause.mul_f64(1.0 + rand::random::<f64>() * 0.5)).await;
+        }
+    }
+
+    async fn poll_counts(&self) {
+        loop {
+            for cache in self.inner.hub.caches() {
+                match cache.check_ready() {
+                    Ok(_) => {
+                        let (count, bytes) = cache.size();
+                        cache.store.metrics.set_objects(Some(count), Some(bytes));
+                    }
+                    Err(_) => cache.store.metrics.set_objects(None, None),
+                }
+            }
+            tokio::time::sleep(self.inner.config.count_metric_poll_period).await;
+        }
+    }
+}

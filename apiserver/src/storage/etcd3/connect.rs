@@ -1,0 +1,172 @@
+//! Connections to one etcd endpoint. The TLS files are read for every new connection, so that rotated certificates come
+//! into use without a restart. Upstream: clientv3's transport.TLSInfo.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::storage::error::Error;
+use crate::storage::etcd3::config::TlsFiles;
+
+/// As upstream: detect a dead server fast without much traffic.
+const KEEP_ALIVE_TIME: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+const DIAL_TIMEOUT: Duration = Duration::from_secs(20);
+/// Lists are megabytes: the 64 KiB of HTTP/2's default make them wait for window updates.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// A channel that connects at first use and again after a loss.
+pub(crate) fn channel(url: &str, tls: &TlsFiles) -> Result<Channel, Error> {
+    let invalid = |problem: &str| Error::internal(format!("etcd endpoint {url:?}: {problem}"));
+    let with_scheme = if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("http://{url}")
+    };
+    let uri: Uri = with_scheme.parse().map_err(|_| invalid("not a URL"))?;
+    let host = uri
+        .host()
+        .ok_or_else(|| invalid("no host"))?
+        .trim_matches(['[', ']'])
+        .to_owned();
+    let authority = uri.authority().ok_or_else(|| invalid("no host"))?.clone();
+    let secure = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(invalid("scheme must be http or https")),
+    };
+    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    if secure {
+        // Fail at start-up, not at the first request.
+        client_config(tls)?;
+    }
+    // tonic must not see the scheme: it would insist on its own TLS, which reads certificates once.
+    let endpoint = Endpoint::from_shared(format!("http://{authority}"))
+        .map_err(|error| invalid(&error.to_string()))?
+        .origin(uri)
+        .connect_timeout(DIAL_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEP_ALIVE_TIME)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(false)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
+    let connector = Connector {
+        host: host.into(),
+        port,
+        tls: secure.then(|| Arc::new(tls.clone())),
+    };
+    Ok(endpoint.connect_with_connector_lazy(connector))
+}
+
+#[derive(Clone)]
+struct Connector {
+    host: Arc<str>,
+    port: u16,
+    tls: Option<Arc<TlsFiles>>,
+}
+
+/// A plain or TLS stream.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl tonic::codegen::Service<Uri> for Connector {
+    type Response = TokioIo<Box<dyn Stream>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let Self { host, port, tls } = self.clone();
+        Box::pin(async move {
+            let tcp = TcpStream::connect((&*host, port)).await?;
+            tcp.set_nodelay(true)?;
+            let stream: Box<dyn Stream> = match tls {
+                None => Box::new(tcp),
+                Some(files) => {
+                    let config = client_config(&files)?;
+                    let name = ServerName::try_from(host.to_string())?;
+                    Box::new(
+                        TlsConnector::from(Arc::new(config))
+                            .connect(name, tcp)
+                            .await?,
+                    )
+                }
+            };
+            Ok(TokioIo::new(stream))
+        })
+    }
+}
+
+/// Reads the TLS files.
+fn client_config(files: &TlsFiles) -> Result<rustls::ClientConfig, Error> {
+    let Some(ca_file) = &files.ca_file else {
+        return Err(Error::internal(
+            "an https etcd endpoint needs --etcd-cafile",
+        ));
+    };
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in certificates(ca_file)? {
+        roots
+            .add(certificate)
+            .map_err(|error| unreadable(ca_file, &error))?;
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::internal(error.to_string()))?
+        .with_root_certificates(roots);
+    let mut config = match (&files.cert_file, &files.key_file) {
+        (Some(cert_file), Some(key_file)) => {
+            let key = PrivateKeyDer::from_pem_file(key_file)
+                .map_err(|error| unreadable(key_file, &error))?;
+            builder
+                .with_client_auth_cert(certificates(cert_file)?, key)
+                .map_err(|error| unreadable(cert_file, &error))?
+        }
+        (None, None) => builder.with_no_client_auth(),
+        _ => {
+            return Err(Error::internal(
+                "--etcd-certfile and --etcd-keyfile must be given together",
+            ));
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .map_err(|error| unreadable(path, &error))?
+        .collect::<Result<_, _>>()
+        .map_err(|error| unreadable(path, &error))?;
+    if certificates.is_empty() {
+        return Err(Error::internal(format!(
+            "{}: no certificate in it",
+            path.display()
+        )));
+    }
+    Ok(certificates)
+}
+
+fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::internal(format!("{}: {error}", path.display()))
+}
