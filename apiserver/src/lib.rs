@@ -7,18 +7,22 @@
 //! Invariants: nothing else in the project opens etcd; reads serve stored bytes and decode nothing; every write of one
 //! object is one etcd transaction.
 
+/// Plugins that change or refuse writes.
+pub mod admission;
 /// Who is asking.
 pub mod authn;
 /// May they.
 pub mod authz;
-/// Plugins that change or refuse writes.
-pub mod admission;
 /// Flags and what they mean.
 pub mod config;
 /// Connections to kubelets, pods and services.
 pub mod connect;
+/// What is served, in every form clients ask for.
+pub mod discovery;
 /// One function per verb.
 pub mod handlers;
+/// What runs once the server serves.
+pub mod hooks;
 /// The server as its own client.
 pub mod loopback;
 /// Encodings and shapes of bodies.
@@ -29,18 +33,14 @@ pub mod registry;
 pub mod request;
 /// The chain every request goes through.
 pub mod server;
-/// Subresources.
-pub mod subresources;
-/// Resources that are not stored.
-pub mod virtual_resources;
 /// Keys, bytes, leases and the watch cache.
 pub mod storage;
-/// What is served, in every form clients ask for.
-pub mod discovery;
-/// What runs once the server serves.
-pub mod hooks;
+/// Subresources.
+pub mod subresources;
 /// `kubectl get` output.
 pub mod table;
+/// Resources that are not stored.
+pub mod virtual_resources;
 
 use std::time::Duration;
 

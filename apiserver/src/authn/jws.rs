@@ -3,7 +3,10 @@
 use aws_lc_rs::digest;
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{self, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm};
+use aws_lc_rs::signature::{
+    self, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair, RsaKeyPair, UnparsedPublicKey,
+    VerificationAlgorithm,
+};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
@@ -56,13 +59,25 @@ impl Algorithm {
     /// By the object identifier in a DER SubjectPublicKeyInfo.
     fn of_public_key(der: &[u8]) -> Option<Self> {
         const IDENTIFIERS: [(&[u8], Algorithm); 4] = [
-            (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01], Algorithm::Rs256),
-            (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07], Algorithm::Es256),
+            (
+                &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01],
+                Algorithm::Rs256,
+            ),
+            (
+                &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07],
+                Algorithm::Es256,
+            ),
             (&[0x2b, 0x81, 0x04, 0x00, 0x22], Algorithm::Es384),
             (&[0x2b, 0x81, 0x04, 0x00, 0x23], Algorithm::Es512),
         ];
         let head = &der[..der.len().min(40)];
-        IDENTIFIERS.iter().find(|(identifier, _)| head.windows(identifier.len()).any(|window| window == *identifier)).map(|(_, algorithm)| *algorithm)
+        IDENTIFIERS
+            .iter()
+            .find(|(identifier, _)| {
+                head.windows(identifier.len())
+                    .any(|window| window == *identifier)
+            })
+            .map(|(_, algorithm)| *algorithm)
     }
 }
 
@@ -110,7 +125,11 @@ impl PublicKey {
                     _ => ("P-521", 66),
                 };
                 // The key ends with the uncompressed point: 04, x, y.
-                let point = self.der.len().checked_sub(2 * length).map(|start| &self.der[start..])?;
+                let point = self
+                    .der
+                    .len()
+                    .checked_sub(2 * length)
+                    .map(|start| &self.der[start..])?;
                 let mut jwk = common("EC");
                 jwk["crv"] = name.into();
                 jwk["x"] = URL_SAFE_NO_PAD.encode(&point[..length]).into();
@@ -127,13 +146,21 @@ pub fn read_public_keys(text: &[u8]) -> Result<Vec<PublicKey>, KeyError> {
     for block in pem::parse_many(text).unwrap_or_default() {
         let der = match block.tag() {
             "PUBLIC KEY" => Some(block.contents().to_vec()),
-            "CERTIFICATE" => x509_parser::parse_x509_certificate(block.contents()).ok().map(|(_, certificate)| certificate.public_key().raw.to_vec()),
-            "RSA PRIVATE KEY" | "EC PRIVATE KEY" | "PRIVATE KEY" => PrivateKey::from_block(&block).ok().map(|key| key.public.der),
+            "CERTIFICATE" => x509_parser::parse_x509_certificate(block.contents())
+                .ok()
+                .map(|(_, certificate)| certificate.public_key().raw.to_vec()),
+            "RSA PRIVATE KEY" | "EC PRIVATE KEY" | "PRIVATE KEY" => PrivateKey::from_block(&block)
+                .ok()
+                .map(|key| key.public.der),
             _ => None,
         };
         keys.extend(der.and_then(PublicKey::from_der));
     }
-    if keys.is_empty() { Err(KeyError::NoKey("public")) } else { Ok(keys) }
+    if keys.is_empty() {
+        Err(KeyError::NoKey("public"))
+    } else {
+        Ok(keys)
+    }
 }
 
 enum Signer {
@@ -163,7 +190,10 @@ impl PrivateKey {
     }
 
     fn from_block(block: &pem::Pem) -> Result<Self, KeyError> {
-        let unusable = |reason: String| KeyError::Unusable { kind: block.tag().to_owned(), reason };
+        let unusable = |reason: String| KeyError::Unusable {
+            kind: block.tag().to_owned(),
+            reason,
+        };
         let der = block.contents();
         let rsa = match block.tag() {
             "RSA PRIVATE KEY" => RsaKeyPair::from_der(der).ok(),
@@ -171,22 +201,38 @@ impl PrivateKey {
             _ => None,
         };
         let (signer, public) = if let Some(pair) = rsa {
-            let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|error| unusable(error.to_string()))?;
+            let public: PublicKeyX509Der<'_> = pair
+                .public_key()
+                .as_der()
+                .map_err(|error| unusable(error.to_string()))?;
             (Signer::Rsa(Box::new(pair)), public)
         } else {
-            const CURVES: [&EcdsaSigningAlgorithm; 3] = [&signature::ECDSA_P256_SHA256_FIXED_SIGNING, &signature::ECDSA_P384_SHA384_FIXED_SIGNING, &signature::ECDSA_P521_SHA512_FIXED_SIGNING];
-            let pair = CURVES.iter().find_map(|curve| EcdsaKeyPair::from_private_key_der(curve, der).ok());
-            let pair = pair.ok_or_else(|| unusable("neither an RSA key nor one on the curves P-256, P-384, P-521".to_owned()))?;
-            let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|error| unusable(error.to_string()))?;
+            const CURVES: [&EcdsaSigningAlgorithm; 3] = [
+                &signature::ECDSA_P256_SHA256_FIXED_SIGNING,
+                &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
+                &signature::ECDSA_P521_SHA512_FIXED_SIGNING,
+            ];
+            let pair = CURVES
+                .iter()
+                .find_map(|curve| EcdsaKeyPair::from_private_key_der(curve, der).ok());
+            let pair = pair.ok_or_else(|| {
+                unusable("neither an RSA key nor one on the curves P-256, P-384, P-521".to_owned())
+            })?;
+            let public: PublicKeyX509Der<'_> = pair
+                .public_key()
+                .as_der()
+                .map_err(|error| unusable(error.to_string()))?;
             (Signer::Ecdsa(Box::new(pair)), public)
         };
-        let public = PublicKey::from_der(public.as_ref().to_vec()).ok_or_else(|| unusable("its public half is of an unknown kind".to_owned()))?;
+        let public = PublicKey::from_der(public.as_ref().to_vec())
+            .ok_or_else(|| unusable("its public half is of an unknown kind".to_owned()))?;
         Ok(Self { signer, public })
     }
 
     /// A signed token with these claims.
     pub fn sign(&self, claims: &[u8]) -> Result<String, aws_lc_rs::error::Unspecified> {
-        let header = serde_json::json!({"alg": self.public.algorithm.name(), "kid": self.public.id});
+        let header =
+            serde_json::json!({"alg": self.public.algorithm.name(), "kid": self.public.id});
         let mut token = URL_SAFE_NO_PAD.encode(header.to_string());
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(claims, &mut token);
@@ -194,7 +240,12 @@ impl PrivateKey {
         let signature = match &self.signer {
             Signer::Rsa(pair) => {
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(&signature::RSA_PKCS1_SHA256, &random, token.as_bytes(), &mut signature)?;
+                pair.sign(
+                    &signature::RSA_PKCS1_SHA256,
+                    &random,
+                    token.as_bytes(),
+                    &mut signature,
+                )?;
                 signature
             }
             Signer::Ecdsa(pair) => pair.sign(&random, token.as_bytes())?.as_ref().to_vec(),
@@ -225,19 +276,36 @@ impl<'a> Unverified<'a> {
     pub fn parse(token: &'a str) -> Result<Self, VerifyError> {
         let (signed, signature) = token.rsplit_once('.').ok_or(VerifyError::Malformed)?;
         let (header, claims) = signed.split_once('.').ok_or(VerifyError::Malformed)?;
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| VerifyError::Malformed);
-        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| VerifyError::Malformed)?;
-        Ok(Self { signed, signature: decode(signature)?, key_id: header.kid, algorithm: header.alg, claims: decode(claims)? })
+        let decode = |part: &str| {
+            URL_SAFE_NO_PAD
+                .decode(part)
+                .map_err(|_| VerifyError::Malformed)
+        };
+        let header: Header =
+            serde_json::from_slice(&decode(header)?).map_err(|_| VerifyError::Malformed)?;
+        Ok(Self {
+            signed,
+            signature: decode(signature)?,
+            key_id: header.kid,
+            algorithm: header.alg,
+            claims: decode(claims)?,
+        })
     }
 
     /// Checks the signature against the key that the token names, or against all when it names none that is known.
     pub fn verify(&self, keys: &[PublicKey]) -> Result<(), VerifyError> {
         let named: Vec<&PublicKey> = keys.iter().filter(|key| key.id == self.key_id).collect();
-        let candidates = if named.is_empty() { keys.iter().collect() } else { named };
+        let candidates = if named.is_empty() {
+            keys.iter().collect()
+        } else {
+            named
+        };
         for key in candidates {
             // The key decides the algorithm: a token cannot ask to be checked with another one.
             if key.algorithm.name() == self.algorithm
-                && UnparsedPublicKey::new(key.algorithm.verification(), &key.der).verify(self.signed.as_bytes(), &self.signature).is_ok()
+                && UnparsedPublicKey::new(key.algorithm.verification(), &key.der)
+                    .verify(self.signed.as_bytes(), &self.signature)
+                    .is_ok()
             {
                 return Ok(());
             }
@@ -261,7 +329,9 @@ mod der {
             if count == 0 || count > 4 || rest.len() < count {
                 return None;
             }
-            length = rest[..count].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+            length = rest[..count]
+                .iter()
+                .fold(0, |length, byte| length << 8 | usize::from(*byte));
             rest = &rest[count..];
         }
         (rest.len() >= length).then(|| rest.split_at(length))
@@ -293,13 +363,15 @@ mod tests {
     fn rsa_key() -> PrivateKey {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
         let der: Pkcs8V1Der<'_> = pair.as_der().expect("DER");
-        PrivateKey::from_pem(pem::encode(&pem::Pem::new("PRIVATE KEY", der.as_ref())).as_bytes()).expect("a key")
+        PrivateKey::from_pem(pem::encode(&pem::Pem::new("PRIVATE KEY", der.as_ref())).as_bytes())
+            .expect("a key")
     }
 
     fn ec_key(curve: &'static EcdsaSigningAlgorithm) -> PrivateKey {
         let pair = EcdsaKeyPair::generate(curve).expect("a key");
         let der = pair.to_pkcs8v1().expect("DER");
-        PrivateKey::from_pem(pem::encode(&pem::Pem::new("PRIVATE KEY", der.as_ref())).as_bytes()).expect("a key")
+        PrivateKey::from_pem(pem::encode(&pem::Pem::new("PRIVATE KEY", der.as_ref())).as_bytes())
+            .expect("a key")
     }
 
     #[test]
@@ -315,14 +387,25 @@ mod tests {
             let parsed = Unverified::parse(&token).expect("well formed");
             assert_eq!(parsed.claims, br#"{"sub":"x"}"#);
             assert_eq!(parsed.verify(std::slice::from_ref(key.public())), Ok(()));
-            let others: Vec<PublicKey> = keys.iter().filter(|other| other.public.id != key.public.id).map(|other| other.public.clone()).collect();
+            let others: Vec<PublicKey> = keys
+                .iter()
+                .filter(|other| other.public.id != key.public.id)
+                .map(|other| other.public.clone())
+                .collect();
             assert_eq!(parsed.verify(&others), Err(VerifyError::Signature));
             let mut changed = token.clone();
             let claims_at = changed.find('.').expect("a dot") + 2;
-            let replacement = if changed.as_bytes()[claims_at] == b'A' { "B" } else { "A" };
+            let replacement = if changed.as_bytes()[claims_at] == b'A' {
+                "B"
+            } else {
+                "A"
+            };
             changed.replace_range(claims_at..=claims_at, replacement);
             if let Ok(parsed) = Unverified::parse(&changed) {
-                assert_eq!(parsed.verify(std::slice::from_ref(key.public())), Err(VerifyError::Signature));
+                assert_eq!(
+                    parsed.verify(std::slice::from_ref(key.public())),
+                    Err(VerifyError::Signature)
+                );
             }
             assert!(key.public().to_jwk().is_some());
         }
@@ -334,13 +417,20 @@ mod tests {
         let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#);
         let token = format!("{header}.{}.", URL_SAFE_NO_PAD.encode("{}"));
         let parsed = Unverified::parse(&token).expect("well formed");
-        assert_eq!(parsed.verify(std::slice::from_ref(key.public())), Err(VerifyError::Signature));
+        assert_eq!(
+            parsed.verify(std::slice::from_ref(key.public())),
+            Err(VerifyError::Signature)
+        );
     }
 
     #[test]
     fn malformed_tokens() {
         for token in ["", "a", "a.b", "a.b.c", "..", "!.!.!"] {
-            assert_eq!(Unverified::parse(token).err(), Some(VerifyError::Malformed), "{token:?}");
+            assert_eq!(
+                Unverified::parse(token).err(),
+                Some(VerifyError::Malformed),
+                "{token:?}"
+            );
         }
     }
 }

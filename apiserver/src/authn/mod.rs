@@ -25,10 +25,17 @@ pub fn service_account_user_name(namespace: &str, name: &str) -> String {
 
 /// The groups of a service account, without system:authenticated.
 pub fn service_account_groups(namespace: &str) -> Vec<String> {
-    vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")]
+    vec![
+        "system:serviceaccounts".to_owned(),
+        format!("system:serviceaccounts:{namespace}"),
+    ]
 }
 
 /// Namespace and name of the service account that a user name stands for.
 pub fn split_service_account_user_name(user: &str) -> Option<(&str, &str)> {
-    user.strip_prefix("system:serviceaccount:")?.split_once(':').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty() && !name.contains(':'))
+    user.strip_prefix("system:serviceaccount:")?
+        .split_once(':')
+        .filter(|(namespace, name)| {
+            !namespace.is_empty() && !name.is_empty() && !name.contains(':')
+        })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api_types::core::v1::Secret;
-use component_base::auth::{Authenticated, AuthenticateError, BoxFuture, UserInfo};
+use component_base::auth::{AuthenticateError, Authenticated, BoxFuture, UserInfo};
 use jiff::Timestamp;
 use serde::Deserialize;
 
@@ -27,10 +27,18 @@ pub struct SubjectState {
 
 /// Where the objects that tokens are bound to are looked up. None: there is no such object.
 pub trait TokenSubjects: Send + Sync {
-    fn service_account<'a>(&'a self, namespace: &'a str, name: &'a str) -> BoxFuture<'a, Option<SubjectState>>;
+    fn service_account<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Option<SubjectState>>;
     fn pod<'a>(&'a self, namespace: &'a str, name: &'a str) -> BoxFuture<'a, Option<SubjectState>>;
     fn node<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<SubjectState>>;
-    fn secret<'a>(&'a self, namespace: &'a str, name: &'a str) -> BoxFuture<'a, Option<Arc<Secret>>>;
+    fn secret<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+    ) -> BoxFuture<'a, Option<Arc<Secret>>>;
 }
 
 /// Judges bound tokens.
@@ -45,32 +53,73 @@ pub struct BoundTokens {
 }
 
 impl BoundTokens {
-    pub fn new(issuers: Vec<String>, keys: Vec<PublicKey>, api_audiences: Vec<String>, subjects: Option<Arc<dyn TokenSubjects>>) -> Self {
-        Self { issuers, keys, api_audiences, subjects }
+    pub fn new(
+        issuers: Vec<String>,
+        keys: Vec<PublicKey>,
+        api_audiences: Vec<String>,
+        subjects: Option<Arc<dyn TokenSubjects>>,
+    ) -> Self {
+        Self {
+            issuers,
+            keys,
+            api_audiences,
+            subjects,
+        }
     }
 
-    async fn judge(&self, token: &str, audiences: &[String], now: Timestamp) -> Result<Option<Authenticated>, AuthenticateError> {
-        let Ok(parsed) = Unverified::parse(token) else { return Ok(None) };
-        let Ok(claims) = serde_json::from_slice::<Claims>(&parsed.claims) else { return Ok(None) };
+    async fn judge(
+        &self,
+        token: &str,
+        audiences: &[String],
+        now: Timestamp,
+    ) -> Result<Option<Authenticated>, AuthenticateError> {
+        let Ok(parsed) = Unverified::parse(token) else {
+            return Ok(None);
+        };
+        let Ok(claims) = serde_json::from_slice::<Claims>(&parsed.claims) else {
+            return Ok(None);
+        };
         if !self.issuers.contains(&claims.iss) {
             return Ok(None);
         }
-        parsed.verify(&self.keys).map_err(|error| failed(error.to_string()))?;
-        let wanted = if audiences.is_empty() { &self.api_audiences } else { audiences };
-        let granted: Vec<String> = claims.aud.0.iter().filter(|audience| wanted.contains(audience)).cloned().collect();
+        parsed
+            .verify(&self.keys)
+            .map_err(|error| failed(error.to_string()))?;
+        let wanted = if audiences.is_empty() {
+            &self.api_audiences
+        } else {
+            audiences
+        };
+        let granted: Vec<String> = claims
+            .aud
+            .0
+            .iter()
+            .filter(|audience| wanted.contains(audience))
+            .cloned()
+            .collect();
         if granted.is_empty() {
-            return Err(failed(format!("token audiences {:?} is invalid for the target audiences {wanted:?}", claims.aud.0)));
+            return Err(failed(format!(
+                "token audiences {:?} is invalid for the target audiences {wanted:?}",
+                claims.aud.0
+            )));
         }
         check_times(&claims, now)?;
         if let Some(subjects) = &self.subjects {
             check_subjects(subjects.as_ref(), &claims, now).await?;
         }
-        Ok(Some(Authenticated { user: user(&claims), audiences: granted }))
+        Ok(Some(Authenticated {
+            user: user(&claims),
+            audiences: granted,
+        }))
     }
 }
 
 impl TokenAuthenticator for BoundTokens {
-    fn authenticate_token<'a>(&'a self, token: &'a str, audiences: &'a [String]) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>> {
+    fn authenticate_token<'a>(
+        &'a self,
+        token: &'a str,
+        audiences: &'a [String],
+    ) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>> {
         Box::pin(self.judge(token, audiences, Timestamp::now()))
     }
 }
@@ -89,34 +138,73 @@ fn check_times(claims: &Claims, now: Timestamp) -> Result<(), AuthenticateError>
     Ok(())
 }
 
-async fn check_subjects(subjects: &dyn TokenSubjects, claims: &Claims, now: Timestamp) -> Result<(), AuthenticateError> {
+async fn check_subjects(
+    subjects: &dyn TokenSubjects,
+    claims: &Claims,
+    now: Timestamp,
+) -> Result<(), AuthenticateError> {
     let kubernetes = &claims.kubernetes;
     let (namespace, account) = (&kubernetes.namespace, &kubernetes.serviceaccount);
     let invalidated = || failed("service account token has been invalidated");
-    let deleted = |state: &SubjectState| state.deleted_at.is_some_and(|at| at.as_second() < now.as_second().saturating_sub(LEEWAY_SECONDS));
-    let bound = |kind: &str, state: Option<SubjectState>, reference: &Reference| -> Result<(), AuthenticateError> {
+    let deleted = |state: &SubjectState| {
+        state
+            .deleted_at
+            .is_some_and(|at| at.as_second() < now.as_second().saturating_sub(LEEWAY_SECONDS))
+    };
+    let bound = |kind: &str,
+                 state: Option<SubjectState>,
+                 reference: &Reference|
+     -> Result<(), AuthenticateError> {
         let state = state.ok_or_else(invalidated)?;
         if state.uid != reference.uid {
-            return Err(failed(format!("{kind} UID ({}) does not match service account {} ref claim ({})", state.uid, kind.to_lowercase(), reference.uid)));
+            return Err(failed(format!(
+                "{kind} UID ({}) does not match service account {} ref claim ({})",
+                state.uid,
+                kind.to_lowercase(),
+                reference.uid
+            )));
         }
-        if deleted(&state) { Err(invalidated()) } else { Ok(()) }
+        if deleted(&state) {
+            Err(invalidated())
+        } else {
+            Ok(())
+        }
     };
 
-    let state = subjects.service_account(namespace, &account.name).await.ok_or_else(|| failed(format!("serviceaccounts {:?} not found", account.name)))?;
+    let state = subjects
+        .service_account(namespace, &account.name)
+        .await
+        .ok_or_else(|| failed(format!("serviceaccounts {:?} not found", account.name)))?;
     if state.uid != account.uid {
-        return Err(failed(format!("service account UID ({}) does not match claim ({})", state.uid, account.uid)));
+        return Err(failed(format!(
+            "service account UID ({}) does not match claim ({})",
+            state.uid, account.uid
+        )));
     }
     if deleted(&state) {
-        return Err(failed(format!("service account {namespace}/{} has been deleted", account.name)));
+        return Err(failed(format!(
+            "service account {namespace}/{} has been deleted",
+            account.name
+        )));
     }
     if let Some(reference) = &kubernetes.secret {
         let secret = subjects.secret(namespace, &reference.name).await;
-        let state = secret.map(|secret| SubjectState { uid: secret.metadata.uid.clone(), deleted_at: secret.metadata.deletion_timestamp.map(|time| time.timestamp()) });
+        let state = secret.map(|secret| SubjectState {
+            uid: secret.metadata.uid.clone(),
+            deleted_at: secret
+                .metadata
+                .deletion_timestamp
+                .map(|time| time.timestamp()),
+        });
         bound("secret", state, reference)?;
     }
     match (&kubernetes.pod, &kubernetes.node) {
         // A pod's token names the pod's node too, for information only.
-        (Some(reference), _) => bound("pod", subjects.pod(namespace, &reference.name).await, reference)?,
+        (Some(reference), _) => bound(
+            "pod",
+            subjects.pod(namespace, &reference.name).await,
+            reference,
+        )?,
         (None, Some(reference)) => bound("node", subjects.node(&reference.name).await, reference)?,
         (None, None) => {}
     }
@@ -127,7 +215,10 @@ fn user(claims: &Claims) -> UserInfo {
     let kubernetes = &claims.kubernetes;
     let mut extra = BTreeMap::new();
     let mut add = |key: &str, value: &str| {
-        extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value.to_owned()]);
+        extra.insert(
+            format!("authentication.kubernetes.io/{key}"),
+            vec![value.to_owned()],
+        );
     };
     if let Some(pod) = &kubernetes.pod {
         add("pod-name", &pod.name);
@@ -173,18 +264,42 @@ struct LegacyClaims {
 }
 
 impl LegacyTokens {
-    pub fn new(keys: Vec<PublicKey>, api_audiences: Vec<String>, subjects: Option<Arc<dyn TokenSubjects>>) -> Self {
-        Self { keys, subjects, api_audiences }
+    pub fn new(
+        keys: Vec<PublicKey>,
+        api_audiences: Vec<String>,
+        subjects: Option<Arc<dyn TokenSubjects>>,
+    ) -> Self {
+        Self {
+            keys,
+            subjects,
+            api_audiences,
+        }
     }
 
-    async fn judge(&self, token: &str, audiences: &[String]) -> Result<Option<Authenticated>, AuthenticateError> {
-        let Ok(parsed) = Unverified::parse(token) else { return Ok(None) };
-        let Ok(claims) = serde_json::from_slice::<LegacyClaims>(&parsed.claims) else { return Ok(None) };
+    async fn judge(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<Option<Authenticated>, AuthenticateError> {
+        let Ok(parsed) = Unverified::parse(token) else {
+            return Ok(None);
+        };
+        let Ok(claims) = serde_json::from_slice::<LegacyClaims>(&parsed.claims) else {
+            return Ok(None);
+        };
         if claims.iss != LEGACY_ISSUER {
             return Ok(None);
         }
-        parsed.verify(&self.keys).map_err(|error| failed(error.to_string()))?;
-        for (claim, value) in [("sub", &claims.sub), ("namespace", &claims.namespace), ("secretName", &claims.secret), ("serviceAccountName", &claims.account), ("serviceAccountUID", &claims.uid)] {
+        parsed
+            .verify(&self.keys)
+            .map_err(|error| failed(error.to_string()))?;
+        for (claim, value) in [
+            ("sub", &claims.sub),
+            ("namespace", &claims.namespace),
+            ("secretName", &claims.secret),
+            ("serviceAccountName", &claims.account),
+            ("serviceAccountUID", &claims.uid),
+        ] {
             if value.is_empty() {
                 return Err(failed(format!("{claim} claim is missing")));
             }
@@ -194,30 +309,72 @@ impl LegacyTokens {
             return Err(failed("sub claim is invalid"));
         }
         if let Some(subjects) = &self.subjects {
-            let secret = subjects.secret(&claims.namespace, &claims.secret).await.ok_or_else(|| failed("service account token has been invalidated"))?;
-            let stored = secret.data.get("token").map(|data| data.0.as_slice()).unwrap_or_default();
-            if secret.metadata.deletion_timestamp.is_some() || aws_lc_rs::constant_time::verify_slices_are_equal(stored, token.as_bytes()).is_err() {
+            let secret = subjects
+                .secret(&claims.namespace, &claims.secret)
+                .await
+                .ok_or_else(|| failed("service account token has been invalidated"))?;
+            let stored = secret
+                .data
+                .get("token")
+                .map(|data| data.0.as_slice())
+                .unwrap_or_default();
+            if secret.metadata.deletion_timestamp.is_some()
+                || aws_lc_rs::constant_time::verify_slices_are_equal(stored, token.as_bytes())
+                    .is_err()
+            {
                 return Err(failed("service account token has been invalidated"));
             }
-            let account = subjects.service_account(&claims.namespace, &claims.account).await.ok_or_else(|| failed(format!("serviceaccounts {:?} not found", claims.account)))?;
+            let account = subjects
+                .service_account(&claims.namespace, &claims.account)
+                .await
+                .ok_or_else(|| failed(format!("serviceaccounts {:?} not found", claims.account)))?;
             if account.uid != claims.uid {
-                return Err(failed(format!("service account UID ({}) does not match claim ({})", account.uid, claims.uid)));
+                return Err(failed(format!(
+                    "service account UID ({}) does not match claim ({})",
+                    account.uid, claims.uid
+                )));
             }
             if account.deleted_at.is_some() {
-                return Err(failed(format!("service account {}/{} has been deleted", claims.namespace, claims.account)));
+                return Err(failed(format!(
+                    "service account {}/{} has been deleted",
+                    claims.namespace, claims.account
+                )));
             }
         }
-        let granted: Vec<String> = if audiences.is_empty() { self.api_audiences.clone() } else { audiences.iter().filter(|audience| self.api_audiences.contains(audience)).cloned().collect() };
+        let granted: Vec<String> = if audiences.is_empty() {
+            self.api_audiences.clone()
+        } else {
+            audiences
+                .iter()
+                .filter(|audience| self.api_audiences.contains(audience))
+                .cloned()
+                .collect()
+        };
         if granted.is_empty() && !audiences.is_empty() {
-            return Err(failed(format!("token audiences {:?} is invalid for the target audiences {audiences:?}", self.api_audiences)));
+            return Err(failed(format!(
+                "token audiences {:?} is invalid for the target audiences {audiences:?}",
+                self.api_audiences
+            )));
         }
-        let user = UserInfo { name, uid: claims.uid, groups: service_account_groups(&claims.namespace), extra: BTreeMap::new() };
-        Ok(Some(Authenticated { user, audiences: granted }))
+        let user = UserInfo {
+            name,
+            uid: claims.uid,
+            groups: service_account_groups(&claims.namespace),
+            extra: BTreeMap::new(),
+        };
+        Ok(Some(Authenticated {
+            user,
+            audiences: granted,
+        }))
     }
 }
 
 impl TokenAuthenticator for LegacyTokens {
-    fn authenticate_token<'a>(&'a self, token: &'a str, audiences: &'a [String]) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>> {
+    fn authenticate_token<'a>(
+        &'a self,
+        token: &'a str,
+        audiences: &'a [String],
+    ) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>> {
         Box::pin(self.judge(token, audiences))
     }
 }

@@ -90,9 +90,19 @@ pub(super) struct Reference {
 pub enum BindTo {
     /// To the service account alone.
     Account,
-    Pod { name: String, uid: String, node: Option<(String, String)> },
-    Secret { name: String, uid: String },
-    Node { name: String, uid: String },
+    Pod {
+        name: String,
+        uid: String,
+        node: Option<(String, String)>,
+    },
+    Secret {
+        name: String,
+        uid: String,
+    },
+    Node {
+        name: String,
+        uid: String,
+    },
 }
 
 /// A token could not be made.
@@ -120,8 +130,16 @@ pub struct TokenIssuer {
 
 impl TokenIssuer {
     /// `signing_key` is the PEM of the private key, `keys` are the verification keys.
-    pub fn new(issuer: impl Into<String>, signing_key: &[u8], keys: Vec<PublicKey>) -> Result<Self, IssueError> {
-        Ok(Self { issuer: issuer.into(), key: PrivateKey::from_pem(signing_key)?, keys })
+    pub fn new(
+        issuer: impl Into<String>,
+        signing_key: &[u8],
+        keys: Vec<PublicKey>,
+    ) -> Result<Self, IssueError> {
+        Ok(Self {
+            issuer: issuer.into(),
+            key: PrivateKey::from_pem(signing_key)?,
+            keys,
+        })
     }
 
     pub fn issuer(&self) -> &str {
@@ -138,11 +156,19 @@ impl TokenIssuer {
         audiences: &[String],
         now: Timestamp,
     ) -> Result<Issued, IssueError> {
-        let reference = |name: &str, uid: &str| Some(Reference { name: name.to_owned(), uid: uid.to_owned() });
+        let reference = |name: &str, uid: &str| {
+            Some(Reference {
+                name: name.to_owned(),
+                uid: uid.to_owned(),
+            })
+        };
         let seconds = now.as_second();
         let mut kubernetes = KubernetesClaims {
             namespace: account.metadata.namespace.clone(),
-            serviceaccount: Reference { name: account.metadata.name.clone(), uid: account.metadata.uid.clone() },
+            serviceaccount: Reference {
+                name: account.metadata.name.clone(),
+                uid: account.metadata.uid.clone(),
+            },
             warnafter: warn_after_seconds.map(|after| seconds + after),
             ..KubernetesClaims::default()
         };
@@ -167,7 +193,10 @@ impl TokenIssuer {
         };
         let claims_text = serde_json::to_vec(&claims).map_err(|_| IssueError::Sign)?;
         let token = self.key.sign(&claims_text).map_err(|_| IssueError::Sign)?;
-        Ok(Issued { token, expires: Timestamp::from_second(claims.exp).unwrap_or(Timestamp::MAX) })
+        Ok(Issued {
+            token,
+            expires: Timestamp::from_second(claims.exp).unwrap_or(Timestamp::MAX),
+        })
     }
 
     /// The document at /.well-known/openid-configuration.

@@ -3,14 +3,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use component_base::auth::{Authenticated, AuthenticateError, BoxFuture, UserInfo};
+use component_base::auth::{AuthenticateError, Authenticated, BoxFuture, UserInfo};
 
 use super::tokens::TokenAuthenticator;
 
 /// The file cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TokenFileError {
-    #[error("token file line {line}: must have at least 3 columns (token, user name, user uid), found {columns}")]
+    #[error(
+        "token file line {line}: must have at least 3 columns (token, user name, user uid), found {columns}"
+    )]
     Columns { line: usize, columns: usize },
     #[error("token file line {line}: a quoted column does not end")]
     Quote { line: usize },
@@ -31,22 +33,49 @@ impl TokenFile {
             }
             let columns = columns(line).ok_or(TokenFileError::Quote { line: line_number })?;
             let [token, name, uid, rest @ ..] = columns.as_slice() else {
-                return Err(TokenFileError::Columns { line: line_number, columns: columns.len() });
+                return Err(TokenFileError::Columns {
+                    line: line_number,
+                    columns: columns.len(),
+                });
             };
             // A line without a token is skipped and a repeated token means its last line, as upstream has it.
             if token.is_empty() {
                 continue;
             }
-            let groups = rest.first().filter(|groups| !groups.is_empty()).map(|groups| groups.split(',').map(|group| group.trim().to_owned()).collect()).unwrap_or_default();
-            users.insert(token.clone(), UserInfo { name: name.clone(), uid: uid.clone(), groups, extra: BTreeMap::new() });
+            let groups = rest
+                .first()
+                .filter(|groups| !groups.is_empty())
+                .map(|groups| {
+                    groups
+                        .split(',')
+                        .map(|group| group.trim().to_owned())
+                        .collect()
+                })
+                .unwrap_or_default();
+            users.insert(
+                token.clone(),
+                UserInfo {
+                    name: name.clone(),
+                    uid: uid.clone(),
+                    groups,
+                    extra: BTreeMap::new(),
+                },
+            );
         }
         Ok(Self { users })
     }
 }
 
 impl TokenAuthenticator for TokenFile {
-    fn authenticate_token<'a>(&'a self, token: &'a str, _: &'a [String]) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>> {
-        let found = self.users.get(token).map(|user| Authenticated { user: user.clone(), audiences: Vec::new() });
+    fn authenticate_token<'a>(
+        &'a self,
+        token: &'a str,
+        _: &'a [String],
+    ) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>> {
+        let found = self.users.get(token).map(|user| Authenticated {
+            user: user.clone(),
+            audiences: Vec::new(),
+        });
         Box::pin(async move { Ok(found) })
     }
 }
@@ -78,13 +107,23 @@ mod tests {
 
     #[test]
     fn lines() {
-        let file = TokenFile::parse("t1,ann,1,\"dev,ops\"\nt2,bob,2\n\n,skipped,3\nt1,ann2,1\n").expect("well formed");
+        let file = TokenFile::parse("t1,ann,1,\"dev,ops\"\nt2,bob,2\n\n,skipped,3\nt1,ann2,1\n")
+            .expect("well formed");
         assert_eq!(file.users.len(), 2);
         assert_eq!(file.users["t1"].name, "ann2");
         assert_eq!(file.users["t2"].groups, Vec::<String>::new());
         let file = TokenFile::parse("t1,ann,1,\"dev,ops\"").expect("well formed");
         assert_eq!(file.users["t1"].groups, ["dev", "ops"]);
-        assert_eq!(TokenFile::parse("a,b").err(), Some(TokenFileError::Columns { line: 1, columns: 2 }));
-        assert_eq!(TokenFile::parse("a,b,c,\"d").err(), Some(TokenFileError::Quote { line: 1 }));
+        assert_eq!(
+            TokenFile::parse("a,b").err(),
+            Some(TokenFileError::Columns {
+                line: 1,
+                columns: 2
+            })
+        );
+        assert_eq!(
+            TokenFile::parse("a,b,c,\"d").err(),
+            Some(TokenFileError::Quote { line: 1 })
+        );
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use component_base::auth::{ALL_AUTHENTICATED, Authenticated, AuthenticateError, Authenticator, BoxFuture, Credentials};
+use component_base::auth::{
+    ALL_AUTHENTICATED, AuthenticateError, Authenticated, Authenticator, BoxFuture, Credentials,
+};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
@@ -18,7 +20,11 @@ const CACHE_LIMIT: usize = 8192;
 /// Judges one kind of bearer token.
 pub trait TokenAuthenticator: Send + Sync {
     /// `audiences` are those the caller of TokenReview asks for; empty means this API server's own.
-    fn authenticate_token<'a>(&'a self, token: &'a str, audiences: &'a [String]) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>>;
+    fn authenticate_token<'a>(
+        &'a self,
+        token: &'a str,
+        audiences: &'a [String],
+    ) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>>;
 }
 
 /// All token authenticators of the server.
@@ -29,15 +35,27 @@ pub struct Tokens {
 
 impl Tokens {
     pub fn new(authenticators: Vec<Arc<dyn TokenAuthenticator>>) -> Self {
-        Self { authenticators, cache: Mutex::default() }
+        Self {
+            authenticators,
+            cache: Mutex::default(),
+        }
     }
 
-    async fn ask(&self, token: &str, audiences: &[String]) -> Result<Option<Authenticated>, AuthenticateError> {
+    async fn ask(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<Option<Authenticated>, AuthenticateError> {
         let mut errors = Vec::new();
         for authenticator in &self.authenticators {
             match authenticator.authenticate_token(token, audiences).await {
                 Ok(Some(mut found)) => {
-                    if !found.user.groups.iter().any(|group| group == ALL_AUTHENTICATED) {
+                    if !found
+                        .user
+                        .groups
+                        .iter()
+                        .any(|group| group == ALL_AUTHENTICATED)
+                    {
                         found.user.groups.push(ALL_AUTHENTICATED.to_owned());
                     }
                     return Ok(Some(found));
@@ -46,10 +64,19 @@ impl Tokens {
                 Err(error) => errors.push(error.to_string()),
             }
         }
-        if errors.is_empty() { Ok(None) } else { Err(AuthenticateError(format!("[{}]", errors.join(", ")))) }
+        if errors.is_empty() {
+            Ok(None)
+        } else {
+            Err(AuthenticateError(format!("[{}]", errors.join(", "))))
+        }
     }
 
-    async fn cached(&self, token: &str, audiences: &[String], now: Timestamp) -> Result<Option<Authenticated>, AuthenticateError> {
+    async fn cached(
+        &self,
+        token: &str,
+        audiences: &[String],
+        now: Timestamp,
+    ) -> Result<Option<Authenticated>, AuthenticateError> {
         let key = cache_key(token, audiences);
         if let Some((found, until)) = self.cache.lock().get(&key)
             && *until > now
@@ -65,22 +92,37 @@ impl Tokens {
                     cache.clear();
                 }
             }
-            cache.insert(key, (found.clone(), now.saturating_add(SUCCESS_TTL).unwrap_or(now)));
+            cache.insert(
+                key,
+                (
+                    found.clone(),
+                    now.saturating_add(SUCCESS_TTL).unwrap_or(now),
+                ),
+            );
         }
         Ok(found)
     }
 }
 
 impl TokenAuthenticator for Tokens {
-    fn authenticate_token<'a>(&'a self, token: &'a str, audiences: &'a [String]) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>> {
+    fn authenticate_token<'a>(
+        &'a self,
+        token: &'a str,
+        audiences: &'a [String],
+    ) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>> {
         Box::pin(self.cached(token, audiences, Timestamp::now()))
     }
 }
 
 impl Authenticator for Tokens {
-    fn authenticate<'a>(&'a self, request: &'a Credentials) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>> {
+    fn authenticate<'a>(
+        &'a self,
+        request: &'a Credentials,
+    ) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>> {
         Box::pin(async move {
-            let Some(token) = bearer_token(&request.headers) else { return Ok(None) };
+            let Some(token) = bearer_token(&request.headers) else {
+                return Ok(None);
+            };
             match self.authenticate_token(&token, &[]).await {
                 // A token that nobody knows is a wrong credential, not the lack of one.
                 Ok(None) => Err(AuthenticateError("invalid bearer token".to_owned())),
@@ -110,15 +152,25 @@ pub fn bearer_token(headers: &http::HeaderMap) -> Option<String> {
     if let Some(value) = headers.get(http::header::AUTHORIZATION) {
         let value = value.to_str().ok()?.trim();
         let (scheme, token) = value.split_once(' ')?;
-        return (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.trim_start().to_owned()).filter(|token| !token.is_empty());
+        return (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
+            .then(|| token.trim_start().to_owned())
+            .filter(|token| !token.is_empty());
     }
     use base64::Engine;
     let protocols = headers.get_all(http::header::SEC_WEBSOCKET_PROTOCOL);
-    protocols.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).find_map(|protocol| {
-        let encoded = protocol.trim().strip_prefix(WEBSOCKET_TOKEN_PREFIX)?;
-        let token = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(encoded).ok()?;
-        String::from_utf8(token).ok().filter(|token| !token.is_empty())
-    })
+    protocols
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .find_map(|protocol| {
+            let encoded = protocol.trim().strip_prefix(WEBSOCKET_TOKEN_PREFIX)?;
+            let token = base64::engine::general_purpose::URL_SAFE_NO_PAD
+                .decode(encoded)
+                .ok()?;
+            String::from_utf8(token)
+                .ok()
+                .filter(|token| !token.is_empty())
+        })
 }
 
 #[cfg(test)]
@@ -133,44 +185,118 @@ mod tests {
     }
 
     impl TokenAuthenticator for One {
-        fn authenticate_token<'a>(&'a self, token: &'a str, _: &'a [String]) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>> {
+        fn authenticate_token<'a>(
+            &'a self,
+            token: &'a str,
+            _: &'a [String],
+        ) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>> {
             self.asked.fetch_add(1, Ordering::SeqCst);
-            let found = (token == self.token).then(|| Authenticated { user: UserInfo { name: token.into(), ..UserInfo::default() }, audiences: Vec::new() });
+            let found = (token == self.token).then(|| Authenticated {
+                user: UserInfo {
+                    name: token.into(),
+                    ..UserInfo::default()
+                },
+                audiences: Vec::new(),
+            });
             Box::pin(async move { Ok(found) })
         }
     }
 
     #[tokio::test]
     async fn a_valid_token_is_remembered_for_ten_seconds() {
-        let one = Arc::new(One { token: "good", asked: AtomicUsize::new(0) });
+        let one = Arc::new(One {
+            token: "good",
+            asked: AtomicUsize::new(0),
+        });
         let tokens = Tokens::new(vec![one.clone()]);
         let at = |second| Timestamp::from_second(second).expect("in range");
         for (second, asked) in [(0, 1), (9, 1), (11, 2)] {
-            let found = tokens.cached("good", &[], at(second)).await.expect("valid").expect("known");
+            let found = tokens
+                .cached("good", &[], at(second))
+                .await
+                .expect("valid")
+                .expect("known");
             assert_eq!(found.user.groups, [ALL_AUTHENTICATED]);
             assert_eq!(one.asked.load(Ordering::SeqCst), asked, "at {second}");
         }
         for _ in 0..2 {
-            assert_eq!(tokens.cached("bad", &[], at(20)).await.expect("no error"), None);
+            assert_eq!(
+                tokens.cached("bad", &[], at(20)).await.expect("no error"),
+                None
+            );
         }
-        assert_eq!(one.asked.load(Ordering::SeqCst), 4, "failures are not remembered");
-        tokens.cached("good", &["other".into()], at(12)).await.expect("valid");
-        assert_eq!(one.asked.load(Ordering::SeqCst), 5, "audiences are part of the question");
+        assert_eq!(
+            one.asked.load(Ordering::SeqCst),
+            4,
+            "failures are not remembered"
+        );
+        tokens
+            .cached("good", &["other".into()], at(12))
+            .await
+            .expect("valid");
+        assert_eq!(
+            one.asked.load(Ordering::SeqCst),
+            5,
+            "audiences are part of the question"
+        );
     }
 
     #[tokio::test]
     async fn headers() {
-        let tokens = Tokens::new(vec![Arc::new(One { token: "good", asked: AtomicUsize::new(0) })]);
+        let tokens = Tokens::new(vec![Arc::new(One {
+            token: "good",
+            asked: AtomicUsize::new(0),
+        })]);
         let with = |name: &'static str, value: &str| {
             let mut credentials = Credentials::default();
-            credentials.headers.insert(name, value.parse().expect("a header"));
+            credentials
+                .headers
+                .insert(name, value.parse().expect("a header"));
             credentials
         };
-        assert_eq!(tokens.authenticate(&Credentials::default()).await.expect("nothing wrong"), None);
-        assert_eq!(tokens.authenticate(&with("authorization", "Basic x")).await.expect("nothing wrong"), None);
-        assert!(tokens.authenticate(&with("authorization", "Bearer good")).await.expect("valid").is_some());
-        assert!(tokens.authenticate(&with("authorization", "bearer good")).await.expect("valid").is_some());
-        assert!(tokens.authenticate(&with("authorization", "Bearer bad")).await.is_err());
-        assert!(tokens.authenticate(&with("sec-websocket-protocol", "v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.Z29vZA")).await.expect("valid").is_some());
+        assert_eq!(
+            tokens
+                .authenticate(&Credentials::default())
+                .await
+                .expect("nothing wrong"),
+            None
+        );
+        assert_eq!(
+            tokens
+                .authenticate(&with("authorization", "Basic x"))
+                .await
+                .expect("nothing wrong"),
+            None
+        );
+        assert!(
+            tokens
+                .authenticate(&with("authorization", "Bearer good"))
+                .await
+                .expect("valid")
+                .is_some()
+        );
+        assert!(
+            tokens
+                .authenticate(&with("authorization", "bearer good"))
+                .await
+                .expect("valid")
+                .is_some()
+        );
+        assert!(
+            tokens
+                .authenticate(&with("authorization", "Bearer bad"))
+                .await
+                .is_err()
+        );
+        assert!(
+            tokens
+                .authenticate(&with(
+                    "sec-websocket-protocol",
+                    "v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.Z29vZA"
+                ))
+                .await
+                .expect("valid")
+                .is_some()
+        );
     }
 }

@@ -7,4 +7,4 @@ pub mod node;
 pub mod rbac;
 mod union;
 
-pub use union::{AlwaysAllow, AlwaysDeny, Union, parse_modes, Mode, UnknownMode};
+pub use union::{AlwaysAllow, AlwaysDeny, Mode, Union, UnknownMode, parse_modes};

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use component_base::auth::{Attributes, AuthorizeError, Authorizer, BoxFuture, Decision, SYSTEM_PRIVILEGED_GROUP};
+use component_base::auth::{
+    Attributes, AuthorizeError, Authorizer, BoxFuture, Decision, SYSTEM_PRIVILEGED_GROUP,
+};
 
 /// Asks authorizers in order, after the privileged group. Upstream: apiserver/pkg/authorization/union.
 pub struct Union {
@@ -16,9 +18,17 @@ impl Union {
 }
 
 impl Authorizer for Union {
-    fn authorize<'a>(&'a self, attributes: &'a Attributes) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
+    fn authorize<'a>(
+        &'a self,
+        attributes: &'a Attributes,
+    ) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
         Box::pin(async move {
-            if attributes.user.groups.iter().any(|group| group == SYSTEM_PRIVILEGED_GROUP) {
+            if attributes
+                .user
+                .groups
+                .iter()
+                .any(|group| group == SYSTEM_PRIVILEGED_GROUP)
+            {
                 return Ok(Decision::Allow);
             }
             let mut reasons: Vec<String> = Vec::new();
@@ -34,7 +44,11 @@ impl Authorizer for Union {
                     Err(error) => errors.push(error.to_string()),
                 }
             }
-            if errors.is_empty() { Ok(Decision::NoOpinion(reasons.join("\n"))) } else { Err(AuthorizeError(errors.join(", "))) }
+            if errors.is_empty() {
+                Ok(Decision::NoOpinion(reasons.join("\n")))
+            } else {
+                Err(AuthorizeError(errors.join(", ")))
+            }
         })
     }
 }
@@ -43,7 +57,10 @@ impl Authorizer for Union {
 pub struct AlwaysAllow;
 
 impl Authorizer for AlwaysAllow {
-    fn authorize<'a>(&'a self, _: &'a Attributes) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
+    fn authorize<'a>(
+        &'a self,
+        _: &'a Attributes,
+    ) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
         Box::pin(async { Ok(Decision::Allow) })
     }
 }
@@ -52,7 +69,10 @@ impl Authorizer for AlwaysAllow {
 pub struct AlwaysDeny;
 
 impl Authorizer for AlwaysDeny {
-    fn authorize<'a>(&'a self, _: &'a Attributes) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
+    fn authorize<'a>(
+        &'a self,
+        _: &'a Attributes,
+    ) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
         Box::pin(async { Ok(Decision::NoOpinion("Everything is forbidden.".to_owned())) })
     }
 }
@@ -106,7 +126,10 @@ mod tests {
     struct Fixed(Decision);
 
     impl Authorizer for Fixed {
-        fn authorize<'a>(&'a self, _: &'a Attributes) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
+        fn authorize<'a>(
+            &'a self,
+            _: &'a Attributes,
+        ) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
             Box::pin(async { Ok(self.0.clone()) })
         }
     }
@@ -117,26 +140,70 @@ mod tests {
 
     #[track_caller]
     fn check(groups: &[&str], decisions: &[Decision], expected: Decision) {
-        let union = Union::new(decisions.iter().map(|decision| Arc::new(Fixed(decision.clone())) as Arc<dyn Authorizer>).collect());
-        let user = UserInfo { groups: groups.iter().map(|group| (*group).to_owned()).collect(), ..UserInfo::default() };
-        let attributes = Attributes { user, ..Attributes::default() };
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        assert_eq!(runtime.block_on(union.authorize(&attributes)).expect("no error"), expected);
+        let union = Union::new(
+            decisions
+                .iter()
+                .map(|decision| Arc::new(Fixed(decision.clone())) as Arc<dyn Authorizer>)
+                .collect(),
+        );
+        let user = UserInfo {
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            ..UserInfo::default()
+        };
+        let attributes = Attributes {
+            user,
+            ..Attributes::default()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        assert_eq!(
+            runtime
+                .block_on(union.authorize(&attributes))
+                .expect("no error"),
+            expected
+        );
     }
 
     #[test]
     fn the_first_verdict_wins() {
-        check(&[], &[no(""), Decision::Allow, Decision::Deny("x".into())], Decision::Allow);
-        check(&[], &[no("a"), Decision::Deny("x".into()), Decision::Allow], Decision::Deny("x".into()));
+        check(
+            &[],
+            &[no(""), Decision::Allow, Decision::Deny("x".into())],
+            Decision::Allow,
+        );
+        check(
+            &[],
+            &[no("a"), Decision::Deny("x".into()), Decision::Allow],
+            Decision::Deny("x".into()),
+        );
         check(&[], &[no("a"), no(""), no("b")], no("a\nb"));
-        check(&["system:masters"], &[Decision::Deny("x".into())], Decision::Allow);
+        check(
+            &["system:masters"],
+            &[Decision::Deny("x".into())],
+            Decision::Allow,
+        );
     }
 
     #[test]
     fn modes() {
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        assert_eq!(parse_modes(&names(&["Node", "RBAC"])), Ok(vec![Mode::Node, Mode::Rbac]));
-        assert_eq!(parse_modes(&names(&["rbac"])), Err(UnknownMode::Unknown("rbac".into())));
-        assert_eq!(parse_modes(&names(&["RBAC", "RBAC"])), Err(UnknownMode::Repeated("RBAC".into())));
+        let names = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            parse_modes(&names(&["Node", "RBAC"])),
+            Ok(vec![Mode::Node, Mode::Rbac])
+        );
+        assert_eq!(
+            parse_modes(&names(&["rbac"])),
+            Err(UnknownMode::Unknown("rbac".into()))
+        );
+        assert_eq!(
+            parse_modes(&names(&["RBAC", "RBAC"])),
+            Err(UnknownMode::Repeated("RBAC".into()))
+        );
     }
 }

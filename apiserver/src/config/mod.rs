@@ -118,6 +118,24 @@ impl RuntimeConfig {
 }
 
 impl Config {
+    /// Where clients outside find this server: host and port for URLs.
+    pub fn external_authority(&self) -> String {
+        let host = match self.flags.non_empty("external-hostname") {
+            Some(host) => host.to_owned(),
+            None if self.advertise_address.is_ipv6() => format!("[{}]", self.advertise_address),
+            None => self.advertise_address.to_string(),
+        };
+        let port = self.flags.int("secure-port");
+        if host
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+        {
+            host
+        } else {
+            format!("{host}:{port}")
+        }
+    }
+
     /// Resolves the flags. Every problem is reported at once.
     pub fn new(flags: Flags) -> Result<Config, ConfigError> {
         let mut errors = Vec::new();

@@ -27,14 +27,14 @@ const RELOAD: Duration = Duration::from_secs(60);
 
 /// How the other side is spoken to.
 #[derive(Clone)]
-pub enum Security {
+pub(super) enum Security {
     Plain,
     Tls(Arc<ClientConfig>),
 }
 
 /// Where a connection goes.
 #[derive(Clone)]
-pub struct Target {
+pub(super) struct Target {
     pub security: Security,
     pub host: String,
     pub port: u16,
@@ -42,7 +42,7 @@ pub struct Target {
 
 impl Target {
     /// `host:port`, with brackets around an IPv6 address.
-    pub fn authority(&self) -> String {
+    pub(super) fn authority(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
         } else {
@@ -50,7 +50,7 @@ impl Target {
         }
     }
 
-    pub fn scheme(&self) -> &'static str {
+    pub(super) fn scheme(&self) -> &'static str {
         match self.security {
             Security::Plain => "http",
             Security::Tls(_) => "https",
@@ -61,10 +61,10 @@ impl Target {
 /// No answer came. The text is what upstream's clients show.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct DialError(String);
+pub(super) struct DialError(String);
 
 /// TLS settings towards kubelets and towards everything else.
-pub struct TlsConfigs {
+pub(super) struct TlsConfigs {
     kubelet: Option<KubeletConfig>,
     provider: Arc<CryptoProvider>,
     made: Mutex<Option<(Instant, Arc<ClientConfig>, Arc<ClientConfig>)>>,
@@ -72,7 +72,7 @@ pub struct TlsConfigs {
 }
 
 impl TlsConfigs {
-    pub fn new(kubelet: &KubeletConfig) -> Result<TlsConfigs, component_base::Error> {
+    pub(super) fn new(kubelet: &KubeletConfig) -> Result<TlsConfigs, component_base::Error> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let any = Arc::new(unverified(&provider)?.with_no_client_auth());
         let configs = TlsConfigs {
@@ -87,12 +87,15 @@ impl TlsConfigs {
     }
 
     /// Towards pods and services: nobody vouches for their certificates.
-    pub fn any(&self) -> Arc<ClientConfig> {
+    pub(super) fn any(&self) -> Arc<ClientConfig> {
         self.any.clone()
     }
 
     /// Towards kubelets, with our certificate. `insecure` skips the check of theirs.
-    pub fn kubelet(&self, insecure: bool) -> Result<Arc<ClientConfig>, component_base::Error> {
+    pub(super) fn kubelet(
+        &self,
+        insecure: bool,
+    ) -> Result<Arc<ClientConfig>, component_base::Error> {
         let mut made = self.made.lock();
         if made.as_ref().is_none_or(|(at, ..)| at.elapsed() > RELOAD) {
             match self.read() {
@@ -225,7 +228,7 @@ impl ServerCertVerifier for AnyCertificate {
 }
 
 /// Sends a request whose URI is a path, and returns once the head of the answer is there.
-pub async fn send(
+pub(super) async fn send(
     target: &Target,
     mut request: Request<Body>,
 ) -> Result<Response<Incoming>, DialError> {

@@ -159,3 +159,17 @@ async fn node_of(server: &Arc<ApiServer>, name: &str) -> Result<Node, StatusErro
     let resource = apimachinery::gvk::GroupResource::new("", "nodes");
     found.ok_or_else(|| status::not_found(&resource, name))
 }
+
+/// Asks another part of the control plane on this host.
+pub async fn ask_local(
+    server: &ApiServer,
+    port: u16,
+    request: http::Request<Body>,
+) -> Result<http::Response<hyper::body::Incoming>, impl std::fmt::Display + use<>> {
+    let target = Target {
+        security: server.connector.security("https"),
+        host: "127.0.0.1".to_owned(),
+        port,
+    };
+    dial::send(&target, request).await
+}

@@ -192,7 +192,7 @@ fn log_query(cx: &RequestContext) -> Result<Vec<(&'static str, String)>, StatusE
 }
 
 /// GET of a container's log.
-pub async fn log(
+pub(super) async fn log(
     server: &Arc<ApiServer>,
     cx: &Arc<RequestContext>,
 ) -> Result<Response, StatusError> {
@@ -258,7 +258,7 @@ async fn log_error(name: &str, answer: http::Response<hyper::body::Incoming>) ->
 }
 
 /// Exec, attach and port-forward.
-pub async fn stream(
+pub(super) async fn stream(
     server: &Arc<ApiServer>,
     cx: &Arc<RequestContext>,
     kind: &str,

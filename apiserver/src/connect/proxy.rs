@@ -205,7 +205,7 @@ fn rest_of(cx: &RequestContext, namespaced: bool) -> &str {
 }
 
 /// Passes a request on.
-pub async fn serve(
+pub(super) async fn serve(
     server: &Arc<ApiServer>,
     cx: &Arc<RequestContext>,
     endpoint: &Endpoint,

@@ -13,7 +13,7 @@ use super::dial::{self, Target};
 use crate::request::context::RequestContext;
 
 /// A failure without a reason: 500.
-pub fn plain_error(message: String) -> StatusError {
+pub(super) fn plain_error(message: String) -> StatusError {
     Status {
         status: "Failure".to_owned(),
         code: 500,
@@ -36,7 +36,7 @@ static HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// Drops the headers that are about one connection, and those that Connection names.
-pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -50,7 +50,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// Says for whom the request is.
-pub fn forwarded_for(cx: &RequestContext, headers: &mut HeaderMap) {
+pub(super) fn forwarded_for(cx: &RequestContext, headers: &mut HeaderMap) {
     let name = HeaderName::from_static("x-forwarded-for");
     let mut hops: Vec<String> = headers
         .get_all(&name)
@@ -64,7 +64,7 @@ pub fn forwarded_for(cx: &RequestContext, headers: &mut HeaderMap) {
 }
 
 /// The request's own headers, without what proved who sent it.
-pub fn own_headers(cx: &RequestContext) -> HeaderMap {
+pub(super) fn own_headers(cx: &RequestContext) -> HeaderMap {
     let mut headers = cx.headers.clone();
     headers.remove(header::AUTHORIZATION);
     headers.remove(header::HOST);
@@ -73,7 +73,7 @@ pub fn own_headers(cx: &RequestContext) -> HeaderMap {
 }
 
 /// Another server's answer as ours.
-pub fn passed_on(answer: http::Response<Incoming>) -> Response {
+pub(super) fn passed_on(answer: http::Response<Incoming>) -> Response {
     let (mut parts, body) = answer.into_parts();
     remove_hop_by_hop(&mut parts.headers);
     parts.version = http::Version::HTTP_11;
@@ -81,7 +81,7 @@ pub fn passed_on(answer: http::Response<Incoming>) -> Response {
 }
 
 /// Asks the other side to switch to what the client asked for, and relays from then on.
-pub async fn upgrade(
+pub(super) async fn upgrade(
     cx: &RequestContext,
     target: &Target,
     path: &str,
@@ -122,7 +122,7 @@ pub async fn upgrade(
 }
 
 /// Sends a request to switch protocols.
-pub async fn switch(
+pub(super) async fn switch(
     target: &Target,
     request: Request<Body>,
 ) -> Result<http::Response<Incoming>, StatusError> {
@@ -132,7 +132,7 @@ pub async fn switch(
 }
 
 /// Asks a server to switch to SPDY on behalf of a WebSocket client.
-pub async fn switch_to_spdy(
+pub(super) async fn switch_to_spdy(
     target: &Target,
     path: &str,
     protocols: &[&str],

@@ -13,6 +13,8 @@ pub mod list;
 pub mod options;
 /// PATCH.
 pub mod patch;
+/// Bodies that are not stored.
+pub mod post;
 /// Indented JSON.
 pub mod pretty;
 /// Responses.

@@ -247,6 +247,36 @@ fn transformed(
     }
 }
 
+/// A list that is not in storage as a table.
+pub fn table_of(
+    cx: &RequestContext,
+    resource: &Resource,
+    media: MediaType,
+    objects: &[Object],
+) -> Result<Response, StatusError> {
+    let version = media
+        .convert
+        .map_or("meta.k8s.io/v1", |convert| convert.api_version());
+    let rows = row_format(cx, resource, served_form(resource), version)?;
+    let mut out = Vec::new();
+    let metadata = encode::list_metadata("", "", None);
+    rows.head(&metadata, !cx.query.bool("noHeaders"), &mut out);
+    for (i, object) in objects.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        let raw = api_types::encode_protobuf(object.value());
+        rows.row(&raw, object.value(), object.metadata(), &mut out)?;
+    }
+    out.extend_from_slice(b"]}");
+    Ok(negotiated(
+        cx,
+        StatusCode::OK,
+        media,
+        encode::finish_json(media, out),
+    ))
+}
+
 /// Upstream's internal type name, as its errors show it.
 fn go_type(resource: &Resource) -> String {
     let package = match resource.info.group {

@@ -169,12 +169,19 @@ static ROWS: &[(&str, &str, Plain)] = &[
 
 static DEFAULT: Plain = PLAIN;
 static STATUS: StatusUpdate = StatusUpdate;
+static FINALIZE: Finalize = Finalize;
+static EPHEMERAL_CONTAINERS: PodPart = PodPart(take_ephemeral_containers);
+static RESIZE: PodPart = PodPart(take_resources);
 static STATUS_FIELD: &[&str] = &["Status"];
 
 /// The strategy for writing a kind, or one of its subresources.
 pub fn strategy(group: &str, kind: &str, subresource: &str) -> &'static dyn Strategy {
-    if matches!(subresource, "status" | "approval") {
-        return &STATUS;
+    match subresource {
+        "status" | "approval" => return &STATUS,
+        "finalize" => return &FINALIZE,
+        "ephemeralcontainers" => return &EPHEMERAL_CONTAINERS,
+        "resize" => return &RESIZE,
+        _ => {}
     }
     ROWS.iter()
         .find(|(row_group, row_kind, _)| *row_group == group && *row_kind == kind)
@@ -295,4 +302,64 @@ impl Strategy for StatusUpdate {
             pod.status.qos_class.clone_from(&old.status.qos_class);
         }
     }
+}
+
+/// Writes through a namespace's `/finalize`: its finalizers and metadata.
+struct Finalize;
+
+impl Strategy for Finalize {
+    fn prepare_for_update(&self, _: &Context, object: &mut Object, old: &Object) {
+        object.copy_field(old, "Status");
+    }
+}
+
+/// Writes through a subresource of pods that is for one part of the spec.
+struct PodPart(fn(&Pod, &mut Pod));
+
+impl Strategy for PodPart {
+    fn prepare_for_update(&self, _: &Context, object: &mut Object, old: &Object) {
+        let Some(asked) = object.get::<Pod>().cloned() else {
+            return;
+        };
+        object.copy_field(old, "Spec");
+        object.copy_field(old, "Status");
+        let metadata = old.metadata().clone();
+        object.edit_metadata(|new| {
+            let (version, entries) = (
+                std::mem::take(&mut new.resource_version),
+                std::mem::take(&mut new.managed_fields),
+            );
+            *new = metadata;
+            new.resource_version = version;
+            new.managed_fields = entries;
+        });
+        if let Some(pod) = object.get_mut::<Pod>() {
+            (self.0)(&asked, pod);
+        }
+        if !object.field_equals(old, "Spec") {
+            object.edit_metadata(|metadata| metadata.generation += 1);
+        }
+    }
+}
+
+fn take_ephemeral_containers(asked: &Pod, pod: &mut Pod) {
+    pod.spec
+        .ephemeral_containers
+        .clone_from(&asked.spec.ephemeral_containers);
+}
+
+fn take_resources(asked: &Pod, pod: &mut Pod) {
+    let lists = [
+        (&asked.spec.containers, &mut pod.spec.containers),
+        (&asked.spec.init_containers, &mut pod.spec.init_containers),
+    ];
+    for (from, to) in lists {
+        for container in to {
+            if let Some(asked) = from.iter().find(|asked| asked.name == container.name) {
+                container.resources.clone_from(&asked.resources);
+                container.resize_policy.clone_from(&asked.resize_policy);
+            }
+        }
+    }
+    pod.spec.resources.clone_from(&asked.spec.resources);
 }

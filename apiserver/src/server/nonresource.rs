@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use component_base::serving::{self, Body, Response};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 
 use super::ApiServer;
 use crate::handlers::respond;
@@ -43,9 +43,40 @@ pub async fn serve(server: &Arc<ApiServer>, cx: &RequestContext, _body: Body) ->
             "text/plain; version=0.0.4; charset=utf-8",
             server.metrics.text(),
         ),
+        "/.well-known/openid-configuration" | "/openid/v1/jwks" => issuer_document(server, path),
         "/" | "/index.html" => index(server),
         _ => serving::not_found(),
     }
+}
+
+/// What others need to check tokens of service accounts.
+fn issuer_document(server: &ApiServer, path: &str) -> Response {
+    let Some(issuer) = server
+        .tokens
+        .issuer
+        .as_ref()
+        .filter(|issuer| issuer.issuer().starts_with("https://"))
+    else {
+        return serving::not_found();
+    };
+    let (document, content_type) = if path == "/openid/v1/jwks" {
+        (issuer.jwks(), "application/jwk-set+json")
+    } else {
+        let uri = match server.config.flags.non_empty("service-account-jwks-uri") {
+            Some(uri) => uri.to_owned(),
+            None => {
+                let authority = server.config.external_authority();
+                format!("https://{authority}/openid/v1/jwks")
+            }
+        };
+        (issuer.openid_configuration(&uri), "application/json")
+    };
+    let mut response = respond::bytes(StatusCode::OK, content_type, document.to_string());
+    response.headers_mut().insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("public, max-age=3600"),
+    );
+    response
 }
 
 /// The list of paths this server knows.

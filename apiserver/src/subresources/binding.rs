@@ -12,56 +12,29 @@ use apimachinery::status::{self, StatusError};
 use component_base::serving::{Body, Response};
 use http::StatusCode;
 
-use crate::admission;
-use crate::handlers::options::{self, FieldValidation};
 use crate::handlers::write::{self, is_dry_run, run_write};
-use crate::handlers::{Endpoint, body, respond};
-use crate::negotiation::{self, Encoding};
+use crate::handlers::{Endpoint, post, respond};
 use crate::registry::object::Object;
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
 use crate::storage::Preconditions;
 
 /// POST of a binding, on pods/binding or on the older bindings resource (whose body names the pod).
-pub(super) async fn create(
+pub async fn create(
     server: &Arc<ApiServer>,
     cx: &Arc<RequestContext>,
     endpoint: &Endpoint,
     request_body: Body,
 ) -> Result<Response, StatusError> {
-    let media = respond::negotiate(cx)?;
-    let encoding = negotiation::negotiate_input(&cx.headers, &Encoding::ALL)
-        .map_err(respond::unsupported_media_type)?;
-    let bytes = body::read(request_body).await?;
-    let options = options::create_options(&cx.query)?;
-    let kind = api_types::kinds::lookup("", "v1", "Binding")
-        .ok_or_else(|| status::internal("Binding is not known"))?;
-    let mut object = body::decode(
-        encoding,
-        &bytes,
-        kind,
-        FieldValidation::parse(&options.field_validation),
-        &cx.warnings,
-    )?
-    .object;
-    object.clear_field("TypeMeta");
-    if let Some(metadata) = object.metadata_mut() {
-        crate::registry::store::ensure_namespace(&cx.info.namespace, metadata)?;
-    }
+    let posted = post::read(cx, endpoint, request_body).await?;
     let mut inner = RequestContext::clone(cx);
     if inner.info.name.is_empty() {
-        inner.info.name.clone_from(&object.metadata().name);
+        inner.info.name.clone_from(&posted.object.metadata().name);
     }
     let (server, cx, endpoint) = (server.clone(), Arc::new(inner), endpoint.clone());
     run_write(async move {
-        let dry_run = is_dry_run(&options.dry_run);
-        let mut attributes = endpoint.admission_attributes(
-            &cx,
-            admission::Operation::Create,
-            admission::Options::Create(Box::new(options)),
-            dry_run,
-        );
-        let object = write::admit(&server, &mut attributes, object).await?;
+        let dry_run = is_dry_run(&posted.options.dry_run);
+        let (object, attributes) = post::admit(&server, &cx, &endpoint, &posted).await?;
         let binding = object
             .get::<Binding>()
             .cloned()
@@ -81,14 +54,11 @@ pub(super) async fn create(
             }
             .into());
         }
-        if server.admission.handles(attributes.operation) {
-            attributes.object = Some(object);
-            server.admission.validate(&attributes).await?;
-        }
+        post::validate(&server, attributes, &object).await?;
         bind(&server, &cx, &endpoint, binding, dry_run).await?;
         Ok(respond::status(
             &cx,
-            media,
+            posted.media,
             StatusCode::CREATED,
             Status {
                 status: "Success".to_owned(),

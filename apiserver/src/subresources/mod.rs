@@ -2,9 +2,13 @@
 //! Upstream: the storage folders of pkg/registry.
 
 /// Pod bindings.
-mod binding;
+pub mod binding;
+/// Deletions that budgets may refuse.
+mod eviction;
 /// The scale of workloads.
 mod scale;
+/// Tokens of service accounts.
+mod token;
 
 use std::sync::Arc;
 
@@ -45,6 +49,8 @@ pub async fn serve(
     match (subresource.name, verb) {
         ("scale", _) => scale::serve(server, cx, endpoint, body).await,
         ("binding", "create") => binding::create(server, cx, endpoint, body).await,
+        ("eviction", "create") => eviction::create(server, cx, endpoint, body).await,
+        ("token", "create") => token::create(server, cx, endpoint, body).await,
         ("status" | "finalize" | "approval" | "ephemeralcontainers" | "resize", "get") => {
             handlers::get(cx, endpoint).await
         }

@@ -26,7 +26,10 @@ pub(super) type Key = (Kind, String, String);
 
 /// What a pod names, kind and name, in the pod's own namespace.
 pub fn pod_references(pod: &Pod) -> Vec<(Kind, String)> {
-    references::of_pod(pod).into_iter().map(|(kind, _, name)| (kind, name)).collect()
+    references::of_pod(pod)
+        .into_iter()
+        .map(|(kind, _, name)| (kind, name))
+        .collect()
 }
 
 /// The references from pods, volumes, attachments and slices. Fed from watch caches, read by the authorizer.
@@ -60,7 +63,10 @@ impl Graph {
         for key in &keys {
             inner.add(key, &pod.spec.node_name);
         }
-        inner.pods.insert((pod.metadata.namespace.clone(), pod.metadata.name.clone()), (pod.spec.node_name.clone(), keys));
+        inner.pods.insert(
+            (pod.metadata.namespace.clone(), pod.metadata.name.clone()),
+            (pod.spec.node_name.clone(), keys),
+        );
     }
 
     pub fn remove_pod(&self, namespace: &str, name: &str) {
@@ -70,13 +76,25 @@ impl Graph {
     pub fn set_persistent_volume(&self, volume: &PersistentVolume) {
         let mut inner = self.inner.write();
         inner.remove_volume(&volume.metadata.name);
-        let Some(claim) = &volume.spec.claim_ref else { return };
-        let claim_key = (Kind::PersistentVolumeClaim, claim.namespace.clone(), claim.name.clone());
+        let Some(claim) = &volume.spec.claim_ref else {
+            return;
+        };
+        let claim_key = (
+            Kind::PersistentVolumeClaim,
+            claim.namespace.clone(),
+            claim.name.clone(),
+        );
         let secrets = references::of_persistent_volume(volume);
         for secret in &secrets {
-            inner.volumes_of_secret.entry(secret.clone()).or_default().insert(volume.metadata.name.clone());
+            inner
+                .volumes_of_secret
+                .entry(secret.clone())
+                .or_default()
+                .insert(volume.metadata.name.clone());
         }
-        inner.volumes.insert(volume.metadata.name.clone(), (claim_key, secrets));
+        inner
+            .volumes
+            .insert(volume.metadata.name.clone(), (claim_key, secrets));
     }
 
     pub fn remove_persistent_volume(&self, name: &str) {
@@ -106,11 +124,25 @@ impl Graph {
     /// Is the object one that the node may reach?
     pub fn related(&self, node: &str, kind: Kind, namespace: &str, name: &str) -> bool {
         let inner = self.inner.read();
-        let namespace = if matches!(kind, Kind::PersistentVolume | Kind::VolumeAttachment | Kind::ResourceSlice) { "" } else { namespace };
+        let namespace = if matches!(
+            kind,
+            Kind::PersistentVolume | Kind::VolumeAttachment | Kind::ResourceSlice
+        ) {
+            ""
+        } else {
+            namespace
+        };
         let key = (kind, namespace.to_owned(), name.to_owned());
         match kind {
             Kind::PersistentVolume => inner.volume_belongs(name, node),
-            Kind::Secret => inner.belongs(&key, node) || inner.volumes_of_secret.get(&key).is_some_and(|volumes| volumes.iter().any(|volume| inner.volume_belongs(volume, node))),
+            Kind::Secret => {
+                inner.belongs(&key, node)
+                    || inner.volumes_of_secret.get(&key).is_some_and(|volumes| {
+                        volumes
+                            .iter()
+                            .any(|volume| inner.volume_belongs(volume, node))
+                    })
+            }
             _ => inner.belongs(&key, node),
         }
     }
@@ -118,19 +150,30 @@ impl Graph {
 
 impl Inner {
     fn belongs(&self, key: &Key, node: &str) -> bool {
-        self.nodes_of.get(key).is_some_and(|nodes| nodes.contains_key(node))
+        self.nodes_of
+            .get(key)
+            .is_some_and(|nodes| nodes.contains_key(node))
     }
 
     fn volume_belongs(&self, volume: &str, node: &str) -> bool {
-        self.volumes.get(volume).is_some_and(|(claim, _)| self.belongs(claim, node))
+        self.volumes
+            .get(volume)
+            .is_some_and(|(claim, _)| self.belongs(claim, node))
     }
 
     fn add(&mut self, key: &Key, node: &str) {
-        *self.nodes_of.entry(key.clone()).or_default().entry(node.to_owned()).or_default() += 1;
+        *self
+            .nodes_of
+            .entry(key.clone())
+            .or_default()
+            .entry(node.to_owned())
+            .or_default() += 1;
     }
 
     fn take(&mut self, key: &Key, node: &str) {
-        let Some(nodes) = self.nodes_of.get_mut(key) else { return };
+        let Some(nodes) = self.nodes_of.get_mut(key) else {
+            return;
+        };
         if let Some(count) = nodes.get_mut(node) {
             *count -= 1;
             if *count == 0 {
@@ -151,7 +194,9 @@ impl Inner {
     }
 
     fn remove_volume(&mut self, name: &str) {
-        let Some((_, secrets)) = self.volumes.remove(name) else { return };
+        let Some((_, secrets)) = self.volumes.remove(name) else {
+            return;
+        };
         for secret in secrets {
             if let Some(volumes) = self.volumes_of_secret.get_mut(&secret) {
                 volumes.remove(name);

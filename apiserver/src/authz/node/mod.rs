@@ -7,7 +7,9 @@ mod graph;
 mod references;
 
 use api_types::rbac::v1::PolicyRule;
-use component_base::auth::{Attributes, AuthorizeError, Authorizer, BoxFuture, Decision, NODES_GROUP, UserInfo};
+use component_base::auth::{
+    Attributes, AuthorizeError, Authorizer, BoxFuture, Decision, NODES_GROUP, UserInfo,
+};
 
 use super::rbac::{bootstrap, rule_allows};
 
@@ -25,11 +27,16 @@ pub struct NodeAuthorizer {
 
 impl NodeAuthorizer {
     pub fn new(graph: std::sync::Arc<Graph>) -> Self {
-        Self { graph, rules: bootstrap::rules_of("system:node") }
+        Self {
+            graph,
+            rules: bootstrap::rules_of("system:node"),
+        }
     }
 
     fn decide(&self, attributes: &Attributes) -> Decision {
-        let Some(node) = node_identity(&attributes.user) else { return no("") };
+        let Some(node) = node_identity(&attributes.user) else {
+            return no("");
+        };
         if node.is_empty() {
             return no(format!("unknown node for user {:?}", attributes.user.name));
         }
@@ -37,15 +44,27 @@ impl NodeAuthorizer {
             let verdict = match (attributes.api_group.as_str(), attributes.resource.as_str()) {
                 ("", "secrets") => Some(self.read_one(node, Kind::Secret, attributes)),
                 ("", "configmaps") => Some(self.read_one(node, Kind::ConfigMap, attributes)),
-                ("", "persistentvolumeclaims") if attributes.subresource == "status" => Some(self.update_status(node, attributes)),
-                ("", "persistentvolumeclaims") => Some(self.get(node, Kind::PersistentVolumeClaim, attributes)),
-                ("", "persistentvolumes") => Some(self.get(node, Kind::PersistentVolume, attributes)),
-                ("resource.k8s.io", "resourceclaims") => Some(self.get(node, Kind::ResourceClaim, attributes)),
-                ("storage.k8s.io", "volumeattachments") => Some(self.get(node, Kind::VolumeAttachment, attributes)),
+                ("", "persistentvolumeclaims") if attributes.subresource == "status" => {
+                    Some(self.update_status(node, attributes))
+                }
+                ("", "persistentvolumeclaims") => {
+                    Some(self.get(node, Kind::PersistentVolumeClaim, attributes))
+                }
+                ("", "persistentvolumes") => {
+                    Some(self.get(node, Kind::PersistentVolume, attributes))
+                }
+                ("resource.k8s.io", "resourceclaims") => {
+                    Some(self.get(node, Kind::ResourceClaim, attributes))
+                }
+                ("storage.k8s.io", "volumeattachments") => {
+                    Some(self.get(node, Kind::VolumeAttachment, attributes))
+                }
                 ("", "serviceaccounts") => Some(self.service_account(node, attributes)),
                 ("coordination.k8s.io", "leases") => Some(lease(node, attributes)),
                 ("storage.k8s.io", "csinodes") => Some(csi_node(node, attributes)),
-                ("resource.k8s.io", "resourceslices") => Some(self.resource_slice(node, attributes)),
+                ("resource.k8s.io", "resourceslices") => {
+                    Some(self.resource_slice(node, attributes))
+                }
                 ("", "nodes") => Some(own_node(node, attributes)),
                 ("", "pods") => Some(self.pod(node, attributes)),
                 ("certificates.k8s.io", "podcertificaterequests") => Some(no("")),
@@ -55,17 +74,26 @@ impl NodeAuthorizer {
                 return verdict;
             }
         }
-        if self.rules.iter().any(|rule| rule_allows(rule, attributes)) { Decision::Allow } else { no("") }
+        if self.rules.iter().any(|rule| rule_allows(rule, attributes)) {
+            Decision::Allow
+        } else {
+            no("")
+        }
     }
 
     fn related(&self, node: &str, kind: Kind, attributes: &Attributes) -> Decision {
         if attributes.name.is_empty() {
             return no("No Object name found");
         }
-        if self.graph.related(node, kind, &attributes.namespace, &attributes.name) {
+        if self
+            .graph
+            .related(node, kind, &attributes.namespace, &attributes.name)
+        {
             return Decision::Allow;
         }
-        no(format!("no relationship found between node '{node}' and this object"))
+        no(format!(
+            "no relationship found between node '{node}' and this object"
+        ))
     }
 
     fn get(&self, node: &str, kind: Kind, attributes: &Attributes) -> Decision {
@@ -118,10 +146,18 @@ impl NodeAuthorizer {
         match attributes.verb.as_str() {
             // NodeRestriction sees the new object and checks its node name.
             "create" => Decision::Allow,
-            "get" | "update" | "patch" | "delete" => self.related(node, Kind::ResourceSlice, attributes),
-            "watch" | "list" | "deletecollection" if selects(attributes, "spec.nodeName", node) => Decision::Allow,
-            "watch" | "list" | "deletecollection" => no("can only list/watch/deletecollection resourceslices with nodeName field selector"),
-            _ => no("only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection"),
+            "get" | "update" | "patch" | "delete" => {
+                self.related(node, Kind::ResourceSlice, attributes)
+            }
+            "watch" | "list" | "deletecollection" if selects(attributes, "spec.nodeName", node) => {
+                Decision::Allow
+            }
+            "watch" | "list" | "deletecollection" => no(
+                "can only list/watch/deletecollection resourceslices with nodeName field selector",
+            ),
+            _ => no(
+                "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection",
+            ),
         }
     }
 
@@ -129,17 +165,26 @@ impl NodeAuthorizer {
         match (attributes.subresource.as_str(), attributes.verb.as_str()) {
             ("", "get") => self.get(node, Kind::Pod, attributes),
             ("", "list" | "watch") if selects(attributes, "spec.nodeName", node) => Decision::Allow,
-            ("", "list" | "watch") if !attributes.name.is_empty() => self.related(node, Kind::Pod, attributes),
-            ("", "list" | "watch") => no("can only list/watch pods with spec.nodeName field selector"),
+            ("", "list" | "watch") if !attributes.name.is_empty() => {
+                self.related(node, Kind::Pod, attributes)
+            }
+            ("", "list" | "watch") => {
+                no("can only list/watch pods with spec.nodeName field selector")
+            }
             // Mirror pods, their status and evictions: NodeRestriction keeps a node to its own.
-            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => Decision::Allow,
+            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => {
+                Decision::Allow
+            }
             _ => no(""),
         }
     }
 }
 
 impl Authorizer for NodeAuthorizer {
-    fn authorize<'a>(&'a self, attributes: &'a Attributes) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
+    fn authorize<'a>(
+        &'a self,
+        attributes: &'a Attributes,
+    ) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
         let decision = self.decide(attributes);
         Box::pin(async move { Ok(decision) })
     }
@@ -151,8 +196,12 @@ fn own_node(node: &str, attributes: &Attributes) -> Decision {
         // By name and not by the graph: a kubelet looks for its Node before it has made it.
         ("", "get" | "list" | "watch") => match attributes.name.as_str() {
             name if name == node => Decision::Allow,
-            "" => no(format!("node '{node}' cannot read all nodes, only its own Node object")),
-            name => no(format!("node '{node}' cannot read '{name}', only its own Node object")),
+            "" => no(format!(
+                "node '{node}' cannot read all nodes, only its own Node object"
+            )),
+            name => no(format!(
+                "node '{node}' cannot read '{name}', only its own Node object"
+            )),
         },
         _ => no(""),
     }
@@ -163,7 +212,9 @@ fn lease(node: &str, attributes: &Attributes) -> Decision {
         return no("can only get, create, update, patch, or delete a node lease");
     }
     if attributes.namespace != NODE_LEASES {
-        return no(format!("can only access leases in the {NODE_LEASES:?} system namespace"));
+        return no(format!(
+            "can only access leases in the {NODE_LEASES:?} system namespace"
+        ));
     }
     if attributes.verb != "create" && attributes.name != node {
         return no("can only access node lease with the same name as the requesting node");
@@ -187,13 +238,18 @@ fn csi_node(node: &str, attributes: &Attributes) -> Decision {
 /// The node a caller is the kubelet of: None for others, empty for a kubelet without a name.
 pub fn node_identity(user: &UserInfo) -> Option<&str> {
     let name = user.name.strip_prefix(NODE_USER_PREFIX)?;
-    user.groups.iter().any(|group| group == NODES_GROUP).then_some(name)
+    user.groups
+        .iter()
+        .any(|group| group == NODES_GROUP)
+        .then_some(name)
 }
 
 /// Does the field selector hold `field=value`? Requirements are joined by commas; these values need no escaping.
 fn selects(attributes: &Attributes, field: &str, value: &str) -> bool {
     attributes.field_selector.split(',').any(|requirement| {
-        let Some((name, wanted)) = requirement.split_once('=') else { return false };
+        let Some((name, wanted)) = requirement.split_once('=') else {
+            return false;
+        };
         name == field && wanted.strip_prefix('=').unwrap_or(wanted) == value
     })
 }

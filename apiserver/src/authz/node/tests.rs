@@ -1,13 +1,18 @@
 use std::sync::Arc;
 
 use api_types::core::v1::{
-    ConfigMapVolumeSource, Container, EnvFromSource, LocalObjectReference, ObjectReference, PersistentVolume, PersistentVolumeClaimVolumeSource, Pod, SecretEnvSource, SecretVolumeSource, Volume,
+    ConfigMapVolumeSource, Container, EnvFromSource, LocalObjectReference, ObjectReference,
+    PersistentVolume, PersistentVolumeClaimVolumeSource, Pod, SecretEnvSource, SecretVolumeSource,
+    Volume,
 };
 
 use super::*;
 
 fn volume(name: &str) -> Volume {
-    Volume { name: name.to_owned(), ..Volume::default() }
+    Volume {
+        name: name.to_owned(),
+        ..Volume::default()
+    }
 }
 
 fn authorizer() -> NodeAuthorizer {
@@ -18,29 +23,55 @@ fn authorizer() -> NodeAuthorizer {
     pod.spec.node_name = "node0".into();
     pod.spec.service_account_name = "account".into();
     let mut secret = volume("secret");
-    secret.volume_source.secret = Some(Box::new(SecretVolumeSource { secret_name: "secret".into(), ..SecretVolumeSource::default() }));
+    secret.volume_source.secret = Some(Box::new(SecretVolumeSource {
+        secret_name: "secret".into(),
+        ..SecretVolumeSource::default()
+    }));
     let mut config_map = volume("config-map");
-    config_map.volume_source.config_map =
-        Some(Box::new(ConfigMapVolumeSource { local_object_reference: LocalObjectReference { name: "config".into() }, ..ConfigMapVolumeSource::default() }));
+    config_map.volume_source.config_map = Some(Box::new(ConfigMapVolumeSource {
+        local_object_reference: LocalObjectReference {
+            name: "config".into(),
+        },
+        ..ConfigMapVolumeSource::default()
+    }));
     let mut claim = volume("claim");
-    claim.volume_source.persistent_volume_claim = Some(Box::new(PersistentVolumeClaimVolumeSource { claim_name: "claim".into(), ..PersistentVolumeClaimVolumeSource::default() }));
+    claim.volume_source.persistent_volume_claim =
+        Some(Box::new(PersistentVolumeClaimVolumeSource {
+            claim_name: "claim".into(),
+            ..PersistentVolumeClaimVolumeSource::default()
+        }));
     pod.spec.volumes = vec![secret, config_map, claim];
     let from = EnvFromSource {
-        secret_ref: Some(Box::new(SecretEnvSource { local_object_reference: LocalObjectReference { name: "init-secret".into() }, ..SecretEnvSource::default() })),
+        secret_ref: Some(Box::new(SecretEnvSource {
+            local_object_reference: LocalObjectReference {
+                name: "init-secret".into(),
+            },
+            ..SecretEnvSource::default()
+        })),
         ..EnvFromSource::default()
     };
-    pod.spec.init_containers = vec![Container { env_from: vec![from], ..Container::default() }];
+    pod.spec.init_containers = vec![Container {
+        env_from: vec![from],
+        ..Container::default()
+    }];
     graph.set_pod(&pod);
 
     let mut mirror = pod.clone();
     mirror.metadata.name = "mirror".into();
-    mirror.metadata.annotations.insert("kubernetes.io/config.mirror".into(), "hash".into());
+    mirror
+        .metadata
+        .annotations
+        .insert("kubernetes.io/config.mirror".into(), "hash".into());
     mirror.spec.node_name = "node1".into();
     graph.set_pod(&mirror);
 
     let mut persistent = PersistentVolume::default();
     persistent.metadata.name = "volume".into();
-    persistent.spec.claim_ref = Some(Box::new(ObjectReference { namespace: "ns".into(), name: "claim".into(), ..ObjectReference::default() }));
+    persistent.spec.claim_ref = Some(Box::new(ObjectReference {
+        namespace: "ns".into(),
+        name: "claim".into(),
+        ..ObjectReference::default()
+    }));
     graph.set_persistent_volume(&persistent);
     graph.set_owned(Kind::VolumeAttachment, "attachment", "node0");
     NodeAuthorizer::new(graph)
@@ -54,7 +85,11 @@ fn check(authorizer: &NodeAuthorizer, node: &str, request: &str, allowed: bool) 
     let (resource, group) = resource.split_once('.').unwrap_or((resource, ""));
     let (namespace, name) = words[2].split_once('/').unwrap_or(("", words[2]));
     let attributes = Attributes {
-        user: UserInfo { name: format!("system:node:{node}"), groups: vec![NODES_GROUP.into()], ..UserInfo::default() },
+        user: UserInfo {
+            name: format!("system:node:{node}"),
+            groups: vec![NODES_GROUP.into()],
+            ..UserInfo::default()
+        },
         verb: words[0].into(),
         resource: resource.into(),
         subresource: subresource.into(),
@@ -65,14 +100,23 @@ fn check(authorizer: &NodeAuthorizer, node: &str, request: &str, allowed: bool) 
         field_selector: words.get(3).unwrap_or(&"").to_string(),
         ..Attributes::default()
     };
-    assert_eq!(authorizer.decide(&attributes) == Decision::Allow, allowed, "{node}: {request}: {:?}", authorizer.decide(&attributes));
+    assert_eq!(
+        authorizer.decide(&attributes) == Decision::Allow,
+        allowed,
+        "{node}: {request}: {:?}",
+        authorizer.decide(&attributes)
+    );
 }
 
 #[test]
 fn a_node_reaches_what_its_pods_name() {
     let authorizer = authorizer();
     let a = &authorizer;
-    for object in ["secrets ns/secret", "secrets ns/init-secret", "configmaps ns/config"] {
+    for object in [
+        "secrets ns/secret",
+        "secrets ns/init-secret",
+        "configmaps ns/config",
+    ] {
         for verb in ["get", "list", "watch"] {
             check(a, "node0", &format!("{verb} {object}"), true);
             check(a, "node1", &format!("{verb} {object}"), false);
@@ -83,11 +127,26 @@ fn a_node_reaches_what_its_pods_name() {
     check(a, "node0", "list secrets ns/-", false);
     check(a, "node0", "get persistentvolumeclaims ns/claim", true);
     check(a, "node0", "list persistentvolumeclaims ns/claim", false);
-    check(a, "node0", "patch persistentvolumeclaims/status ns/claim", true);
+    check(
+        a,
+        "node0",
+        "patch persistentvolumeclaims/status ns/claim",
+        true,
+    );
     check(a, "node0", "get persistentvolumes volume", true);
     check(a, "node1", "get persistentvolumes volume", false);
-    check(a, "node0", "get volumeattachments.storage.k8s.io attachment", true);
-    check(a, "node1", "get volumeattachments.storage.k8s.io attachment", false);
+    check(
+        a,
+        "node0",
+        "get volumeattachments.storage.k8s.io attachment",
+        true,
+    );
+    check(
+        a,
+        "node1",
+        "get volumeattachments.storage.k8s.io attachment",
+        false,
+    );
     check(a, "node0", "create serviceaccounts/token ns/account", true);
     check(a, "node1", "create serviceaccounts/token ns/account", false);
     check(a, "node0", "get serviceaccounts ns/account", true);
@@ -110,13 +169,38 @@ fn a_node_keeps_to_its_own() {
     check(a, "node0", "list pods - spec.nodeName=node1", false);
     check(a, "node0", "list pods - spec.nodeName!=node0", false);
     check(a, "node0", "create pods/eviction ns/pod", true);
-    check(a, "node0", "get leases.coordination.k8s.io kube-node-lease/node0", true);
-    check(a, "node0", "get leases.coordination.k8s.io kube-node-lease/node1", false);
-    check(a, "node0", "get leases.coordination.k8s.io kube-system/node0", false);
-    check(a, "node0", "list leases.coordination.k8s.io kube-node-lease/node0", false);
+    check(
+        a,
+        "node0",
+        "get leases.coordination.k8s.io kube-node-lease/node0",
+        true,
+    );
+    check(
+        a,
+        "node0",
+        "get leases.coordination.k8s.io kube-node-lease/node1",
+        false,
+    );
+    check(
+        a,
+        "node0",
+        "get leases.coordination.k8s.io kube-system/node0",
+        false,
+    );
+    check(
+        a,
+        "node0",
+        "list leases.coordination.k8s.io kube-node-lease/node0",
+        false,
+    );
     check(a, "node0", "create csinodes.storage.k8s.io -", true);
     check(a, "node0", "list services -", true);
-    check(a, "node0", "create tokenreviews.authentication.k8s.io -", true);
+    check(
+        a,
+        "node0",
+        "create tokenreviews.authentication.k8s.io -",
+        true,
+    );
     check(a, "node0", "list deployments.apps -", false);
 }
 
@@ -127,17 +211,37 @@ fn a_reference_ends_with_its_pod() {
     authorizer.graph.remove_pod("ns", "pod");
     check(&authorizer, "node0", "get secrets ns/secret", false);
     check(&authorizer, "node0", "get persistentvolumes volume", false);
-    authorizer.graph.remove_owned(Kind::VolumeAttachment, "attachment");
-    check(&authorizer, "node0", "get volumeattachments.storage.k8s.io attachment", false);
+    authorizer
+        .graph
+        .remove_owned(Kind::VolumeAttachment, "attachment");
+    check(
+        &authorizer,
+        "node0",
+        "get volumeattachments.storage.k8s.io attachment",
+        false,
+    );
 }
 
 #[test]
 fn others_get_no_opinion() {
     let authorizer = authorizer();
-    let mut attributes = Attributes { verb: "get".into(), resource: "nodes".into(), name: "node0".into(), resource_request: true, ..Attributes::default() };
+    let mut attributes = Attributes {
+        verb: "get".into(),
+        resource: "nodes".into(),
+        name: "node0".into(),
+        resource_request: true,
+        ..Attributes::default()
+    };
     attributes.user.name = "system:node:node0".into();
-    assert_eq!(authorizer.decide(&attributes), no(""), "outside the group of nodes");
+    assert_eq!(
+        authorizer.decide(&attributes),
+        no(""),
+        "outside the group of nodes"
+    );
     attributes.user.groups = vec![NODES_GROUP.into()];
     attributes.user.name = "system:node:".into();
-    assert_eq!(authorizer.decide(&attributes), no("unknown node for user \"system:node:\""));
+    assert_eq!(
+        authorizer.decide(&attributes),
+        no("unknown node for user \"system:node:\"")
+    );
 }

@@ -34,18 +34,30 @@ fn single_grants(rule: &PolicyRule) -> Vec<PolicyRule> {
     for group in &rule.api_groups {
         for resource in &rule.resources {
             for verb in &rule.verbs {
-                let grant = PolicyRule { api_groups: vec![group.clone()], resources: vec![resource.clone()], verbs: vec![verb.clone()], ..PolicyRule::default() };
+                let grant = PolicyRule {
+                    api_groups: vec![group.clone()],
+                    resources: vec![resource.clone()],
+                    verbs: vec![verb.clone()],
+                    ..PolicyRule::default()
+                };
                 if rule.resource_names.is_empty() {
                     grants.push(grant);
                 } else {
-                    grants.extend(rule.resource_names.iter().map(|name| PolicyRule { resource_names: vec![name.clone()], ..grant.clone() }));
+                    grants.extend(rule.resource_names.iter().map(|name| PolicyRule {
+                        resource_names: vec![name.clone()],
+                        ..grant.clone()
+                    }));
                 }
             }
         }
     }
     for path in &rule.non_resource_urls {
         for verb in &rule.verbs {
-            grants.push(PolicyRule { non_resource_urls: vec![path.clone()], verbs: vec![verb.clone()], ..PolicyRule::default() });
+            grants.push(PolicyRule {
+                non_resource_urls: vec![path.clone()],
+                verbs: vec![verb.clone()],
+                ..PolicyRule::default()
+            });
         }
     }
     grants
@@ -54,10 +66,17 @@ fn single_grants(rule: &PolicyRule) -> Vec<PolicyRule> {
 fn rule_covers(owner: &PolicyRule, grant: &PolicyRule) -> bool {
     let verbs = contains_all_or_any(&owner.verbs, &grant.verbs);
     let groups = contains_all_or_any(&owner.api_groups, &grant.api_groups);
-    let paths = grant.non_resource_urls.iter().all(|path| path_covered(&owner.non_resource_urls, path));
+    let paths = grant
+        .non_resource_urls
+        .iter()
+        .all(|path| path_covered(&owner.non_resource_urls, path));
     // An owner without names may touch any; an owner with names covers only a grant that names some of them.
     let names = owner.resource_names.is_empty()
-        || (!grant.resource_names.is_empty() && grant.resource_names.iter().all(|name| owner.resource_names.contains(name)));
+        || (!grant.resource_names.is_empty()
+            && grant
+                .resource_names
+                .iter()
+                .all(|name| owner.resource_names.contains(name)));
     verbs && groups && resources_cover(&owner.resources, &grant.resources) && paths && names
 }
 
@@ -71,10 +90,19 @@ fn resources_cover(owner: &[String], wanted: &[String]) -> bool {
     }
     wanted.iter().all(|resource| {
         owner.contains(resource)
-            || resource.split_once('/').is_some_and(|(_, subresource)| owner.iter().any(|value| value.strip_prefix("*/") == Some(subresource)))
+            || resource.split_once('/').is_some_and(|(_, subresource)| {
+                owner
+                    .iter()
+                    .any(|value| value.strip_prefix("*/") == Some(subresource))
+            })
     })
 }
 
 fn path_covered(owner: &[String], path: &str) -> bool {
-    owner.iter().any(|pattern| pattern == path || pattern.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix)))
+    owner.iter().any(|pattern| {
+        pattern == path
+            || pattern
+                .strip_suffix('*')
+                .is_some_and(|prefix| path.starts_with(prefix))
+    })
 }

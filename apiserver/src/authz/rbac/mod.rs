@@ -10,7 +10,9 @@ mod rules;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
+use api_types::rbac::v1::{
+    ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
+};
 use component_base::auth::{Attributes, AuthorizeError, Authorizer, BoxFuture, Decision, UserInfo};
 use parking_lot::RwLock;
 
@@ -55,7 +57,10 @@ pub struct ResolvedRules {
 
 impl Rbac {
     pub fn set_cluster_role(&self, role: &ClusterRole) {
-        self.index.write().cluster_roles.insert(role.metadata.name.clone(), role.rules.clone().into());
+        self.index
+            .write()
+            .cluster_roles
+            .insert(role.metadata.name.clone(), role.rules.clone().into());
     }
 
     pub fn remove_cluster_role(&self, name: &str) {
@@ -63,15 +68,26 @@ impl Rbac {
     }
 
     pub fn set_role(&self, role: &Role) {
-        self.index.write().roles.insert((role.metadata.namespace.clone(), role.metadata.name.clone()), role.rules.clone().into());
+        self.index.write().roles.insert(
+            (role.metadata.namespace.clone(), role.metadata.name.clone()),
+            role.rules.clone().into(),
+        );
     }
 
     pub fn remove_role(&self, namespace: &str, name: &str) {
-        self.index.write().roles.remove(&(namespace.to_owned(), name.to_owned()));
+        self.index
+            .write()
+            .roles
+            .remove(&(namespace.to_owned(), name.to_owned()));
     }
 
     pub fn set_cluster_role_binding(&self, binding: &ClusterRoleBinding) {
-        self.index.write().bind("", &binding.metadata.name, &binding.subjects, &binding.role_ref);
+        self.index.write().bind(
+            "",
+            &binding.metadata.name,
+            &binding.subjects,
+            &binding.role_ref,
+        );
     }
 
     pub fn remove_cluster_role_binding(&self, name: &str) {
@@ -79,7 +95,12 @@ impl Rbac {
     }
 
     pub fn set_role_binding(&self, binding: &RoleBinding) {
-        self.index.write().bind(&binding.metadata.namespace, &binding.metadata.name, &binding.subjects, &binding.role_ref);
+        self.index.write().bind(
+            &binding.metadata.namespace,
+            &binding.metadata.name,
+            &binding.subjects,
+            &binding.role_ref,
+        );
     }
 
     pub fn remove_role_binding(&self, namespace: &str, name: &str) {
@@ -107,13 +128,15 @@ impl Rbac {
     fn decide(&self, attributes: &Attributes) -> Decision {
         let mut allowed = false;
         let mut errors = Vec::new();
-        self.index.read().visit(&attributes.user, &attributes.namespace, &mut |found| {
-            match found {
-                Ok(rules) => allowed = rules.iter().any(|rule| rule_allows(rule, attributes)),
-                Err(error) => errors.push(error),
-            }
-            !allowed
-        });
+        self.index
+            .read()
+            .visit(&attributes.user, &attributes.namespace, &mut |found| {
+                match found {
+                    Ok(rules) => allowed = rules.iter().any(|rule| rule_allows(rule, attributes)),
+                    Err(error) => errors.push(error),
+                }
+                !allowed
+            });
         if allowed {
             return Decision::Allow;
         }
@@ -126,7 +149,10 @@ impl Rbac {
 }
 
 impl Authorizer for Rbac {
-    fn authorize<'a>(&'a self, attributes: &'a Attributes) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
+    fn authorize<'a>(
+        &'a self,
+        attributes: &'a Attributes,
+    ) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
         let decision = self.decide(attributes);
         Box::pin(async move { Ok(decision) })
     }
@@ -135,21 +161,42 @@ impl Authorizer for Rbac {
 impl Index {
     fn bind(&mut self, namespace: &str, name: &str, subjects: &[Subject], role: &RoleRef) {
         self.unbind(namespace, name);
-        let subjects: Vec<SubjectKey> = subjects.iter().filter_map(|subject| subject_key(subject, namespace)).collect();
+        let subjects: Vec<SubjectKey> = subjects
+            .iter()
+            .filter_map(|subject| subject_key(subject, namespace))
+            .collect();
         let by_subject = self.by_subject.entry(namespace.to_owned()).or_default();
         for subject in &subjects {
-            by_subject.entry(subject.clone()).or_default().insert(name.to_owned());
+            by_subject
+                .entry(subject.clone())
+                .or_default()
+                .insert(name.to_owned());
         }
-        self.bindings.entry(namespace.to_owned()).or_default().insert(name.to_owned(), Arc::new(BoundRole { subjects, role: role.clone() }));
+        self.bindings
+            .entry(namespace.to_owned())
+            .or_default()
+            .insert(
+                name.to_owned(),
+                Arc::new(BoundRole {
+                    subjects,
+                    role: role.clone(),
+                }),
+            );
     }
 
     fn unbind(&mut self, namespace: &str, name: &str) {
-        let Some(bindings) = self.bindings.get_mut(namespace) else { return };
-        let Some(bound) = bindings.remove(name) else { return };
+        let Some(bindings) = self.bindings.get_mut(namespace) else {
+            return;
+        };
+        let Some(bound) = bindings.remove(name) else {
+            return;
+        };
         if bindings.is_empty() {
             self.bindings.remove(namespace);
         }
-        let Some(by_subject) = self.by_subject.get_mut(namespace) else { return };
+        let Some(by_subject) = self.by_subject.get_mut(namespace) else {
+            return;
+        };
         for subject in &bound.subjects {
             if let Some(names) = by_subject.get_mut(subject) {
                 names.remove(name);
@@ -165,20 +212,38 @@ impl Index {
 
     /// Calls `visitor` with the rules of every binding of the caller, cluster-wide ones first, until it returns false.
     /// A binding whose role is missing is an error that does not end the visit.
-    fn visit(&self, user: &UserInfo, namespace: &str, visitor: &mut dyn FnMut(Result<&[PolicyRule], String>) -> bool) {
+    fn visit(
+        &self,
+        user: &UserInfo,
+        namespace: &str,
+        visitor: &mut dyn FnMut(Result<&[PolicyRule], String>) -> bool,
+    ) {
         let mut scopes = vec![""];
         if !namespace.is_empty() {
             scopes.push(namespace);
         }
         for scope in scopes {
-            let (Some(by_subject), Some(bindings)) = (self.by_subject.get(scope), self.bindings.get(scope)) else { continue };
+            let (Some(by_subject), Some(bindings)) =
+                (self.by_subject.get(scope), self.bindings.get(scope))
+            else {
+                continue;
+            };
             let mut names: BTreeSet<&str> = BTreeSet::new();
-            let subjects = std::iter::once(SubjectKey::User(user.name.clone())).chain(user.groups.iter().cloned().map(SubjectKey::Group));
+            let subjects = std::iter::once(SubjectKey::User(user.name.clone()))
+                .chain(user.groups.iter().cloned().map(SubjectKey::Group));
             for subject in subjects {
-                names.extend(by_subject.get(&subject).into_iter().flatten().map(String::as_str));
+                names.extend(
+                    by_subject
+                        .get(&subject)
+                        .into_iter()
+                        .flatten()
+                        .map(String::as_str),
+                );
             }
             for name in names {
-                let Some(bound) = bindings.get(name) else { continue };
+                let Some(bound) = bindings.get(name) else {
+                    continue;
+                };
                 let go_on = match self.rules_of(&bound.role, scope) {
                     Some(rules) => visitor(Ok(&rules)),
                     None => visitor(Err(missing_role(&bound.role))),
@@ -193,7 +258,10 @@ impl Index {
     fn rules_of(&self, role: &RoleRef, namespace: &str) -> Option<Arc<[PolicyRule]>> {
         match role.kind.as_str() {
             "ClusterRole" => self.cluster_roles.get(&role.name).cloned(),
-            "Role" => self.roles.get(&(namespace.to_owned(), role.name.clone())).cloned(),
+            "Role" => self
+                .roles
+                .get(&(namespace.to_owned(), role.name.clone()))
+                .cloned(),
             _ => None,
         }
     }
@@ -201,7 +269,10 @@ impl Index {
 
 fn missing_role(role: &RoleRef) -> String {
     match role.kind.as_str() {
-        "ClusterRole" => format!("clusterrole.rbac.authorization.k8s.io \"{}\" not found", role.name),
+        "ClusterRole" => format!(
+            "clusterrole.rbac.authorization.k8s.io \"{}\" not found",
+            role.name
+        ),
         "Role" => format!("role.rbac.authorization.k8s.io \"{}\" not found", role.name),
         kind => format!("unsupported role reference kind: \"{kind}\""),
     }
@@ -213,15 +284,27 @@ fn subject_key(subject: &Subject, binding_namespace: &str) -> Option<SubjectKey>
         "User" => Some(SubjectKey::User(subject.name.clone())),
         "Group" => Some(SubjectKey::Group(subject.name.clone())),
         "ServiceAccount" => {
-            let namespace = if subject.namespace.is_empty() { binding_namespace } else { &subject.namespace };
-            (!namespace.is_empty()).then(|| SubjectKey::User(format!("system:serviceaccount:{namespace}:{}", subject.name)))
+            let namespace = if subject.namespace.is_empty() {
+                binding_namespace
+            } else {
+                &subject.namespace
+            };
+            (!namespace.is_empty()).then(|| {
+                SubjectKey::User(format!(
+                    "system:serviceaccount:{namespace}:{}",
+                    subject.name
+                ))
+            })
         }
         _ => None,
     }
 }
 
 /// The object's labels and annotations with the wanted ones set, and whether that changed anything.
-fn merged(existing: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+fn merged(
+    existing: &BTreeMap<String, String>,
+    wanted: &BTreeMap<String, String>,
+) -> Option<BTreeMap<String, String>> {
     let mut result = existing.clone();
     // A value that an administrator changed stays: autoupdate and labels of one's own survive.
     for (key, value) in wanted {

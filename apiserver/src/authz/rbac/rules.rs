@@ -11,7 +11,11 @@ pub fn rule_allows(rule: &PolicyRule, attributes: &Attributes) -> bool {
     has_or_all(&rule.verbs, &attributes.verb)
         && has_or_all(&rule.api_groups, &attributes.api_group)
         && resource_matches(rule, &attributes.resource, &attributes.subresource)
-        && (rule.resource_names.is_empty() || rule.resource_names.iter().any(|name| *name == attributes.name))
+        && (rule.resource_names.is_empty()
+            || rule
+                .resource_names
+                .iter()
+                .any(|name| *name == attributes.name))
 }
 
 fn has_or_all(values: &[String], wanted: &str) -> bool {
@@ -37,8 +41,10 @@ fn resource_matches(rule: &PolicyRule, resource: &str, subresource: &str) -> boo
 
 /// `*`, a path, or a prefix that ends in `*`.
 fn path_matches(rule: &PolicyRule, path: &str) -> bool {
-    rule.non_resource_urls.iter().any(|pattern| match pattern.strip_suffix('*') {
-        Some(prefix) => path.starts_with(prefix),
-        None => pattern == path,
-    })
+    rule.non_resource_urls
+        .iter()
+        .any(|pattern| match pattern.strip_suffix('*') {
+            Some(prefix) => path.starts_with(prefix),
+            None => pattern == path,
+        })
 }

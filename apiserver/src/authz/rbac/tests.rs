@@ -5,11 +5,21 @@ fn strings(values: &[&str]) -> Vec<String> {
 }
 
 fn rule(groups: &[&str], resources: &[&str], names: &[&str], verbs: &[&str]) -> PolicyRule {
-    PolicyRule { api_groups: strings(groups), resources: strings(resources), resource_names: strings(names), verbs: strings(verbs), ..PolicyRule::default() }
+    PolicyRule {
+        api_groups: strings(groups),
+        resources: strings(resources),
+        resource_names: strings(names),
+        verbs: strings(verbs),
+        ..PolicyRule::default()
+    }
 }
 
 fn urls(paths: &[&str], verbs: &[&str]) -> PolicyRule {
-    PolicyRule { non_resource_urls: strings(paths), verbs: strings(verbs), ..PolicyRule::default() }
+    PolicyRule {
+        non_resource_urls: strings(paths),
+        verbs: strings(verbs),
+        ..PolicyRule::default()
+    }
 }
 
 fn resource(verb: &str, group: &str, resource: &str, subresource: &str, name: &str) -> Attributes {
@@ -26,27 +36,95 @@ fn resource(verb: &str, group: &str, resource: &str, subresource: &str, name: &s
 
 #[test]
 fn rules() {
-    let path = |verb: &str, path: &str| Attributes { verb: verb.into(), path: path.into(), ..Attributes::default() };
+    let path = |verb: &str, path: &str| Attributes {
+        verb: verb.into(),
+        path: path.into(),
+        ..Attributes::default()
+    };
     let table: &[(PolicyRule, Attributes, bool)] = &[
-        (rule(&[""], &["pods"], &[], &["get"]), resource("get", "", "pods", "", "a"), true),
-        (rule(&[""], &["pods"], &[], &["get"]), resource("list", "", "pods", "", ""), false),
-        (rule(&[""], &["pods"], &[], &["get"]), resource("get", "apps", "pods", "", "a"), false),
-        (rule(&[""], &["pods"], &[], &["get"]), resource("get", "", "pods", "log", "a"), false),
-        (rule(&[""], &["pods/log"], &[], &["get"]), resource("get", "", "pods", "log", "a"), true),
-        (rule(&["*"], &["*/scale"], &[], &["*"]), resource("update", "apps", "deployments", "scale", "a"), true),
-        (rule(&["*"], &["*/scale"], &[], &["*"]), resource("update", "apps", "deployments", "", "a"), false),
-        (rule(&["*"], &["*"], &[], &["*"]), resource("update", "apps", "deployments", "scale", "a"), true),
-        (rule(&[""], &["pods"], &["a"], &["get"]), resource("get", "", "pods", "", "a"), true),
-        (rule(&[""], &["pods"], &["a"], &["get"]), resource("get", "", "pods", "", "b"), false),
-        (rule(&[""], &["pods"], &["a"], &["list"]), resource("list", "", "pods", "", ""), false),
-        (urls(&["/healthz", "/api*"], &["get"]), path("get", "/healthz"), true),
-        (urls(&["/healthz", "/api*"], &["get"]), path("get", "/healthz/etcd"), false),
-        (urls(&["/healthz", "/api*"], &["get"]), path("get", "/apis/apps"), true),
+        (
+            rule(&[""], &["pods"], &[], &["get"]),
+            resource("get", "", "pods", "", "a"),
+            true,
+        ),
+        (
+            rule(&[""], &["pods"], &[], &["get"]),
+            resource("list", "", "pods", "", ""),
+            false,
+        ),
+        (
+            rule(&[""], &["pods"], &[], &["get"]),
+            resource("get", "apps", "pods", "", "a"),
+            false,
+        ),
+        (
+            rule(&[""], &["pods"], &[], &["get"]),
+            resource("get", "", "pods", "log", "a"),
+            false,
+        ),
+        (
+            rule(&[""], &["pods/log"], &[], &["get"]),
+            resource("get", "", "pods", "log", "a"),
+            true,
+        ),
+        (
+            rule(&["*"], &["*/scale"], &[], &["*"]),
+            resource("update", "apps", "deployments", "scale", "a"),
+            true,
+        ),
+        (
+            rule(&["*"], &["*/scale"], &[], &["*"]),
+            resource("update", "apps", "deployments", "", "a"),
+            false,
+        ),
+        (
+            rule(&["*"], &["*"], &[], &["*"]),
+            resource("update", "apps", "deployments", "scale", "a"),
+            true,
+        ),
+        (
+            rule(&[""], &["pods"], &["a"], &["get"]),
+            resource("get", "", "pods", "", "a"),
+            true,
+        ),
+        (
+            rule(&[""], &["pods"], &["a"], &["get"]),
+            resource("get", "", "pods", "", "b"),
+            false,
+        ),
+        (
+            rule(&[""], &["pods"], &["a"], &["list"]),
+            resource("list", "", "pods", "", ""),
+            false,
+        ),
+        (
+            urls(&["/healthz", "/api*"], &["get"]),
+            path("get", "/healthz"),
+            true,
+        ),
+        (
+            urls(&["/healthz", "/api*"], &["get"]),
+            path("get", "/healthz/etcd"),
+            false,
+        ),
+        (
+            urls(&["/healthz", "/api*"], &["get"]),
+            path("get", "/apis/apps"),
+            true,
+        ),
         (urls(&["*"], &["*"]), path("post", "/anything"), true),
-        (rule(&["*"], &["*"], &[], &["*"]), path("get", "/healthz"), false),
+        (
+            rule(&["*"], &["*"], &[], &["*"]),
+            path("get", "/healthz"),
+            false,
+        ),
     ];
     for (rule, attributes, expected) in table {
-        assert_eq!(rule_allows(rule, attributes), *expected, "{rule:?} {attributes:?}");
+        assert_eq!(
+            rule_allows(rule, attributes),
+            *expected,
+            "{rule:?} {attributes:?}"
+        );
     }
 }
 
@@ -57,37 +135,88 @@ fn coverage() {
         assert_eq!(covers(owner, servant).uncovered, uncovered);
     }
     let read = rule(&[""], &["pods"], &[], &["get", "list"]);
-    check(&[rule(&[""], &["pods"], &[], &["get"]), rule(&[""], &["pods"], &[], &["list"])], std::slice::from_ref(&read), &[]);
-    check(&[rule(&[""], &["pods"], &[], &["get"])], std::slice::from_ref(&read), &[rule(&[""], &["pods"], &[], &["list"])]);
+    check(
+        &[
+            rule(&[""], &["pods"], &[], &["get"]),
+            rule(&[""], &["pods"], &[], &["list"]),
+        ],
+        std::slice::from_ref(&read),
+        &[],
+    );
+    check(
+        &[rule(&[""], &["pods"], &[], &["get"])],
+        std::slice::from_ref(&read),
+        &[rule(&[""], &["pods"], &[], &["list"])],
+    );
     check(&[rule(&["*"], &["*"], &[], &["*"])], &[read.clone()], &[]);
-    check(&[rule(&[""], &["pods"], &["a"], &["get"])], &[rule(&[""], &["pods"], &["a"], &["get"])], &[]);
-    check(&[rule(&[""], &["pods"], &["a"], &["get"])], &[rule(&[""], &["pods"], &[], &["get"])], &[rule(&[""], &["pods"], &[], &["get"])]);
-    check(&[rule(&[""], &["*/log"], &[], &["get"])], &[rule(&[""], &["pods/log"], &[], &["get"])], &[]);
-    check(&[urls(&["/api/*"], &["get"])], &[urls(&["/api/v1"], &["get"])], &[]);
-    check(&[urls(&["/api"], &["get"])], &[urls(&["/api/v1"], &["get"])], &[urls(&["/api/v1"], &["get"])]);
+    check(
+        &[rule(&[""], &["pods"], &["a"], &["get"])],
+        &[rule(&[""], &["pods"], &["a"], &["get"])],
+        &[],
+    );
+    check(
+        &[rule(&[""], &["pods"], &["a"], &["get"])],
+        &[rule(&[""], &["pods"], &[], &["get"])],
+        &[rule(&[""], &["pods"], &[], &["get"])],
+    );
+    check(
+        &[rule(&[""], &["*/log"], &[], &["get"])],
+        &[rule(&[""], &["pods/log"], &[], &["get"])],
+        &[],
+    );
+    check(
+        &[urls(&["/api/*"], &["get"])],
+        &[urls(&["/api/v1"], &["get"])],
+        &[],
+    );
+    check(
+        &[urls(&["/api"], &["get"])],
+        &[urls(&["/api/v1"], &["get"])],
+        &[urls(&["/api/v1"], &["get"])],
+    );
 }
 
 fn user(name: &str, groups: &[&str]) -> UserInfo {
-    UserInfo { name: name.into(), groups: strings(groups), ..UserInfo::default() }
+    UserInfo {
+        name: name.into(),
+        groups: strings(groups),
+        ..UserInfo::default()
+    }
 }
 
 fn cluster_role(name: &str, rules: Vec<PolicyRule>) -> ClusterRole {
-    let mut role = ClusterRole { rules, ..ClusterRole::default() };
+    let mut role = ClusterRole {
+        rules,
+        ..ClusterRole::default()
+    };
     role.metadata.name = name.into();
     role
 }
 
 fn subject(kind: &str, namespace: &str, name: &str) -> Subject {
-    Subject { kind: kind.into(), namespace: namespace.into(), name: name.into(), ..Subject::default() }
+    Subject {
+        kind: kind.into(),
+        namespace: namespace.into(),
+        name: name.into(),
+        ..Subject::default()
+    }
 }
 
 fn reference(kind: &str, name: &str) -> RoleRef {
-    RoleRef { kind: kind.into(), name: name.into(), ..RoleRef::default() }
+    RoleRef {
+        kind: kind.into(),
+        name: name.into(),
+        ..RoleRef::default()
+    }
 }
 
 #[track_caller]
 fn check(rbac: &Rbac, who: UserInfo, verb: &str, namespace: &str, expected: Decision) {
-    let attributes = Attributes { user: who, namespace: namespace.into(), ..resource(verb, "", "pods", "", "a") };
+    let attributes = Attributes {
+        user: who,
+        namespace: namespace.into(),
+        ..resource(verb, "", "pods", "", "a")
+    };
     assert_eq!(rbac.decide(&attributes), expected);
 }
 
@@ -95,27 +224,62 @@ fn check(rbac: &Rbac, who: UserInfo, verb: &str, namespace: &str, expected: Deci
 fn bindings() {
     let no = |reason: &str| Decision::NoOpinion(reason.to_owned());
     let rbac = Rbac::default();
-    rbac.set_cluster_role(&cluster_role("reader", vec![rule(&[""], &["pods"], &[], &["get"])]));
-    let mut everywhere = ClusterRoleBinding { subjects: vec![subject("Group", "", "readers"), subject("User", "", "ann")], role_ref: reference("ClusterRole", "reader"), ..ClusterRoleBinding::default() };
+    rbac.set_cluster_role(&cluster_role(
+        "reader",
+        vec![rule(&[""], &["pods"], &[], &["get"])],
+    ));
+    let mut everywhere = ClusterRoleBinding {
+        subjects: vec![subject("Group", "", "readers"), subject("User", "", "ann")],
+        role_ref: reference("ClusterRole", "reader"),
+        ..ClusterRoleBinding::default()
+    };
     everywhere.metadata.name = "everywhere".into();
     rbac.set_cluster_role_binding(&everywhere);
-    let mut here = RoleBinding { subjects: vec![subject("ServiceAccount", "", "robot"), subject("User", "", "bob")], role_ref: reference("ClusterRole", "reader"), ..RoleBinding::default() };
+    let mut here = RoleBinding {
+        subjects: vec![
+            subject("ServiceAccount", "", "robot"),
+            subject("User", "", "bob"),
+        ],
+        role_ref: reference("ClusterRole", "reader"),
+        ..RoleBinding::default()
+    };
     here.metadata.namespace = "ns".into();
     here.metadata.name = "here".into();
     rbac.set_role_binding(&here);
 
     check(&rbac, user("ann", &[]), "get", "", Decision::Allow);
     check(&rbac, user("ann", &[]), "list", "", no(""));
-    check(&rbac, user("eve", &["readers"]), "get", "anywhere", Decision::Allow);
+    check(
+        &rbac,
+        user("eve", &["readers"]),
+        "get",
+        "anywhere",
+        Decision::Allow,
+    );
     check(&rbac, user("bob", &[]), "get", "ns", Decision::Allow);
     check(&rbac, user("bob", &[]), "get", "other", no(""));
     check(&rbac, user("bob", &[]), "get", "", no(""));
-    check(&rbac, user("system:serviceaccount:ns:robot", &[]), "get", "ns", Decision::Allow);
+    check(
+        &rbac,
+        user("system:serviceaccount:ns:robot", &[]),
+        "get",
+        "ns",
+        Decision::Allow,
+    );
 
     // A role that is gone grants nothing, and says so; it grants again when it is back.
     rbac.remove_cluster_role("reader");
-    check(&rbac, user("ann", &[]), "get", "", no("RBAC: clusterrole.rbac.authorization.k8s.io \"reader\" not found"));
-    rbac.set_cluster_role(&cluster_role("reader", vec![rule(&[""], &["pods"], &[], &["get"])]));
+    check(
+        &rbac,
+        user("ann", &[]),
+        "get",
+        "",
+        no("RBAC: clusterrole.rbac.authorization.k8s.io \"reader\" not found"),
+    );
+    rbac.set_cluster_role(&cluster_role(
+        "reader",
+        vec![rule(&[""], &["pods"], &[], &["get"])],
+    ));
     check(&rbac, user("ann", &[]), "get", "", Decision::Allow);
 
     everywhere.subjects.pop();
@@ -125,24 +289,55 @@ fn bindings() {
     check(&rbac, user("bob", &[]), "get", "ns", no(""));
     rbac.remove_cluster_role_binding("everywhere");
     let index = rbac.index.read();
-    assert!(index.bindings.is_empty() && index.by_subject.is_empty(), "nothing of a removed binding stays");
+    assert!(
+        index.bindings.is_empty() && index.by_subject.is_empty(),
+        "nothing of a removed binding stays"
+    );
 }
 
 #[test]
 fn reconciling_only_adds() {
     let wanted = cluster_role("r", vec![rule(&[""], &["pods"], &[], &["get", "list"])]);
-    let mut existing = cluster_role("r", vec![rule(&["apps"], &["deployments"], &[], &["get"]), rule(&[""], &["pods"], &[], &["get"])]);
-    let reconciled = bootstrap::reconcile_cluster_role(&existing, &wanted).expect("something is missing");
-    assert_eq!(reconciled.rules, [existing.rules[0].clone(), existing.rules[1].clone(), rule(&[""], &["pods"], &[], &["list"])]);
-    assert_eq!(bootstrap::reconcile_cluster_role(&reconciled, &wanted), None);
-    existing.metadata.annotations.insert(bootstrap::AUTOUPDATE.into(), "false".into());
-    assert_eq!(bootstrap::reconcile_cluster_role(&existing, &wanted), None, "protected");
+    let mut existing = cluster_role(
+        "r",
+        vec![
+            rule(&["apps"], &["deployments"], &[], &["get"]),
+            rule(&[""], &["pods"], &[], &["get"]),
+        ],
+    );
+    let reconciled =
+        bootstrap::reconcile_cluster_role(&existing, &wanted).expect("something is missing");
+    assert_eq!(
+        reconciled.rules,
+        [
+            existing.rules[0].clone(),
+            existing.rules[1].clone(),
+            rule(&[""], &["pods"], &[], &["list"])
+        ]
+    );
+    assert_eq!(
+        bootstrap::reconcile_cluster_role(&reconciled, &wanted),
+        None
+    );
+    existing
+        .metadata
+        .annotations
+        .insert(bootstrap::AUTOUPDATE.into(), "false".into());
+    assert_eq!(
+        bootstrap::reconcile_cluster_role(&existing, &wanted),
+        None,
+        "protected"
+    );
 }
 
 /// The tables equal upstream's list, where that is at hand.
 #[test]
 fn bootstrap_policy_equals_upstreams() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find_map(|folder| Some(folder.parent()?.join("shared/testdata/rbac")).filter(|path| path.is_dir()));
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .find_map(|folder| {
+            Some(folder.parent()?.join("shared/testdata/rbac")).filter(|path| path.is_dir())
+        });
     let Some(folder) = folder else {
         eprintln!("skipped: shared/testdata/rbac is not beside the workspace");
         return;
@@ -154,24 +349,62 @@ fn bootstrap_policy_equals_upstreams() {
     };
     fn ours<T: api_types::Object>(objects: &[T]) -> serde_json::Value {
         let values = objects.iter().map(|object| {
-            let mut value: serde_json::Value = serde_json::from_slice(&api_types::encode_json(object)).expect("our own JSON");
-            value["metadata"].as_object_mut().expect("metadata").remove("creationTimestamp");
+            let mut value: serde_json::Value =
+                serde_json::from_slice(&api_types::encode_json(object)).expect("our own JSON");
+            value["metadata"]
+                .as_object_mut()
+                .expect("metadata")
+                .remove("creationTimestamp");
             value
         });
         let mut values: Vec<_> = values.collect();
-        values.sort_by_key(|value| (value["metadata"]["namespace"].to_string(), value["metadata"]["name"].to_string()));
+        values.sort_by_key(|value| {
+            (
+                value["metadata"]["namespace"].to_string(),
+                value["metadata"]["name"].to_string(),
+            )
+        });
         values.into()
     }
     fn sorted(lists: Vec<serde_json::Value>) -> serde_json::Value {
-        let mut values: Vec<serde_json::Value> = lists.into_iter().flat_map(|list| list.as_array().cloned().unwrap_or_default()).collect();
+        let mut values: Vec<serde_json::Value> = lists
+            .into_iter()
+            .flat_map(|list| list.as_array().cloned().unwrap_or_default())
+            .collect();
         for value in &mut values {
-            value["metadata"].as_object_mut().expect("metadata").remove("creationTimestamp");
+            value["metadata"]
+                .as_object_mut()
+                .expect("metadata")
+                .remove("creationTimestamp");
         }
-        values.sort_by_key(|value| (value["metadata"]["namespace"].to_string(), value["metadata"]["name"].to_string()));
+        values.sort_by_key(|value| {
+            (
+                value["metadata"]["namespace"].to_string(),
+                value["metadata"]["name"].to_string(),
+            )
+        });
         values.into()
     }
-    assert_eq!(ours(&bootstrap::cluster_roles()), sorted(vec![read("cluster-roles.yaml"), read("controller-roles.yaml")]));
-    assert_eq!(ours(&bootstrap::cluster_role_bindings()), sorted(vec![read("cluster-role-bindings.yaml"), read("controller-role-bindings.yaml")]));
-    assert_eq!(ours(&bootstrap::roles()), sorted(vec![read("namespace-roles.yaml")]));
-    assert_eq!(ours(&bootstrap::role_bindings()), sorted(vec![read("namespace-role-bindings.yaml")]));
+    assert_eq!(
+        ours(&bootstrap::cluster_roles()),
+        sorted(vec![
+            read("cluster-roles.yaml"),
+            read("controller-roles.yaml")
+        ])
+    );
+    assert_eq!(
+        ours(&bootstrap::cluster_role_bindings()),
+        sorted(vec![
+            read("cluster-role-bindings.yaml"),
+            read("controller-role-bindings.yaml")
+        ])
+    );
+    assert_eq!(
+        ours(&bootstrap::roles()),
+        sorted(vec![read("namespace-roles.yaml")])
+    );
+    assert_eq!(
+        ours(&bootstrap::role_bindings()),
+        sorted(vec![read("namespace-role-bindings.yaml")])
+    );
 }

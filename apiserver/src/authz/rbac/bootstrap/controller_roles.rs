@@ -9,14 +9,34 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&[""], &["persistentvolumeclaims", "persistentvolumes"], &["list", "watch"]),
+            rule(
+                &[""],
+                &["persistentvolumeclaims", "persistentvolumes"],
+                &["list", "watch"],
+            ),
             rule(&[""], &["nodes"], &["get", "list", "watch"]),
             rule(&[""], &["nodes/status"], &["patch", "update"]),
             rule(&[""], &["pods"], &["list", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
-            rule(&["storage.k8s.io"], &["volumeattachments"], &["create", "delete", "get", "list", "watch"]),
-            rule(&["storage.k8s.io"], &["csidrivers"], &["get", "list", "watch"]),
-            rule(&["storage.k8s.io"], &["csinodes"], &["get", "list", "watch"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
+            rule(
+                &["storage.k8s.io"],
+                &["volumeattachments"],
+                &["create", "delete", "get", "list", "watch"],
+            ),
+            rule(
+                &["storage.k8s.io"],
+                &["csidrivers"],
+                &["get", "list", "watch"],
+            ),
+            rule(
+                &["storage.k8s.io"],
+                &["csinodes"],
+                &["get", "list", "watch"],
+            ),
         ],
     },
     Role {
@@ -25,12 +45,46 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&["certificates.k8s.io"], &["certificatesigningrequests"], &["delete", "get", "list", "watch"]),
-            rule(&["certificates.k8s.io"], &["certificatesigningrequests/approval", "certificatesigningrequests/status"], &["update"]),
-            named(&["certificates.k8s.io"], &["signers"], &["kubernetes.io/kube-apiserver-client-kubelet"], &["approve"]),
-            named(&["certificates.k8s.io"], &["signers"], &["kubernetes.io/kube-apiserver-client", "kubernetes.io/kube-apiserver-client-kubelet", "kubernetes.io/kubelet-serving", "kubernetes.io/legacy-unknown"], &["sign"]),
-            rule(&["authorization.k8s.io"], &["subjectaccessreviews"], &["create"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["certificates.k8s.io"],
+                &["certificatesigningrequests"],
+                &["delete", "get", "list", "watch"],
+            ),
+            rule(
+                &["certificates.k8s.io"],
+                &[
+                    "certificatesigningrequests/approval",
+                    "certificatesigningrequests/status",
+                ],
+                &["update"],
+            ),
+            named(
+                &["certificates.k8s.io"],
+                &["signers"],
+                &["kubernetes.io/kube-apiserver-client-kubelet"],
+                &["approve"],
+            ),
+            named(
+                &["certificates.k8s.io"],
+                &["signers"],
+                &[
+                    "kubernetes.io/kube-apiserver-client",
+                    "kubernetes.io/kube-apiserver-client-kubelet",
+                    "kubernetes.io/kubelet-serving",
+                    "kubernetes.io/legacy-unknown",
+                ],
+                &["sign"],
+            ),
+            rule(
+                &["authorization.k8s.io"],
+                &["subjectaccessreviews"],
+                &["create"],
+            ),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -38,9 +92,11 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         name: "system:controller:clusterrole-aggregation-controller",
         labels: &[],
         aggregates: &[],
-        rules: &[
-            rule(&["rbac.authorization.k8s.io"], &["clusterroles"], &["escalate", "get", "list", "patch", "update", "watch"]),
-        ],
+        rules: &[rule(
+            &["rbac.authorization.k8s.io"],
+            &["clusterroles"],
+            &["escalate", "get", "list", "patch", "update", "watch"],
+        )],
     },
     Role {
         namespace: "",
@@ -48,12 +104,26 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&["batch"], &["cronjobs"], &["get", "list", "update", "watch"]),
-            rule(&["batch"], &["jobs"], &["create", "delete", "get", "list", "patch", "update", "watch"]),
+            rule(
+                &["batch"],
+                &["cronjobs"],
+                &["get", "list", "update", "watch"],
+            ),
+            rule(
+                &["batch"],
+                &["jobs"],
+                &[
+                    "create", "delete", "get", "list", "patch", "update", "watch",
+                ],
+            ),
             rule(&["batch"], &["cronjobs/status"], &["update"]),
             rule(&["batch"], &["cronjobs/finalizers"], &["update"]),
             rule(&[""], &["pods"], &["delete", "list", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -62,14 +132,36 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&["apps", "extensions"], &["daemonsets"], &["get", "list", "watch"]),
+            rule(
+                &["apps", "extensions"],
+                &["daemonsets"],
+                &["get", "list", "watch"],
+            ),
             rule(&["apps", "extensions"], &["daemonsets/status"], &["update"]),
-            rule(&["apps", "extensions"], &["daemonsets/finalizers"], &["update"]),
+            rule(
+                &["apps", "extensions"],
+                &["daemonsets/finalizers"],
+                &["update"],
+            ),
             rule(&[""], &["nodes"], &["list", "watch"]),
-            rule(&[""], &["pods"], &["create", "delete", "list", "patch", "watch"]),
+            rule(
+                &[""],
+                &["pods"],
+                &["create", "delete", "list", "patch", "watch"],
+            ),
             rule(&[""], &["pods/binding"], &["create"]),
-            rule(&["apps"], &["controllerrevisions"], &["create", "delete", "get", "list", "patch", "update", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["apps"],
+                &["controllerrevisions"],
+                &[
+                    "create", "delete", "get", "list", "patch", "update", "watch",
+                ],
+            ),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -78,12 +170,34 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&["apps", "extensions"], &["deployments"], &["get", "list", "update", "watch"]),
-            rule(&["apps", "extensions"], &["deployments/status"], &["update"]),
-            rule(&["apps", "extensions"], &["deployments/finalizers"], &["update"]),
-            rule(&["apps", "extensions"], &["replicasets"], &["create", "delete", "get", "list", "patch", "update", "watch"]),
+            rule(
+                &["apps", "extensions"],
+                &["deployments"],
+                &["get", "list", "update", "watch"],
+            ),
+            rule(
+                &["apps", "extensions"],
+                &["deployments/status"],
+                &["update"],
+            ),
+            rule(
+                &["apps", "extensions"],
+                &["deployments/finalizers"],
+                &["update"],
+            ),
+            rule(
+                &["apps", "extensions"],
+                &["replicasets"],
+                &[
+                    "create", "delete", "get", "list", "patch", "update", "watch",
+                ],
+            ),
             rule(&[""], &["pods"], &["get", "list", "update", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -94,10 +208,26 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         rules: &[
             rule(&[""], &["pods"], &["delete", "get", "list", "watch"]),
             rule(&[""], &["pods/status"], &["patch", "update"]),
-            rule(&["resource.k8s.io"], &["resourceclaims"], &["get", "list", "watch"]),
-            rule(&["resource.k8s.io"], &["resourceslices"], &["get", "list", "watch"]),
-            rule(&["resource.k8s.io"], &["deviceclasses"], &["get", "list", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["resource.k8s.io"],
+                &["resourceclaims"],
+                &["get", "list", "watch"],
+            ),
+            rule(
+                &["resource.k8s.io"],
+                &["resourceslices"],
+                &["get", "list", "watch"],
+            ),
+            rule(
+                &["resource.k8s.io"],
+                &["deviceclasses"],
+                &["get", "list", "watch"],
+            ),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -106,15 +236,35 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&["apps", "extensions"], &["deployments"], &["get", "list", "watch"]),
-            rule(&["apps", "extensions"], &["replicasets"], &["get", "list", "watch"]),
-            rule(&[""], &["replicationcontrollers"], &["get", "list", "watch"]),
-            rule(&["policy"], &["poddisruptionbudgets"], &["get", "list", "watch"]),
+            rule(
+                &["apps", "extensions"],
+                &["deployments"],
+                &["get", "list", "watch"],
+            ),
+            rule(
+                &["apps", "extensions"],
+                &["replicasets"],
+                &["get", "list", "watch"],
+            ),
+            rule(
+                &[""],
+                &["replicationcontrollers"],
+                &["get", "list", "watch"],
+            ),
+            rule(
+                &["policy"],
+                &["poddisruptionbudgets"],
+                &["get", "list", "watch"],
+            ),
             rule(&["apps"], &["statefulsets"], &["get", "list", "watch"]),
             rule(&["policy"], &["poddisruptionbudgets/status"], &["update"]),
             rule(&[""], &["pods/status"], &["patch", "update"]),
             rule(&["*"], &["*/scale"], &["get"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -124,9 +274,17 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         aggregates: &[],
         rules: &[
             rule(&[""], &["pods", "services"], &["get", "list", "watch"]),
-            rule(&[""], &["endpoints"], &["create", "delete", "get", "list", "update", "watch"]),
+            rule(
+                &[""],
+                &["endpoints"],
+                &["create", "delete", "get", "list", "update", "watch"],
+            ),
             rule(&[""], &["endpoints/restricted"], &["create"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -135,11 +293,27 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&[""], &["nodes", "pods", "services"], &["get", "list", "watch"]),
+            rule(
+                &[""],
+                &["nodes", "pods", "services"],
+                &["get", "list", "watch"],
+            ),
             rule(&[""], &["services/finalizers"], &["update"]),
-            rule(&["discovery.k8s.io"], &["endpointslices"], &["create", "delete", "get", "list", "update", "watch"]),
-            rule(&["discovery.k8s.io"], &["endpointslices/restricted"], &["create"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["discovery.k8s.io"],
+                &["endpointslices"],
+                &["create", "delete", "get", "list", "update", "watch"],
+            ),
+            rule(
+                &["discovery.k8s.io"],
+                &["endpointslices/restricted"],
+                &["create"],
+            ),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -151,9 +325,21 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
             rule(&[""], &["endpoints", "services"], &["get", "list", "watch"]),
             rule(&[""], &["services/finalizers"], &["update"]),
             rule(&[""], &["endpoints/finalizers"], &["update"]),
-            rule(&["discovery.k8s.io"], &["endpointslices"], &["create", "delete", "get", "list", "update", "watch"]),
-            rule(&["discovery.k8s.io"], &["endpointslices/restricted"], &["create"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["discovery.k8s.io"],
+                &["endpointslices"],
+                &["create", "delete", "get", "list", "update", "watch"],
+            ),
+            rule(
+                &["discovery.k8s.io"],
+                &["endpointslices/restricted"],
+                &["create"],
+            ),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -164,8 +350,16 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         rules: &[
             rule(&[""], &["pods"], &["get", "list", "watch"]),
             rule(&[""], &["pods/finalizers"], &["update"]),
-            rule(&[""], &["persistentvolumeclaims"], &["create", "get", "list", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &[""],
+                &["persistentvolumeclaims"],
+                &["create", "get", "list", "watch"],
+            ),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -174,10 +368,26 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&[""], &["persistentvolumes"], &["get", "list", "patch", "update", "watch"]),
-            rule(&[""], &["persistentvolumeclaims/status"], &["patch", "update"]),
-            rule(&[""], &["persistentvolumeclaims"], &["get", "list", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &[""],
+                &["persistentvolumes"],
+                &["get", "list", "patch", "update", "watch"],
+            ),
+            rule(
+                &[""],
+                &["persistentvolumeclaims/status"],
+                &["patch", "update"],
+            ),
+            rule(
+                &[""],
+                &["persistentvolumeclaims"],
+                &["get", "list", "watch"],
+            ),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -186,8 +396,16 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&["*"], &["*"], &["delete", "get", "list", "patch", "update", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["*"],
+                &["*"],
+                &["delete", "get", "list", "patch", "update", "watch"],
+            ),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -196,14 +414,34 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&["autoscaling"], &["horizontalpodautoscalers"], &["get", "list", "watch"]),
-            rule(&["autoscaling"], &["horizontalpodautoscalers/status"], &["update"]),
+            rule(
+                &["autoscaling"],
+                &["horizontalpodautoscalers"],
+                &["get", "list", "watch"],
+            ),
+            rule(
+                &["autoscaling"],
+                &["horizontalpodautoscalers/status"],
+                &["update"],
+            ),
             rule(&["*"], &["*/scale"], &["get", "update"]),
             rule(&[""], &["pods"], &["list", "watch"]),
             rule(&["metrics.k8s.io"], &["pods"], &["list", "watch"]),
-            rule(&["custom.metrics.k8s.io"], &["*"], &["get", "list", "watch"]),
-            rule(&["external.metrics.k8s.io"], &["*"], &["get", "list", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["custom.metrics.k8s.io"],
+                &["*"],
+                &["get", "list", "watch"],
+            ),
+            rule(
+                &["external.metrics.k8s.io"],
+                &["*"],
+                &["get", "list", "watch"],
+            ),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -212,11 +450,23 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&["batch"], &["jobs"], &["get", "list", "patch", "update", "watch"]),
+            rule(
+                &["batch"],
+                &["jobs"],
+                &["get", "list", "patch", "update", "watch"],
+            ),
             rule(&["batch"], &["jobs/status"], &["update"]),
             rule(&["batch"], &["jobs/finalizers"], &["update"]),
-            rule(&[""], &["pods"], &["create", "delete", "list", "patch", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &[""],
+                &["pods"],
+                &["create", "delete", "list", "patch", "watch"],
+            ),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -225,7 +475,12 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            named(&[""], &["configmaps"], &["kube-apiserver-legacy-service-account-token-tracking"], &["get"]),
+            named(
+                &[""],
+                &["configmaps"],
+                &["kube-apiserver-legacy-service-account-token-tracking"],
+                &["get"],
+            ),
             rule(&[""], &["secrets"], &["delete", "patch"]),
         ],
     },
@@ -236,8 +491,16 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         aggregates: &[],
         rules: &[
             rule(&[""], &["namespaces"], &["delete", "get", "list", "watch"]),
-            rule(&[""], &["namespaces/finalize", "namespaces/status"], &["update"]),
-            rule(&["*"], &["*"], &["delete", "deletecollection", "get", "list", "watch"]),
+            rule(
+                &[""],
+                &["namespaces/finalize", "namespaces/status"],
+                &["update"],
+            ),
+            rule(
+                &["*"],
+                &["*"],
+                &["delete", "deletecollection", "get", "list", "watch"],
+            ),
         ],
     },
     Role {
@@ -246,11 +509,19 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&[""], &["nodes"], &["delete", "get", "list", "patch", "update", "watch"]),
+            rule(
+                &[""],
+                &["nodes"],
+                &["delete", "get", "list", "patch", "update", "watch"],
+            ),
             rule(&[""], &["nodes/status"], &["patch", "update"]),
             rule(&[""], &["pods/status"], &["patch", "update"]),
             rule(&[""], &["pods"], &["delete", "get", "list", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -259,14 +530,34 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&[""], &["persistentvolumes"], &["create", "delete", "get", "list", "update", "watch"]),
+            rule(
+                &[""],
+                &["persistentvolumes"],
+                &["create", "delete", "get", "list", "update", "watch"],
+            ),
             rule(&[""], &["persistentvolumes/status"], &["update"]),
-            rule(&[""], &["persistentvolumeclaims"], &["get", "list", "update", "watch"]),
+            rule(
+                &[""],
+                &["persistentvolumeclaims"],
+                &["get", "list", "update", "watch"],
+            ),
             rule(&[""], &["persistentvolumeclaims/status"], &["update"]),
-            rule(&[""], &["pods"], &["create", "delete", "get", "list", "watch"]),
-            rule(&["storage.k8s.io"], &["storageclasses"], &["get", "list", "watch"]),
+            rule(
+                &[""],
+                &["pods"],
+                &["create", "delete", "get", "list", "watch"],
+            ),
+            rule(
+                &["storage.k8s.io"],
+                &["storageclasses"],
+                &["get", "list", "watch"],
+            ),
             rule(&[""], &["nodes"], &["list", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
             rule(&[""], &["events"], &["watch"]),
         ],
     },
@@ -287,8 +578,16 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&[""], &["persistentvolumes"], &["get", "list", "update", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &[""],
+                &["persistentvolumes"],
+                &["get", "list", "update", "watch"],
+            ),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -297,10 +596,18 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&[""], &["persistentvolumeclaims"], &["get", "list", "update", "watch"]),
+            rule(
+                &[""],
+                &["persistentvolumeclaims"],
+                &["get", "list", "update", "watch"],
+            ),
             rule(&[""], &["persistentvolumeclaims/status"], &["update"]),
             rule(&[""], &["pods"], &["get", "list", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -309,11 +616,31 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&["apps", "extensions"], &["replicasets"], &["get", "list", "update", "watch"]),
-            rule(&["apps", "extensions"], &["replicasets/status"], &["update"]),
-            rule(&["apps", "extensions"], &["replicasets/finalizers"], &["update"]),
-            rule(&[""], &["pods"], &["create", "delete", "list", "patch", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["apps", "extensions"],
+                &["replicasets"],
+                &["get", "list", "update", "watch"],
+            ),
+            rule(
+                &["apps", "extensions"],
+                &["replicasets/status"],
+                &["update"],
+            ),
+            rule(
+                &["apps", "extensions"],
+                &["replicasets/finalizers"],
+                &["update"],
+            ),
+            rule(
+                &[""],
+                &["pods"],
+                &["create", "delete", "list", "patch", "watch"],
+            ),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -322,11 +649,23 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&[""], &["replicationcontrollers"], &["get", "list", "update", "watch"]),
+            rule(
+                &[""],
+                &["replicationcontrollers"],
+                &["get", "list", "update", "watch"],
+            ),
             rule(&[""], &["replicationcontrollers/status"], &["update"]),
             rule(&[""], &["replicationcontrollers/finalizers"], &["update"]),
-            rule(&[""], &["pods"], &["create", "delete", "list", "patch", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &[""],
+                &["pods"],
+                &["create", "delete", "list", "patch", "watch"],
+            ),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -337,11 +676,27 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         rules: &[
             rule(&[""], &["pods"], &["get", "list", "watch"]),
             rule(&[""], &["pods/finalizers"], &["update"]),
-            rule(&["resource.k8s.io"], &["resourceclaims"], &["create", "delete", "get", "list", "watch"]),
-            rule(&["resource.k8s.io"], &["resourceclaims", "resourceclaims/status"], &["patch", "update"]),
+            rule(
+                &["resource.k8s.io"],
+                &["resourceclaims"],
+                &["create", "delete", "get", "list", "watch"],
+            ),
+            rule(
+                &["resource.k8s.io"],
+                &["resourceclaims", "resourceclaims/status"],
+                &["patch", "update"],
+            ),
             rule(&[""], &["pods/status"], &["patch", "update"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
-            rule(&["resource.k8s.io"], &["resourceclaims/binding"], &["patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
+            rule(
+                &["resource.k8s.io"],
+                &["resourceclaims/binding"],
+                &["patch", "update"],
+            ),
         ],
     },
     Role {
@@ -352,7 +707,11 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         rules: &[
             rule(&["*"], &["*"], &["list", "watch"]),
             rule(&[""], &["resourcequotas/status"], &["update"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -362,7 +721,11 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         aggregates: &[],
         rules: &[
             rule(&[""], &["configmaps"], &["create", "update"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -373,7 +736,11 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         rules: &[
             rule(&[""], &["nodes"], &["list", "watch"]),
             rule(&[""], &["nodes/status"], &["patch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -382,11 +749,23 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
             rule(&[""], &["persistentvolumes"], &["get", "list", "watch"]),
-            rule(&[""], &["persistentvolumeclaims"], &["get", "list", "watch"]),
+            rule(
+                &[""],
+                &["persistentvolumeclaims"],
+                &["get", "list", "watch"],
+            ),
             rule(&[""], &["pods"], &["get", "list", "watch"]),
-            rule(&["storage.k8s.io"], &["csidrivers"], &["get", "list", "watch"]),
+            rule(
+                &["storage.k8s.io"],
+                &["csidrivers"],
+                &["get", "list", "watch"],
+            ),
         ],
     },
     Role {
@@ -396,7 +775,11 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         aggregates: &[],
         rules: &[
             rule(&[""], &["serviceaccounts"], &["create"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -406,7 +789,11 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         aggregates: &[],
         rules: &[
             rule(&[""], &["configmaps"], &["create", "update"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -415,11 +802,31 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&["networking.k8s.io"], &["servicecidrs"], &["get", "list", "patch", "update", "watch"]),
-            rule(&["networking.k8s.io"], &["servicecidrs/finalizers"], &["patch", "update"]),
-            rule(&["networking.k8s.io"], &["servicecidrs/status"], &["patch", "update"]),
-            rule(&["networking.k8s.io"], &["ipaddresses"], &["get", "list", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["networking.k8s.io"],
+                &["servicecidrs"],
+                &["get", "list", "patch", "update", "watch"],
+            ),
+            rule(
+                &["networking.k8s.io"],
+                &["servicecidrs/finalizers"],
+                &["patch", "update"],
+            ),
+            rule(
+                &["networking.k8s.io"],
+                &["servicecidrs/status"],
+                &["patch", "update"],
+            ),
+            rule(
+                &["networking.k8s.io"],
+                &["ipaddresses"],
+                &["get", "list", "watch"],
+            ),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -431,7 +838,11 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
             rule(&[""], &["services"], &["get", "list", "watch"]),
             rule(&[""], &["services/status"], &["patch", "update"]),
             rule(&[""], &["nodes"], &["list", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -444,12 +855,30 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
             rule(&["apps"], &["statefulsets"], &["get", "list", "watch"]),
             rule(&["apps"], &["statefulsets/status"], &["update"]),
             rule(&["apps"], &["statefulsets/finalizers"], &["update"]),
-            rule(&[""], &["pods"], &["create", "delete", "get", "patch", "update"]),
-            rule(&["apps"], &["controllerrevisions"], &["create", "delete", "get", "list", "patch", "update", "watch"]),
-            rule(&[""], &["persistentvolumeclaims"], &["create", "get", "list", "watch"]),
+            rule(
+                &[""],
+                &["pods"],
+                &["create", "delete", "get", "patch", "update"],
+            ),
+            rule(
+                &["apps"],
+                &["controllerrevisions"],
+                &[
+                    "create", "delete", "get", "list", "patch", "update", "watch",
+                ],
+            ),
+            rule(
+                &[""],
+                &["persistentvolumeclaims"],
+                &["create", "get", "list", "watch"],
+            ),
             rule(&[""], &["persistentvolumeclaims"], &["delete", "update"]),
             rule(&[""], &["pods/finalizers"], &["update"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -459,7 +888,11 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         aggregates: &[],
         rules: &[
             rule(&["batch"], &["jobs"], &["delete", "get", "list", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -469,7 +902,11 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         aggregates: &[],
         rules: &[
             rule(&[""], &["nodes"], &["list", "patch", "update", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -478,9 +915,21 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&["admissionregistration.k8s.io"], &["validatingadmissionpolicies"], &["get", "list", "watch"]),
-            rule(&["admissionregistration.k8s.io"], &["validatingadmissionpolicies/status"], &["get", "patch", "update"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["admissionregistration.k8s.io"],
+                &["validatingadmissionpolicies"],
+                &["get", "list", "watch"],
+            ),
+            rule(
+                &["admissionregistration.k8s.io"],
+                &["validatingadmissionpolicies/status"],
+                &["get", "patch", "update"],
+            ),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -489,10 +938,22 @@ pub(super) const CONTROLLER_ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&[""], &["persistentvolumeclaims"], &["get", "list", "watch"]),
+            rule(
+                &[""],
+                &["persistentvolumeclaims"],
+                &["get", "list", "watch"],
+            ),
             rule(&[""], &["persistentvolumes"], &["get", "list", "watch"]),
-            rule(&["storage.k8s.io"], &["volumeattributesclasses"], &["get", "list", "update", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["storage.k8s.io"],
+                &["volumeattributesclasses"],
+                &["get", "list", "update", "watch"],
+            ),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
 ];

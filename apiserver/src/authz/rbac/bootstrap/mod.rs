@@ -42,16 +42,43 @@ struct Rule {
     verbs: &'static [&'static str],
 }
 
-const fn rule(groups: &'static [&'static str], resources: &'static [&'static str], verbs: &'static [&'static str]) -> Rule {
-    Rule { groups, resources, names: &[], urls: &[], verbs }
+const fn rule(
+    groups: &'static [&'static str],
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+) -> Rule {
+    Rule {
+        groups,
+        resources,
+        names: &[],
+        urls: &[],
+        verbs,
+    }
 }
 
-const fn named(groups: &'static [&'static str], resources: &'static [&'static str], names: &'static [&'static str], verbs: &'static [&'static str]) -> Rule {
-    Rule { groups, resources, names, urls: &[], verbs }
+const fn named(
+    groups: &'static [&'static str],
+    resources: &'static [&'static str],
+    names: &'static [&'static str],
+    verbs: &'static [&'static str],
+) -> Rule {
+    Rule {
+        groups,
+        resources,
+        names,
+        urls: &[],
+        verbs,
+    }
 }
 
 const fn urls(urls: &'static [&'static str], verbs: &'static [&'static str]) -> Rule {
-    Rule { groups: &[], resources: &[], names: &[], urls, verbs }
+    Rule {
+        groups: &[],
+        resources: &[],
+        names: &[],
+        urls,
+        verbs,
+    }
 }
 
 /// One row of the binding tables.
@@ -72,17 +99,29 @@ enum Subject {
 
 /// The ClusterRoles that every cluster has.
 pub fn cluster_roles() -> Vec<v1::ClusterRole> {
-    cluster_roles::CLUSTER_ROLES.iter().chain(controller_roles::CONTROLLER_ROLES).map(Role::cluster_role).collect()
+    cluster_roles::CLUSTER_ROLES
+        .iter()
+        .chain(controller_roles::CONTROLLER_ROLES)
+        .map(Role::cluster_role)
+        .collect()
 }
 
 /// The ClusterRoleBindings that every cluster has.
 pub fn cluster_role_bindings() -> Vec<v1::ClusterRoleBinding> {
-    bindings::CLUSTER_ROLE_BINDINGS.iter().chain(bindings::CONTROLLER_ROLE_BINDINGS).map(Binding::cluster_role_binding).collect()
+    bindings::CLUSTER_ROLE_BINDINGS
+        .iter()
+        .chain(bindings::CONTROLLER_ROLE_BINDINGS)
+        .map(Binding::cluster_role_binding)
+        .collect()
 }
 
 /// The rules of a ClusterRole of the tables; empty for a name that is not there.
 pub fn rules_of(name: &str) -> Vec<v1::PolicyRule> {
-    cluster_roles::CLUSTER_ROLES.iter().find(|role| role.name == name).map(Role::policy_rules).unwrap_or_default()
+    cluster_roles::CLUSTER_ROLES
+        .iter()
+        .find(|role| role.name == name)
+        .map(Role::policy_rules)
+        .unwrap_or_default()
 }
 
 /// The Roles in kube-system and kube-public.
@@ -92,7 +131,10 @@ pub fn roles() -> Vec<v1::Role> {
 
 /// The RoleBindings in kube-system and kube-public.
 pub fn role_bindings() -> Vec<v1::RoleBinding> {
-    bindings::ROLE_BINDINGS.iter().map(Binding::role_binding).collect()
+    bindings::ROLE_BINDINGS
+        .iter()
+        .map(Binding::role_binding)
+        .collect()
 }
 
 impl Role {
@@ -102,13 +144,24 @@ impl Role {
                 match_labels: BTreeMap::from([((*label).to_owned(), "true".to_owned())]),
                 ..LabelSelector::default()
             });
-            Box::new(v1::AggregationRule { cluster_role_selectors: selectors.collect() })
+            Box::new(v1::AggregationRule {
+                cluster_role_selectors: selectors.collect(),
+            })
         });
-        v1::ClusterRole { metadata: metadata("", self.name, self.labels), rules: self.policy_rules(), aggregation_rule, ..v1::ClusterRole::default() }
+        v1::ClusterRole {
+            metadata: metadata("", self.name, self.labels),
+            rules: self.policy_rules(),
+            aggregation_rule,
+            ..v1::ClusterRole::default()
+        }
     }
 
     fn role(&self) -> v1::Role {
-        v1::Role { metadata: metadata(self.namespace, self.name, self.labels), rules: self.policy_rules(), ..v1::Role::default() }
+        v1::Role {
+            metadata: metadata(self.namespace, self.name, self.labels),
+            rules: self.policy_rules(),
+            ..v1::Role::default()
+        }
     }
 
     fn policy_rules(&self) -> Vec<v1::PolicyRule> {
@@ -127,15 +180,29 @@ impl Role {
 
 impl Binding {
     fn cluster_role_binding(&self) -> v1::ClusterRoleBinding {
-        v1::ClusterRoleBinding { metadata: metadata("", self.name, &[]), subjects: self.subjects(), role_ref: self.role_ref(), ..v1::ClusterRoleBinding::default() }
+        v1::ClusterRoleBinding {
+            metadata: metadata("", self.name, &[]),
+            subjects: self.subjects(),
+            role_ref: self.role_ref(),
+            ..v1::ClusterRoleBinding::default()
+        }
     }
 
     fn role_binding(&self) -> v1::RoleBinding {
-        v1::RoleBinding { metadata: metadata(self.namespace, self.name, &[]), subjects: self.subjects(), role_ref: self.role_ref(), ..v1::RoleBinding::default() }
+        v1::RoleBinding {
+            metadata: metadata(self.namespace, self.name, &[]),
+            subjects: self.subjects(),
+            role_ref: self.role_ref(),
+            ..v1::RoleBinding::default()
+        }
     }
 
     fn role_ref(&self) -> v1::RoleRef {
-        v1::RoleRef { api_group: GROUP.to_owned(), kind: self.role_kind.to_owned(), name: self.role.to_owned() }
+        v1::RoleRef {
+            api_group: GROUP.to_owned(),
+            kind: self.role_kind.to_owned(),
+            name: self.role.to_owned(),
+        }
     }
 
     fn subjects(&self) -> Vec<v1::Subject> {
@@ -150,16 +217,29 @@ impl Binding {
             .map(|subject| match subject {
                 Subject::User(name) => of("User", GROUP, "", name),
                 Subject::Group(name) => of("Group", GROUP, "", name),
-                Subject::ServiceAccount(namespace, name) => of("ServiceAccount", "", namespace, name),
+                Subject::ServiceAccount(namespace, name) => {
+                    of("ServiceAccount", "", namespace, name)
+                }
             })
             .collect()
     }
 }
 
 fn metadata(namespace: &str, name: &str, labels: &[(&str, &str)]) -> ObjectMeta {
-    let labels = labels.iter().copied().chain([BOOTSTRAPPING]).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let labels = labels
+        .iter()
+        .copied()
+        .chain([BOOTSTRAPPING])
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
     let annotations = BTreeMap::from([(AUTOUPDATE.to_owned(), "true".to_owned())]);
-    ObjectMeta { namespace: namespace.to_owned(), name: name.to_owned(), labels, annotations, ..ObjectMeta::default() }
+    ObjectMeta {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        labels,
+        annotations,
+        ..ObjectMeta::default()
+    }
 }
 
 fn owned(values: &[&str]) -> Vec<String> {
@@ -167,7 +247,10 @@ fn owned(values: &[&str]) -> Vec<String> {
 }
 
 fn is_protected(metadata: &ObjectMeta) -> bool {
-    metadata.annotations.get(AUTOUPDATE).is_some_and(|value| value == "false")
+    metadata
+        .annotations
+        .get(AUTOUPDATE)
+        .is_some_and(|value| value == "false")
 }
 
 fn reconcile_metadata(existing: &mut ObjectMeta, wanted: &ObjectMeta) -> bool {
@@ -191,7 +274,10 @@ fn add_missing_rules(existing: &mut Vec<v1::PolicyRule>, wanted: &[v1::PolicyRul
 }
 
 /// The object to write so that an existing ClusterRole grants what it should, or None when nothing is missing or it is protected.
-pub fn reconcile_cluster_role(existing: &v1::ClusterRole, wanted: &v1::ClusterRole) -> Option<v1::ClusterRole> {
+pub fn reconcile_cluster_role(
+    existing: &v1::ClusterRole,
+    wanted: &v1::ClusterRole,
+) -> Option<v1::ClusterRole> {
     if is_protected(&existing.metadata) {
         return None;
     }
@@ -233,7 +319,10 @@ pub enum BindingChange<B> {
 }
 
 /// What to do so that an existing ClusterRoleBinding has every subject it should; None when nothing.
-pub fn reconcile_cluster_role_binding(existing: &v1::ClusterRoleBinding, wanted: &v1::ClusterRoleBinding) -> Option<BindingChange<v1::ClusterRoleBinding>> {
+pub fn reconcile_cluster_role_binding(
+    existing: &v1::ClusterRoleBinding,
+    wanted: &v1::ClusterRoleBinding,
+) -> Option<BindingChange<v1::ClusterRoleBinding>> {
     if is_protected(&existing.metadata) {
         return None;
     }
@@ -249,7 +338,10 @@ pub fn reconcile_cluster_role_binding(existing: &v1::ClusterRoleBinding, wanted:
 }
 
 /// As [`reconcile_cluster_role_binding`], for a RoleBinding.
-pub fn reconcile_role_binding(existing: &v1::RoleBinding, wanted: &v1::RoleBinding) -> Option<BindingChange<v1::RoleBinding>> {
+pub fn reconcile_role_binding(
+    existing: &v1::RoleBinding,
+    wanted: &v1::RoleBinding,
+) -> Option<BindingChange<v1::RoleBinding>> {
     if is_protected(&existing.metadata) {
         return None;
     }
@@ -266,11 +358,21 @@ pub fn reconcile_role_binding(existing: &v1::RoleBinding, wanted: &v1::RoleBindi
 
 /// Metadata for an object that is created anew: what the server gave the old one is gone.
 fn fresh(metadata: ObjectMeta) -> ObjectMeta {
-    ObjectMeta { namespace: metadata.namespace, name: metadata.name, labels: metadata.labels, annotations: metadata.annotations, ..ObjectMeta::default() }
+    ObjectMeta {
+        namespace: metadata.namespace,
+        name: metadata.name,
+        labels: metadata.labels,
+        annotations: metadata.annotations,
+        ..ObjectMeta::default()
+    }
 }
 
 fn add_missing_subjects(existing: &mut Vec<v1::Subject>, wanted: &[v1::Subject]) -> bool {
-    let missing: Vec<v1::Subject> = wanted.iter().filter(|subject| !existing.contains(subject)).cloned().collect();
+    let missing: Vec<v1::Subject> = wanted
+        .iter()
+        .filter(|subject| !existing.contains(subject))
+        .cloned()
+        .collect();
     let changed = !missing.is_empty();
     existing.extend(missing);
     changed

@@ -11,7 +11,11 @@ pub(super) const ROLES: &[Role] = &[
         rules: &[
             rule(&[""], &["configmaps"], &["get", "list", "watch"]),
             named(&[""], &["configmaps"], &["cluster-info"], &["update"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
     Role {
@@ -19,9 +23,12 @@ pub(super) const ROLES: &[Role] = &[
         name: "extension-apiserver-authentication-reader",
         labels: &[],
         aggregates: &[],
-        rules: &[
-            named(&[""], &["configmaps"], &["extension-apiserver-authentication"], &["get", "list", "watch"]),
-        ],
+        rules: &[named(
+            &[""],
+            &["configmaps"],
+            &["extension-apiserver-authentication"],
+            &["get", "list", "watch"],
+        )],
     },
     Role {
         namespace: "kube-system",
@@ -29,8 +36,16 @@ pub(super) const ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&["coordination.k8s.io"], &["leases"], &["create", "get", "list", "update", "watch"]),
-            rule(&["coordination.k8s.io"], &["leasecandidates"], &["create", "get", "list", "update", "watch"]),
+            rule(
+                &["coordination.k8s.io"],
+                &["leases"],
+                &["create", "get", "list", "update", "watch"],
+            ),
+            rule(
+                &["coordination.k8s.io"],
+                &["leasecandidates"],
+                &["create", "get", "list", "update", "watch"],
+            ),
         ],
     },
     Role {
@@ -39,8 +54,16 @@ pub(super) const ROLES: &[Role] = &[
         labels: &[],
         aggregates: &[],
         rules: &[
-            rule(&["coordination.k8s.io"], &["leases"], &["create", "get", "list", "update", "watch"]),
-            rule(&["coordination.k8s.io"], &["leasecandidates"], &["create", "get", "list", "update", "watch"]),
+            rule(
+                &["coordination.k8s.io"],
+                &["leases"],
+                &["create", "get", "list", "update", "watch"],
+            ),
+            rule(
+                &["coordination.k8s.io"],
+                &["leasecandidates"],
+                &["create", "get", "list", "update", "watch"],
+            ),
         ],
     },
     Role {
@@ -48,18 +71,18 @@ pub(super) const ROLES: &[Role] = &[
         name: "system:controller:bootstrap-signer",
         labels: &[],
         aggregates: &[],
-        rules: &[
-            rule(&[""], &["secrets"], &["get", "list", "watch"]),
-        ],
+        rules: &[rule(&[""], &["secrets"], &["get", "list", "watch"])],
     },
     Role {
         namespace: "kube-system",
         name: "system:controller:cloud-provider",
         labels: &[],
         aggregates: &[],
-        rules: &[
-            rule(&[""], &["configmaps"], &["create", "get", "list", "watch"]),
-        ],
+        rules: &[rule(
+            &[""],
+            &["configmaps"],
+            &["create", "get", "list", "watch"],
+        )],
     },
     Role {
         namespace: "kube-system",
@@ -68,7 +91,11 @@ pub(super) const ROLES: &[Role] = &[
         aggregates: &[],
         rules: &[
             rule(&[""], &["secrets"], &["delete", "get", "list", "watch"]),
-            rule(&["", "events.k8s.io"], &["events"], &["create", "patch", "update"]),
+            rule(
+                &["", "events.k8s.io"],
+                &["events"],
+                &["create", "patch", "update"],
+            ),
         ],
     },
 ];
