@@ -9,6 +9,8 @@
 
 /// Plugins that change or refuse writes.
 pub mod admission;
+/// Defaults, validation and strategies of kinds.
+pub mod apis;
 /// Who is asking.
 pub mod authn;
 /// May they.

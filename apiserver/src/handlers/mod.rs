@@ -139,6 +139,9 @@ pub async fn dispatch(
     {
         return Err(no_such_resource());
     }
+    if let Some(text) = deprecation(&info.api_group, &info.resource) {
+        cx.warnings.add(text);
+    }
     if info.subresource.is_empty() {
         let endpoint = Endpoint {
             resource: resource.clone(),
@@ -162,6 +165,17 @@ pub async fn dispatch(
         subresource: Some(subresource),
     };
     crate::subresources::serve(server, cx, &endpoint, body, upgrade).await
+}
+
+/// What clients of a kind on its way out are told.
+fn deprecation(group: &str, resource: &str) -> Option<&'static str> {
+    match (group, resource) {
+        ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        ("", "endpoints") => {
+            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+        }
+        _ => None,
+    }
 }
 
 async fn main_resource(

@@ -198,6 +198,10 @@ fn spec_changed(object: &Object, old: &Object) -> bool {
 }
 
 impl Strategy for Plain {
+    fn default(&self, object: &mut Object) {
+        crate::apis::defaults::set_defaults(object.value_mut());
+    }
+
     fn prepare_for_create(&self, _: &Context, object: &mut Object) {
         if !self.keeps_status_on_create {
             object.clear_field("Status");

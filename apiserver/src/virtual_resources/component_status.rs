@@ -74,7 +74,7 @@ pub(super) async fn serve(
             Some((name, port)) => check(server, name, *port).await,
             None if name == ETCD => check_etcd(server).await,
             None => {
-                let resource = GroupResource::new("", "componentstatuses");
+                let resource = GroupResource::new("", "componentstatus");
                 return Err(status::not_found(&resource, name));
             }
         };
