@@ -221,3 +221,68 @@ fn conclude<K: Key>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    fn queue() -> Queue<u32> {
+        let items = ItemExponentialFailure::new(Duration::from_millis(1), Duration::from_millis(5));
+        RateLimitingQueue::with_limiter("test", items, None)
+    }
+
+    #[tokio::test]
+    async fn failures_are_retried_until_success_or_the_limit() {
+        let queue = queue();
+        let tries = Mutex::new(Vec::new());
+        let stop = CancellationToken::new();
+        queue.add(1);
+        let sync = |key: u32| {
+            let tries = &tries;
+            let stop = &stop;
+            async move {
+                tries.lock().push(key);
+                if tries.lock().len() < 4 {
+                    return Err(SyncError::other("not yet"));
+                }
+                stop.cancel();
+                Ok(Next::Done)
+            }
+        };
+        work("test", &queue, 1, &stop, sync).await;
+        assert_eq!(*tries.lock(), [1, 1, 1, 1]);
+        assert_eq!(queue.num_requeues(&1), 0);
+    }
+
+    #[tokio::test]
+    async fn the_outcome_decides_about_the_next_sync() {
+        let queue = queue();
+        let fail = || Err(SyncError::other("no"));
+        let attempts = |result, max| {
+            conclude("test", max, &queue, &7, result);
+            queue.num_requeues(&7)
+        };
+        assert_eq!(attempts(fail(), Some(2)), 1);
+        assert_eq!(attempts(Ok(Next::Retry), Some(2)), 2);
+        // The limit is reached: forgotten, so that the next event starts anew.
+        assert_eq!(attempts(fail(), Some(2)), 0);
+        assert_eq!(attempts(fail(), None), 1);
+        assert_eq!(attempts(Ok(Next::Done), None), 0);
+        assert_eq!(attempts(fail(), None), 1);
+        assert_eq!(
+            attempts(Ok(Next::After(Duration::from_millis(20))), None),
+            0
+        );
+        assert_eq!(queue.get().await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn a_panic_goes_on_to_whoever_joins() {
+        let ended = tokio::spawn(async { panic!("broken") }).await;
+        let caught =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hand_on_panic(ended)));
+        assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"broken"));
+    }
+}

@@ -24,6 +24,8 @@ pub mod pod_ranking;
 pub mod pod_state;
 /// Hashes of pod templates.
 pub mod template_hash;
+#[cfg(test)]
+mod test_server;
 
 /// cronjob-controller
 pub mod cronjob;

@@ -223,7 +223,7 @@ impl Controller for DaemonSetController {
 /// One sync of one DaemonSet.
 struct Work<'a> {
     key: &'a ObjectKey,
-    ds: &'a DaemonSet,
+    ds: &'a Arc<DaemonSet>,
     reference: ObjectReference,
     nodes: &'a [(Fit, Arc<Node>)],
     hash: &'a str,
@@ -257,8 +257,7 @@ impl DaemonSetController {
         old: Vec<Arc<ControllerRevision>>,
     ) -> Result<(), SyncError> {
         let now = self.clock.now();
-        let grouped = by_node(pods, false);
-        let (create, delete) = self.plan(work, &grouped, now);
+        let (create, delete) = self.plan(work, &by_node(pods, false), now);
         self.apply(work, &create, &delete).await?;
         if work.ds.spec.update_strategy.type_ == "RollingUpdate"
             && self.expectations.satisfied(work.key)
@@ -268,9 +267,11 @@ impl DaemonSetController {
                 .iter()
                 .map(|(fit, node)| (node.metadata.name.as_str(), *fit))
                 .collect();
+            // The cache may show by now what was just created and deleted.
+            let pods = self.claim(work.ds).await?;
             let step = update::plan(
                 work.ds,
-                grouped,
+                by_node(&pods, false),
                 &work.desired(),
                 |node| fits.get(node).copied(),
                 work.hash,
@@ -349,7 +350,7 @@ impl DaemonSetController {
             &template,
             namespace,
             &work.key.name,
-            new_controller_ref(work.ds),
+            new_controller_ref(&**work.ds),
         );
         let create_one = async |at: usize| {
             let mut pod = pod.clone();
@@ -392,7 +393,7 @@ impl DaemonSetController {
     }
 
     async fn write_status(&self, work: &Work<'_>, observed: bool) -> Result<Next, SyncError> {
-        let pods = owners::pods_of(&self.pods, work.ds, false);
+        let pods = owners::pods_of(&self.pods, &**work.ds, false);
         let status = count(
             work.ds,
             work.nodes,
@@ -412,7 +413,7 @@ impl DaemonSetController {
                     object.status.observed_generation = generation;
                 }
             };
-            let mut object = work.ds.clone();
+            let mut object = DaemonSet::clone(work.ds);
             change(&mut object);
             let updated = match api.update_status(&object).await {
                 Ok(updated) => updated,

@@ -299,3 +299,7 @@ fn selects(deployment: &Deployment, labels: &std::collections::BTreeMap<String, 
     selector_of(deployment.spec.selector.as_deref())
         .is_ok_and(|selector| !selector.is_empty() && selector.matches(labels))
 }
+
+#[cfg(test)]
+#[path = "sync_tests.rs"]
+mod sync_tests;

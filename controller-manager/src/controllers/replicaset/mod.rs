@@ -505,3 +505,7 @@ mod tests {
         assert!(age_ratios(&pods[2..3], &pods, now).is_empty());
     }
 }
+
+#[cfg(test)]
+#[path = "sync_tests.rs"]
+mod sync_tests;

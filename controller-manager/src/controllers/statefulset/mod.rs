@@ -229,3 +229,7 @@ impl Wake {
         )
     }
 }
+
+#[cfg(test)]
+#[path = "sync_tests.rs"]
+mod sync_tests;
