@@ -63,6 +63,9 @@ fn fail(text: impl Into<String>) -> Error {
     text.into().into()
 }
 
+const CGROUP_V1: &str = "cgroup v1 detected. cgroup v1 support is deprecated and will be removed in a future release. Please migrate to \
+                         cgroup v2. More information at https://git.k8s.io/enhancements/keps/sig-node/5573-remove-cgroup-v1";
+
 /// Refuses machines the configuration does not allow.
 fn check_machine(options: &Options) -> Result<(), Error> {
     let config = &options.config;
@@ -73,9 +76,7 @@ fn check_machine(options: &Options) -> Result<(), Error> {
                  removed in a future release",
             ));
         }
-        tracing::warn!(
-            "cgroup v1 support is deprecated and will be removed in a future release, please migrate to cgroup v2"
-        );
+        tracing::warn!("{CGROUP_V1}");
     }
     let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
     // The first line is a heading. Swap in compressed memory counts as well.
@@ -187,8 +188,25 @@ async fn connect(
             )));
         }
     }
-    let version = format!("{}://{}", answer.runtime_name, answer.runtime_version);
+    let version = format!(
+        "{}://{}",
+        answer.runtime_name,
+        plain_version(&answer.runtime_version)
+    );
     Ok((cri, answer.runtime_name, version))
+}
+
+/// A version without what distributions append: `1.6.20~ds1` becomes `1.6.20`; a pre-release or build stays.
+fn plain_version(text: &str) -> &str {
+    let text = text.trim().trim_start_matches('v');
+    let numbers = text
+        .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
+        .unwrap_or(text.len());
+    if numbers == 0 || text[numbers..].starts_with(['-', '+']) {
+        text
+    } else {
+        text[..numbers].trim_end_matches('.')
+    }
 }
 
 const NO_SYSTEMD: &str = "the systemd cgroup driver is not available in this kubelet: set the runtime (SystemdCgroup = false) and \
@@ -339,6 +357,9 @@ async fn run_with(options: Options, token: CancellationToken) -> Result<(), Erro
     });
     let recorder = Arc::new(Recorder::new(events, &options.node_name));
     recorder.node(Kind::Normal, "Starting", "Starting kubelet.");
+    if !tree::is_unified() {
+        recorder.node(Kind::Warning, "CgroupV1", CGROUP_V1);
+    }
 
     // Cgroups.
     let period = config

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use api_types::core::v1::{Container, Pod, ResourceRequirements};
 use api_types::{Format, Quantity};
 
+use crate::cm::PodCgroupResources;
+use crate::cm::shares::MIN_SHARES;
 use crate::container::is_sidecar;
 
 /// Amounts by resource name: milli-CPU for `cpu`, whole units otherwise.
@@ -194,6 +196,57 @@ pub fn pod_level_status(pod: &Pod) -> ResourceRequirements {
             .map(|resources| resources.claims.clone())
             .unwrap_or_default(),
     }
+}
+
+/// Requests and limits in the status of a pod that runs: what its cgroup has, `before` where that does not tell.
+///
+/// CPU below the least the kernel can express stays as the pod wrote it.
+#[must_use]
+pub fn running_pod_level_status(
+    pod: &Pod,
+    actual: &PodCgroupResources,
+    before: Option<&ResourceRequirements>,
+) -> ResourceRequirements {
+    const LEAST_CPU_LIMIT: i64 = 10;
+    let mut status = pod.spec.resources.as_deref().cloned().unwrap_or_default();
+    let old = |list: fn(&ResourceRequirements) -> &BTreeMap<String, Quantity>, name: &str| {
+        list(before?).get(name).cloned()
+    };
+    let cpu = |milli: i64| Quantity::from_milli(milli, Format::DecimalSI);
+    match actual.cpu_request {
+        Some(milli) if milli > MIN_SHARES || get(&status.requests, "cpu") > MIN_SHARES => {
+            status.requests.insert("cpu".to_owned(), cpu(milli));
+        }
+        Some(_) => {}
+        None => status
+            .requests
+            .extend(old(|of| &of.requests, "cpu").map(|cpu| ("cpu".to_owned(), cpu))),
+    }
+    if !status.requests.contains_key("memory")
+        && let Some(memory) = quantities(&pod_requests(pod)).remove("memory")
+    {
+        status.requests.insert("memory".to_owned(), memory);
+    }
+    status
+        .requests
+        .extend(old(|of| &of.requests, "memory").map(|memory| ("memory".to_owned(), memory)));
+    match actual.cpu_limit {
+        Some(milli) if milli > LEAST_CPU_LIMIT || get(&status.limits, "cpu") > LEAST_CPU_LIMIT => {
+            status.limits.insert("cpu".to_owned(), cpu(milli));
+        }
+        Some(_) => {}
+        None => status
+            .limits
+            .extend(old(|of| &of.limits, "cpu").map(|cpu| ("cpu".to_owned(), cpu))),
+    }
+    let memory = match actual.memory_limit {
+        Some(bytes) => Some(Quantity::from_value(bytes, Format::BinarySI)),
+        None => old(|of| &of.limits, "memory"),
+    };
+    status
+        .limits
+        .extend(memory.map(|memory| ("memory".to_owned(), memory)));
+    status
 }
 
 /// The class of a pod: as the API server recorded it, or by its resources.

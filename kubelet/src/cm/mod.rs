@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use api_types::core::v1::Pod;
 
-use self::shares::{MIN_SHARES, milli_cpu_to_quota, milli_cpu_to_shares};
+use self::shares::{
+    MIN_SHARES, milli_cpu_to_quota, milli_cpu_to_shares, quota_to_milli_cpu, shares_to_milli_cpu,
+};
 use self::tree::{CgroupTree, Limits, MemoryUsage};
 use crate::metrics::Metrics;
 use crate::pod_resources::{QosClass, get, pod_limits, pod_requests, qos_class};
@@ -43,6 +45,17 @@ pub struct ContainerManager {
     tree: Box<dyn CgroupTree>,
     options: CmOptions,
     metrics: Arc<Metrics>,
+}
+
+/// What the cgroup of a pod gives it: milli-CPU and bytes. Nothing that is not limited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PodCgroupResources {
+    /// From the cpu shares.
+    pub cpu_request: Option<i64>,
+    /// From the CFS quota.
+    pub cpu_limit: Option<i64>,
+    /// Memory limit. Version 1 shows the most the kernel can count where there is none.
+    pub memory_limit: Option<i64>,
 }
 
 /// Limits of a pod's cgroup.
@@ -307,6 +320,23 @@ impl ContainerManager {
                 ..Default::default()
             },
         )
+    }
+
+    /// What a pod's cgroup gives it.
+    ///
+    /// # Errors
+    /// When the cgroup is gone.
+    pub fn pod_resources(&self, pod: &Pod) -> io::Result<PodCgroupResources> {
+        let limits = self.tree.limits(&self.pod_path(pod))?;
+        let some = |value: i64| (value > 0).then_some(value);
+        Ok(PodCgroupResources {
+            cpu_request: limits.cpu_shares.map(shares_to_milli_cpu).and_then(some),
+            cpu_limit: match (limits.cpu_quota, limits.cpu_period) {
+                (Some(quota), Some(period)) => some(quota_to_milli_cpu(quota, period)),
+                _ => None,
+            },
+            memory_limit: limits.memory.and_then(some),
+        })
     }
 
     /// Memory of a pod.

@@ -66,6 +66,12 @@ pub fn shares_to_weight(shares: i64) -> i64 {
     1 + (shares.clamp(MIN_SHARES, MAX_SHARES) - MIN_SHARES) * 9999 / (MAX_SHARES - MIN_SHARES)
 }
 
+/// The shares a weight stands for.
+#[must_use]
+pub fn weight_to_shares(weight: i64) -> i64 {
+    (weight - 1) * (MAX_SHARES - MIN_SHARES) / 9999 + MIN_SHARES
+}
+
 const GUARANTEED_OOM_SCORE: i64 = -997;
 const BEST_EFFORT_OOM_SCORE: i64 = 1000;
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::shares::shares_to_weight;
+use super::shares::{shares_to_weight, weight_to_shares};
 
 /// Limits of a cgroup; what is `None` is left as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +66,22 @@ pub trait CgroupTree: Send + Sync {
     /// # Errors
     /// When the cgroup is gone.
     fn memory(&self, path: &Path) -> io::Result<MemoryUsage>;
+    /// CPU shares, quota, period and memory limit that are set; a quota or limit that is not set is `None`.
+    ///
+    /// # Errors
+    /// When the cgroup is gone.
+    fn limits(&self, path: &Path) -> io::Result<Limits>;
+}
+
+/// A number in a file; none for `max`, which is what the kernel writes when there is no limit.
+fn number(file: &Path) -> io::Result<Option<i64>> {
+    let text = read_trimmed(file)?;
+    if text == "max" {
+        return Ok(None);
+    }
+    text.parse()
+        .map(Some)
+        .map_err(|_| named(io::ErrorKind::InvalidData.into(), file))
 }
 
 fn named(error: io::Error, file: &Path) -> io::Error {
@@ -299,6 +315,19 @@ impl CgroupTree for V1 {
             working_set: usage.saturating_sub(inactive),
         })
     }
+
+    fn limits(&self, path: &Path) -> io::Result<Limits> {
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let cpu = self.dir("cpu", path).ok_or_else(missing)?;
+        let memory = self.dir("memory", path).ok_or_else(missing)?;
+        Ok(Limits {
+            cpu_shares: number(&cpu.join("cpu.shares"))?,
+            cpu_quota: number(&cpu.join("cpu.cfs_quota_us"))?.filter(|quota| *quota >= 0),
+            cpu_period: number(&cpu.join("cpu.cfs_period_us"))?,
+            memory: number(&memory.join("memory.limit_in_bytes"))?,
+            ..Default::default()
+        })
+    }
 }
 
 /// Version 2: one tree.
@@ -413,6 +442,19 @@ impl CgroupTree for V2 {
         Ok(MemoryUsage {
             usage,
             working_set: usage.saturating_sub(inactive),
+        })
+    }
+
+    fn limits(&self, path: &Path) -> io::Result<Limits> {
+        let dir = self.root.join(path);
+        let max = read_trimmed(&dir.join("cpu.max"))?;
+        let (quota, period) = max.split_once(' ').unwrap_or((&max, ""));
+        Ok(Limits {
+            cpu_shares: number(&dir.join("cpu.weight"))?.map(weight_to_shares),
+            cpu_quota: quota.parse().ok(),
+            cpu_period: period.parse().ok(),
+            memory: number(&dir.join("memory.max"))?,
+            ..Default::default()
         })
     }
 }

@@ -30,14 +30,31 @@ pub struct CriOptions {
 /// A CRI call that failed.
 ///
 /// The text is that of Go's gRPC errors, because it is shown in events and pod statuses.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("rpc error: code = {} desc = {}", go_code(status.code()), status.message())]
+///
+/// Except that pulls that failed with an unknown code have only the description, as upstream's client does it.
+#[derive(Clone, Debug)]
 pub struct CriError {
     /// The call, in the words of the `operation_type` metric label.
     pub operation: &'static str,
     /// What the runtime, or the connection to it, answered.
     pub status: Status,
 }
+
+impl std::fmt::Display for CriError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = self.status.message();
+        match self.status.code() {
+            Code::Unknown if self.operation == "pull_image" => formatter.write_str(text),
+            code => write!(
+                formatter,
+                "rpc error: code = {} desc = {text}",
+                go_code(code)
+            ),
+        }
+    }
+}
+
+impl std::error::Error for CriError {}
 
 impl CriError {
     /// The description alone, without the gRPC code in front.

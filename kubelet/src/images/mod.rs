@@ -275,13 +275,11 @@ fn pull_failure(image: &str, error: &CriError) -> StartError {
             "because the signature validation failed",
         ),
     ] {
-        for candidate in [text.as_str(), error.message()] {
-            if let Some(rest) = candidate.strip_prefix(word) {
-                return StartError::new(
-                    reason,
-                    format!("image pull failed for {image} {what}{rest}"),
-                );
-            }
+        if let Some(rest) = text.strip_prefix(word) {
+            return StartError::new(
+                reason,
+                format!("image pull failed for {image} {what}{rest}"),
+            );
         }
     }
     StartError::new("ErrImagePull", text)
@@ -326,7 +324,7 @@ mod tests {
         let plain = pull_failure("r/a", &error("not found"));
         assert_eq!(
             (plain.reason, plain.message.as_str()),
-            ("ErrImagePull", "rpc error: code = Unknown desc = not found")
+            ("ErrImagePull", "not found")
         );
         let unavailable = pull_failure("r/a", &error("RegistryUnavailable: no route"));
         assert_eq!(unavailable.reason, "RegistryUnavailable");

@@ -67,15 +67,17 @@ pub fn parse(image: &str) -> Result<Reference, String> {
             "invalid repository name ({image}), cannot specify 64-byte hexadecimal strings"
         ));
     }
-    let name_end = image.find('@').unwrap_or(image.len());
     let (domain, rest) = split_domain(image);
     let without_tag = rest.split(['@']).next().unwrap_or("");
     let repository_part = match without_tag.rfind(':') {
         Some(at) if !without_tag[at..].contains('/') => &without_tag[..at],
         _ => without_tag,
     };
-    if name_end > 0 && repository_part.to_lowercase() != repository_part {
-        return fail("invalid reference format: repository name must be lowercase");
+    let remote = rest.split(':').next().unwrap_or_default();
+    if remote.to_lowercase() != remote {
+        return fail(&format!(
+            "invalid reference format: repository name ({remote}) must be lowercase"
+        ));
     }
     let Some(found) = grammar().captures(image) else {
         return fail("invalid reference format");
@@ -160,7 +162,7 @@ mod tests {
     fn bad_names() {
         assert_eq!(
             parse("ROOT").expect_err("upper case"),
-            "couldn't parse image name \"ROOT\": invalid reference format: repository name must be lowercase"
+            "couldn't parse image name \"ROOT\": invalid reference format: repository name (library/ROOT) must be lowercase"
         );
         assert_eq!(
             parse("http://root").expect_err("scheme"),

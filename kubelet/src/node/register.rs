@@ -149,11 +149,11 @@ impl NodeReporter {
             });
         }
         node.spec.provider_id.clone_from(&registration.provider_id);
-        self.set_status(&mut node.status, false);
+        self.set_status(&mut node.status, true);
         node
     }
 
-    /// Computes the status; events only for a node that is registered.
+    /// Computes the status. Conditions that changed are told in `events`, which repeated attempts leave out.
     fn set_status(&self, current: &mut NodeStatus, events: bool) {
         let now = Time::now();
         current.addresses = self.node.addresses();
@@ -188,14 +188,12 @@ impl NodeReporter {
             self.registration.local_storage,
             now,
         ));
-        if events {
-            for transition in transitions {
-                let message = format!(
-                    "Node {} status is now: {}",
-                    self.node.name, transition.event
-                );
-                self.recorder.node(Kind::Normal, transition.event, &message);
-            }
+        for transition in transitions.into_iter().filter(|_| events) {
+            let message = format!(
+                "Node {} status is now: {}",
+                self.node.name, transition.event
+            );
+            self.recorder.node(Kind::Normal, transition.event, &message);
         }
     }
 

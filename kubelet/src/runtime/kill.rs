@@ -337,7 +337,7 @@ mod tests {
         pod
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn sidecars_end_last_and_backwards() {
         let order = TerminationOrder::new(&pod_with_sidecars(), &["app", "sidecar1", "sidecar2"]);
         let ready = |name: &'static str| {
@@ -357,7 +357,7 @@ mod tests {
         assert!(ready("sidecar1").await);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_does_not_run_is_not_waited_for() {
         let order = TerminationOrder::new(&pod_with_sidecars(), &["sidecar1"]);
         assert_eq!(order.wait_for_turn("sidecar1", 60).await, 0);

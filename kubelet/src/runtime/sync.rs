@@ -626,7 +626,7 @@ mod tests {
             "web.sub.ns.svc.cluster.local"
         );
         assert!(
-            kernel_hostname(&"x".repeat(60), "sub", true)
+            kernel_hostname(&"x".repeat(61), "sub", true)
                 .expect_err("too long")
                 .contains("is too long")
         );

@@ -1,13 +1,15 @@
 //! The status of a pod as the API shows it. Upstream: `generateAPIPodStatus` in `kubelet_pods.go`.
 
-use api_types::core::v1::{Container, HostIP, Pod, PodIP, PodStatus};
+use api_types::core::v1::{Container, HostIP, Pod, PodIP, PodStatus, ResourceRequirements};
 
 use super::Kubelet;
+use crate::cm::PodCgroupResources;
 use crate::container::{
     self, all_containers_could_restart, as_container, has_any_active_regular_container_started,
     should_all_containers_restart,
 };
-use crate::pod_resources::qos_class;
+use crate::events::Kind;
+use crate::pod_resources::{pod_level_status, qos_class, running_pod_level_status};
 use crate::status::conditions;
 use crate::status::containers::{StatusInputs, container_statuses};
 use crate::status::phase::pod_phase;
@@ -57,7 +59,9 @@ impl Kubelet {
         }
         if let Some(message) = self.exceeds_active_deadline(pod, &new) {
             new.phase = "Failed".to_owned();
-            new.reason = "DeadlineExceeded".to_owned();
+            let reason = "DeadlineExceeded";
+            self.recorder.pod(pod, Kind::Normal, reason, &message);
+            new.reason = reason.to_owned();
             new.message = message;
         }
         if is_terminal(&pod.status.phase) && new.phase != pod.status.phase {
@@ -180,8 +184,27 @@ impl Kubelet {
             false,
         );
         new.allocated_resources = crate::pod_resources::requests_as_quantities(pod);
-        new.resources = Some(Box::new(crate::pod_resources::pod_level_status(pod)));
+        new.resources = Some(Box::new(self.pod_level_resources(pod, old)));
         new
+    }
+
+    /// What the pod's cgroup has, for a pod that runs; what was asked for otherwise.
+    fn pod_level_resources(&self, pod: &Pod, old: &PodStatus) -> ResourceRequirements {
+        if pod.status.phase != "Running" {
+            return pod_level_status(pod);
+        }
+        let actual = self
+            .options
+            .cm
+            .pod_resources(pod)
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, pod = %pod.metadata.name, "failed to read cgroup config for the pod");
+                PodCgroupResources::default()
+            });
+        let before = (old.phase == "Running")
+            .then_some(old.resources.as_deref())
+            .flatten();
+        running_pod_level_status(pod, &actual, before)
     }
 
     /// Whether the pod ran longer than it may.
