@@ -1,134 +1,94 @@
-//! Admission: plugins that may change or refuse a write before it is validated and stored.
-//! Upstream: apiserver/pkg/admission.
+//! What a write must pass between authorization and storage. Upstream: apiserver/pkg/admission and plugin/pkg/admission.
 //!
-//! All mutating steps run first, in the chain's order, then all validating steps in the same order. The old object is
-//! a snapshot taken before any mutation.
+//! All plugins that change objects run first, in the table's order; when the object is final, all that only judge it run, in the same
+//! order. The old object is a snapshot from before any change. A plugin is one file and one row in `plugins/mod.rs`.
 
-use std::sync::Arc;
+mod attributes;
+mod chain;
+mod cluster;
+pub mod plugins;
 
-use api_types::meta::v1::{CreateOptions, DeleteOptions, UpdateOptions};
-use apimachinery::gvk::{GroupVersionKind, GroupVersionResource};
+pub use attributes::{Attributes, Operation, Options};
+pub use chain::{Chain, ChainError};
+pub use cluster::StoredCluster;
+
 use apimachinery::status::StatusError;
-use component_base::auth::{BoxFuture, UserInfo};
+use component_base::auth::BoxFuture;
 
 use crate::registry::object::Object;
-use crate::request::context::Warnings;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Operation {
-    Create,
-    Update,
-    Delete,
-    Connect,
+/// A verdict: `Err` is what the client gets.
+pub type Verdict = Result<(), StatusError>;
+
+/// Which state of the cluster a look-up must see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Whatever the watch cache holds.
+    Cached,
+    /// At least what was stored when the look-up began.
+    Consistent,
 }
 
-impl Operation {
-    /// As AdmissionReviews spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Operation::Create => "CREATE",
-            Operation::Update => "UPDATE",
-            Operation::Delete => "DELETE",
-            Operation::Connect => "CONNECT",
-        }
-    }
+/// What an update of a status found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateOutcome {
+    Updated,
+    /// Somebody else wrote meanwhile: read again.
+    Conflict,
 }
 
-/// The options of the request.
-#[derive(Clone, Debug)]
-pub enum Options {
-    Create(Box<CreateOptions>),
-    Update(Box<UpdateOptions>),
-    Delete(Box<DeleteOptions>),
-    /// Connect requests have none.
-    None,
-}
+/// The objects that plugins look up. `namespace` is empty for cluster-scoped resources, and for lists over all namespaces.
+pub trait Cluster: Send + Sync {
+    fn get<'a>(
+        &'a self,
+        group: &'a str,
+        resource: &'a str,
+        namespace: &'a str,
+        name: &'a str,
+        freshness: Freshness,
+    ) -> BoxFuture<'a, Result<Option<Object>, StatusError>>;
 
-/// What is about to happen. Upstream: admission.Attributes.
-#[derive(Clone, Debug)]
-pub struct Attributes {
-    pub operation: Operation,
-    /// Kind of the request's endpoint (Scale for a scale subresource).
-    pub kind: GroupVersionKind,
-    pub resource: GroupVersionResource,
-    pub subresource: String,
-    pub namespace: String,
-    /// Empty on create until the object has a name.
-    pub name: String,
-    /// The new object, in the hub version; connect requests have their options here.
-    pub object: Option<Object>,
-    /// The object before the request: updates and deletions.
-    pub old_object: Option<Arc<Object>>,
-    pub options: Options,
-    pub dry_run: bool,
-    pub user: UserInfo,
-    pub warnings: Warnings,
+    fn list<'a>(
+        &'a self,
+        group: &'a str,
+        resource: &'a str,
+        namespace: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Object>, StatusError>>;
+
+    /// Writes the status of an object, guarded by the object's resourceVersion.
+    fn update_status<'a>(
+        &'a self,
+        group: &'a str,
+        resource: &'a str,
+        object: Object,
+    ) -> BoxFuture<'a, Result<UpdateOutcome, StatusError>>;
 }
 
 /// One admission plugin.
 pub trait Plugin: Send + Sync {
-    /// Upstream's plugin name.
+    /// Upstream's name.
     fn name(&self) -> &'static str;
 
+    /// Whether the plugin is asked about an operation at all.
     fn handles(&self, operation: Operation) -> bool;
 
-    /// May change `attributes.object`.
+    /// May change the object.
     fn admit<'a>(
         &'a self,
         attributes: &'a mut Attributes,
-    ) -> BoxFuture<'a, Result<(), StatusError>> {
-        let _ = attributes;
-        Box::pin(std::future::ready(Ok(())))
+        cluster: &'a dyn Cluster,
+    ) -> BoxFuture<'a, Verdict> {
+        let _ = (attributes, cluster);
+        Box::pin(async { Ok(()) })
     }
 
-    /// May only refuse.
+    /// Judges the final object.
     fn validate<'a>(
         &'a self,
         attributes: &'a Attributes,
-    ) -> BoxFuture<'a, Result<(), StatusError>> {
-        let _ = attributes;
-        Box::pin(std::future::ready(Ok(())))
-    }
-}
-
-/// The plugins of a server, in execution order.
-#[derive(Clone, Default)]
-pub struct Chain {
-    plugins: Arc<[Arc<dyn Plugin>]>,
-}
-
-impl Chain {
-    pub fn new(plugins: Vec<Arc<dyn Plugin>>) -> Chain {
-        Chain {
-            plugins: plugins.into(),
-        }
-    }
-
-    pub fn handles(&self, operation: Operation) -> bool {
-        self.plugins.iter().any(|plugin| plugin.handles(operation))
-    }
-
-    pub async fn admit(&self, attributes: &mut Attributes) -> Result<(), StatusError> {
-        for plugin in self
-            .plugins
-            .iter()
-            .filter(|plugin| plugin.handles(attributes.operation))
-            .cloned()
-            .collect::<Vec<_>>()
-        {
-            plugin.admit(attributes).await?;
-        }
-        Ok(())
-    }
-
-    pub async fn validate(&self, attributes: &Attributes) -> Result<(), StatusError> {
-        for plugin in self
-            .plugins
-            .iter()
-            .filter(|plugin| plugin.handles(attributes.operation))
-        {
-            plugin.validate(attributes).await?;
-        }
-        Ok(())
+        cluster: &'a dyn Cluster,
+    ) -> BoxFuture<'a, Verdict> {
+        let _ = (attributes, cluster);
+        Box::pin(async { Ok(()) })
     }
 }

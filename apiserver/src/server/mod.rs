@@ -110,6 +110,7 @@ impl ApiServer {
         } = authn::build(&config, &resources, &metrics, &stop)?;
         let authn::Authorization { authorizer, rbac } =
             authn::build_authorizer(&config, &resources, &stop)?;
+        let admission = admission_chain(&config, &resources, &authorizer)?;
         let service_hooks = Arc::new(ServiceHooks::new(
             IpAddresses::new(&config.service_cluster_ip_ranges),
             NodePorts::new(
@@ -126,7 +127,7 @@ impl ApiServer {
                 config.max_requests_inflight,
                 config.max_mutating_requests_inflight,
             ),
-            admission: admission::Chain::default(),
+            admission,
             authorizer,
             authenticator,
             request_header,
@@ -421,4 +422,31 @@ impl Handler for Service {
         let server = self.0.clone();
         Box::pin(async move { server.serve(request).await })
     }
+}
+
+/// `--enable-admission-plugins` and `--disable-admission-plugins`.
+fn admission_chain(
+    config: &Config,
+    resources: &Arc<Resources>,
+    authorizer: &Arc<dyn Authorizer>,
+) -> Result<admission::Chain, component_base::Error> {
+    let flags = &config.flags;
+    let disabled = flags.strings("disable-admission-plugins");
+    let missing = admission::Chain::missing(disabled);
+    if !missing.is_empty() {
+        tracing::warn!(
+            plugins = missing.join(","),
+            "Admission plugins that are on by default are not there yet"
+        );
+    }
+    let settings = admission::plugins::Settings {
+        not_ready_toleration_seconds: flags.int("default-not-ready-toleration-seconds"),
+        unreachable_toleration_seconds: flags.int("default-unreachable-toleration-seconds"),
+        authorizer: Some(authorizer.clone()),
+    };
+    let cluster = Arc::new(admission::StoredCluster::new(resources.clone()));
+    let enabled = flags.strings("enable-admission-plugins");
+    Ok(admission::Chain::new(
+        enabled, disabled, &settings, cluster,
+    )?)
 }

@@ -1,0 +1,149 @@
+//! What admission plugins look up, answered from the watch caches and, where a plugin must be sure, from etcd.
+
+use std::sync::Arc;
+
+use apimachinery::status::{self, StatusError};
+use component_base::auth::BoxFuture;
+
+use super::{Cluster, Freshness, UpdateOutcome};
+use crate::registry::errors::{Operation, interpret};
+use crate::registry::object::Object;
+use crate::registry::resource::Resource;
+use crate::registry::table::Resources;
+use crate::storage::{
+    Everything, Hint, ListOptions, Preconditions, Update, UpdateError, UpdateOptions,
+};
+
+/// The server's own resources.
+pub struct StoredCluster {
+    resources: Arc<Resources>,
+}
+
+impl StoredCluster {
+    pub fn new(resources: Arc<Resources>) -> Self {
+        Self { resources }
+    }
+
+    fn resource(&self, group: &str, resource: &str) -> Result<&Arc<Resource>, StatusError> {
+        self.resources
+            .known(group, resource)
+            .ok_or_else(|| status::internal(format!("{resource} of group {group:?} is not served")))
+    }
+}
+
+/// The status had changed meanwhile.
+enum Refused {
+    Conflict,
+    Error(StatusError),
+}
+
+impl Cluster for StoredCluster {
+    fn get<'a>(
+        &'a self,
+        group: &'a str,
+        resource: &'a str,
+        namespace: &'a str,
+        name: &'a str,
+        freshness: Freshness,
+    ) -> BoxFuture<'a, Result<Option<Object>, StatusError>> {
+        Box::pin(async move {
+            let resource = self.resource(group, resource)?;
+            let storage = resource.storage()?;
+            let failed = |error| interpret(error, Operation::Get, &resource.group_resource(), name);
+            let key = storage.key(namespace, name).map_err(failed)?;
+            match freshness {
+                Freshness::Cached => storage
+                    .peek(&key)
+                    .map(|entry| resource.decode_stored(entry.value(), entry.resource_version()))
+                    .transpose(),
+                Freshness::Consistent => match storage.get(&key, "").await.map_err(failed) {
+                    Ok(stored) => resource
+                        .decode_stored(&stored.value, stored.resource_version)
+                        .map(Some),
+                    Err(error) if status::is_not_found(&error) => Ok(None),
+                    Err(error) => Err(error),
+                },
+            }
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        group: &'a str,
+        resource: &'a str,
+        namespace: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Object>, StatusError>> {
+        Box::pin(async move {
+            let resource = self.resource(group, resource)?;
+            let storage = resource.storage()?;
+            let failed = |error| interpret(error, Operation::List, &resource.group_resource(), "");
+            let scope = storage.scope(namespace, "").map_err(failed)?;
+            let options = ListOptions {
+                resource_version: "0".to_owned(),
+                ..ListOptions::default()
+            };
+            let list = storage
+                .list(&scope, &options, Arc::new(Everything))
+                .await
+                .map_err(failed)?;
+            list.iter()
+                .map(|entry| resource.decode_stored(entry.value(), entry.resource_version()))
+                .collect()
+        })
+    }
+
+    fn update_status<'a>(
+        &'a self,
+        group: &'a str,
+        resource: &'a str,
+        object: Object,
+    ) -> BoxFuture<'a, Result<UpdateOutcome, StatusError>> {
+        Box::pin(async move {
+            let resource = self.resource(group, resource)?;
+            let storage = resource.storage()?;
+            let name = object.metadata().name.clone();
+            let failed =
+                |error| interpret(error, Operation::Update, &resource.group_resource(), &name);
+            let key = storage
+                .key(&object.metadata().namespace, &name)
+                .map_err(failed)?;
+            let options = UpdateOptions {
+                preconditions: Preconditions::default(),
+                ignore_not_found: false,
+                hint: Hint::Cache,
+            };
+            let wanted = &object;
+            let outcome = storage
+                .guaranteed_update(&key, options, |current| async move {
+                    // Somebody deleted or changed it since it was read: the caller reads again.
+                    let Some(stored) = current.object.filter(|stored| {
+                        stored.resource_version.to_string() == wanted.metadata().resource_version
+                    }) else {
+                        return Err(Refused::Conflict);
+                    };
+                    let mut changed = resource
+                        .decode_stored(&stored.value, stored.resource_version)
+                        .map_err(Refused::Error)?;
+                    changed.copy_field(wanted, "Status");
+                    Ok(Update::Write {
+                        value: resource.encode_stored(&changed),
+                        ttl: resource.ttl,
+                    })
+                })
+                .await;
+            match outcome {
+                Ok(_) => Ok(UpdateOutcome::Updated),
+                Err(UpdateError::Rejected(Refused::Conflict)) => Ok(UpdateOutcome::Conflict),
+                Err(UpdateError::Rejected(Refused::Error(error))) => Err(error),
+                Err(UpdateError::Storage(error)) => {
+                    let error = failed(error);
+                    if status::is_conflict(&error) || status::is_not_found(&error) {
+                        Ok(UpdateOutcome::Conflict)
+                    } else {
+                        Err(error)
+                    }
+                }
+            }
+        })
+    }
+}

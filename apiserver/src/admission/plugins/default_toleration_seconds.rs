@@ -1,0 +1,182 @@
+//! Tolerations that pods get by default: of nodes that do not answer, for a while, and of nodes kept for a resource they ask for.
+//! Upstream: plugin/pkg/admission/{defaulttolerationseconds,extendedresourcetoleration}.
+
+use std::collections::BTreeSet;
+
+use api_types::core::v1::{Pod, Toleration};
+use component_base::auth::BoxFuture;
+
+use super::Settings;
+use crate::admission::{Attributes, Cluster, Operation, Plugin, Verdict};
+
+pub(super) struct DefaultTolerationSeconds {
+    tolerations: [Toleration; 2],
+}
+
+impl DefaultTolerationSeconds {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let toleration = |key: &str, seconds| Toleration {
+            key: key.to_owned(),
+            operator: "Exists".to_owned(),
+            effect: "NoExecute".to_owned(),
+            toleration_seconds: Some(seconds),
+            ..Toleration::default()
+        };
+        Self {
+            tolerations: [
+                toleration(
+                    "node.kubernetes.io/not-ready",
+                    settings.not_ready_toleration_seconds,
+                ),
+                toleration(
+                    "node.kubernetes.io/unreachable",
+                    settings.unreachable_toleration_seconds,
+                ),
+            ],
+        }
+    }
+}
+
+impl Plugin for DefaultTolerationSeconds {
+    fn name(&self) -> &'static str {
+        "DefaultTolerationSeconds"
+    }
+
+    fn handles(&self, operation: Operation) -> bool {
+        matches!(operation, Operation::Create | Operation::Update)
+    }
+
+    fn admit<'a>(
+        &'a self,
+        attributes: &'a mut Attributes,
+        _: &'a dyn Cluster,
+    ) -> BoxFuture<'a, Verdict> {
+        Box::pin(async move {
+            if attributes.is_main("", "pods")
+                && let Some(pod) = attributes.object_mut::<Pod>()
+            {
+                add(&mut pod.spec.tolerations, &self.tolerations);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Adds those whose taint no toleration of the pod's own is about.
+fn add(tolerations: &mut Vec<Toleration>, defaults: &[Toleration]) {
+    let own = tolerations.clone();
+    for default in defaults {
+        let about = |toleration: &Toleration| {
+            (toleration.key == default.key || toleration.key.is_empty())
+                && (toleration.effect == default.effect || toleration.effect.is_empty())
+        };
+        if !own.iter().any(about) {
+            tolerations.push(default.clone());
+        }
+    }
+}
+
+pub(super) struct ExtendedResourceToleration;
+
+impl Plugin for ExtendedResourceToleration {
+    fn name(&self) -> &'static str {
+        "ExtendedResourceToleration"
+    }
+
+    fn handles(&self, operation: Operation) -> bool {
+        matches!(operation, Operation::Create | Operation::Update)
+    }
+
+    fn admit<'a>(
+        &'a self,
+        attributes: &'a mut Attributes,
+        _: &'a dyn Cluster,
+    ) -> BoxFuture<'a, Verdict> {
+        Box::pin(async move {
+            if !attributes.is_main("", "pods") {
+                return Ok(());
+            }
+            let Some(pod) = attributes.object_mut::<Pod>() else {
+                return Ok(());
+            };
+            let containers = pod.spec.containers.iter().chain(&pod.spec.init_containers);
+            let resources: BTreeSet<String> = containers
+                .flat_map(|container| container.resources.requests.keys())
+                .filter(|name| is_extended(name))
+                .cloned()
+                .collect();
+            for key in resources {
+                let toleration = Toleration {
+                    key,
+                    operator: "Exists".to_owned(),
+                    ..Toleration::default()
+                };
+                if !pod.spec.tolerations.contains(&toleration) {
+                    pod.spec.tolerations.push(toleration);
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A resource that a device plugin or an administrator made: it has a domain, and the domain is not Kubernetes' own.
+fn is_extended(name: &str) -> bool {
+    name.split_once('/')
+        .is_some_and(|(domain, _)| domain != "kubernetes.io" && !domain.ends_with(".kubernetes.io"))
+        && !name.starts_with("requests.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_with_its_own_toleration_gets_no_default() {
+        let plugin = DefaultTolerationSeconds::new(&Settings::default());
+        let own = |key: &str, effect: &str| Toleration {
+            key: key.into(),
+            effect: effect.into(),
+            operator: "Exists".into(),
+            ..Toleration::default()
+        };
+        #[track_caller]
+        fn check(plugin: &DefaultTolerationSeconds, mut given: Vec<Toleration>, expected: &[&str]) {
+            let before = given.len();
+            add(&mut given, &plugin.tolerations);
+            assert_eq!(
+                given[before..]
+                    .iter()
+                    .map(|toleration| toleration.key.as_str())
+                    .collect::<Vec<_>>(),
+                expected
+            );
+        }
+        let (not_ready, unreachable) = (
+            "node.kubernetes.io/not-ready",
+            "node.kubernetes.io/unreachable",
+        );
+        check(&plugin, vec![], &[not_ready, unreachable]);
+        check(&plugin, vec![own(not_ready, "NoExecute")], &[unreachable]);
+        check(
+            &plugin,
+            vec![own(not_ready, "NoSchedule")],
+            &[not_ready, unreachable],
+        );
+        check(&plugin, vec![own("", "")], &[]);
+        check(&plugin, vec![own("other", "")], &[not_ready, unreachable]);
+    }
+
+    #[test]
+    fn extended_resources() {
+        assert!(is_extended("example.com/gpu"));
+        for name in [
+            "cpu",
+            "hugepages-2Mi",
+            "kubernetes.io/x",
+            "a.kubernetes.io/x",
+        ] {
+            assert!(!is_extended(name), "{name}");
+        }
+    }
+}
