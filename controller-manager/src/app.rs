@@ -165,13 +165,10 @@ impl Pages {
         configz.set(CONFIGZ_NAME, shown);
         let paths = [
             "/configz",
-            "/debug/flags/v",
-            "/debug/pprof/",
             "/flagz",
             "/healthz",
             "/metrics",
             "/metrics/slis",
-            "/statusz",
         ];
         Ok(Self {
             health: health.clone(),

@@ -74,7 +74,8 @@ impl Selection {
             .get(row.name)
             .copied()
             .unwrap_or(self.star && !row.default.is_off());
-        if !wanted {
+        let always = row.default == Default::Always && row.build.is_some();
+        if !wanted && !always {
             Verdict::Disabled
         } else if row.default == Default::Cloud {
             Verdict::Cloud
@@ -132,6 +133,19 @@ mod tests {
         assert_eq!(
             verdict(&["service"], "service-lb-controller"),
             Verdict::Cloud
+        );
+    }
+
+    #[test]
+    fn the_token_controller_cannot_be_left_out() {
+        let row = Descriptor {
+            build: Some(|_| Box::pin(async { Ok(None) })),
+            ..crate::controllers::not_built(CONTROLLERS[0].name, &[], Default::Always)
+        };
+        let selection = Selection::new(&[format!("-{}", row.name)], CONTROLLERS).unwrap();
+        assert_eq!(
+            selection.verdict(&row, &FeatureGates::default()),
+            Verdict::Run
         );
     }
 

@@ -62,6 +62,8 @@ impl<T: Clone + Debug + Eq + Hash + Send + Sync + 'static> Key for T {}
 /// Whether a controller runs when the operator says nothing about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Default {
+    /// Runs whatever the operator says: other controllers may need it for their credentials.
+    Always,
     /// Part of `*`.
     On,
     /// Runs only when named.
@@ -79,7 +81,7 @@ impl Default {
     pub const fn gates(self) -> &'static [&'static str] {
         match self {
             Self::Gated(gates) | Self::OffAndGated(gates) => gates,
-            Self::On | Self::Off | Self::Cloud => &[],
+            Self::Always | Self::On | Self::Off | Self::Cloud => &[],
         }
     }
 
@@ -272,7 +274,7 @@ pub const CONTROLLERS: &[Descriptor] = &[
     not_built(
         "serviceaccount-token-controller",
         &["serviceaccount-token"],
-        Default::On,
+        Default::Always,
     ),
     not_built("endpoints-controller", &["endpoint"], Default::On),
     not_built("endpointslice-controller", &["endpointslice"], Default::On),

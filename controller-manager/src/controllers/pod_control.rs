@@ -38,7 +38,7 @@ impl PodControl {
                     owner,
                     "Normal",
                     "SuccessfulCreate",
-                    &format!("Created pod: {name}"),
+                    format!("Created pod: {name}"),
                 );
                 Ok(created)
             }
@@ -49,7 +49,7 @@ impl PodControl {
                         owner,
                         "Warning",
                         "FailedCreate",
-                        &format!("Error creating: {error}"),
+                        format!("Error creating: {error}"),
                     );
                 }
                 Err(error)
@@ -105,7 +105,7 @@ impl PodControl {
                     owner,
                     "Normal",
                     "SuccessfulDelete",
-                    &format!("Deleted pod: {name}"),
+                    format!("Deleted pod: {name}"),
                 );
                 Ok(())
             }
@@ -115,7 +115,7 @@ impl PodControl {
                         owner,
                         "Warning",
                         "FailedDelete",
-                        &format!("Error deleting: {error}"),
+                        format!("Error deleting: {error}"),
                     );
                 }
                 Err(error)

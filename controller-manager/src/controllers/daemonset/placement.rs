@@ -137,7 +137,6 @@ pub(super) fn pin(spec: &mut PodSpec, node: &str) {
         key: "metadata.name".into(),
         operator: "In".into(),
         values: vec![node.into()],
-        ..Default::default()
     };
     let terms = vec![NodeSelectorTerm {
         match_fields: vec![requirement],

@@ -14,7 +14,6 @@ pub(crate) fn daemon_set(surge: i32, unavailable: i32) -> DaemonSet {
     ds.spec.update_strategy.rolling_update = Some(Box::new(RollingUpdateDaemonSet {
         max_surge: Some(IntOrString::Int(surge)),
         max_unavailable: Some(IntOrString::Int(unavailable)),
-        ..Default::default()
     }));
     ds
 }
@@ -191,9 +190,9 @@ fn one_pod_per_node() {
     check_plan(0, Fit::Run, &[], true, &[]);
     check_plan(0, Fit::Keep, &[], false, &[]);
     check_plan(0, Fit::Leave, &[], false, &[]);
-    check_plan(0, Fit::Run, &[a.clone()], false, &[]);
+    check_plan(0, Fit::Run, std::slice::from_ref(&a), false, &[]);
     check_plan(0, Fit::Run, &[b.clone(), a.clone()], false, &["b"]);
-    check_plan(0, Fit::Keep, &[a.clone()], false, &[]);
+    check_plan(0, Fit::Keep, std::slice::from_ref(&a), false, &[]);
     check_plan(
         0,
         Fit::Leave,

@@ -24,7 +24,7 @@ fn split<'a>(
     ds: &DaemonSet,
     pods: &'a [Arc<Pod>],
     hash: &str,
-) -> Option<(Option<&'a Arc<Pod>>, Option<&'a Arc<Pod>>)> {
+) -> Option<(Option<&'a Pod>, Option<&'a Pod>)> {
     let (mut new, mut old) = (None, None);
     for pod in pods
         .iter()
@@ -35,7 +35,7 @@ fn split<'a>(
         } else {
             &mut old
         };
-        if slot.replace(pod).is_some() {
+        if slot.replace(&**pod).is_some() {
             return None;
         }
     }

@@ -15,7 +15,6 @@ fn deployment(replicas: i32, surge: i32, unavailable: i32) -> Deployment {
     d.spec.strategy.rolling_update = Some(Box::new(RollingUpdateDeployment {
         max_surge: Some(IntOrString::Int(surge)),
         max_unavailable: Some(IntOrString::Int(unavailable)),
-        ..Default::default()
     }));
     d
 }
@@ -176,7 +175,7 @@ fn active_or_latest_needs_one_active_set() {
     );
     assert_eq!(name(active_or_latest(None, &[])), None);
     assert_eq!(
-        name(active_or_latest(Some(&new), &[old1.clone()])).as_deref(),
+        name(active_or_latest(Some(&new), std::slice::from_ref(&old1))).as_deref(),
         Some("new")
     );
     assert_eq!(

@@ -314,7 +314,9 @@ mod tests {
         let mut sync = JobSync::default();
         sync.job.spec.completions = completions;
         sync.job.spec.parallelism = Some(parallelism);
-        sync.active = vec![Arc::new(pod("p", "", "Running")); active];
+        sync.active = (0..active)
+            .map(|_| Arc::new(pod("p", "", "Running")))
+            .collect();
         sync.succeeded = succeeded;
         assert_eq!(wanted_active(&sync), expected);
     }

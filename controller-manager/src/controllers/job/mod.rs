@@ -527,10 +527,11 @@ impl JobController {
 
     async fn sync_orphans(&self, orphans: &Orphans) -> Result<Next, SyncError> {
         match orphans {
-            Orphans::Pod(key) => match self.pods.get(key) {
-                Some(pod) => self.release_orphan(&pod).await?,
-                None => {}
-            },
+            Orphans::Pod(key) => {
+                if let Some(pod) = self.pods.get(key) {
+                    self.release_orphan(&pod).await?;
+                }
+            }
             Orphans::Selected(namespace, selector) => {
                 let selector = Selector::parse(selector).map_err(|error| {
                     SyncError::other(format!("invalid label selector: {error}"))

@@ -310,10 +310,7 @@ pub(super) mod tests {
     #[test]
     fn ordinals_may_start_later() {
         let mut set = set(2);
-        set.spec.ordinals = Some(Box::new(StatefulSetOrdinals {
-            start: 5,
-            ..Default::default()
-        }));
+        set.spec.ordinals = Some(Box::new(StatefulSetOrdinals { start: 5 }));
         for (ordinal, expected) in [(4, false), (5, true), (6, true), (7, false)] {
             assert_eq!(
                 in_range(&set, &pod_of(&set, ordinal)),

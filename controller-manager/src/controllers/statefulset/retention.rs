@@ -137,7 +137,6 @@ mod tests {
         let policy = StatefulSetPersistentVolumeClaimRetentionPolicy {
             when_scaled: when_scaled.into(),
             when_deleted: when_deleted.into(),
-            ..Default::default()
         };
         set.spec.persistent_volume_claim_retention_policy = Some(Box::new(policy));
         set
