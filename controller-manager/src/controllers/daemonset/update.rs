@@ -130,7 +130,7 @@ fn with_surge(
             surging += 1;
             continue;
         };
-        available_count += usize::from(old.or(new).is_some_and(|pod| available(pod)));
+        available_count += usize::from(old.or(new).is_some_and(available));
         let Some(old) = old else { continue };
         if let Some(new) = new {
             if available(new) {
