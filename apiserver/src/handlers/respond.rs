@@ -53,6 +53,23 @@ pub fn negotiated(
     response
 }
 
+/// A JSON document made beforehand, compressed when it is large and the client takes it.
+pub fn json_document(cx: &RequestContext, text: &Bytes) -> Response {
+    const MEDIA_TYPE: &str = "application/json";
+    if text.len() <= GZIP_THRESHOLD || !negotiation::accepts_gzip(&cx.headers) {
+        return bytes(StatusCode::OK, MEDIA_TYPE, text.clone());
+    }
+    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::new(1));
+    // Writing to memory does not fail.
+    let compressed = encoder
+        .write_all(text)
+        .and_then(|()| encoder.finish())
+        .unwrap_or_default();
+    let mut response = bytes(StatusCode::OK, MEDIA_TYPE, compressed);
+    compressed_headers(response.headers_mut());
+    response
+}
+
 pub fn compressed_headers(headers: &mut HeaderMap) {
     headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
