@@ -1,6 +1,5 @@
 //! Passing on of requests, answers and upgraded connections. Upstream: apimachinery/pkg/util/proxy/upgradeaware.go.
 
-use api_types::meta::v1::Status;
 use apimachinery::status::StatusError;
 use client::streaming;
 use component_base::serving::{Body, Response};
@@ -10,18 +9,8 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::dial::{self, Target};
+pub(super) use crate::registry::errors::plain as plain_error;
 use crate::request::context::RequestContext;
-
-/// A failure without a reason: 500.
-pub(super) fn plain_error(message: String) -> StatusError {
-    Status {
-        status: "Failure".to_owned(),
-        code: 500,
-        message,
-        ..Status::default()
-    }
-    .into()
-}
 
 /// Headers that are about one connection.
 static HOP_BY_HOP: [HeaderName; 8] = [

@@ -99,7 +99,7 @@ impl Discovery {
                     }],
                     ..meta::APIVersions::default()
                 };
-                respond::plain(cx, StatusCode::OK, &versions)
+                respond::plain_as(cx, &versions, "")
             })),
             ["apis"] => Some(self.root(cx, &documents.apis, &documents.apis_etag, || {
                 let list = meta::APIGroupList {
@@ -110,7 +110,7 @@ impl Discovery {
             })),
             ["api", version] => documents
                 .find("", version)
-                .map(|list| respond::plain(cx, StatusCode::OK, list)),
+                .map(|list| respond::plain_as(cx, list, "")),
             ["apis", group] => {
                 let group = documents.groups.iter().find(|have| have.name == *group)?;
                 Some(respond::plain(cx, StatusCode::OK, group))

@@ -75,6 +75,10 @@ pub fn decode(
             let value = yaml::to_json(body).map_err(|error| unrecognized(kind, error, body))?;
             let json =
                 serde_json::to_vec(&value).map_err(|error| unrecognized(kind, error, body))?;
+            let findings = match validation {
+                FieldValidation::Ignore => None,
+                _ => yaml::duplicate_key(body),
+            };
             decode_json(
                 &json,
                 body,
@@ -82,7 +86,7 @@ pub fn decode(
                 &expected_version,
                 validation,
                 warnings,
-                Vec::new(),
+                findings.into_iter().collect(),
             )
         }
     }
@@ -104,6 +108,20 @@ fn decode_json(
         api_version: Option<std::borrow::Cow<'a, str>>,
         #[serde(borrow)]
         kind: Option<std::borrow::Cow<'a, str>>,
+    }
+    let first = json.iter().find(|byte| !byte.is_ascii_whitespace());
+    let what = match first {
+        Some(b'[') => "array",
+        Some(b'"') => "string",
+        Some(b't' | b'f') => "bool",
+        Some(b'0'..=b'9' | b'-') => "number",
+        _ => "",
+    };
+    if !what.is_empty() && serde_json::from_slice::<serde::de::IgnoredAny>(json).is_ok() {
+        let text = format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+        );
+        return Err(unrecognized(kind, text, body));
     }
     // What does not parse here is reported by the decoder below, in Go's words.
     let type_meta: TypeMeta<'_> = serde_json::from_slice(json).unwrap_or_default();

@@ -70,7 +70,11 @@ pub fn message(media: MediaType, form: Form, raw: &[u8]) -> Result<Vec<u8>, Stat
 
 /// A whole response body from a decoded value of the served version.
 pub fn value(media: MediaType, value: &dyn Struct) -> Vec<u8> {
-    let header = Form::of(value).header();
+    value_as(media, value, Form::of(value).header())
+}
+
+/// As [`value`], under another name.
+pub fn value_as(media: MediaType, value: &dyn Struct, header: Header<'_>) -> Vec<u8> {
     match media.encoding {
         Encoding::Protobuf => api_types::encode_envelope_as(value, header),
         _ => finish_json(media, api_types::encode_json_as(value, header)),

@@ -125,7 +125,7 @@ pub async fn list(cx: &RequestContext, resource: &Arc<Resource>) -> Result<Respo
     {
         let message = format!(
             "you requested PartialObjectMetadata, but the requested object is a list (*{}List)",
-            resource.info.kind
+            respond::go_type(resource)
         );
         return Err(api_types::meta::v1::Status {
             status: "Failure".to_owned(),

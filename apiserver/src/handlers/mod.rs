@@ -130,14 +130,21 @@ pub async fn dispatch(
     };
     // A namespaced path of a cluster-scoped resource, or a name without its namespace, does not exist.
     let is_namespaces = info.resource == "namespaces" && info.api_group.is_empty();
-    if resource.info.namespaced
-        && info.namespace.is_empty()
-        && (!info.name.is_empty() && info.field_selector.is_empty()
-            || info.verb == "create"
-            || info.verb == "deletecollection")
-        || !resource.info.namespaced && !info.namespace.is_empty() && !is_namespaces
-    {
+    if resource.info.namespaced && info.namespace.is_empty() {
+        if info.parts.len() > 1 && info.verb != "watch" {
+            return Err(no_such_resource());
+        }
+        // All namespaces can be read at once and not written.
+        if resource.has_verb("list") && !matches!(info.verb.as_str(), "list" | "watch") {
+            return Err(method_not_allowed());
+        }
+    }
+    if !resource.info.namespaced && !info.namespace.is_empty() && !is_namespaces {
         return Err(no_such_resource());
+    }
+    // HEAD is for proxies.
+    if cx.method == http::Method::HEAD && info.subresource != "proxy" {
+        return Err(method_not_allowed());
     }
     if let Some(text) = deprecation(&info.api_group, &info.resource) {
         cx.warnings.add(text);
@@ -196,6 +203,8 @@ async fn main_resource(
     if misplaced || !resource.has_verb(verb) {
         return Err(method_not_allowed());
     }
+    let reads_many = matches!(verb, "list" | "watch");
+    respond::check_accept(cx, reads_many && resource.has_verb("watch"))?;
     if resource.storage.is_none() {
         return crate::virtual_resources::serve(server, cx, endpoint, body).await;
     }

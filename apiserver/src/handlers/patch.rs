@@ -166,6 +166,11 @@ impl PatchRequest {
     fn json_patch(&self, original: &[u8]) -> Result<(Value, Vec<String>), StatusError> {
         let findings = self.duplicates("json patch ");
         let document: Value = serde_json::from_slice(original).map_err(status::internal)?;
+        if let Some(what) = json_kind(&self.bytes).filter(|what| *what != "array") {
+            return Err(status::bad_request(format!(
+                "error decoding patch: json: cannot unmarshal {what} into Go value of type []handlers.jsonPatchOp"
+            )));
+        }
         let patch = patches::json::Patch::parse(&self.bytes)
             .map_err(|error| status::bad_request(error.to_string()))?;
         if patch.len() > patches::json::MAX_OPERATIONS {
@@ -191,12 +196,22 @@ impl PatchRequest {
 
     fn merge_patch(&self, original: &[u8]) -> Result<(Value, Vec<String>), StatusError> {
         let findings = self.duplicates("");
+        if self.validation != FieldValidation::Ignore
+            && let Some(what) = json_kind(&self.bytes).filter(|what| *what != "object")
+        {
+            return Err(status::bad_request(format!(
+                "error decoding patch: json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"
+            )));
+        }
         let patched = patches::merge::apply_bytes(original, &self.bytes).map_err(|error| {
             // What the strict reading of the patch says first.
             match serde_json::from_slice::<Value>(&self.bytes) {
-                Err(error) if self.validation != FieldValidation::Ignore => status::bad_request(
-                    format!("error decoding patch: {}", go_syntax_error(&error)),
-                ),
+                Err(error) if self.validation != FieldValidation::Ignore => {
+                    status::bad_request(format!(
+                        "error decoding patch: {}",
+                        go_syntax_error(&self.bytes, &error)
+                    ))
+                }
                 _ => status::bad_request(error.to_string()),
             }
         })?;
@@ -210,7 +225,7 @@ impl PatchRequest {
     ) -> Result<(Value, Vec<String>), StatusError> {
         let findings = self.duplicates("");
         let patch: Map<String, Value> = serde_json::from_slice(&self.bytes)
-            .map_err(|error| status::bad_request(go_syntax_error(&error)))?;
+            .map_err(|error| status::bad_request(go_syntax_error(&self.bytes, &error)))?;
         let document: Map<String, Value> =
             serde_json::from_slice(original).map_err(status::internal)?;
         let patched = patches::strategic::apply(
@@ -245,13 +260,10 @@ impl PatchRequest {
             endpoint.subresource_name(),
             force,
         )?;
-        let findings = duplicate_keys(&self.bytes);
-        if !findings.is_empty() && self.validation != FieldValidation::Ignore {
-            let text = findings
-                .iter()
-                .map(|path| format!("duplicate field {path:?}"))
-                .collect::<Vec<_>>()
-                .join(", ");
+        if self.validation != FieldValidation::Ignore
+            && let Some(text) = yaml::duplicate_key(&self.bytes)
+        {
+            let text = format!("error converting YAML to JSON: {text}");
             if self.validation == FieldValidation::Strict {
                 return Err(status::bad_request(format!(
                     "error strict decoding YAML: {text}"
@@ -264,9 +276,10 @@ impl PatchRequest {
 }
 
 fn strategic_error(error: patches::strategic::Error) -> StatusError {
+    use patches::strategic::Error;
     match error {
-        patches::strategic::Error::BadDocument => status::bad_request(error.to_string()),
-        error => status::generic_server_response(
+        Error::Other(message) => crate::registry::errors::plain(message),
+        Error::ListOfLists => status::generic_server_response(
             422,
             "",
             &GroupResource::default(),
@@ -275,15 +288,27 @@ fn strategic_error(error: patches::strategic::Error) -> StatusError {
             0,
             false,
         ),
+        error => status::bad_request(error.to_string()),
     }
 }
 
-/// Go's text for broken JSON, near enough for what a decoder of values can tell.
-fn go_syntax_error(error: &serde_json::Error) -> String {
-    if error.is_eof() {
-        "unexpected end of JSON input".to_owned()
-    } else {
-        error.to_string()
+/// What a JSON text is, in Go's words; None when it is no JSON.
+fn json_kind(bytes: &[u8]) -> Option<&'static str> {
+    Some(match serde_json::from_slice::<Value>(bytes).ok()? {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    })
+}
+
+/// Go's text for broken JSON: that of the decoder of types, which reads any JSON to its end.
+fn go_syntax_error(bytes: &[u8], error: &serde_json::Error) -> String {
+    match codec::decode_json::<api_types::meta::v1::Status>(bytes) {
+        Err(codec::DecodeError::Syntax { message, .. }) => message,
+        _ => error.to_string(),
     }
 }
 

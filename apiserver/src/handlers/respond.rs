@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use api_types::Described;
+use api_types::codec::Header;
 use api_types::meta::v1::Status;
 use apimachinery::status::StatusError;
 use bytes::Bytes;
@@ -295,7 +296,7 @@ pub fn table_of(
 }
 
 /// Upstream's internal type name, as its errors show it.
-fn go_type(resource: &Resource) -> String {
+pub fn go_type(resource: &Resource) -> String {
     let package = match resource.info.group {
         "" => "core",
         group => group.split('.').next().unwrap_or_default(),
@@ -307,6 +308,22 @@ fn go_type(resource: &Resource) -> String {
 pub fn plain(cx: &RequestContext, code: StatusCode, value: &impl Described) -> Response {
     match negotiation::negotiate(&cx.headers, &cx.query, Restrictions::PLAIN) {
         Ok(media) => negotiated(cx, code, media, encode::value(media, value)),
+        Err(refusal) => error(cx, not_acceptable(refusal)),
+    }
+}
+
+/// As [`plain`], with another apiVersion: documents of the core group have none.
+pub fn plain_as(
+    cx: &RequestContext,
+    value: &impl Described,
+    api_version: &'static str,
+) -> Response {
+    match negotiation::negotiate(&cx.headers, &cx.query, Restrictions::PLAIN) {
+        Ok(media) => {
+            let kind = Form::of(value).kind;
+            let body = encode::value_as(media, value, Header { api_version, kind });
+            negotiated(cx, StatusCode::OK, media, body)
+        }
         Err(refusal) => error(cx, not_acceptable(refusal)),
     }
 }
@@ -333,6 +350,47 @@ fn failure(code: i32, reason: &str, message: String) -> StatusError {
 /// Chooses the media type of a resource's response.
 pub fn negotiate(cx: &RequestContext) -> Result<MediaType, StatusError> {
     negotiation::negotiate(&cx.headers, &cx.query, Restrictions::RESOURCE).map_err(not_acceptable)
+}
+
+/// What the router refuses before any handler looks: no media type that an endpoint could answer with, whatever its
+/// parameters say.
+pub fn check_accept(cx: &RequestContext, watches: bool) -> Result<(), StatusError> {
+    let accept = cx.header(header::ACCEPT);
+    let known = |name: &str| {
+        name == "*/*"
+            || Encoding::ALL
+                .iter()
+                .any(|encoding| encoding.media_type() == name)
+    };
+    let name = |clause: &str| {
+        clause
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
+    if accept.is_empty() || accept.split(',').any(|clause| known(&name(clause))) {
+        return Ok(());
+    }
+    let mut available: Vec<&str> = Encoding::ALL
+        .iter()
+        .map(|encoding| encoding.media_type())
+        .collect();
+    if watches {
+        available.extend([
+            "application/json;stream=watch",
+            "application/vnd.kubernetes.protobuf;stream=watch",
+        ]);
+    }
+    let text = format!(
+        "406: Not Acceptable\n\nAvailable representations: {}",
+        available.join(", ")
+    );
+    let resource = apimachinery::gvk::GroupResource::default();
+    Err(apimachinery::status::generic_server_response(
+        406, "", &resource, "", &text, 0, false,
+    ))
 }
 
 /// Whether a response may be written in this encoding without knowing its length.

@@ -424,12 +424,16 @@ fn delete_options(cx: &RequestContext, bytes: &[u8]) -> Result<DeleteOptions, St
 
 fn decode_delete_options(encoding: Encoding, bytes: &[u8]) -> Result<DeleteOptions, StatusError> {
     let bad = |error: &dyn std::fmt::Display| status::bad_request(error.to_string());
-    let wrong_kind = || status::bad_request("decoded object cannot be converted to DeleteOptions");
+    let wrong_kind = |api_version: &str, kind: &str| {
+        status::bad_request(format!(
+            "no kind {kind:?} is registered for version {api_version:?} in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
+        ))
+    };
     let options: DeleteOptions = match encoding {
         Encoding::Protobuf => {
             let envelope = api_types::decode_envelope(bytes).map_err(|error| bad(&error))?;
             if !matches!(envelope.kind, "" | "DeleteOptions") {
-                return Err(wrong_kind());
+                return Err(wrong_kind(envelope.api_version, envelope.kind));
             }
             api_types::decode_protobuf(envelope.raw).map_err(|error| bad(&error))?
         }
@@ -440,7 +444,10 @@ fn decode_delete_options(encoding: Encoding, bytes: &[u8]) -> Result<DeleteOptio
         }
     };
     if !matches!(options.type_meta.kind.as_str(), "" | "DeleteOptions") {
-        return Err(wrong_kind());
+        return Err(wrong_kind(
+            &options.type_meta.api_version,
+            &options.type_meta.kind,
+        ));
     }
     Ok(options)
 }

@@ -2,18 +2,46 @@
 //! written in go-yaml's block style with sorted keys.
 
 use serde_json::Value;
+use serde_saphyr::DuplicateKeyPolicy;
 
 /// Body that is no YAML, or not YAML that can be JSON; the text is for the client.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct YamlError(pub String);
 
-/// Reads YAML (or JSON) text as a JSON value.
+/// Reads YAML (or JSON) text as a JSON value. Of a key that comes twice, the last value counts.
 pub fn to_json(text: &[u8]) -> Result<Value, YamlError> {
-    let text = std::str::from_utf8(text)
-        .map_err(|_| YamlError("yaml: invalid Unicode character".to_owned()))?;
-    serde_saphyr::from_str(text)
-        .map_err(|error| YamlError(format!("error converting YAML to JSON: yaml: {error}")))
+    read(text, DuplicateKeyPolicy::LastWins).map_err(|problem| {
+        let (line, rest) = problem.split_once(" column ").unwrap_or((&problem, ""));
+        let what = rest.split_once(": ").map_or(rest, |(_, what)| what);
+        let what = what.lines().next().unwrap_or_default();
+        match line
+            .strip_prefix("error: line ")
+            .or_else(|| line.strip_prefix("line "))
+        {
+            Some(line) => YamlError(format!(
+                "error converting YAML to JSON: yaml: line {line}: {what}"
+            )),
+            None => YamlError(format!("error converting YAML to JSON: yaml: {problem}")),
+        }
+    })
+}
+
+/// The first key that comes twice in a map, in the words of strict decoding.
+pub fn duplicate_key(text: &[u8]) -> Option<String> {
+    let problem = read(text, DuplicateKeyPolicy::Error).err()?;
+    let (before, after) = problem.split_once("duplicate mapping key: ")?;
+    let key = after.split(", set ").next().unwrap_or_default();
+    let line = before.split("line ").nth(1)?.split(' ').next()?;
+    Some(format!(
+        "yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map"
+    ))
+}
+
+fn read(text: &[u8], duplicate_keys: DuplicateKeyPolicy) -> Result<Value, String> {
+    let text = std::str::from_utf8(text).map_err(|_| "invalid Unicode character".to_owned())?;
+    let options = serde_saphyr::options! { duplicate_keys: duplicate_keys };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())
 }
 
 /// Writes compact JSON as YAML.

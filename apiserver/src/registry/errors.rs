@@ -1,7 +1,7 @@
 //! Storage failures as Status errors. Upstream: storage/errors/storage.go and the cacher's API errors.
 
 use api_types::meta::v1::StatusCause;
-use apimachinery::gvk::{GroupKind, GroupResource};
+use apimachinery::gvk::GroupResource;
 use apimachinery::status::{self, StatusError};
 
 use crate::storage::Error;
@@ -30,6 +30,17 @@ impl Operation {
     }
 }
 
+/// A failure without a reason: 500.
+pub fn plain(message: String) -> StatusError {
+    api_types::meta::v1::Status {
+        status: "Failure".to_owned(),
+        code: 500,
+        message,
+        ..api_types::meta::v1::Status::default()
+    }
+    .into()
+}
+
 /// A storage error as clients see it.
 pub fn interpret(
     error: Error,
@@ -48,17 +59,11 @@ pub fn interpret(
         Error::Unreachable { .. } => status::server_timeout(resource, operation.verb(), 2),
         Error::Corrupt { message, .. } => status::internal(message),
         Error::BadRequest { message } => status::bad_request(message),
+        // A plain 500 upstream, as this error is nowhere translated.
         Error::InvalidResourceVersion { value, message } => {
             let path = apimachinery::field::Path::new("resourceVersion");
-            let errors = apimachinery::field::invalid(&path, value.as_str(), message).into();
-            status::invalid(
-                &GroupKind {
-                    group: resource.group.clone(),
-                    kind: resource.resource.clone(),
-                },
-                name,
-                &errors,
-            )
+            let error = apimachinery::field::invalid(&path, value.as_str(), message);
+            plain(error.to_string())
         }
         Error::Expired {
             message,

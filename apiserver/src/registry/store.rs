@@ -12,7 +12,7 @@ use apimachinery::validation as checks;
 use component_base::auth::BoxFuture;
 use parking_lot::Mutex;
 
-use super::errors::{Operation, interpret};
+use super::errors::{Operation, interpret, plain};
 use super::object::Object;
 use super::resource::Resource;
 use super::strategy::{Context, GarbageCollection, Strategy};
@@ -246,6 +246,11 @@ impl Write<'_> {
     ) -> Result<(), StatusError> {
         self.before_create(object)?;
         validate(object.clone(), None).await?;
+        if !matches!(object.metadata().resource_version.as_str(), "" | "0") {
+            return Err(plain(
+                "resourceVersion should not be set on objects to be created".to_owned(),
+            ));
+        }
         let name = object.metadata().name.clone();
         let key = self.key(&name)?;
         let value = self.resource.encode_stored(object);

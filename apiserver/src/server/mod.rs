@@ -255,7 +255,7 @@ impl ApiServer {
         if let Some(text) = cx.query.first("timeout").filter(|text| !text.is_empty()) {
             let asked = apimachinery::duration::parse(text).map_err(|_| {
                 status::bad_request(format!(
-                    "invalid timeout specified in the request URL - {text:?}"
+                    "invalid timeout specified in the request URL - time: invalid duration {text:?}"
                 ))
             })?;
             let asked = Duration::from_nanos(u64::try_from(asked).unwrap_or(0));

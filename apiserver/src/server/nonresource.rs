@@ -24,7 +24,12 @@ pub async fn serve(server: &Arc<ApiServer>, cx: &RequestContext, _body: Body) ->
             return response;
         }
     }
-    if let Some(response) = server.discovery.serve(server, cx) {
+    let discovery = server.discovery.serve(server, cx);
+    let read_only = discovery.is_some() || matches!(path, "/version" | "/version/");
+    if read_only && cx.method != http::Method::GET {
+        return respond::error(cx, crate::handlers::method_not_allowed());
+    }
+    if let Some(response) = discovery {
         return response;
     }
     match path {

@@ -361,6 +361,11 @@ mod tests {
             let name = part.split('"').next().unwrap();
             assert!(schemas.done.contains_key(name), "{name}");
         }
-        assert!(schemas.done.values().all(|definition| !definition.is_null()));
+        assert!(
+            schemas
+                .done
+                .values()
+                .all(|definition| !definition.is_null())
+        );
     }
 }
