@@ -287,8 +287,21 @@ impl Execution {
     }
 }
 
+/// What a stream brings until its end. Runtimes reset their streams when a command has ended, right behind the last data: to Go's
+/// client that is an end like any other, and the exit code of a command would be lost if it were not.
+async fn read_outcome(error: &mut StreamReader) -> Result<Vec<u8>, SpdyError> {
+    let mut all = Vec::new();
+    loop {
+        match error.read().await {
+            Ok(Some(data)) => all.extend_from_slice(&data),
+            Ok(None) | Err(SpdyError::Reset(_)) => return Ok(all),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 async fn outcome(error: &mut StreamReader, protocol: &str) -> Result<(), ExecError> {
-    let message = error.read_to_end().await?;
+    let message = read_outcome(error).await?;
     if message.is_empty() {
         return Ok(());
     }
@@ -408,7 +421,7 @@ async fn copy_out(from: Option<StreamReader>, to: Option<ChannelWriter>) -> Resu
     loop {
         let data: Bytes = match from.read().await {
             Ok(Some(data)) => data,
-            Ok(None) => return Ok(()),
+            Ok(None) | Err(SpdyError::Reset(_)) => return Ok(()),
             Err(error) => return Err(error),
         };
         // A client that has gone does not stop the command; what it prints is read and dropped until it ends.

@@ -71,9 +71,11 @@ async fn runtime(mut io: tokio::io::DuplexStream, outcome: &'static str) -> Vec<
                             let stream = id(&kinds, "error").unwrap();
                             answers.push(Frame::Data {
                                 stream,
-                                fin: true,
+                                fin: false,
                                 data: Bytes::from_static(outcome.as_bytes()),
                             });
+                            // containerd resets the stream behind its last data.
+                            answers.push(Frame::RstStream { stream, status: 5 });
                         }
                     }
                     "resize" if !data.is_empty() => {
