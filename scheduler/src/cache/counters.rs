@@ -250,10 +250,7 @@ mod tests {
         let mut counters = Counters::default();
         let mut slots: Vec<Option<Arc<NodeInfo>>> = (0..5)
             .map(|slot| {
-                Some(Arc::new(NodeInfo {
-                    slot,
-                    ..NodeInfo::default()
-                }))
+                Some(Arc::new(NodeInfo::vacant(slot)))
             })
             .collect();
         let mut on: Vec<(usize, Arc<PodInfo>)> = Vec::new();

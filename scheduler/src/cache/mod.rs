@@ -249,10 +249,7 @@ impl State {
             self.slots.push(None);
             (self.slots.len() - 1) as Slot
         });
-        self.slots[slot as usize] = Some(Arc::new(NodeInfo {
-            slot,
-            ..NodeInfo::default()
-        }));
+        self.slots[slot as usize] = Some(Arc::new(NodeInfo::vacant(slot)));
         self.by_name.insert(name.to_owned(), slot);
         slot
     }
@@ -262,10 +259,7 @@ impl State {
         self.generation += 1;
         self.dirty.insert(slot);
         let info = self.slots[slot as usize].get_or_insert_with(|| {
-            Arc::new(NodeInfo {
-                slot,
-                ..NodeInfo::default()
-            })
+            Arc::new(NodeInfo::vacant(slot))
         });
         let info = Arc::make_mut(info);
         info.generation = self.generation;

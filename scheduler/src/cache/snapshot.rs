@@ -140,10 +140,7 @@ impl Snapshot {
                 _ => false,
             };
             if !same_labels {
-                let vacant = NodeInfo {
-                    slot,
-                    ..NodeInfo::default()
-                };
+                let vacant = NodeInfo::vacant(slot);
                 for (key, column) in &mut lazy.columns {
                     Arc::make_mut(column).set(info.as_deref().unwrap_or(&vacant), key);
                 }

@@ -125,10 +125,8 @@ impl Scheduler {
         }
         tracing::debug!(v = 3, pod = queued.key, "Attempting to schedule pod");
         let start = Instant::now();
-        let mut state = CycleState {
-            record_plugin_metrics: rand::random_ratio(PLUGIN_METRICS_SAMPLE_PERCENT, 100),
-            ..CycleState::default()
-        };
+        let mut state = CycleState::default();
+        state.record_plugin_metrics = rand::random_ratio(PLUGIN_METRICS_SAMPLE_PERCENT, 100);
         self.cache.update_snapshot(&mut worker.snapshot);
         self.observe_cache();
         let chosen = self.choose(worker, &framework, &mut state, &info);

@@ -62,6 +62,14 @@ impl NodeInfo {
         info
     }
 
+    /// A slot of which nothing is known.
+    pub fn vacant(slot: Slot) -> Self {
+        Self {
+            slot,
+            ..Self::default()
+        }
+    }
+
     /// The node object. A placeholder while [`NodeInfo::has_node`] is false, which is never so for nodes that plugins see.
     pub fn node(&self) -> &Node {
         &self.node

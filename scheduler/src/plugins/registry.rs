@@ -184,6 +184,7 @@ pub const PLUGINS: &[Row] = &[
         Ok(plugin(super::resource_claims::ResourceClaims)
             .pre_filter()
             .filter()
+            .post_filter()
             .build())
     }),
     row(names::DEFAULT_PREEMPTION, |args, handle| {

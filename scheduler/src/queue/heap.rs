@@ -19,16 +19,8 @@ impl Heap {
         self.items.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
     pub(super) fn contains(&self, key: &str) -> bool {
         self.positions.contains_key(key)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &QueuedPodInfo> {
-        self.items.iter()
     }
 
     pub(super) fn peek(&self) -> Option<&QueuedPodInfo> {

@@ -48,10 +48,6 @@ impl InFlight {
         self.pods.contains_key(uid)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.pods.is_empty()
-    }
-
     /// Keeps an event while any pod is in flight.
     pub(super) fn note(&mut self, event: ClusterEvent, change: &Change) {
         if self.pods.is_empty() {

@@ -58,7 +58,7 @@ impl Constraint {
     }
 
     /// Whether pods on the node count.
-    pub fn counts_node(&self, inclusion: &Inclusion<'_>, node: &Node) -> bool {
+    pub(super) fn counts_node(&self, inclusion: &Inclusion<'_>, node: &Node) -> bool {
         (!self.honor_affinity
             || inclusion.affinity.is_empty()
             || inclusion.affinity.matches(node).unwrap_or(false))
