@@ -10,6 +10,7 @@ use api_types::core::v1::Service;
 use api_types::node::v1::RuntimeClass;
 use arc_swap::ArcSwap;
 use client::{Client, ClientConfig, EventRecorder, ListScope, RestMetrics, SharedInformer};
+use component_base::flagz::Flagz;
 use component_base::metrics::MetricsOptions;
 use component_base::run::Start;
 use component_base::serving::Server;
@@ -51,9 +52,13 @@ use crate::sources::{FileSource, MirrorClient, PodConfig, Source, watch_api_serv
 use crate::status::StatusManager;
 use crate::sync_loop::{Kubelet, LoopInputs, ReasonCache, RuntimeState};
 use crate::sys::{create_dir_all, fs_usage};
+use crate::wiring::Served;
 
 /// Features of this kubelet that the scheduler may ask for, with the gate that turns each on.
-const DECLARED_FEATURES: [&str; 1] = ["RestartAllContainersOnContainerExits"];
+const DECLARED_FEATURES: [&str; 2] = [
+    "ExtendWebSocketsToKubelet",
+    "RestartAllContainersOnContainerExits",
+];
 
 fn std_duration(duration: &api_types::Duration) -> Duration {
     Duration::from_nanos(u64::try_from(duration.0).unwrap_or(0))
@@ -247,8 +252,9 @@ fn as_f32(value: i32) -> f32 {
 /// When it cannot start: options, machine, runtime, API server's address.
 pub async fn run(start: Start) -> Result<(), Error> {
     let options = Options::load(&start.flags)?;
+    let flagz = Flagz::new("kubelet", &start.flags);
     let token = start.stop;
-    run_with(options, token)
+    run_with(options, flagz, token)
         .await
         .map_err(|error| fail(format!("failed to run Kubelet: {error}")))
 }
@@ -257,7 +263,7 @@ pub async fn run(start: Start) -> Result<(), Error> {
     clippy::too_many_lines,
     reason = "one list of parts, each made once, in the order they need each other"
 )]
-async fn run_with(options: Options, token: CancellationToken) -> Result<(), Error> {
+async fn run_with(options: Options, flagz: Flagz, token: CancellationToken) -> Result<(), Error> {
     let config = &options.config;
     check_machine(&options)?;
     let registry = component_base::metrics::Metrics::for_daemon(MetricsOptions::default());
@@ -423,13 +429,20 @@ async fn run_with(options: Options, token: CancellationToken) -> Result<(), Erro
         &config.cluster_domain,
         config.resolv_conf.as_deref().unwrap_or_default(),
     );
-    let volumes = crate::wiring::volumes(&options, client.as_ref(), &objects, &node, &token)?;
+    let volumes = crate::wiring::volumes(
+        &options,
+        client.as_ref(),
+        &objects,
+        &node,
+        &recorder,
+        &token,
+    );
     let pod_options = Arc::new(PodOptions {
         root_dir: options.root_dir.clone(),
         dns,
         objects: objects.clone(),
         services,
-        volumes,
+        volumes: Arc::new(volumes.clone()),
         cm: cm.clone(),
         runtime_classes,
         node: node.clone(),
@@ -569,6 +582,7 @@ async fn run_with(options: Options, token: CancellationToken) -> Result<(), Erro
         has_api_server: client.is_some(),
         sources_ready: Mutex::new(false),
         last_loop: Mutex::new(None),
+        orphans: crate::wiring::orphan_cleaner(&volumes),
         reporter: Mutex::new(None),
     });
     workers.set_syncer(kubelet.clone());
@@ -598,8 +612,18 @@ async fn run_with(options: Options, token: CancellationToken) -> Result<(), Erro
 
     // Everything moves.
     let health = serve_health(&options, &kubelet, &token)?;
-    let server =
-        crate::wiring::server(&options, &kubelet, client.as_ref(), &registry, &token).await?;
+    crate::wiring::server(
+        &options,
+        &kubelet,
+        Served {
+            volumes: &volumes,
+            client: client.as_ref(),
+            registry: &registry,
+            flagz,
+            certificate: None,
+        },
+        &token,
+    )?;
     tokio::spawn(pleg.run(token.clone()));
     tokio::spawn({
         let (safety, token) = (kubelet.clone(), token.clone());
@@ -653,7 +677,7 @@ async fn run_with(options: Options, token: CancellationToken) -> Result<(), Erro
         .await;
     // The sender outlives the loop: a closed channel would end it.
     drop(source_events);
-    drop((health, server));
+    drop(health);
     Ok(())
 }
 

@@ -125,7 +125,9 @@ impl ContainerManager {
         }
     }
 
-    fn root(&self) -> PathBuf {
+    /// The cgroup all pods are in, relative to the hierarchy.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
         let root = self.options.cgroup_root.trim_matches('/');
         let mut path = PathBuf::from(root);
         if self.options.cgroups_per_qos {

@@ -33,7 +33,7 @@ impl Kubelet {
         let mut known = desired.clone();
         known.extend(mirrors.iter().map(|mirror| mirror.metadata.uid.clone()));
         self.status.remove_orphans(&known);
-        self.remove_orphaned_dirs(&desired, &running);
+        self.remove_orphaned_dirs(&desired, &running).await;
         for name in orphaned_mirrors {
             if self.workers.is_static_terminating(&name) {
                 continue;
@@ -154,25 +154,16 @@ impl Kubelet {
     }
 
     /// Folders of pods that are gone. Anything that is still mounted keeps its folder.
-    fn remove_orphaned_dirs(
+    async fn remove_orphaned_dirs(
         &self,
         desired: &HashSet<String>,
         running: &HashMap<String, crate::container::RuntimePod>,
     ) {
-        let root = self.options.root_dir.join("pods");
-        for entry in std::fs::read_dir(&root).into_iter().flatten().flatten() {
-            let Ok(uid) = entry.file_name().into_string() else {
-                continue;
-            };
-            if desired.contains(&uid)
-                || running.contains_key(&uid)
-                || self.options.volumes.pod_volumes_exist(&uid)
-            {
-                continue;
-            }
-            if let Err(error) = remove_pod_dir(&entry.path()) {
-                tracing::error!(pod = %uid, %error, "There were errors trying to clean up orphaned pod directory");
-            }
+        let known: HashSet<String> = desired.iter().chain(running.keys()).cloned().collect();
+        let clean = self.orphans.clone();
+        let errors = tokio::task::spawn_blocking(move || clean(&known)).await;
+        for error in errors.into_iter().flatten() {
+            tracing::error!(%error, "There were errors trying to clean up orphaned pod directories");
         }
     }
 
@@ -204,42 +195,5 @@ impl Kubelet {
                 tracing::info!(container = %found.id, %error, "DeleteContainer returned error");
             }
         }
-    }
-}
-
-/// Removes a pod's folder without leaving its file system: a mount in it makes it fail.
-fn remove_pod_dir(dir: &std::path::Path) -> std::io::Result<()> {
-    use std::os::unix::fs::MetadataExt as _;
-    fn remove(dir: &std::path::Path, device: u64) -> std::io::Result<()> {
-        for entry in std::fs::read_dir(dir)? {
-            let entry = entry?;
-            let metadata = entry.metadata()?;
-            if metadata.dev() != device {
-                return Err(std::io::Error::other(format!(
-                    "{} is still mounted",
-                    entry.path().display()
-                )));
-            }
-            if metadata.is_dir() {
-                remove(&entry.path(), device)?;
-            } else {
-                std::fs::remove_file(entry.path())?;
-            }
-        }
-        std::fs::remove_dir(dir)
-    }
-    remove(dir, std::fs::symlink_metadata(dir)?.dev())
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn pod_folders_go() {
-        let dir = tempfile::tempdir().expect("folder");
-        let pod = dir.path().join("pod");
-        std::fs::create_dir_all(pod.join("volumes/x")).expect("folders");
-        std::fs::write(pod.join("etc-hosts"), "").expect("write");
-        super::remove_pod_dir(&pod).expect("removed");
-        assert!(!pod.exists());
     }
 }

@@ -8,6 +8,7 @@ mod reasons;
 mod runtime_state;
 mod syncer;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,9 @@ const RUNTIME_CHECK_PERIOD: Duration = Duration::from_secs(5);
 const CONTAINER_GC_PERIOD: Duration = Duration::from_secs(60);
 const IMAGE_GC_PERIOD: Duration = Duration::from_secs(300);
 const IMAGE_LIST_PERIOD: Duration = Duration::from_secs(30);
+
+/// Removes the folders of all pods but the given ones; answers what could not be removed. Blocks.
+pub type OrphanCleaner = Arc<dyn Fn(&HashSet<String>) -> Vec<String> + Send + Sync>;
 
 /// The parts of a kubelet, wired by [`crate::app`].
 pub struct Kubelet {
@@ -96,6 +100,8 @@ pub struct Kubelet {
     pub sources_ready: Mutex<bool>,
     /// When the loop last turned.
     pub last_loop: Mutex<Option<Instant>>,
+    /// Folders of pods that are gone.
+    pub orphans: OrphanCleaner,
     /// Reports the node; told when the runtime's state changes.
     pub reporter: Mutex<Option<Arc<NodeReporter>>>,
 }
