@@ -154,9 +154,10 @@ async fn pod_of(server: &Arc<ApiServer>, namespace: &str, name: &str) -> Result<
     found.ok_or_else(|| status::not_found(&resource, name))
 }
 
-async fn node_of(server: &Arc<ApiServer>, name: &str) -> Result<Node, StatusError> {
+/// A node; what is not found is of the resource that was asked for.
+async fn node_of(server: &Arc<ApiServer>, resource: &str, name: &str) -> Result<Node, StatusError> {
     let found = Loopback::new(server).get::<Node>("", name).await?;
-    let resource = apimachinery::gvk::GroupResource::new("", "nodes");
+    let resource = apimachinery::gvk::GroupResource::new("", resource);
     found.ok_or_else(|| status::not_found(&resource, name))
 }
 

@@ -91,7 +91,7 @@ async fn kubelet_of(
     node_name: &str,
     insecure: bool,
 ) -> Result<Kubelet, StatusError> {
-    let node = node_of(server, node_name).await?;
+    let node = node_of(server, "pods", node_name).await?;
     server.connector.kubelet(&node, insecure)
 }
 
@@ -146,7 +146,7 @@ fn log_query(cx: &RequestContext) -> Result<Vec<(&'static str, String)>, StatusE
     let time = query.first("sinceTime").filter(|time| !time.is_empty());
     match (seconds, time) {
         (Some(_), Some(_)) => errors.push(field::forbidden(
-            &Path::nil(),
+            &Path::new("[]"),
             "at most one of `sinceTime` or `sinceSeconds` may be specified",
         )),
         (Some(seconds), None) => {
@@ -168,7 +168,7 @@ fn log_query(cx: &RequestContext) -> Result<Vec<(&'static str, String)>, StatusE
             "Stdout" | "Stderr" => {
                 if pairs.iter().any(|(name, _)| *name == "tailLines") {
                     errors.push(field::forbidden(
-                        &Path::nil(),
+                        &Path::new("[]"),
                         "`tailLines` and specific `stream` are mutually exclusive for now",
                     ));
                 }

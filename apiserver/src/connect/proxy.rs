@@ -70,12 +70,12 @@ async fn node_target(server: &Arc<ApiServer>, id: &str) -> Result<Target, Status
         split(id).ok_or_else(|| status::bad_request(format!("invalid node request {id:?}")))?;
     let kubelet = server
         .connector
-        .kubelet(&node_of(server, name).await?, false)?
+        .kubelet(&node_of(server, "nodes", name).await?, false)?
         .target;
+    proxyable_host(&kubelet.host).await?;
     if port.is_empty() || port == kubelet.port.to_string() {
         return Ok(kubelet);
     }
-    proxyable_host(&kubelet.host).await?;
     Ok(Target {
         security: server.connector.security(scheme),
         host: kubelet.host,
@@ -157,16 +157,19 @@ async fn service_target(
         }
     }
     let slices = loopback.list::<EndpointSlice>(namespace).await?;
+    let of_service = |slice: &&EndpointSlice| {
+        slice
+            .metadata
+            .labels
+            .get("kubernetes.io/service-name")
+            .is_some_and(|of| of == name)
+    };
+    if !slices.iter().any(|slice| of_service(&slice)) {
+        return Err(status::not_found(&GroupResource::new("", "services"), name));
+    }
     let candidates: Vec<(&str, u16)> = slices
         .iter()
-        .filter(|slice| {
-            slice
-                .metadata
-                .labels
-                .get("kubernetes.io/service-name")
-                .is_some_and(|of| of == name)
-                && slice.address_type != "FQDN"
-        })
+        .filter(|slice| of_service(slice) && slice.address_type != "FQDN")
         .flat_map(|slice| {
             let port = slice
                 .ports

@@ -10,6 +10,7 @@ use super::options::{self, FieldValidation};
 use super::{Endpoint, body, respond, write};
 use crate::admission::{self, Attributes};
 use crate::negotiation::{self, Encoding, MediaType};
+use crate::registry::managed_fields;
 use crate::registry::object::Object;
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
@@ -47,6 +48,8 @@ pub async fn read(
         };
         crate::registry::store::ensure_namespace(namespace, metadata)?;
     }
+    let manager = cx.field_manager(&options.field_manager);
+    managed_fields::update_posted(&mut object, endpoint.subresource_name(), &manager);
     Ok(Posted {
         object,
         options,

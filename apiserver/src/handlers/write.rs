@@ -14,6 +14,7 @@ use super::{Endpoint, body, list, respond};
 use crate::admission::{self, Attributes, Operation};
 use crate::negotiation::{self, Encoding};
 use crate::registry::managed_fields;
+use crate::registry::normalize::normalize;
 use crate::registry::object::Object;
 use crate::registry::store::{self, Deleted, Write};
 use crate::registry::strategy::{Context, Strategy};
@@ -191,6 +192,7 @@ pub fn hub_of(endpoint: &Endpoint, served: Object) -> Result<Object, StatusError
     let mut object = endpoint.resource.to_hub(served)?;
     clear_type_meta(&mut object);
     endpoint.resource.strategy.default(&mut object);
+    normalize(&mut object);
     Ok(object)
 }
 
@@ -492,6 +494,16 @@ pub async fn delete_one(
     mut options: DeleteOptions,
 ) -> Result<(Deleted, bool), StatusError> {
     let dry_run = is_dry_run(&options.dry_run);
+    let resource = endpoint.resource.info;
+    if resource.resource == "jobs"
+        && resource.group == "batch"
+        && options.propagation_policy.is_none()
+        && options.orphan_dependents.is_none()
+    {
+        cx.warnings.add(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
+        );
+    }
     let mut attributes = endpoint.admission_attributes(
         cx,
         Operation::Delete,

@@ -361,12 +361,40 @@ pub fn parent_entries(
         {
             entries.push(ManagedFieldsEntry {
                 api_version: resource.api_version.to_owned(),
+                // As upstream: the time of the scale's entry is lost.
+                time: None,
                 fields_v1: Some(only_replicas.to_fields_v1()),
                 ..entry.clone()
             });
         }
     }
+    entries.sort_by(|a, b| {
+        let key = |entry: &ManagedFieldsEntry| {
+            (
+                entry.operation.clone(),
+                entry.time.map(|time| time.timestamp()),
+                entry.manager.clone(),
+                entry.api_version.clone(),
+                entry.subresource.clone(),
+            )
+        };
+        key(a).cmp(&key(b))
+    });
     entries
+}
+
+/// Sets the managed fields of an object that is posted and not stored.
+pub fn update_posted(object: &mut Object, subresource: &str, manager: &str) {
+    let Some(kind) = object.value().schema().kind else {
+        return;
+    };
+    let types = BuiltInTypes::single_version(kind.kind);
+    let live = types.empty_object(kind.api_version);
+    let gvk = GroupVersionKind::from_api_version_and_kind(kind.api_version, kind.kind);
+    let fields = FieldManager::new(gvk, subresource, Arc::new(types), BTreeMap::new());
+    let new = document(object.value(), kind.api_version, kind.kind);
+    let entries = fields.update_no_errors(&live, &new, manager, Time::now());
+    object.edit_metadata(|metadata| metadata.managed_fields = entries);
 }
 
 #[cfg(test)]

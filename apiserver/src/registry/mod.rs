@@ -17,6 +17,8 @@ pub mod managed_fields;
 /// Deletion of namespaces.
 pub mod namespaces;
 /// A decoded object of any kind.
+/// Fields that say the same.
+pub mod normalize;
 pub mod object;
 /// One served resource.
 pub mod resource;

@@ -346,6 +346,7 @@ impl Write<'_> {
             self.warnings.add(warning);
         }
         self.strategy.canonicalize(object);
+        super::normalize::normalize(object);
         Ok(())
     }
 
@@ -398,6 +399,7 @@ impl Write<'_> {
             self.warnings.add(warning);
         }
         self.strategy.canonicalize(object);
+        super::normalize::normalize(object);
         Ok(())
     }
 

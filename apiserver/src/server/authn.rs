@@ -378,13 +378,26 @@ pub async fn impersonate(
         if groups.is_empty() && uid.is_empty() && extras.is_empty() {
             return Ok(());
         }
-        return Err(status::internal(format!(
-            "requested [{}] without impersonating a user",
-            groups
+        let list = |items: &[String]| {
+            let quoted: Vec<String> = items.iter().map(|item| format!("{item:?}")).collect();
+            quoted.join(", ")
+        };
+        let shown_groups = if groups.is_empty() {
+            "[]string(nil)".to_owned()
+        } else {
+            format!("[]string{{{}}}", list(&groups))
+        };
+        let shown_extra = if extras.is_empty() {
+            "map[string][]string(nil)".to_owned()
+        } else {
+            let shown: Vec<String> = extras
                 .iter()
-                .map(|group| format!("{{Group  {group}  authentication.k8s.io/v1 }}"))
-                .collect::<Vec<_>>()
-                .join(" ")
+                .map(|(key, value)| format!("{key:?}:[]string{{{value:?}}}"))
+                .collect();
+            format!("map[string][]string{{{}}}", shown.join(", "))
+        };
+        return Err(status::bad_request(format!(
+            "requested &user.DefaultInfo{{Name:\"\", UID:{uid:?}, Groups:{shown_groups}, Extra:{shown_extra}}} without impersonating a user name"
         )));
     }
     let requestor = cx.user.clone();

@@ -106,7 +106,7 @@ async fn bind(
         uid: not_empty(&binding.metadata.uid),
         resource_version: not_empty(&binding.metadata.resource_version),
     };
-    let resource = pods.group_resource();
+    let resource = apimachinery::gvk::GroupResource::new("", "pods/binding");
     write
         .modify(preconditions, move |object| {
             let result = assign(object, &binding)

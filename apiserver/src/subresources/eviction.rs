@@ -320,7 +320,6 @@ fn mark(object: &mut Object) {
         status: "True".to_owned(),
         reason: "EvictionByEvictionAPI".to_owned(),
         message: "Eviction API: evicting".to_owned(),
-        observed_generation: pod.metadata.generation,
         last_transition_time: Time::now(),
         ..PodCondition::default()
     };

@@ -6,7 +6,7 @@ use api_types::authorization::v1::{
     ResourceRule, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
     SubjectAccessReviewSpec, SubjectAccessReviewStatus,
 };
-use apimachinery::field::{self, ErrorList, Path};
+use apimachinery::field::{self, BadValue, ErrorList, Path};
 use apimachinery::gvk::GroupKind;
 use apimachinery::status::{self, StatusError};
 use component_base::auth::{Attributes, Decision, UserInfo};
@@ -62,20 +62,24 @@ fn user_of(spec: &SubjectAccessReviewSpec) -> UserInfo {
     }
 }
 
+fn nothing() -> BadValue {
+    BadValue::json(&serde_json::Value::Null)
+}
+
 fn problems(resource: bool, other: bool, subject: Option<&SubjectAccessReviewSpec>) -> ErrorList {
     let mut errors = ErrorList::new();
     let spec = Path::new("spec");
     if resource && other {
         errors.push(field::invalid(
             &spec.child("nonResourceAttributes"),
-            "null",
+            nothing(),
             "cannot be specified in combination with resourceAttributes",
         ));
     }
     if !resource && !other {
         errors.push(field::invalid(
             &spec.child("resourceAttributes"),
-            "null",
+            nothing(),
             "exactly one of nonResourceAttributes or resourceAttributes must be specified",
         ));
     }
@@ -92,15 +96,15 @@ fn problems(resource: bool, other: bool, subject: Option<&SubjectAccessReviewSpe
     errors
 }
 
-fn check(kind: &str, errors: ErrorList) -> Result<(), StatusError> {
+fn check(errors: &ErrorList) -> Result<(), StatusError> {
     if errors.is_empty() {
         return Ok(());
     }
     let kind = GroupKind {
         group: "authorization.k8s.io".to_owned(),
-        kind: kind.to_owned(),
+        kind: String::new(),
     };
-    Err(status::invalid(&kind, "", &errors))
+    Err(status::invalid(&kind, "", errors))
 }
 
 async fn decide(server: &ApiServer, attributes: &Attributes) -> SubjectAccessReviewStatus {
@@ -128,10 +132,7 @@ pub(super) async fn review(
             review.spec.resource_attributes.as_deref(),
             review.spec.non_resource_attributes.as_deref(),
         );
-        check(
-            "SelfSubjectAccessReview",
-            problems(resource.is_some(), other.is_some(), None),
-        )?;
+        check(&problems(resource.is_some(), other.is_some(), None))?;
         review.status = decide(server, &attributes(cx.user.clone(), resource, other)).await;
         return Ok(());
     }
@@ -156,11 +157,11 @@ pub(super) async fn review(
         if other.is_some() {
             errors.push(field::invalid(
                 &Path::new("spec").child("nonResourceAttributes"),
-                "null",
+                nothing(),
                 "disallowed on this kind of request",
             ));
         }
-        check("LocalSubjectAccessReview", errors)?;
+        check(&errors)?;
         let namespace = &cx.info.namespace;
         if resource.is_some_and(|resource| resource.namespace != *namespace) {
             return Err(status::bad_request(format!(
@@ -178,10 +179,7 @@ pub(super) async fn review(
         spec.resource_attributes.as_deref(),
         spec.non_resource_attributes.as_deref(),
     );
-    check(
-        "SubjectAccessReview",
-        problems(resource.is_some(), other.is_some(), Some(spec)),
-    )?;
+    check(&problems(resource.is_some(), other.is_some(), Some(spec)))?;
     review.status = decide(server, &attributes(user_of(spec), resource, other)).await;
     Ok(())
 }

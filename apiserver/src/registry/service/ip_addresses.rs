@@ -166,13 +166,8 @@ impl IpAddresses {
                 .parse()
                 .map_err(|_| status::internal(format!("failed to parse service IP {asked:?}")))?;
             if !ranges.iter().any(|range| Usable::of(range).contains(ip)) {
-                let ranges = ranges
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join(",");
                 return Err(invalid(format!(
-                    "failed to allocate IP {asked}: the provided network does not match the current range: the provided IP ({asked}) is not in the valid range. The range of valid IPs is {ranges}"
+                    "failed to allocate IP {asked}: the provided network does not match the current range"
                 )));
             }
             if dry_run {
