@@ -159,7 +159,7 @@ in_node_background() {
   local i=$1 name=$2 pid; shift 2
   pid=$(in_node "$i" cat "/run/pintle-$name.pid" 2>/dev/null || true)
   if [ -n "$pid" ] && in_node "$i" test -e "/proc/$pid/exe"; then return 0; fi
-  HERE=$HERE setsid bash -c 'i=$1 name=$2; shift 2; . "$HERE/lib/node.sh"; in_node "$i" sh -c '\''echo $$ > "/run/pintle-$0.pid"; exec "$@"'\'' "$name" "$@"' bash "$i" "$name" "$@" \
+  HERE=$HERE STATE=$STATE setsid bash -c 'i=$1 name=$2; shift 2; . "$HERE/lib/node.sh"; in_node "$i" sh -c '\''echo $$ > "/run/pintle-$0.pid"; exec "$@"'\'' "$name" "$@"' bash "$i" "$name" "$@" \
     >> "$STATE/node$i/log/$name.log" 2>&1 < /dev/null 8>&- &
 }
 

@@ -43,10 +43,11 @@ echo "serving demo:@VERSION@ as $(hostname)"
 exec busybox httpd -f -v -p "${PORT:-8080}" -h /tmp/www
 "#;
 
-/// A busybox userland and the demo's web server.
-pub(crate) fn demo(busybox: &Path, version: &str) -> Result<Image, BuildError> {
+/// A busybox userland, curl, and the demo's web server. (A static busybox has a wget, but one that cannot resolve names.)
+pub(crate) fn demo(busybox: &Path, curl: &Path, version: &str) -> Result<Image, BuildError> {
     let mut layer = Layer::new();
     userland(&mut layer, busybox)?;
+    layer.program("usr/bin/curl", curl).map_err(read(curl))?;
     layer
         .file(
             "bin/serve",

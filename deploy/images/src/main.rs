@@ -19,6 +19,9 @@ struct Arguments {
     /// A busybox program; its applets are the demo image's userland.
     #[arg(long)]
     busybox: PathBuf,
+    /// A curl program, for the demo image.
+    #[arg(long)]
+    curl: PathBuf,
     /// The cluster-dns program.
     #[arg(long)]
     cluster_dns: PathBuf,
@@ -43,7 +46,7 @@ fn build(arguments: &Arguments) -> Result<(), images::BuildError> {
     archive.add(images::pause(&arguments.pause)?);
     archive.add(images::cluster_dns(&arguments.cluster_dns)?);
     for version in ["1", "2"] {
-        archive.add(images::demo(&arguments.busybox, version)?);
+        archive.add(images::demo(&arguments.busybox, &arguments.curl, version)?);
     }
     archive
         .write(&arguments.output)
