@@ -14,7 +14,7 @@ use super::schema::{
 };
 
 /// Structs that are owned as a whole wherever they appear. They carry the marker `+structType=atomic` upstream.
-const ATOMIC_STRUCTS: &[(&str, &str)] = &[
+pub const ATOMIC_STRUCTS: &[(&str, &str)] = &[
     ("k8s.io/api/admissionregistration/v1", "MatchResources"),
     (
         "k8s.io/api/admissionregistration/v1",

@@ -23,7 +23,7 @@ mod set;
 mod typed;
 mod updater;
 
-pub use built_in::built_in_type;
+pub use built_in::{ATOMIC_STRUCTS, built_in_type};
 pub use conflict::{Conflict, Conflicts};
 pub use entries::{DecodeError, decode_managed_fields, revert_timestamp_updates};
 pub use field_manager::{
