@@ -57,7 +57,7 @@ impl Discovery {
         Discovery {
             documents: ArcSwap::from_pointee(documents(resources)),
             server_address,
-            openapi: openapi::OpenApi::new(resources),
+            openapi: openapi::OpenApi::new(resources.rows().iter().map(|resource| resource.info)),
         }
     }
 
@@ -86,7 +86,7 @@ impl Discovery {
     pub fn serve(&self, _server: &Arc<ApiServer>, cx: &RequestContext) -> Option<Response> {
         let documents = self.documents.load();
         let path = cx.info.path.trim_end_matches('/');
-        if let Some(response) = self.openapi.serve(cx) {
+        if let Some(response) = openapi_response(&self.openapi, cx) {
             return Some(response);
         }
         match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
@@ -377,4 +377,26 @@ fn aggregated_resource(row: &Resource) -> aggregated::APIResourceDiscovery {
             })
             .collect(),
     }
+}
+
+/// An answer of the OpenAPI documents as a response.
+fn openapi_response(openapi: &openapi::OpenApi, cx: &RequestContext) -> Option<Response> {
+    let answer = openapi.answer(&openapi::Question {
+        path: &cx.info.path,
+        query: cx.uri.query(),
+        accept: cx.header(header::ACCEPT),
+        accept_encoding: cx.header(header::ACCEPT_ENCODING),
+        if_none_match: cx.header(header::IF_NONE_MATCH),
+    })?;
+    let mut response = Response::new(answer.body.into());
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in answer.headers {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response
+                .headers_mut()
+                .insert(http::HeaderName::from_static(name), value);
+        }
+    }
+    Some(response)
 }

@@ -1,254 +1,447 @@
-//! OpenAPI documents of the served resources, made from the schema tables when first asked for.
-//! Upstream: kube-openapi and server/routes/openapi.go.
+//! OpenAPI documents of the served resources. Upstream: kube-openapi's handler, handler3 and builder, and
+//! kube-aggregator's handlers in front of them.
 //!
-//! A document's ETag says which build made it and what it is about; it is not a hash of its text, which would mean
-//! to make all documents in order to list them.
+//! - `paths`: operations of the resources; `schemas`: definitions of the types; `texts`: what the tables do not say.
+//! - `document`: whole documents; `gnostic`: the protobuf form of the second one.
+//!
+//! Invariants: a document is made when it is first asked for, once, and only its compressed bytes are kept. Its hash
+//! is that of the JSON form, in every form. Nothing here does IO.
 
-/// Operations.
+mod document;
+mod gnostic;
+mod negotiate;
 mod paths;
-/// Types.
-mod schema;
-/// OpenAPI v2.
-mod swagger;
+mod schemas;
+mod texts;
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::io::{Read, Write};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 
-use api_types::Described as _;
-use api_types::meta::v1::WatchEvent;
 use api_types::resources::ResourceInfo;
-use aws_lc_rs::digest;
-use bytes::Bytes;
-use component_base::serving::Response;
-use http::{HeaderValue, StatusCode, header};
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use serde_json::{Map, Value, json};
 
-use crate::handlers::respond;
-use crate::negotiation;
-use crate::registry::table::Resources;
-use crate::request::context::RequestContext;
-use schema::Schemas;
+pub use document::sha512_hex;
+use negotiate::{Accepted, V2_ACCEPTED, V3_ACCEPTED};
 
-const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The request, as far as documents depend on it. Header values are empty when there is no such header.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Question<'a> {
+    /// Path, such as `/openapi/v3/apis/apps/v1`.
+    pub path: &'a str,
+    /// Query without the question mark.
+    pub query: Option<&'a str>,
+    /// `Accept`.
+    pub accept: &'a str,
+    /// `Accept-Encoding`.
+    pub accept_encoding: &'a str,
+    /// `If-None-Match`.
+    pub if_none_match: &'a str,
+}
 
-/// One group version's document.
-struct Document {
-    group: String,
-    version: String,
-    resources: Vec<&'static ResourceInfo>,
-    etag: String,
-    text: OnceLock<Bytes>,
+/// The answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers, `Cache-Control` only where it differs from the server's default.
+    pub headers: Vec<(&'static str, String)>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    fn empty(status: u16) -> Answer {
+        Answer {
+            status,
+            ..Answer::default()
+        }
+    }
+
+    fn header(&mut self, name: &'static str, value: impl Into<String>) {
+        self.headers.push((name, value.into()));
+    }
+}
+
+/// One form of a document.
+#[derive(Debug)]
+struct Stored {
+    gzip: Vec<u8>,
+    length: usize,
+    hash: String,
+    modified: SystemTime,
+}
+
+impl Stored {
+    fn new(bytes: &[u8], hash: String) -> Stored {
+        // Writing to memory does not fail.
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::new(4));
+        let gzip = encoder
+            .write_all(bytes)
+            .and_then(|()| encoder.finish())
+            .unwrap_or_default();
+        Stored {
+            gzip,
+            length: bytes.len(),
+            hash,
+            modified: SystemTime::now(),
+        }
+    }
+
+    fn json(bytes: &[u8]) -> Stored {
+        Stored::new(bytes, document::sha512_hex(bytes))
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.length);
+        // Reads what `new` wrote.
+        let _ = GzDecoder::new(&self.gzip[..]).read_to_end(&mut out);
+        out
+    }
 }
 
 /// The documents.
+#[derive(Debug)]
 pub struct OpenApi {
-    /// By path below `/openapi/v3/`.
-    documents: BTreeMap<String, Document>,
-    index: Bytes,
-    index_etag: String,
-    v2: OnceLock<Bytes>,
-    v2_etag: String,
+    rows: Vec<&'static ResourceInfo>,
+    v2_json: OnceLock<Stored>,
+    v2_protobuf: OnceLock<Stored>,
+    /// By the name after `/openapi/v3/`.
+    v3: BTreeMap<String, OnceLock<Stored>>,
+    /// Documents of others: custom resources and aggregated servers.
+    added: RwLock<BTreeMap<String, Arc<Stored>>>,
 }
 
 impl OpenApi {
-    pub fn new(resources: &Resources) -> OpenApi {
-        let mut documents: BTreeMap<String, Document> = BTreeMap::new();
-        for resource in resources.rows() {
-            let info = resource.info;
-            let path = match info.group {
-                "" => format!("api/{}", info.version),
-                group => format!("apis/{group}/{}", info.version),
-            };
-            let document = documents.entry(path).or_insert_with(|| Document {
-                group: info.group.to_owned(),
-                version: info.version.to_owned(),
-                resources: Vec::new(),
-                etag: String::new(),
-                text: OnceLock::new(),
-            });
-            document.resources.push(info);
-        }
-        let build = component_base::version::Info::get();
-        let mut everything = String::new();
-        let mut listed = Map::new();
-        for (path, document) in &mut documents {
-            let mut about = format!("{} {} {path}", build.git_version, build.git_commit);
-            for info in &document.resources {
-                about.push(' ');
-                about.push_str(info.resource);
-            }
-            document.etag = sha512_hex(about.as_bytes());
-            everything.push_str(&document.etag);
-            let url = format!("/openapi/v3/{path}?hash={}", document.etag);
-            listed.insert(path.clone(), json!({"serverRelativeURL": url}));
-        }
-        let index = json!({"paths": listed}).to_string().into();
+    /// Takes the rows of the served resources. Nothing is built yet.
+    pub fn new(rows: impl IntoIterator<Item = &'static ResourceInfo>) -> OpenApi {
+        let rows: Vec<&'static ResourceInfo> = rows.into_iter().collect();
+        let v3 = document::names(&rows)
+            .into_iter()
+            .map(|name| (name, OnceLock::new()))
+            .collect();
         OpenApi {
-            documents,
-            index,
-            index_etag: sha512_hex(everything.as_bytes()),
-            v2: OnceLock::new(),
-            v2_etag: sha512_hex(format!("v2 {everything}").as_bytes()),
+            rows,
+            v2_json: OnceLock::new(),
+            v2_protobuf: OnceLock::new(),
+            v3,
+            added: RwLock::default(),
         }
     }
 
-    /// Paths for the index of the server.
-    pub fn paths(&self) -> Vec<String> {
-        vec![
-            "/openapi/v2".to_owned(),
-            "/openapi/v3".to_owned(),
-            "/openapi/v3/".to_owned(),
-        ]
+    /// Serves a document of the third form under a name such as `apis/example.com/v1`, or replaces it. A name that the
+    /// built-in resources have is kept by them.
+    pub fn add(&self, name: &str, json: &[u8]) {
+        let stored = Arc::new(Stored::json(json));
+        self.added
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), stored);
     }
 
-    /// Answers requests below `/openapi`.
-    pub fn serve(&self, cx: &RequestContext) -> Option<Response> {
-        match cx.info.path.as_str() {
-            "/openapi/v2" => {
-                if only_protobuf(cx) {
-                    let refusal = negotiation::NotAcceptable {
-                        accepted: "application/json".to_owned(),
-                    };
-                    return Some(respond::error(cx, respond::not_acceptable(refusal)));
-                }
-                let text = self.v2.get_or_init(|| self.swagger());
-                Some(answer(cx, text, &self.v2_etag, false))
-            }
-            "/openapi/v3" | "/openapi/v3/" => {
-                Some(answer(cx, &self.index, &self.index_etag, false))
-            }
+    /// Takes an added document away.
+    pub fn remove(&self, name: &str) {
+        self.added
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
+    }
+
+    /// A part of a document of the third form for a custom resource: the definition of a built-in type by its name, such
+    /// as `io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta`, and all that it refers to.
+    pub fn definitions_of_object_meta() -> Map<String, Value> {
+        schemas::closure(&[
+            &api_types::meta::v1::schema::ObjectMeta,
+            &api_types::meta::v1::schema::ListMeta,
+            &api_types::meta::v1::schema::Status,
+            &api_types::meta::v1::schema::DeleteOptions,
+        ])
+    }
+
+    /// Answers a request for a document; `None` when the path is none of these.
+    pub fn answer(&self, question: &Question<'_>) -> Option<Answer> {
+        match question.path {
+            "/openapi/v2" => Some(self.second(question)),
+            "/openapi/v3" | "/openapi/v3/" => Some(self.index()),
             path => {
-                let document = self.documents.get(path.strip_prefix("/openapi/v3/")?)?;
-                let hash = cx.query.first("hash").unwrap_or_default();
-                if !hash.is_empty() && hash != document.etag {
-                    let mut response = Response::default();
-                    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
-                    let url = format!("{path}?hash={}", document.etag);
-                    if let Ok(url) = HeaderValue::try_from(url) {
-                        response.headers_mut().insert(header::LOCATION, url);
-                    }
-                    return Some(response);
-                }
-                let text = document
-                    .text
-                    .get_or_init(|| document.build().to_string().into());
-                Some(answer(cx, text, &document.etag, !hash.is_empty()))
+                let name = path.strip_prefix("/openapi/v3/")?;
+                Some(self.third(question, name))
             }
         }
     }
 
-    fn swagger(&self) -> Bytes {
-        let (mut definitions, mut paths) = (Map::new(), Map::new());
-        for document in self.documents.values() {
-            let built = document.build();
-            let schemas = built
-                .pointer("/components/schemas")
-                .and_then(Value::as_object);
-            for (name, definition) in schemas.into_iter().flatten() {
-                definitions
-                    .entry(name)
-                    .or_insert_with(|| swagger::schema(definition));
-            }
-            for (path, item) in built
-                .get("paths")
-                .and_then(Value::as_object)
-                .into_iter()
-                .flatten()
-            {
-                paths.insert(path.clone(), swagger::path(item));
-            }
-        }
-        let document = json!({
-            "swagger": "2.0",
-            "info": {"title": "Kubernetes", "version": component_base::version::Info::get().git_version},
-            "paths": paths,
-            "definitions": definitions,
-            "securityDefinitions": {"BearerToken": {
-                "description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header",
-            }},
-            "security": [{"BearerToken": []}],
-        });
-        document.to_string().into()
+    fn second_json(&self) -> &Stored {
+        self.v2_json
+            .get_or_init(|| Stored::json(&document::v2_json(&self.rows)))
     }
-}
 
-impl Document {
-    fn build(&self) -> Value {
-        let mut schemas = Schemas::new(&self.group, &self.version);
-        let mut paths = Map::new();
-        let root = if self.group.is_empty() {
-            format!("/api/{}", self.version)
-        } else {
-            format!("/apis/{}/{}", self.group, self.version)
+    fn second(&self, question: &Question<'_>) -> Answer {
+        let Some(accepted) = negotiate::choose(question.accept, V2_ACCEPTED) else {
+            let mut answer = Answer::empty(406);
+            answer.header("vary", "Accept-Encoding, Accept");
+            return answer;
         };
-        paths::add_root(&root, &self.group, &self.version, &mut schemas, &mut paths);
-        for info in &self.resources {
-            paths::add(&root, info, &mut schemas, &mut paths);
+        let stored = if accepted.protobuf {
+            self.v2_protobuf.get_or_init(|| {
+                let hash = self.second_json().hash.clone();
+                Stored::new(&document::v2_protobuf(&self.rows), hash)
+            })
+        } else {
+            self.second_json()
+        };
+        let mut answer = serve(question, stored, accepted, true);
+        answer.header("vary", "Accept-Encoding, Accept");
+        answer
+    }
+
+    fn built(&self, name: &str) -> Option<&Stored> {
+        let cell = self.v3.get(name)?;
+        Some(cell.get_or_init(|| Stored::json(&document::v3(&self.rows, name).unwrap_or_default())))
+    }
+
+    fn third(&self, question: &Question<'_>, name: &str) -> Answer {
+        let added;
+        let stored = match self.built(name) {
+            Some(stored) => stored,
+            None => {
+                let documents = self.added.read().unwrap_or_else(PoisonError::into_inner);
+                added = documents.get(name).cloned();
+                match &added {
+                    Some(stored) => stored,
+                    None => return Answer::empty(404),
+                }
+            }
+        };
+        let Some(accepted) = negotiate::choose(question.accept, V3_ACCEPTED) else {
+            let mut answer = Answer::empty(406);
+            answer.header("vary", "Accept");
+            return answer;
+        };
+        let hash = question.query.and_then(negotiate::hash_of);
+        if let Some(hash) = hash
+            && hash != stored.hash
+        {
+            let mut answer = Answer::empty(301);
+            answer.header("content-type", accepted.answered);
+            answer.header("etag", format!("\"{}\"", stored.hash));
+            answer.header("location", relative_url(name, &stored.hash));
+            answer.header("vary", "Accept");
+            return answer;
         }
-        schemas.reference(WatchEvent::SCHEMA);
-        json!({
-            "openapi": "3.0.0",
-            "info": {"title": "Kubernetes", "version": component_base::version::Info::get().git_version},
-            "paths": paths,
-            "components": {
-                "schemas": schemas.done,
-                "securitySchemes": {"BearerToken": {
-                    "description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header",
-                }},
-            },
-        })
+        let mut answer = serve(question, stored, accepted, false);
+        answer.header("vary", "Accept");
+        if hash.is_some() {
+            let year = Duration::from_secs(365 * 24 * 60 * 60);
+            answer.header("cache-control", "public, immutable");
+            answer.header("expires", negotiate::date(SystemTime::now() + year, "UTC"));
+        }
+        answer
+    }
+
+    /// The list of the documents, which needs the hash of each.
+    fn index(&self) -> Answer {
+        let mut paths = Map::new();
+        let mut put = |name: &str, hash: &str| {
+            paths.insert(
+                name.to_owned(),
+                json!({"serverRelativeURL": relative_url(name, hash)}),
+            );
+        };
+        let added = self.added.read().unwrap_or_else(PoisonError::into_inner);
+        for (name, stored) in added.iter() {
+            put(name, &stored.hash);
+        }
+        for name in self.v3.keys() {
+            if let Some(stored) = self.built(name) {
+                put(name, &stored.hash);
+            }
+        }
+        let mut answer = Answer::empty(200);
+        // Upstream names no type here, and this is what its server then takes it for.
+        answer.header("content-type", "text/plain; charset=utf-8");
+        answer.header("last-modified", negotiate::date(SystemTime::now(), "GMT"));
+        answer.body = json!({ "paths": paths }).to_string().into_bytes();
+        answer
     }
 }
 
-/// Old clients ask for OpenAPI v2 in protobuf and fall back when told to.
-fn only_protobuf(cx: &RequestContext) -> bool {
-    let accept = cx.header(header::ACCEPT);
-    accept.contains(V2_PROTOBUF) && !accept.contains("json") && !accept.contains("*/*")
+fn relative_url(name: &str, hash: &str) -> String {
+    format!("/openapi/v3/{name}?hash={hash}")
 }
 
-fn answer(cx: &RequestContext, text: &Bytes, etag: &str, forever: bool) -> Response {
-    let quoted = format!("\"{etag}\"");
-    let asked = cx.header(header::IF_NONE_MATCH);
-    let mut response = if asked
-        .split(',')
-        .any(|tag| tag.trim() == quoted || tag.trim() == "*")
-    {
-        let mut response = Response::default();
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response
+fn serve(question: &Question<'_>, stored: &Stored, accepted: &Accepted, compress: bool) -> Answer {
+    let etag = format!("\"{}\"", stored.hash);
+    let unchanged = negotiate::matches(question.if_none_match, &etag);
+    let mut answer = Answer::empty(if unchanged { 304 } else { 200 });
+    answer.header("etag", etag);
+    answer.header("last-modified", negotiate::date(stored.modified, "GMT"));
+    if unchanged {
+        return answer;
+    }
+    answer.header("content-type", accepted.answered);
+    if compress && negotiate::takes_gzip(question.accept_encoding) {
+        answer.header("content-encoding", "gzip");
+        answer.body = stored.gzip.clone();
     } else {
-        respond::json_document(cx, text)
-    };
-    let headers = response.headers_mut();
-    if let Ok(quoted) = HeaderValue::try_from(quoted) {
-        headers.insert(header::ETAG, quoted);
+        answer.body = stored.bytes();
     }
-    headers.append(header::VARY, HeaderValue::from_static("Accept"));
-    if forever {
-        // A document with a hash never changes.
-        headers.insert(
-            header::CACHE_CONTROL,
-            HeaderValue::from_static("public, immutable"),
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use api_types::resources::RESOURCES;
+
+    use super::*;
+
+    fn documents() -> OpenApi {
+        OpenApi::new(RESOURCES.iter().filter(|row| {
+            row.default_on
+                && matches!(
+                    (row.group, row.resource),
+                    ("", "pods" | "namespaces") | ("apps", _)
+                )
+        }))
+    }
+
+    fn ask(documents: &OpenApi, path: &str, accept: &str) -> Answer {
+        documents
+            .answer(&Question {
+                path,
+                accept,
+                ..Question::default()
+            })
+            .expect("an OpenAPI path")
+    }
+
+    fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
+        answer
+            .headers
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    #[test]
+    fn the_index_leads_to_documents_that_may_be_kept() {
+        let documents = documents();
+        let index: Value =
+            serde_json::from_slice(&ask(&documents, "/openapi/v3", "").body).expect("JSON");
+        let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"]
+            .as_str()
+            .expect("listed");
+        let (path, query) = url.split_once('?').expect("with a hash");
+        let mut question = Question {
+            path,
+            query: Some(query),
+            ..Question::default()
+        };
+        let answer = documents.answer(&question).expect("served");
+        assert_eq!(answer.status, 200);
+        assert_eq!(header(&answer, "cache-control"), Some("public, immutable"));
+        assert_eq!(header(&answer, "content-type"), Some("application/json"));
+        let etag = header(&answer, "etag").expect("tagged").to_owned();
+        question.if_none_match = &etag;
+        assert_eq!(documents.answer(&question).expect("served").status, 304);
+        question.query = Some("hash=0");
+        let moved = documents.answer(&question).expect("served");
+        assert_eq!((moved.status, header(&moved, "location")), (301, Some(url)));
+    }
+
+    #[test]
+    fn unknown_documents_and_types_are_refused() {
+        let documents = documents();
+        assert_eq!(ask(&documents, "/openapi/v3/apis/batch/v1", "").status, 404);
+        assert_eq!(
+            ask(&documents, "/openapi/v3/api/v1", "text/html").status,
+            406
         );
-        headers.insert(header::EXPIRES, far_future());
+        assert_eq!(ask(&documents, "/openapi/v2", "text/html").status, 406);
+        assert!(
+            documents
+                .answer(&Question {
+                    path: "/healthz",
+                    ..Question::default()
+                })
+                .is_none()
+        );
     }
-    response
-}
 
-fn far_future() -> HeaderValue {
-    let year = std::time::Duration::from_secs(365 * 24 * 3600);
-    let time = jiff::Timestamp::now()
-        .checked_add(year)
-        .unwrap_or(jiff::Timestamp::MAX);
-    let text = time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("0"))
-}
+    #[test]
+    fn every_reference_has_its_definition() {
+        fn references(value: &Value, out: &mut Vec<String>) {
+            match value {
+                Value::Object(members) => {
+                    for (key, member) in members {
+                        match member {
+                            Value::String(text) if key == "$ref" => out.push(text.clone()),
+                            other => references(other, out),
+                        }
+                    }
+                }
+                Value::Array(items) => items.iter().for_each(|item| references(item, out)),
+                _ => {}
+            }
+        }
+        let documents = documents();
+        for path in [
+            "/openapi/v2",
+            "/openapi/v3/api/v1",
+            "/openapi/v3/apis/apps/v1",
+        ] {
+            let document: Value =
+                serde_json::from_slice(&ask(&documents, path, "").body).expect("JSON");
+            let mut found = Vec::new();
+            references(&document, &mut found);
+            assert!(found.len() > 100, "{path}: {} references", found.len());
+            for reference in found {
+                let pointer = reference.strip_prefix('#').expect("local");
+                assert!(document.pointer(pointer).is_some(), "{path}: {reference}");
+            }
+        }
+    }
 
-/// Upper-case hexadecimal SHA-512.
-pub fn sha512_hex(bytes: &[u8]) -> String {
-    digest::digest(&digest::SHA512, bytes)
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02X}"))
-        .collect()
+    #[test]
+    fn patches_tell_of_field_validation_in_both_forms() {
+        let documents = documents();
+        for (path, accept) in [
+            ("/openapi/v2", ""),
+            ("/openapi/v3/api/v1", "application/json"),
+        ] {
+            let document: Value =
+                serde_json::from_slice(&ask(&documents, path, accept).body).expect("JSON");
+            let patch = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
+            let names: Vec<&str> = patch["parameters"]
+                .as_array()
+                .expect("parameters")
+                .iter()
+                .filter_map(|parameter| parameter["name"].as_str())
+                .collect();
+            assert!(
+                names.contains(&"fieldValidation") && names.contains(&"dryRun"),
+                "{path}: {names:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn added_documents_are_listed_until_they_are_removed() {
+        let documents = documents();
+        documents.add("apis/example.com/v1", b"{}");
+        assert_eq!(
+            ask(&documents, "/openapi/v3/apis/example.com/v1", "").body,
+            b"{}"
+        );
+        let index = ask(&documents, "/openapi/v3", "").body;
+        assert!(String::from_utf8_lossy(&index).contains("apis/example.com/v1?hash="));
+        documents.remove("apis/example.com/v1");
+        assert_eq!(
+            ask(&documents, "/openapi/v3/apis/example.com/v1", "").status,
+            404
+        );
+    }
 }

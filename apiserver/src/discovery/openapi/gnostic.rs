@@ -1,0 +1,386 @@
+//! The protobuf form of the Swagger 2.0 document. Upstream: gnostic-models/openapiv2.
+//!
+//! Takes JSON values and knows the message of each place. Values that the messages have no field for (extensions,
+//! enum members) travel as YAML text.
+
+use serde_json::{Map, Value};
+
+/// Appends protobuf fields.
+#[derive(Debug, Default)]
+pub(super) struct Message {
+    bytes: Vec<u8>,
+}
+
+impl Message {
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.bytes.push(value as u8);
+    }
+
+    fn data(&mut self, field: u32, bytes: &[u8]) {
+        self.varint(u64::from(field) << 3 | 2);
+        self.varint(bytes.len() as u64);
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// A text; empty ones are left out, as proto3 does.
+    fn text(&mut self, field: u32, text: &str) {
+        if !text.is_empty() {
+            self.data(field, text.as_bytes());
+        }
+    }
+
+    fn flag(&mut self, field: u32, value: bool) {
+        if value {
+            self.varint(u64::from(field) << 3);
+            self.varint(1);
+        }
+    }
+
+    fn message(&mut self, field: u32, fill: impl FnOnce(&mut Message)) {
+        let mut inner = Message::default();
+        fill(&mut inner);
+        self.data(field, &inner.bytes);
+    }
+
+    fn texts(&mut self, field: u32, list: Option<&Value>) {
+        for item in list.and_then(Value::as_array).into_iter().flatten() {
+            self.data(field, item.as_str().unwrap_or_default().as_bytes());
+        }
+    }
+
+    fn member_text(&mut self, field: u32, object: &Map<String, Value>, key: &str) {
+        self.text(
+            field,
+            object.get(key).and_then(Value::as_str).unwrap_or_default(),
+        );
+    }
+
+    fn member_flag(&mut self, field: u32, object: &Map<String, Value>, key: &str) {
+        self.flag(field, object.get(key) == Some(&Value::Bool(true)));
+    }
+
+    /// `NamedAny` for every `x-` member.
+    fn extensions(&mut self, field: u32, object: &Map<String, Value>) {
+        for (key, value) in object.iter().filter(|(key, _)| key.starts_with("x-")) {
+            self.message(field, |named| {
+                named.text(1, key);
+                named.message(2, |any| any.text(2, &yaml(value)));
+            });
+        }
+    }
+}
+
+/// The document while it is put together.
+#[derive(Debug, Default)]
+pub(super) struct Document {
+    paths: Message,
+    definitions: Message,
+    parameters: Message,
+}
+
+impl Document {
+    pub(super) fn path(&mut self, path: &str, item: &Value) {
+        self.paths.message(2, |named| {
+            named.text(1, path);
+            named.message(2, |out| path_item(out, item));
+        });
+    }
+
+    pub(super) fn definition(&mut self, name: &str, value: &Value) {
+        self.definitions.message(1, |named| {
+            named.text(1, name);
+            named.message(2, |out| schema(out, value));
+        });
+    }
+
+    pub(super) fn parameter(&mut self, name: &str, value: &Value) {
+        self.parameters.message(1, |named| {
+            named.text(1, name);
+            named.message(2, |out| parameter(out, value));
+        });
+    }
+
+    pub(super) fn finish(self, title: &str, version: &str) -> Vec<u8> {
+        let mut out = Message::default();
+        out.text(1, "2.0");
+        out.message(2, |info| {
+            info.text(1, title);
+            info.text(2, version);
+        });
+        out.data(8, &self.paths.bytes);
+        out.data(9, &self.definitions.bytes);
+        out.data(10, &self.parameters.bytes);
+        out.message(12, |requirement| {
+            requirement.message(1, |named| {
+                named.text(1, "BearerToken");
+                named.message(2, |_| {});
+            });
+        });
+        out.message(13, |definitions| {
+            definitions.message(1, |named| {
+                named.text(1, "BearerToken");
+                named.message(2, |item| {
+                    item.message(2, |key| {
+                        key.text(1, "apiKey");
+                        key.text(2, "authorization");
+                        key.text(3, "header");
+                        key.text(4, "Bearer Token authentication");
+                    });
+                });
+            });
+        });
+        out.bytes
+    }
+}
+
+fn path_item(out: &mut Message, item: &Value) {
+    let Some(item) = item.as_object() else { return };
+    for (field, method) in [
+        (2, "get"),
+        (3, "put"),
+        (4, "post"),
+        (5, "delete"),
+        (6, "options"),
+        (7, "head"),
+        (8, "patch"),
+    ] {
+        if let Some(value) = item.get(method).and_then(Value::as_object) {
+            out.message(field, |out| operation(out, value));
+        }
+    }
+    parameters(out, 9, item);
+}
+
+fn operation(out: &mut Message, value: &Map<String, Value>) {
+    out.texts(1, value.get("tags"));
+    out.member_text(3, value, "description");
+    out.member_text(5, value, "operationId");
+    out.texts(6, value.get("produces"));
+    out.texts(7, value.get("consumes"));
+    parameters(out, 8, value);
+    out.message(9, |responses| {
+        let codes = value.get("responses").and_then(Value::as_object);
+        for (code, response) in codes.into_iter().flatten() {
+            responses.message(1, |named| {
+                named.text(1, code);
+                named.message(2, |value| {
+                    value.message(1, |out| {
+                        if let Some(response) = response.as_object() {
+                            out.member_text(1, response, "description");
+                            if let Some(content) = response.get("schema") {
+                                out.message(2, |item| item.message(1, |out| schema(out, content)));
+                            }
+                        }
+                    });
+                });
+            });
+        }
+    });
+    out.texts(10, value.get("schemes"));
+    out.extensions(13, value);
+}
+
+fn parameters(out: &mut Message, field: u32, owner: &Map<String, Value>) {
+    let list = owner.get("parameters").and_then(Value::as_array);
+    for value in list.into_iter().flatten() {
+        out.message(field, |item| {
+            match value.get("$ref").and_then(Value::as_str) {
+                Some(reference) => item.message(2, |out| out.text(1, reference)),
+                None => item.message(1, |out| parameter(out, value)),
+            }
+        });
+    }
+}
+
+fn parameter(out: &mut Message, value: &Value) {
+    let Some(value) = value.as_object() else {
+        return;
+    };
+    let location = value.get("in").and_then(Value::as_str).unwrap_or_default();
+    if location == "body" {
+        out.message(1, |body| {
+            body.member_text(1, value, "description");
+            body.member_text(2, value, "name");
+            body.text(3, location);
+            body.member_flag(4, value, "required");
+            if let Some(content) = value.get("schema") {
+                body.message(5, |out| schema(out, content));
+            }
+        });
+        return;
+    }
+    out.message(2, |other| {
+        let query = location == "query";
+        other.message(if query { 3 } else { 4 }, |out| {
+            out.member_flag(1, value, "required");
+            out.text(2, location);
+            out.member_text(3, value, "description");
+            out.member_text(4, value, "name");
+            // Queries have `allow_empty_value` in between.
+            out.member_text(if query { 6 } else { 5 }, value, "type");
+            out.member_flag(if query { 20 } else { 19 }, value, "uniqueItems");
+        });
+    });
+}
+
+fn schema(out: &mut Message, value: &Value) {
+    let Some(value) = value.as_object() else {
+        return;
+    };
+    out.member_text(1, value, "$ref");
+    out.member_text(2, value, "format");
+    out.member_text(4, value, "description");
+    out.texts(19, value.get("required"));
+    for item in value
+        .get("enum")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        out.message(20, |any| any.text(2, &yaml(item)));
+    }
+    if let Some(values) = value.get("additionalProperties") {
+        out.message(21, |item| match values {
+            Value::Bool(allowed) => item.flag(2, *allowed),
+            values => item.message(1, |out| schema(out, values)),
+        });
+    }
+    if let Some(ty) = value.get("type").and_then(Value::as_str) {
+        out.message(22, |item| item.text(1, ty));
+    }
+    if let Some(items) = value.get("items") {
+        out.message(23, |list| list.message(1, |out| schema(out, items)));
+    }
+    if let Some(properties) = value.get("properties").and_then(Value::as_object) {
+        out.message(25, |list| {
+            for (name, property) in properties {
+                list.message(1, |named| {
+                    named.text(1, name);
+                    named.message(2, |out| schema(out, property));
+                });
+            }
+        });
+    }
+    out.extensions(31, value);
+}
+
+/// A value as YAML with a final newline.
+fn yaml(value: &Value) -> String {
+    let mut out = String::new();
+    write_yaml(&mut out, value, 0, true);
+    out
+}
+
+fn write_yaml(out: &mut String, value: &Value, indent: usize, at_line_start: bool) {
+    match value {
+        Value::Array(items) if !items.is_empty() => {
+            for (index, item) in items.iter().enumerate() {
+                if index > 0 || at_line_start {
+                    out.extend(std::iter::repeat_n(' ', indent));
+                }
+                out.push_str("- ");
+                write_yaml(out, item, indent + 2, false);
+            }
+        }
+        Value::Object(members) if !members.is_empty() => {
+            for (index, (key, member)) in members.iter().enumerate() {
+                if index > 0 || at_line_start {
+                    out.extend(std::iter::repeat_n(' ', indent));
+                }
+                out.push_str(&scalar(key));
+                out.push(':');
+                match member {
+                    Value::Array(items) if !items.is_empty() => {
+                        out.push('\n');
+                        write_yaml(out, member, (indent / 4 + 1) * 4, true);
+                    }
+                    Value::Object(inner) if !inner.is_empty() => {
+                        out.push('\n');
+                        write_yaml(out, member, (indent / 4 + 1) * 4, true);
+                    }
+                    plain => {
+                        out.push(' ');
+                        write_yaml(out, plain, indent, false);
+                    }
+                }
+            }
+        }
+        Value::String(text) => {
+            out.push_str(&scalar(text));
+            out.push('\n');
+        }
+        other => {
+            out.push_str(&other.to_string());
+            out.push('\n');
+        }
+    }
+}
+
+/// A text as a YAML scalar: plain where no reader can take it for something else.
+fn scalar(text: &str) -> String {
+    let plain = text
+        .chars()
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic())
+        && text.chars().all(|c| {
+            c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | '+' | ',' | ' ')
+        })
+        && !text.ends_with(' ')
+        && !matches!(
+            text.to_ascii_lowercase().as_str(),
+            "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
+        );
+    if plain {
+        text.to_owned()
+    } else {
+        // A text of one line without control characters; quotes double inside.
+        match text.chars().any(char::is_control) || text.is_empty() {
+            true => Value::from(text).to_string(),
+            false => format!("'{}'", text.replace('\'', "''")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn extensions_are_yaml() {
+        for (value, text) in [
+            (json!("merge"), "merge\n"),
+            (json!(""), "\"\"\n"),
+            (json!("*"), "'*'\n"),
+            (json!("client auth"), "client auth\n"),
+            (json!("merge,retainKeys"), "merge,retainKeys\n"),
+            (json!(["name", "port"]), "- name\n- port\n"),
+            (
+                json!({"group": "", "kind": "Pod", "version": "v1"}),
+                "group: \"\"\nkind: Pod\nversion: v1\n",
+            ),
+            (
+                json!([{"discriminator": "type", "fields": {"a": "A"}}]),
+                "- discriminator: type\n  fields:\n    a: A\n",
+            ),
+            (
+                json!([{"group": "apps", "kind": "Deployment"}, {"group": "", "kind": "Pod"}]),
+                "- group: apps\n  kind: Deployment\n- group: \"\"\n  kind: Pod\n",
+            ),
+        ] {
+            assert_eq!(yaml(&value), text);
+        }
+    }
+
+    #[test]
+    fn a_schema_has_its_fields_in_order() {
+        let mut out = Message::default();
+        schema(&mut out, &json!({"type": "string", "format": "byte"}));
+        assert_eq!(out.bytes, b"\x12\x04byte\xb2\x01\x08\x0a\x06string");
+    }
+}
