@@ -10,6 +10,7 @@
 //! in the API server. A kubelet that starts anew finds its containers and restarts none.
 
 pub mod app;
+pub mod certificate;
 pub mod config;
 
 pub mod pod_manager;
@@ -41,9 +42,6 @@ pub mod events;
 pub mod metrics;
 pub mod node;
 pub mod sys;
-// These two still live where they were written.
-#[path = "../../wip/kubelet-parts/src/server/mod.rs"]
 pub mod server;
-#[path = "../../wip/kubelet-parts/src/volume/mod.rs"]
 pub mod volume;
 mod wiring;
