@@ -286,7 +286,7 @@ mod tests {
         let term = serde_json::json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "x"}}});
         let json = serde_json::json!({"spec": {"affinity": {"podAntiAffinity": {
             "requiredDuringSchedulingIgnoredDuringExecution": [term]}}}});
-        api_types::decode_json_into(json.to_string().as_bytes(), &mut pod).unwrap();
+        api_types::decode_json_into(&mut pod, json.to_string().as_bytes()).unwrap();
         let pods: Vec<PodInfo> = (0..3)
             .map(|_| PodInfo::new(Arc::new(pod.clone())))
             .collect();

@@ -12,7 +12,7 @@ mod failure;
 /// Writes a pod's conditions.
 pub mod status_patch;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -96,6 +96,14 @@ impl Framework {
         self.plugins.queue_sort.first()
     }
 
+    /// Names and weights of plugins that score, in the order they are called.
+    pub fn score_plugins(&self) -> impl Iterator<Item = (&'static str, i64)> + '_ {
+        self.plugins
+            .score
+            .iter()
+            .map(|(plugin, weight)| (plugin.name(), *weight))
+    }
+
     /// Whether any plugin scores.
     pub fn has_score_plugins(&self) -> bool {
         !self.plugins.score.is_empty()
