@@ -13,7 +13,7 @@ use client::{Client, ClientConfig, EventRecorder, ListScope, RestMetrics, Shared
 use component_base::flagz::Flagz;
 use component_base::metrics::MetricsOptions;
 use component_base::run::Start;
-use component_base::serving::Server;
+use component_base::serving::{CertificateSlot, Server};
 use component_base::{Chain, Error, healthz, version};
 use jiff::SignedDuration;
 use parking_lot::{Mutex, RwLock};
@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
 use crate::backoff::Backoff;
+use crate::certificate::request::Wanted;
+use crate::certificate::{self, Rotation};
 use crate::cm::{CmOptions, ContainerManager, tree};
 use crate::config::Options;
 use crate::cri::{Cri, CriOptions};
@@ -55,10 +57,10 @@ use crate::sys::{create_dir_all, fs_usage};
 use crate::wiring::Served;
 
 /// Features of this kubelet that the scheduler may ask for, with the gate that turns each on.
-const DECLARED_FEATURES: [&str; 2] = [
-    "ExtendWebSocketsToKubelet",
-    "RestartAllContainersOnContainerExits",
-];
+///
+/// Not yet ExtendWebSocketsToKubelet: `client::streaming::channels` closes connections without a status, which kubectl takes for
+/// an error (`close 1005`). Until then API servers send SPDY.
+const DECLARED_FEATURES: [&str; 1] = ["RestartAllContainersOnContainerExits"];
 
 fn std_duration(duration: &api_types::Duration) -> Duration {
     Duration::from_nanos(u64::try_from(duration.0).unwrap_or(0))
@@ -218,16 +220,25 @@ const NO_SYSTEMD: &str = "the systemd cgroup driver is not available in this kub
                           cgroupDriver to cgroupfs";
 
 /// The client, if there is an API server to talk to.
-fn api_client(
+///
+/// With a bootstrap kubeconfig the first certificate is asked for before; with `rotateCertificates` it is kept current.
+async fn api_client(
     options: &Options,
     metrics: &component_base::metrics::Metrics,
+    token: &CancellationToken,
 ) -> Result<Option<Client>, Error> {
     let Some(path) = &options.kubeconfig else {
         tracing::warn!("Standalone mode, no API client");
         return Ok(None);
     };
     let config = &options.config;
-    let client_config = ClientConfig::from_kubeconfig(path)
+    if let Some(bootstrap) = &options.bootstrap_kubeconfig {
+        tokio::select! {
+            () = token.cancelled() => return Err(fail("told to stop before there was a client certificate")),
+            done = certificate::bootstrap(path, bootstrap, &options.cert_dir, &options.node_name) => done.map_err(fail)?,
+        }
+    }
+    let mut client_config = ClientConfig::from_kubeconfig(path)
         .map_err(|error| {
             fail(format!(
                 "failed to create kubelet client: {}",
@@ -238,7 +249,18 @@ fn api_client(
         .with_qps(as_f32(config.kube_api_qps.unwrap_or(50)))
         .with_burst(u32::try_from(config.kube_api_burst).unwrap_or(100))
         .with_metrics(RestMetrics::new(metrics.registry())?);
-    Ok(Some(Client::new(client_config)?))
+    if !config.rotate_certificates {
+        return Ok(Some(Client::new(client_config)?));
+    }
+    let (followed, store, renew_now) =
+        certificate::follow_store(client_config, &options.cert_dir).map_err(|error| {
+            fail(format!("failed to initialize client certificate store: {error}"))
+        })?;
+    client_config = followed;
+    let client = Client::new(client_config)?;
+    let rotation = Rotation::of_client(client.clone(), &options.node_name, store, renew_now);
+    tokio::spawn(rotation.run(token.clone()));
+    Ok(Some(client))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "rates are small numbers")]
@@ -299,7 +321,7 @@ async fn run_with(options: Options, flagz: Flagz, token: CancellationToken) -> R
         })?;
     }
     set_oom_score(config.oom_score_adj.unwrap_or(-999));
-    let client = api_client(&options, &registry)?;
+    let client = api_client(&options, &registry, &token).await?;
     let (cri, runtime_name, runtime_version) = connect(&options, &metrics).await?;
 
     // The node.
@@ -620,7 +642,7 @@ async fn run_with(options: Options, flagz: Flagz, token: CancellationToken) -> R
             client: client.as_ref(),
             registry: &registry,
             flagz,
-            certificate: None,
+            certificate: serving_certificate(&options, client.as_ref(), &kubelet, &token)?,
         },
         &token,
     )?;
@@ -696,6 +718,40 @@ fn set_oom_score(score: i32) {
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", score.to_string()) {
         tracing::info!(%error, score, "Failed to ApplyOOMScoreAdj");
     }
+}
+
+/// The certificate of our server, when the API server is to sign it.
+fn serving_certificate(
+    options: &Options,
+    client: Option<&Client>,
+    kubelet: &Kubelet,
+    token: &CancellationToken,
+) -> Result<Option<CertificateSlot>, Error> {
+    let config = &options.config;
+    let (Some(client), true, true) = (
+        client,
+        config.server_tls_bootstrap,
+        config.tls_cert_file.is_empty(),
+    ) else {
+        return Ok(None);
+    };
+    let node = &kubelet.options.node;
+    let mut names = Vec::new();
+    let mut addresses = node.node_ips().to_vec();
+    match node.hostname.parse() {
+        Ok(address) => addresses.push(address),
+        Err(_) => names.push(node.hostname.clone()),
+    }
+    addresses.sort_by_key(ToString::to_string);
+    addresses.dedup();
+    let wanted = Wanted::serving(&node.name, names, addresses);
+    let slot = CertificateSlot::default();
+    let rotation = Rotation::of_server(client.clone(), wanted, &options.cert_dir, slot.clone())
+        .map_err(|error| {
+            fail(format!("failed to initialize server certificate store: {error}"))
+        })?;
+    tokio::spawn(rotation.run(token.clone()));
+    Ok(Some(slot))
 }
 
 /// Serves /healthz where only the node itself can ask.
