@@ -240,7 +240,8 @@ impl ServedResources {
     }
 
     /// Each resource once, in the preferred version among those that have it.
-    fn preferred(self) -> Self {
+    #[must_use]
+    pub fn preferred(self) -> Self {
         let mut chosen: Vec<APIResourceList> = Vec::new();
         for group in &self.groups {
             let preferred = group.preferred_version.version.as_str();

@@ -69,7 +69,7 @@ where
         result = back => result,
     };
     // A close frame lets the client tell an end from a loss.
-    let _ = sink.close().await;
+    let _ = sink.send(channels::goodbye()).await;
     let _ = write.shutdown().await;
     result
 }
@@ -241,10 +241,10 @@ mod tests {
             Message::Binary(Bytes::from_static(b"back"))
         );
         drop(far);
-        assert!(matches!(
+        assert_eq!(
             client.next().await.unwrap().unwrap(),
-            Message::Close(_)
-        ));
+            channels::goodbye()
+        );
         tunneling.await.unwrap().unwrap();
     }
 
