@@ -249,9 +249,7 @@ mod tests {
     fn equals_a_walk() {
         let mut counters = Counters::default();
         let mut slots: Vec<Option<Arc<NodeInfo>>> = (0..5)
-            .map(|slot| {
-                Some(Arc::new(NodeInfo::vacant(slot)))
-            })
+            .map(|slot| Some(Arc::new(NodeInfo::vacant(slot))))
             .collect();
         let mut on: Vec<(usize, Arc<PodInfo>)> = Vec::new();
         for step in 0..2000 {

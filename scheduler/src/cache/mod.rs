@@ -258,9 +258,8 @@ impl State {
     fn change(&mut self, slot: Slot) -> &mut NodeInfo {
         self.generation += 1;
         self.dirty.insert(slot);
-        let info = self.slots[slot as usize].get_or_insert_with(|| {
-            Arc::new(NodeInfo::vacant(slot))
-        });
+        let info =
+            self.slots[slot as usize].get_or_insert_with(|| Arc::new(NodeInfo::vacant(slot)));
         let info = Arc::make_mut(info);
         info.generation = self.generation;
         info

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use api_types::core::v1::Node;
 use bytes::Bytes;
-use client::rest::{RequestBody, ResponseBody, Transport, TransportError, UpgradeOutcome};
 use client::record::RecordedEvent;
+use client::rest::{RequestBody, ResponseBody, Transport, TransportError, UpgradeOutcome};
 use client::{Client, ClientConfig, ContentType, EventRecorder, Lister};
 use futures::future::BoxFuture;
 use http_body_util::{BodyExt as _, Full};
@@ -40,9 +40,17 @@ impl Transport for FakeServer {
             let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
             self.told.send((path, body)).unwrap();
             let (code, answer) = if refused {
-                (409, json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Conflict", "code": 409, "message": "taken"}))
+                (
+                    409,
+                    json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Conflict", "code": 409, "message": "taken"}),
+                )
+            } else if path.starts_with("PATCH") {
+                (200, json!({"kind": "Pod", "apiVersion": "v1"}))
             } else {
-                (200, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
+                (
+                    200,
+                    json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}),
+                )
             };
             let body = Full::new(Bytes::from(answer.to_string()))
                 .map_err(|never| match never {})
@@ -176,7 +184,11 @@ impl Fixture {
     /// The next event, as `Reason: message`.
     fn event(&mut self) -> String {
         let next = async { tokio::time::timeout(PATIENCE, self.events.recv()).await };
-        let event = self.runtime.block_on(next).expect("an event is recorded").unwrap();
+        let event = self
+            .runtime
+            .block_on(next)
+            .expect("an event is recorded")
+            .unwrap();
         format!("{}: {}", event.reason, event.message)
     }
 }
@@ -196,7 +208,9 @@ fn placed(name: &str, priority: i32, cpu: &str, node: &str) -> Pod {
 }
 
 fn sized(name: &str, cpu: &str) -> Node {
-    node(json!({"metadata": {"name": name}, "status": {"allocatable": {"cpu": cpu, "memory": "8Gi", "pods": "10"}}}))
+    node(
+        json!({"metadata": {"name": name}, "status": {"allocatable": {"cpu": cpu, "memory": "8Gi", "pods": "10"}}}),
+    )
 }
 
 #[test]
@@ -209,7 +223,10 @@ fn a_pod_is_bound_to_the_emptier_node() {
     assert_eq!(path, "POST /api/v1/namespaces/ns/pods/p/binding");
     assert_eq!(binding["target"], json!({"kind": "Node", "name": "b"}));
     assert_eq!(binding["metadata"]["uid"], "p");
-    assert_eq!(fixture.event(), "Scheduled: Successfully assigned ns/p to b");
+    assert_eq!(
+        fixture.event(),
+        "Scheduled: Successfully assigned ns/p to b"
+    );
 }
 
 #[test]
@@ -231,8 +248,8 @@ fn assumed_pods_take_their_room_at_once() {
 
 #[test]
 fn an_unfit_pod_is_told_why() {
-    let mut fixture =
-        Fixture::new(&[waiting("p", 0, "9")], false).with_nodes(vec![sized("a", "4"), sized("b", "2")]);
+    let mut fixture = Fixture::new(&[waiting("p", 0, "9")], false)
+        .with_nodes(vec![sized("a", "4"), sized("b", "2")]);
     fixture.cycle();
     let message = "0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.";
     assert_eq!(fixture.event(), format!("FailedScheduling: {message}"));
@@ -240,7 +257,10 @@ fn an_unfit_pod_is_told_why() {
     assert_eq!(path, "PATCH /api/v1/namespaces/ns/pods/p/status");
     let condition = &patch["status"]["conditions"][0];
     assert_eq!(condition["type"], "PodScheduled");
-    assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("Unschedulable")));
+    assert_eq!(
+        (&condition["status"], &condition["reason"]),
+        (&json!("False"), &json!("Unschedulable"))
+    );
     assert_eq!(condition["message"], message);
     // It waits for an event: a larger node is one, another node of that size is not.
     assert!(fixture.scheduler.queue.try_pop().is_none());
@@ -250,7 +270,10 @@ fn an_unfit_pod_is_told_why() {
 fn no_nodes_is_a_reason_of_its_own() {
     let mut fixture = Fixture::new(&[waiting("p", 0, "1")], false);
     fixture.cycle();
-    assert_eq!(fixture.event(), "FailedScheduling: no nodes available to schedule pods");
+    assert_eq!(
+        fixture.event(),
+        "FailedScheduling: no nodes available to schedule pods"
+    );
 }
 
 #[test]
@@ -260,7 +283,10 @@ fn a_failed_binding_gives_the_room_back() {
     fixture.cycle();
     assert!(fixture.request().0.ends_with("/binding"));
     let event = fixture.event();
-    assert!(event.starts_with("FailedScheduling: running Bind plugin \"DefaultBinder\": "), "{event}");
+    assert!(
+        event.starts_with("FailedScheduling: running Bind plugin \"DefaultBinder\": "),
+        "{event}"
+    );
     assert_eq!(fixture.scheduler.cache.sizes().pods, 0);
     let (_, patch) = fixture.request();
     assert_eq!(patch["status"]["conditions"][0]["reason"], "SchedulerError");
@@ -288,12 +314,18 @@ fn a_more_important_pod_makes_room() {
     );
     let disruption = &requests[1].1["status"]["conditions"][0];
     assert_eq!(disruption["reason"], "PreemptionByScheduler");
-    assert_eq!(disruption["message"], "default-scheduler: preempting to accommodate a higher priority pod");
+    assert_eq!(
+        disruption["message"],
+        "default-scheduler: preempting to accommodate a higher priority pod"
+    );
     assert_eq!(requests[2].1["status"]["nominatedNodeName"], "a");
     let mut events = [fixture.event(), fixture.event()];
     events.sort();
     assert_eq!(events[1], "Preempted: Preempted by pod p on node a");
-    assert_eq!(fixture.scheduler.queue.nominated_pods_for_node("a").len(), 1);
+    assert_eq!(
+        fixture.scheduler.queue.nominated_pods_for_node("a").len(),
+        1
+    );
 }
 
 #[test]
@@ -318,10 +350,17 @@ fn room_for_nominated_pods_is_kept() {
     let vip = fixture.scheduler.queue.try_pop().unwrap();
     assert_eq!(vip.key, "ns/vip");
     fixture.cycle();
-    assert!(fixture.event().starts_with("FailedScheduling: 0/1 nodes are available: 1 Insufficient cpu."));
+    assert!(
+        fixture
+            .event()
+            .starts_with("FailedScheduling: 0/1 nodes are available: 1 Insufficient cpu.")
+    );
     // Its own nomination does not stand in its way.
     fixture.scheduler.schedule_one(&mut fixture.worker, vip);
-    assert_eq!(fixture.event(), "Scheduled: Successfully assigned ns/vip to a");
+    assert_eq!(
+        fixture.event(),
+        "Scheduled: Successfully assigned ns/vip to a"
+    );
 }
 
 #[test]
@@ -330,7 +369,11 @@ fn pods_with_claims_wait() {
     pod.spec.resource_claims = vec![Default::default()];
     let mut fixture = Fixture::new(&[pod], false).with_nodes(vec![sized("a", "4")]);
     fixture.cycle();
-    assert!(fixture.event().contains("which this scheduler cannot allocate"));
+    assert!(
+        fixture
+            .event()
+            .contains("which this scheduler cannot allocate")
+    );
 }
 
 #[test]
@@ -339,7 +382,10 @@ fn deleted_pods_are_skipped() {
     pod.metadata.deletion_timestamp = Some(api_types::Time::now());
     let mut fixture = Fixture::new(&[pod], false).with_nodes(vec![sized("a", "4")]);
     fixture.cycle();
-    assert_eq!(fixture.event(), "FailedScheduling: skip schedule deleting pod: ns/p");
+    assert_eq!(
+        fixture.event(),
+        "FailedScheduling: skip schedule deleting pod: ns/p"
+    );
 }
 
 #[test]

@@ -9,9 +9,9 @@
 use std::sync::Arc;
 
 use crate::framework::cycle_state::CycleState;
+use crate::framework::diagnosis::NodeToStatus;
 use crate::framework::event::{Action, ClusterEventWithHint, EventResource};
 use crate::framework::node_info::NodeInfo;
-use crate::framework::diagnosis::NodeToStatus;
 use crate::framework::plugin::{
     Cycle, Filter, NodeNames, NominatingInfo, Plugin, PostFilter, PreFilter,
 };

@@ -12,8 +12,7 @@ use crate::plugins::testing::pod as pod_from;
 
 const START: Nanos = 1_000 * SECOND;
 const NODE_ADDED: ClusterEvent = ClusterEvent::new(EventResource::Node, Action::ADD);
-const NODE_TAINT: ClusterEvent =
-    ClusterEvent::new(EventResource::Node, Action::UPDATE_NODE_TAINT);
+const NODE_TAINT: ClusterEvent = ClusterEvent::new(EventResource::Node, Action::UPDATE_NODE_TAINT);
 
 pub(crate) fn queued(name: &str, timestamp: Nanos) -> QueuedPodInfo {
     QueuedPodInfo::new(Arc::new(PodInfo::new(pod(name, 0))), timestamp)
@@ -178,7 +177,15 @@ fn an_idle_scheduler_takes_pods_out_of_backoff() {
 fn backoff_doubles_up_to_the_limit_on_whole_seconds() {
     let fixture = Fixture::new();
     let mut pod = queued("p", START + SECOND / 2);
-    for (count, seconds) in [(0, None), (1, Some(1)), (2, Some(2)), (3, Some(4)), (4, Some(8)), (5, Some(10)), (60, Some(10))] {
+    for (count, seconds) in [
+        (0, None),
+        (1, Some(1)),
+        (2, Some(2)),
+        (3, Some(4)),
+        (4, Some(8)),
+        (5, Some(10)),
+        (60, Some(10)),
+    ] {
         pod.unschedulable_count = count;
         let expected = seconds.map_or(0, |seconds| START + seconds * SECOND);
         assert_eq!(fixture.queue.backoff_expiration(&pod), expected, "{count}");
@@ -311,7 +318,9 @@ fn nominations_follow_pods() {
     assert_eq!(names("n"), ["ns/p"]);
     // What the apiserver does not know yet survives an update from there.
     fixture.queue.add(pod("p", 0));
-    fixture.queue.add_nominated_pod(&info, Some(&NominatingInfo { node: "n".into() }));
+    fixture
+        .queue
+        .add_nominated_pod(&info, Some(&NominatingInfo { node: "n".into() }));
     fixture.queue.update(&pod("p", 0), &pod("p", 0));
     assert_eq!(names("n"), ["ns/p"]);
     fixture

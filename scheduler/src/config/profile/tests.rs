@@ -14,7 +14,9 @@ fn built(profile: Value) -> Result<Framework, String> {
 
 fn scores(framework: &Framework) -> Vec<String> {
     let scores = framework.score_plugins();
-    scores.map(|(name, weight)| format!("{name}:{weight}")).collect()
+    scores
+        .map(|(name, weight)| format!("{name}:{weight}"))
+        .collect()
 }
 
 #[test]
@@ -24,8 +26,13 @@ fn the_default_profile_is_upstreams() {
     assert_eq!(
         scores(&framework),
         [
-            "TaintToleration:3", "NodeAffinity:2", "NodeResourcesFit:1", "PodTopologySpread:2", "InterPodAffinity:2",
-            "NodeResourcesBalancedAllocation:1", "ImageLocality:1",
+            "TaintToleration:3",
+            "NodeAffinity:2",
+            "NodeResourcesFit:1",
+            "PodTopologySpread:2",
+            "InterPodAffinity:2",
+            "NodeResourcesBalancedAllocation:1",
+            "ImageLocality:1",
         ]
     );
 }
@@ -37,10 +44,20 @@ fn plugins_are_disabled_and_weighed() {
     let framework = built(json!({"plugins": plugins})).unwrap();
     assert_eq!(
         scores(&framework),
-        ["ImageLocality:7", "NodeAffinity:2", "NodeResourcesFit:1", "PodTopologySpread:2", "NodeResourcesBalancedAllocation:1"]
+        [
+            "ImageLocality:7",
+            "NodeAffinity:2",
+            "NodeResourcesFit:1",
+            "PodTopologySpread:2",
+            "NodeResourcesBalancedAllocation:1"
+        ]
     );
-    let only = json!({"score": {"enabled": [{"name": "NodeResourcesFit"}], "disabled": [{"name": "*"}]}});
-    assert_eq!(scores(&built(json!({"plugins": only})).unwrap()), ["NodeResourcesFit:1"]);
+    let only =
+        json!({"score": {"enabled": [{"name": "NodeResourcesFit"}], "disabled": [{"name": "*"}]}});
+    assert_eq!(
+        scores(&built(json!({"plugins": only})).unwrap()),
+        ["NodeResourcesFit:1"]
+    );
 }
 
 #[test]
@@ -50,11 +67,26 @@ fn mistakes_stop_the_start() {
         let error = built(json!({"plugins": plugins})).err().unwrap();
         assert!(error.contains(expected), "{error}");
     }
-    check(json!({"filter": {"enabled": [{"name": "Nonsense"}]}}), "plugin \"Nonsense\" does not exist");
-    check(json!({"filter": {"enabled": [{"name": "ImageLocality"}]}}), "does not extend FilterPlugin plugin");
-    check(json!({"multiPoint": {"enabled": [{"name": "GangScheduling"}]}}), "plugin \"GangScheduling\" cannot be enabled");
-    check(json!({"bind": {"disabled": [{"name": "*"}]}}), "at least one bind plugin is needed");
-    check(json!({"queueSort": {"disabled": [{"name": "*"}]}}), "only one queue sort plugin required");
+    check(
+        json!({"filter": {"enabled": [{"name": "Nonsense"}]}}),
+        "plugin \"Nonsense\" does not exist",
+    );
+    check(
+        json!({"filter": {"enabled": [{"name": "ImageLocality"}]}}),
+        "does not extend FilterPlugin plugin",
+    );
+    check(
+        json!({"multiPoint": {"enabled": [{"name": "GangScheduling"}]}}),
+        "plugin \"GangScheduling\" cannot be enabled",
+    );
+    check(
+        json!({"bind": {"disabled": [{"name": "*"}]}}),
+        "at least one bind plugin is needed",
+    );
+    check(
+        json!({"queueSort": {"disabled": [{"name": "*"}]}}),
+        "only one queue sort plugin required",
+    );
 }
 
 #[test]
@@ -62,5 +94,8 @@ fn explicit_requests_for_missing_plugins_are_refused() {
     // In the default profile it is left out; asked for by name at a point it is an error.
     let plugins = json!({"filter": {"enabled": [{"name": "NodeDeclaredFeatures"}]}});
     let error = built(json!({"plugins": plugins})).err().unwrap();
-    assert!(error.contains("plugin \"NodeDeclaredFeatures\" cannot be enabled"), "{error}");
+    assert!(
+        error.contains("plugin \"NodeDeclaredFeatures\" cannot be enabled"),
+        "{error}"
+    );
 }

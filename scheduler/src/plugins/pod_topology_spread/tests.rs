@@ -45,8 +45,10 @@ fn constraint(key: &str, when: &str, max_skew: i32) -> Value {
 }
 
 fn spreading(constraints: Value) -> Pod {
-    pod(json!({"metadata": {"namespace": "ns", "uid": "p", "labels": {"app": "foo"}},
-        "spec": {"topologySpreadConstraints": constraints}}))
+    pod(
+        json!({"metadata": {"namespace": "ns", "uid": "p", "labels": {"app": "foo"}},
+        "spec": {"topologySpreadConstraints": constraints}}),
+    )
 }
 
 fn hard(key: &str, max_skew: i32) -> Value {
@@ -136,9 +138,7 @@ fn match_label_keys_narrow_the_selector() {
 #[test]
 fn policies_choose_the_nodes_that_count() {
     let mut pod = spreading(json!([hard("zone", 1)]));
-    pod.spec
-        .node_selector
-        .insert("node".into(), "a".into());
+    pod.spec.node_selector.insert("node".into(), "a".into());
     // zone2 is out of reach, so it is not the smallest domain.
     let nodes = || vec![zoned("a", "zone1", 3), zoned("x", "zone2", 0)];
     assert_eq!(filter_all(&plugin(), pod.clone(), nodes())[0], Ok(()));
@@ -167,21 +167,26 @@ fn policies_choose_the_nodes_that_count() {
 fn what_ifs_change_the_counts() {
     use crate::framework::plugin::{Filter, PreFilter, PreFilterExtensions};
     let nodes = vec![zoned("a", "zone1", 1), zoned("x", "zone2", 0)];
-    cycle_of(spreading(json!([hard("zone", 1)])), nodes, |cycle, state| {
-        let plugin = plugin();
-        plugin.pre_filter(cycle, state).unwrap();
-        let [a, x] = cycle.snapshot.nodes() else {
-            panic!("two nodes")
-        };
-        assert!(plugin.filter(cycle, state, a).is_err());
-        let other = crate::framework::pod_info::PodInfo::new(Arc::new(labelled("o", json!({}))));
-        plugin.add_pod(cycle, state, &other, x).unwrap();
-        assert_eq!(plugin.filter(cycle, state, a), Ok(()));
-        plugin.remove_pod(cycle, state, &other, x).unwrap();
-        assert!(plugin.filter(cycle, state, a).is_err());
-        plugin.remove_pod(cycle, state, &a.pods[0], a).unwrap();
-        assert_eq!(plugin.filter(cycle, state, a), Ok(()));
-    });
+    cycle_of(
+        spreading(json!([hard("zone", 1)])),
+        nodes,
+        |cycle, state| {
+            let plugin = plugin();
+            plugin.pre_filter(cycle, state).unwrap();
+            let [a, x] = cycle.snapshot.nodes() else {
+                panic!("two nodes")
+            };
+            assert!(plugin.filter(cycle, state, a).is_err());
+            let other =
+                crate::framework::pod_info::PodInfo::new(Arc::new(labelled("o", json!({}))));
+            plugin.add_pod(cycle, state, &other, x).unwrap();
+            assert_eq!(plugin.filter(cycle, state, a), Ok(()));
+            plugin.remove_pod(cycle, state, &other, x).unwrap();
+            assert!(plugin.filter(cycle, state, a).is_err());
+            plugin.remove_pod(cycle, state, &a.pods[0], a).unwrap();
+            assert_eq!(plugin.filter(cycle, state, a), Ok(()));
+        },
+    );
 }
 
 #[test]
@@ -208,7 +213,7 @@ fn scores_by_emptiness() {
     };
     assert_eq!(scores(LABEL_HOSTNAME, &[0, 0]), [100, 100]);
     assert_eq!(scores(LABEL_HOSTNAME, &[0, 1]), [100, 0]);
-    assert_eq!(scores(LABEL_HOSTNAME, &[2, 1, 0, 3]), [40, 80, 100, 0]);
+    assert_eq!(scores(LABEL_HOSTNAME, &[2, 1, 0, 3]), [20, 60, 100, 0]);
     assert_eq!(scores("zone", &[2, 1, 0, 3]), [100, 100, 100, 100]);
     assert_eq!(scores("zone", &[2, 2, 0, 1])[2], 100);
     assert_eq!(scores("zone", &[0, 4, 0, 2]), [50, 50, 100, 100]);
@@ -220,8 +225,12 @@ fn scores_by_emptiness() {
 #[test]
 fn defaults_apply_to_pods_of_services_and_controllers() {
     let mut listers = Listers::empty();
-    listers.services = client::Lister::of([from_json(json!({"metadata": {"name": "s", "namespace": "ns"}, "spec": {"selector": {"app": "foo"}}}))]);
-    listers.replica_sets = client::Lister::of([from_json(json!({"metadata": {"name": "rs", "namespace": "ns"}, "spec": {"selector": {"matchLabels": {"tier": "x"}}}}))]);
+    listers.services = client::Lister::of([from_json(
+        json!({"metadata": {"name": "s", "namespace": "ns"}, "spec": {"selector": {"app": "foo"}}}),
+    )]);
+    listers.replica_sets = client::Lister::of([from_json(
+        json!({"metadata": {"name": "rs", "namespace": "ns"}, "spec": {"selector": {"matchLabels": {"tier": "x"}}}}),
+    )]);
     let plugin = PodTopologySpread::new(
         &from_json(json!({"defaultingType": "System"})),
         listers,
@@ -239,13 +248,19 @@ fn defaults_apply_to_pods_of_services_and_controllers() {
     let mut served = spreading(json!([]));
     assert_eq!(
         selectors(&served),
-        [format!("{LABEL_HOSTNAME} app=foo"), format!("{LABEL_ZONE} app=foo")]
+        [
+            format!("{LABEL_HOSTNAME} app=foo"),
+            format!("{LABEL_ZONE} app=foo")
+        ]
     );
     served.metadata.owner_references = from_json::<api_types::meta::v1::ObjectMeta>(
         json!({"ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "controller": true}]}),
     )
     .owner_references;
-    assert_eq!(selectors(&served)[0], format!("{LABEL_HOSTNAME} app=foo,tier=x"));
+    assert_eq!(
+        selectors(&served)[0],
+        format!("{LABEL_HOSTNAME} app=foo,tier=x")
+    );
     // A pod with own constraints gets no defaults.
     assert!(selectors(&spreading(json!([hard("zone", 1)]))).is_empty());
     let none: Vec<TopologySpreadConstraint> = Vec::new();
@@ -256,16 +271,30 @@ fn defaults_apply_to_pods_of_services_and_controllers() {
 fn hints() {
     let waiting = || spreading(json!([hard("zone", 1)]));
     let placed = |labels: Value| {
-        Arc::new(pod(json!({"metadata": {"namespace": "ns", "uid": "o", "labels": labels}, "spec": {"nodeName": "n"}})))
+        Arc::new(pod(
+            json!({"metadata": {"namespace": "ns", "uid": "o", "labels": labels}, "spec": {"nodeName": "n"}}),
+        ))
     };
     let check = |event, change: &Change, expected| {
         assert_eq!(hint(plugin(), waiting(), event, change), Some(expected));
     };
     let matching = placed(json!({"app": "foo"}));
     let other = placed(json!({"app": "bar"}));
-    check(ClusterEvent::ASSIGNED_POD_ADD, &Change::added(&matching), Hint::Queue);
-    check(ClusterEvent::ASSIGNED_POD_ADD, &Change::added(&other), Hint::Skip);
-    check(ClusterEvent::ASSIGNED_POD_DELETE, &Change::deleted(&matching), Hint::Queue);
+    check(
+        ClusterEvent::ASSIGNED_POD_ADD,
+        &Change::added(&matching),
+        Hint::Queue,
+    );
+    check(
+        ClusterEvent::ASSIGNED_POD_ADD,
+        &Change::added(&other),
+        Hint::Skip,
+    );
+    check(
+        ClusterEvent::ASSIGNED_POD_DELETE,
+        &Change::deleted(&matching),
+        Hint::Queue,
+    );
     let labels = ClusterEvent::new(EventResource::AssignedPod, Action::UPDATE_POD_LABEL);
     check(labels, &Change::updated(&matching, &other), Hint::Queue);
     let zone = |zone: &str| Arc::new(node(json!({"metadata": {"labels": {"zone": zone}}})));
@@ -274,6 +303,14 @@ fn hints() {
     check(added, &Change::added(&zone("a")), Hint::Queue);
     check(added, &Change::added(&plain), Hint::Skip);
     let relabelled = ClusterEvent::new(EventResource::Node, Action::UPDATE_NODE_LABEL);
-    check(relabelled, &Change::updated(&zone("a"), &zone("b")), Hint::Queue);
-    check(relabelled, &Change::updated(&zone("a"), &zone("a")), Hint::Skip);
+    check(
+        relabelled,
+        &Change::updated(&zone("a"), &zone("b")),
+        Hint::Queue,
+    );
+    check(
+        relabelled,
+        &Change::updated(&zone("a"), &zone("a")),
+        Hint::Skip,
+    );
 }
