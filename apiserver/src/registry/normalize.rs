@@ -112,6 +112,6 @@ mod tests {
         normalize(&mut object);
         let secret = object.get::<Secret>().unwrap();
         assert!(secret.string_data.is_empty());
-        assert_eq!(secret.data["k"].as_slice(), b"v");
+        assert_eq!(&secret.data["k"][..], b"v");
     }
 }

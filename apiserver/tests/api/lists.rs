@@ -1,0 +1,249 @@
+//! Reading many: resource versions, selectors, pages, watches.
+
+use serde_json::json;
+
+use super::{CONFIG_MAPS, Server, config_map, events};
+
+async fn filled(count: usize) -> Option<(Server, Vec<String>)> {
+    let server = Server::start().await?;
+    let mut versions = Vec::new();
+    for n in 0..count {
+        let mut object = config_map(&format!("m{n}"));
+        object["metadata"]["labels"] =
+            json!({"n": n.to_string(), "even": (n % 2 == 0).to_string()});
+        let created = server.post(CONFIG_MAPS, object).await.expect(201);
+        versions.push(
+            created["metadata"]["resourceVersion"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
+    }
+    Some((server, versions))
+}
+
+fn names(list: &serde_json::Value) -> Vec<&str> {
+    let items = list["items"].as_array().unwrap();
+    items
+        .iter()
+        .map(|item| item["metadata"]["name"].as_str().unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resource_versions_choose_the_state_that_is_read() {
+    let Some((server, versions)) = filled(3).await else {
+        return;
+    };
+    let list = async |query: &str| server.get(&format!("{CONFIG_MAPS}?{query}")).await;
+    assert_eq!(names(&list("").await.expect(200)), ["m0", "m1", "m2"]);
+    let exact = format!("resourceVersion={}&resourceVersionMatch=Exact", versions[1]);
+    let old = list(&exact).await.expect(200);
+    assert_eq!(names(&old), ["m0", "m1"]);
+    assert_eq!(old["metadata"]["resourceVersion"], versions[1].as_str());
+    let newer = format!(
+        "resourceVersion={}&resourceVersionMatch=NotOlderThan",
+        versions[0]
+    );
+    assert_eq!(names(&list(&newer).await.expect(200)).len(), 3);
+    assert_eq!(list("resourceVersion=0").await.code, 200);
+    let future = list("resourceVersion=99999999").await;
+    assert_eq!(
+        (
+            future.code,
+            future.json()["details"]["causes"][0]["reason"].as_str()
+        ),
+        (504, Some("ResourceVersionTooLarge"))
+    );
+    assert_eq!(list("resourceVersionMatch=Exact").await.code, 422);
+    assert_eq!(
+        list("resourceVersion=0&resourceVersionMatch=Exact")
+            .await
+            .code,
+        422
+    );
+    assert_eq!(
+        list("resourceVersion=1&resourceVersionMatch=Newer")
+            .await
+            .code,
+        422
+    );
+    server
+        .get(&format!("{CONFIG_MAPS}/m0?resourceVersion=abc"))
+        .await
+        .refuses(500, "resourceVersion: Invalid value: \"abc\": strconv.ParseUint: parsing \"abc\": invalid syntax");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn selectors_choose_objects() {
+    let Some((server, _)) = filled(4).await else {
+        return;
+    };
+    let list = async |query: &str| server.get(&format!("{CONFIG_MAPS}?{query}")).await;
+    assert_eq!(
+        names(&list("labelSelector=even%3Dtrue").await.expect(200)),
+        ["m0", "m2"]
+    );
+    assert_eq!(
+        names(&list("labelSelector=n+notin+(0,1)").await.expect(200)),
+        ["m2", "m3"]
+    );
+    assert_eq!(
+        names(&list("fieldSelector=metadata.name%3Dm3").await.expect(200)),
+        ["m3"]
+    );
+    assert_eq!(
+        names(
+            &list("fieldSelector=metadata.name!%3Dm3,metadata.namespace%3Ddefault")
+                .await
+                .expect(200)
+        ),
+        ["m0", "m1", "m2"]
+    );
+    list("fieldSelector=data.a%3D1").await.refuses(
+        400,
+        "\"data.a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
+    );
+    assert_eq!(list("labelSelector=a+b").await.code, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_show_one_state() {
+    let Some((server, _)) = filled(5).await else {
+        return;
+    };
+    let first = server
+        .get(&format!("{CONFIG_MAPS}?limit=2"))
+        .await
+        .expect(200);
+    assert_eq!(
+        (
+            names(&first),
+            first["metadata"]["remainingItemCount"].as_i64()
+        ),
+        (vec!["m0", "m1"], Some(3))
+    );
+    server
+        .delete(&format!("{CONFIG_MAPS}/m3"), json!({}))
+        .await
+        .expect(200);
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let second = server
+        .get(&format!("{CONFIG_MAPS}?limit=2&continue={token}"))
+        .await
+        .expect(200);
+    assert_eq!(names(&second), ["m2", "m3"]);
+    assert_eq!(
+        second["metadata"]["resourceVersion"],
+        first["metadata"]["resourceVersion"]
+    );
+    let token = second["metadata"]["continue"].as_str().unwrap();
+    let third = server
+        .get(&format!("{CONFIG_MAPS}?limit=2&continue={token}"))
+        .await
+        .expect(200);
+    assert_eq!(names(&third), ["m4"]);
+    assert!(third["metadata"]["continue"].is_null());
+    assert_eq!(
+        server.get(&format!("{CONFIG_MAPS}?continue=zz")).await.code,
+        400
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_tell_what_happens_to_what_is_selected() {
+    let Some((server, versions)) = filled(2).await else {
+        return;
+    };
+    server
+        .patch(
+            &format!("{CONFIG_MAPS}/m0"),
+            super::MERGE,
+            r#"{"metadata":{"labels":{"even":"false"}}}"#,
+        )
+        .await
+        .expect(200);
+    server
+        .delete(&format!("{CONFIG_MAPS}/m1"), json!({}))
+        .await
+        .expect(200);
+    let watch = async |query: &str| {
+        events(
+            &server
+                .get(&format!(
+                    "{CONFIG_MAPS}?watch=true&timeoutSeconds=1&{query}"
+                ))
+                .await,
+        )
+    };
+    let types = |events: &[serde_json::Value]| {
+        events
+            .iter()
+            .map(|event| event["type"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let since = format!("resourceVersion={}", versions[0]);
+    assert_eq!(
+        types(&watch(&since).await),
+        ["ADDED", "MODIFIED", "DELETED"]
+    );
+    // What leaves the selection is deleted for the watcher.
+    assert_eq!(
+        types(&watch(&format!("{since}&labelSelector=even%3Dtrue")).await),
+        ["DELETED"]
+    );
+    assert_eq!(types(&watch("resourceVersion=0").await), ["ADDED"]);
+    let streamed =
+        watch("sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true")
+            .await;
+    assert_eq!(types(&streamed), ["ADDED", "BOOKMARK"]);
+    assert_eq!(
+        streamed[1]["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"],
+        "true"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_come_in_the_form_asked_for() {
+    let Some((server, _)) = filled(1).await else {
+        return;
+    };
+    let partial = server
+        .accept(
+            CONFIG_MAPS,
+            "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+        )
+        .await
+        .expect(200);
+    assert_eq!(
+        (&partial["kind"], &partial["items"][0]["kind"]),
+        (
+            &json!("PartialObjectMetadataList"),
+            &json!("PartialObjectMetadata")
+        )
+    );
+    let yaml = server
+        .accept(&format!("{CONFIG_MAPS}/m0"), "application/yaml")
+        .await;
+    assert!(
+        yaml.text
+            .starts_with(b"apiVersion: v1\ndata:\n  a: \"1\"\nkind: ConfigMap\n")
+    );
+    let cbor = server.accept(CONFIG_MAPS, "application/cbor").await;
+    assert_eq!(cbor.code, 406);
+    let pretty = server.get(&format!("{CONFIG_MAPS}/m0?pretty=true")).await;
+    assert!(pretty.text.starts_with(b"{\n  \"kind\": \"ConfigMap\","));
+    let large = "x".repeat(200 * 1024);
+    server
+        .post(
+            CONFIG_MAPS,
+            json!({"metadata": {"name": "large"}, "data": {"x": large}}),
+        )
+        .await
+        .expect(201);
+    let compressed = server
+        .send("GET", CONFIG_MAPS, &[("accept-encoding", "gzip")], "")
+        .await;
+    assert_eq!(compressed.headers["content-encoding"], "gzip");
+    assert!(compressed.text.len() < 20_000);
+}

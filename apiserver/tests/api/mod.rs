@@ -1,0 +1,192 @@
+//! Requests through the whole server, in this process, on an etcd of each test's own.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod lists;
+mod resources;
+mod subresources;
+mod writes;
+
+use std::sync::Arc;
+
+use apiserver::config::{self, Config};
+use apiserver::server::{ApiServer, Service};
+use component_base::flags::Flags;
+use component_base::metrics::{Metrics, MetricsOptions};
+use component_base::serving::{Body, ConnectionInfo, Handler as _};
+use http::{HeaderMap, Request};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::storage::etcd::Etcd;
+
+const JSON: &str = "application/json";
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+const JSON_PATCH: &str = "application/json-patch+json";
+const APPLY: &str = "application/apply-patch+yaml";
+
+/// A server that ends with the test.
+pub(crate) struct Server {
+    service: Service,
+    stop: CancellationToken,
+    _etcd: Etcd,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// What the server answered.
+pub(crate) struct Answer {
+    code: u16,
+    headers: HeaderMap,
+    text: Vec<u8>,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.text)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.text)))
+    }
+
+    fn message(&self) -> String {
+        self.json()["message"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    #[track_caller]
+    fn expect(self, code: u16) -> Value {
+        assert_eq!(self.code, code, "{}", String::from_utf8_lossy(&self.text));
+        self.json()
+    }
+
+    /// Asserts code and message of a Status.
+    #[track_caller]
+    fn refuses(&self, code: u16, message: &str) {
+        assert_eq!((self.code, self.message().as_str()), (code, message));
+    }
+}
+
+impl Server {
+    /// `None` when there is no etcd.
+    async fn start() -> Option<Server> {
+        let etcd = Etcd::start().await?;
+        let arguments = [
+            format!("--etcd-servers={}", etcd.endpoint()),
+            "--authorization-mode=AlwaysAllow".to_owned(),
+            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+            "--advertise-address=10.1.2.3".to_owned(),
+            "--bind-address=127.0.0.1".to_owned(),
+        ];
+        let parsed = Flags::parse(&config::flags::COMMAND, arguments).unwrap();
+        let component_base::flags::Parsed::Run(flags) = parsed else {
+            panic!("flags")
+        };
+        let metrics = Metrics::for_daemon(MetricsOptions::from_flags(&flags).unwrap());
+        let config = Config::new(flags).unwrap();
+        let stop = CancellationToken::new();
+        let server = ApiServer::build(config, metrics, stop.clone())
+            .await
+            .unwrap();
+        let server = Server {
+            service: Service(server),
+            stop,
+            _etcd: etcd,
+        };
+        server.namespace("default").await;
+        Some(server)
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<ApiServer> {
+        &self.service.0
+    }
+
+    /// Makes a namespace that pods can be created in.
+    async fn namespace(&self, name: &str) {
+        let namespaces = "/api/v1/namespaces";
+        self.post(namespaces, json!({"metadata": {"name": name}}))
+            .await
+            .expect(201);
+        let accounts = format!("{namespaces}/{name}/serviceaccounts");
+        self.post(&accounts, json!({"metadata": {"name": "default"}}))
+            .await
+            .expect(201);
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<bytes::Bytes>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut request = request.body(Body::from(body.into())).unwrap();
+        request
+            .extensions_mut()
+            .insert(Arc::new(ConnectionInfo::in_process()));
+        let response = self.service.handle(request).await;
+        let (parts, body) = response.into_parts();
+        let text = body.collect(64 << 20).await.unwrap();
+        Answer {
+            code: parts.status.as_u16(),
+            headers: parts.headers,
+            text: text.to_vec(),
+        }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send("GET", path, &[], "").await
+    }
+
+    async fn accept(&self, path: &str, accept: &str) -> Answer {
+        self.send("GET", path, &[("accept", accept)], "").await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send("POST", path, &[("content-type", JSON)], body.to_string())
+            .await
+    }
+
+    async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send("PUT", path, &[("content-type", JSON)], body.to_string())
+            .await
+    }
+
+    async fn patch(&self, path: &str, kind: &str, body: impl Into<bytes::Bytes>) -> Answer {
+        self.send("PATCH", path, &[("content-type", kind)], body)
+            .await
+    }
+
+    async fn delete(&self, path: &str, options: Value) -> Answer {
+        self.send(
+            "DELETE",
+            path,
+            &[("content-type", JSON)],
+            options.to_string(),
+        )
+        .await
+    }
+}
+
+/// Events of a watch that ended.
+fn events(answer: &Answer) -> Vec<Value> {
+    serde_json::Deserializer::from_slice(&answer.text)
+        .into_iter()
+        .map(Result::unwrap)
+        .collect()
+}
+
+const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+fn config_map(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "1"}})
+}

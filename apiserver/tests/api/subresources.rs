@@ -1,0 +1,224 @@
+//! Status, scale, binding, eviction, and versions of one object.
+
+use serde_json::{Value, json};
+
+use super::{MERGE, STRATEGIC, Server};
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+
+fn pod(name: &str) -> Value {
+    json!({"metadata": {"name": name, "labels": {"app": name}}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+}
+
+fn deployment() -> Value {
+    json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {
+        "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn status_and_spec_are_written_apart() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let created = server.post(DEPLOYMENTS, deployment()).await.expect(201);
+    assert_eq!(created["metadata"]["generation"], 1);
+    let path = format!("{DEPLOYMENTS}/d");
+    let both = r#"{"spec":{"replicas":7},"status":{"replicas":3}}"#;
+    let main = server.patch(&path, MERGE, both).await.expect(200);
+    assert_eq!(
+        (&main["spec"]["replicas"], &main["status"]["replicas"]),
+        (&json!(7), &Value::Null)
+    );
+    assert_eq!(main["metadata"]["generation"], 2);
+    let status = server
+        .patch(
+            &format!("{path}/status"),
+            MERGE,
+            r#"{"spec":{"replicas":1},"status":{"replicas":3}}"#,
+        )
+        .await
+        .expect(200);
+    assert_eq!(
+        (&status["spec"]["replicas"], &status["status"]["replicas"]),
+        (&json!(7), &json!(3))
+    );
+    assert_eq!(status["metadata"]["generation"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scale_changes_replicas_and_their_manager() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    server.post(DEPLOYMENTS, deployment()).await.expect(201);
+    let path = format!("{DEPLOYMENTS}/d/scale");
+    let scale = server.get(&path).await.expect(200);
+    assert_eq!(
+        (&scale["kind"], &scale["status"]["selector"]),
+        (&json!("Scale"), &json!("a=b"))
+    );
+    let scaled = server
+        .put(
+            &path,
+            json!({"metadata": {"name": "d"}, "spec": {"replicas": 4}}),
+        )
+        .await
+        .expect(200);
+    assert_eq!(scaled["spec"]["replicas"], 4);
+    let stored = server.get(&format!("{DEPLOYMENTS}/d")).await.expect(200);
+    assert_eq!(stored["spec"]["replicas"], 4);
+    let managers = stored["metadata"]["managedFields"].as_array().unwrap();
+    assert!(managers.iter().any(|entry| entry["subresource"] == "scale"));
+    let negative = server
+        .patch(&path, MERGE, r#"{"spec":{"replicas":-1}}"#)
+        .await;
+    negative.refuses(422, "Scale.autoscaling \"d\" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_is_bound_once() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    server.post(PODS, pod("p")).await.expect(201);
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}});
+    server
+        .post(&format!("{PODS}/p/binding"), binding.clone())
+        .await
+        .expect(201);
+    let bound = server
+        .get(&format!("{PODS}?fieldSelector=spec.nodeName%3Dn1"))
+        .await
+        .expect(200);
+    assert_eq!(
+        bound["items"][0]["status"]["conditions"][0]["type"],
+        "PodScheduled"
+    );
+    server
+        .post(&format!("{PODS}/p/binding"), binding)
+        .await
+        .refuses(409, "Operation cannot be fulfilled on pods/binding \"p\": pod p is already assigned to node \"n1\"");
+    // Bound pods stay until their kubelet lets them go.
+    let waiting = server
+        .delete(&format!("{PODS}/p"), json!({"gracePeriodSeconds": 5}))
+        .await
+        .expect(200);
+    assert_eq!(waiting["metadata"]["deletionGracePeriodSeconds"], 5);
+    server
+        .delete(&format!("{PODS}/p"), json!({"gracePeriodSeconds": 0}))
+        .await
+        .expect(200);
+    assert_eq!(server.get(&format!("{PODS}/p")).await.code, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn budgets_refuse_evictions() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    server.post(PODS, pod("p")).await.expect(201);
+    let running =
+        r#"{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}"#;
+    server
+        .patch(&format!("{PODS}/p/status"), STRATEGIC, running)
+        .await
+        .expect(200);
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let budget = json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "p"}}}});
+    server.post(budgets, budget).await.expect(201);
+    let evict = async || {
+        server
+            .post(
+                &format!("{PODS}/p/eviction"),
+                json!({"metadata": {"name": "p"}}),
+            )
+            .await
+    };
+    let refused = evict().await;
+    assert_eq!(
+        (
+            refused.code,
+            refused.headers["retry-after"].to_str().unwrap()
+        ),
+        (429, "10")
+    );
+    let status = r#"{"status":{"observedGeneration":1,"disruptionsAllowed":0,"currentHealthy":1,"desiredHealthy":1,"expectedPods":1}}"#;
+    server
+        .patch(&format!("{budgets}/b/status"), MERGE, status)
+        .await
+        .expect(200);
+    let refused = evict().await;
+    assert_eq!(
+        refused.json()["details"]["causes"][0]["message"],
+        "The disruption budget b needs 1 healthy pods and has 1 currently"
+    );
+    server
+        .patch(
+            &format!("{budgets}/b/status"),
+            MERGE,
+            r#"{"status":{"disruptionsAllowed":1}}"#,
+        )
+        .await
+        .expect(200);
+    evict().await.expect(201);
+    assert_eq!(server.get(&format!("{PODS}/p")).await.code, 404);
+    let budget = server.get(&format!("{budgets}/b")).await.expect(200);
+    assert_eq!(budget["status"]["disruptionsAllowed"], 0);
+    assert!(budget["status"]["disruptedPods"]["p"].is_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_of_one_object() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let v2 = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers";
+    let v1 = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers";
+    let spec = json!({"maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"},
+        "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}}}]});
+    server
+        .post(v2, json!({"metadata": {"name": "h"}, "spec": spec}))
+        .await
+        .expect(201);
+    let old = server.get(&format!("{v1}/h")).await.expect(200);
+    assert_eq!(old["spec"]["targetCPUUtilizationPercentage"], 50);
+    server
+        .patch(
+            &format!("{v1}/h"),
+            MERGE,
+            r#"{"spec":{"targetCPUUtilizationPercentage":70}}"#,
+        )
+        .await
+        .expect(200);
+    let new = server.get(&format!("{v2}/h")).await.expect(200);
+    assert_eq!(
+        new["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"],
+        70
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_get_addresses_and_give_them_back() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let services = "/api/v1/namespaces/default/services";
+    let service = |name: &str, ip: &str| json!({"metadata": {"name": name}, "spec": {"clusterIP": ip, "ports": [{"port": 80}]}});
+    let made = server.post(services, service("a", "")).await.expect(201);
+    let ip = made["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    assert!(ip.starts_with("10.96."), "{ip}");
+    server
+        .get(&format!("/apis/networking.k8s.io/v1/ipaddresses/{ip}"))
+        .await
+        .expect(200);
+    server.post(services, service("b", &ip)).await.refuses(
+        422,
+        &format!("Service \"b\" is invalid: spec.clusterIPs: Invalid value: [{ip:?}]: failed to allocate IP {ip}: provided IP is already allocated"),
+    );
+    server
+        .delete(&format!("{services}/a"), json!({}))
+        .await
+        .expect(200);
+    server.post(services, service("b", &ip)).await.expect(201);
+}

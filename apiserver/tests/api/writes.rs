@@ -1,0 +1,261 @@
+//! Writing one: patches, validation of fields, conflicts, deletion.
+
+use serde_json::json;
+
+use super::{APPLY, CONFIG_MAPS, JSON, JSON_PATCH, MERGE, STRATEGIC, Server, config_map};
+
+/// A certificate request, base64 of PEM.
+pub(super) fn csr() -> String {
+    use base64::Engine as _;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let request = rcgen::CertificateParams::new(Vec::<String>::new())
+        .unwrap()
+        .serialize_request(&key)
+        .unwrap();
+    base64::engine::general_purpose::STANDARD.encode(request.pem().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn patches_of_every_kind() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    server.post(CONFIG_MAPS, config_map("a")).await.expect(201);
+    let path = format!("{CONFIG_MAPS}/a");
+    let merged = server
+        .patch(&path, MERGE, r#"{"data":{"b":"2","a":null}}"#)
+        .await
+        .expect(200);
+    assert_eq!(merged["data"], json!({"b": "2"}));
+    let edited = server
+        .patch(
+            &path,
+            JSON_PATCH,
+            r#"[{"op":"add","path":"/data/c","value":"3"}]"#,
+        )
+        .await
+        .expect(200);
+    assert_eq!(edited["data"], json!({"b": "2", "c": "3"}));
+    let replaced = server
+        .patch(&path, STRATEGIC, r#"{"data":{"$patch":"replace","d":"4"}}"#)
+        .await
+        .expect(200);
+    assert_eq!(replaced["data"], json!({"d": "4"}));
+    let applied = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\ndata: {k: v}\n";
+    server
+        .patch(&format!("{CONFIG_MAPS}/b?fieldManager=one"), APPLY, applied)
+        .await
+        .expect(201);
+    let conflict = server
+        .patch(
+            &format!("{CONFIG_MAPS}/b?fieldManager=two"),
+            APPLY,
+            applied.replace("k: v", "k: w"),
+        )
+        .await;
+    conflict.refuses(
+        409,
+        "Apply failed with 1 conflict: conflict with \"one\": .data.k",
+    );
+    let forced = server
+        .patch(
+            &format!("{CONFIG_MAPS}/b?fieldManager=two&force=true"),
+            APPLY,
+            applied.replace("k: v", "k: w"),
+        )
+        .await;
+    assert_eq!(
+        forced.expect(200)["metadata"]["managedFields"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+
+    server
+        .patch(&path, JSON, "{}")
+        .await
+        .refuses(415, "415: Unsupported Media Type");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_fields_are_refused_or_warned_about() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let mut object = config_map("a");
+    object["foo"] = 1.into();
+    let post = async |query: &str| {
+        server
+            .post(&format!("{CONFIG_MAPS}?dryRun=All&{query}"), object.clone())
+            .await
+    };
+    post("fieldValidation=Strict").await.refuses(
+        400,
+        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"foo\"",
+    );
+    let warned = post("fieldValidation=Warn").await;
+    assert_eq!(
+        warned.headers["warning"],
+        "299 - \"unknown field \\\"foo\\\"\""
+    );
+    warned.expect(201);
+    let ignored = post("fieldValidation=Ignore").await;
+    assert!(!ignored.headers.contains_key("warning"));
+    ignored.expect(201);
+    let twice = r#"{"metadata":{"name":"x"},"data":{"a":"1","a":"2"}}"#;
+    server
+        .send("POST", &format!("{CONFIG_MAPS}?fieldValidation=Strict"), &[("content-type", JSON)], twice)
+        .await
+        .refuses(400, "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: duplicate field \"data.a\"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_have_upstreams_words() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let created = server.post(CONFIG_MAPS, config_map("a")).await.expect(201);
+    let path = format!("{CONFIG_MAPS}/a");
+    server
+        .post(CONFIG_MAPS, config_map("a"))
+        .await
+        .refuses(409, "configmaps \"a\" already exists");
+    server
+        .get(&format!("{CONFIG_MAPS}/b"))
+        .await
+        .refuses(404, "configmaps \"b\" not found");
+    server.put(&path, config_map("b")).await.refuses(
+        400,
+        "the name of the object (b) does not match the name on the URL (a)",
+    );
+    let mut other = config_map("c");
+    other["metadata"]["namespace"] = "other".into();
+    server.post(CONFIG_MAPS, other).await.refuses(
+        400,
+        "the namespace of the provided object does not match the namespace sent on the request",
+    );
+    let mut stale = created.clone();
+    stale["metadata"]["resourceVersion"] = "1".into();
+    server.put(&path, stale).await.refuses(
+        409,
+        "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; please apply your changes to the latest version and try again",
+    );
+    let mut versioned = config_map("v");
+    versioned["metadata"]["resourceVersion"] = "5".into();
+    server.post(CONFIG_MAPS, versioned).await.refuses(
+        500,
+        "resourceVersion should not be set on objects to be created",
+    );
+    let large = "x".repeat(3 * 1024 * 1024 + 1);
+    let too_large = server
+        .send("POST", CONFIG_MAPS, &[("content-type", JSON)], large)
+        .await;
+    too_large.refuses(413, "Request entity too large: limit is 3145728");
+    let text = server
+        .send("POST", CONFIG_MAPS, &[("content-type", "text/plain")], "{}")
+        .await;
+    assert_eq!(text.code, 415);
+    server
+        .send("POST", "/api/v1/configmaps", &[], "{}")
+        .await
+        .refuses(
+            405,
+            "the server does not allow this method on the requested resource",
+        );
+    assert_eq!(
+        server.get("/apis/nope/v1/x").await.text,
+        b"404 page not found\n"
+    );
+    server
+        .get("/api/v1/nope")
+        .await
+        .refuses(404, "the server could not find the requested resource");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_made_up_and_tried_runs_leave_nothing() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let made = server
+        .post(CONFIG_MAPS, json!({"metadata": {"generateName": "g-"}}))
+        .await
+        .expect(201);
+    let name = made["metadata"]["name"].as_str().unwrap();
+    assert!(name.starts_with("g-") && name.len() == 7);
+    server
+        .post(&format!("{CONFIG_MAPS}?dryRun=All"), config_map("dry"))
+        .await
+        .expect(201);
+    assert_eq!(server.get(&format!("{CONFIG_MAPS}/dry")).await.code, 404);
+    let path = format!("{CONFIG_MAPS}/{name}");
+    server
+        .delete(&format!("{path}?dryRun=All"), json!({"dryRun": ["All"]}))
+        .await
+        .expect(200);
+    assert_eq!(server.get(&path).await.code, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletion_waits_for_finalizers_and_minds_preconditions() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let mut object = config_map("a");
+    object["metadata"]["finalizers"] = json!(["a.b/c"]);
+    server.post(CONFIG_MAPS, object).await.expect(201);
+    let path = format!("{CONFIG_MAPS}/a");
+    let wrong = server
+        .delete(&path, json!({"preconditions": {"uid": "x"}}))
+        .await;
+    assert_eq!(
+        (wrong.code, wrong.json()["reason"].as_str()),
+        (409, Some("Conflict"))
+    );
+    let waiting = server.delete(&path, json!({})).await.expect(200);
+    assert!(waiting["metadata"]["deletionTimestamp"].is_string());
+    assert_eq!(server.get(&path).await.code, 200);
+    server.post(CONFIG_MAPS, config_map("a")).await.refuses(
+        409,
+        "object is being deleted: configmaps \"a\" already exists",
+    );
+    server
+        .patch(&path, MERGE, r#"{"metadata":{"finalizers":null}}"#)
+        .await
+        .expect(200);
+    assert_eq!(server.get(&path).await.code, 404);
+    for n in 0..3 {
+        server
+            .post(CONFIG_MAPS, config_map(&format!("c{n}")))
+            .await
+            .expect(201);
+    }
+    let list = server.delete(CONFIG_MAPS, json!({})).await.expect(200);
+    assert_eq!(list["items"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        server.get(CONFIG_MAPS).await.expect(200)["items"],
+        json!([])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn propagation_policies_become_finalizers() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    for (policy, finalizer) in [("Orphan", "orphan"), ("Foreground", "foregroundDeletion")] {
+        server.post(CONFIG_MAPS, config_map("a")).await.expect(201);
+        let path = format!("{CONFIG_MAPS}/a");
+        let waiting = server
+            .delete(&path, json!({"propagationPolicy": policy}))
+            .await
+            .expect(200);
+        assert_eq!(waiting["metadata"]["finalizers"], json!([finalizer]));
+        server
+            .patch(&path, MERGE, r#"{"metadata":{"finalizers":[]}}"#)
+            .await
+            .expect(200);
+        assert_eq!(server.get(&path).await.code, 404);
+    }
+}

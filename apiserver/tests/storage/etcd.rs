@@ -1,0 +1,269 @@
+//! A real etcd in a temporary folder, and a proxy in front of it that can lose its connections.
+
+use std::net::{Ipv4Addr, TcpListener as StdListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::LIMIT;
+
+pub(crate) struct Etcd {
+    child: Child,
+    port: u16,
+    folder: tempfile::TempDir,
+    tls: Option<ServerTls>,
+}
+
+/// Files of a server that demands client certificates.
+#[derive(Clone)]
+pub(crate) struct ServerTls {
+    pub(crate) ca: PathBuf,
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
+impl Etcd {
+    /// `None`, with a message, when there is no etcd on this machine.
+    pub(crate) async fn start() -> Option<Self> {
+        Self::start_with(None).await
+    }
+
+    pub(crate) async fn start_with(tls: Option<ServerTls>) -> Option<Self> {
+        if Command::new("etcd")
+            .arg("--version")
+            .stdout(Stdio::null())
+            .status()
+            .is_err()
+        {
+            println!("skipped: no etcd in PATH");
+            return None;
+        }
+        // The port may be taken between its choice and the server's start.
+        for _ in 0..5 {
+            let folder = tempfile::tempdir().unwrap();
+            let port = free_port();
+            let child = spawn(folder.path(), port, tls.as_ref());
+            let mut etcd = Self {
+                child,
+                port,
+                folder,
+                tls: tls.clone(),
+            };
+            if etcd.wait().await {
+                return Some(etcd);
+            }
+            let log = std::fs::read_to_string(etcd.folder.path().join("log")).unwrap_or_default();
+            println!("etcd did not start on port {port}:\n{log}");
+        }
+        panic!("etcd does not start");
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts again with the same data and port.
+    pub(crate) async fn restart(&mut self) {
+        self.kill();
+        self.child = spawn(self.folder.path(), self.port, self.tls.as_ref());
+        assert!(self.wait().await, "etcd did not come back");
+    }
+
+    pub(crate) async fn client(&self) -> etcd_client::Client {
+        etcd_client::Client::connect([self.endpoint()], None)
+            .await
+            .unwrap()
+    }
+
+    /// Waits until the server answers; false when the process ends.
+    async fn wait(&mut self) -> bool {
+        let deadline = std::time::Instant::now() + LIMIT;
+        loop {
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            let ready = if self.tls.is_some() {
+                std::fs::read_to_string(self.folder.path().join("log")).is_ok_and(|log| {
+                    log.contains("ready to serve client requests") || log.contains("serving client")
+                })
+            } else {
+                match etcd_client::Client::connect([self.endpoint()], None).await {
+                    Ok(mut client) => client.get("x", None).await.is_ok(),
+                    Err(_) => false,
+                }
+            };
+            if ready {
+                return true;
+            }
+            assert!(
+                std::time::Instant::now() < deadline,
+                "etcd did not start in {LIMIT:?}"
+            );
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn free_port() -> u16 {
+    StdListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+fn spawn(folder: &Path, port: u16, tls: Option<&ServerTls>) -> Child {
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("log"))
+        .unwrap();
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://127.0.0.1:{port}");
+    let mut command = Command::new("etcd");
+    command
+        .arg("--data-dir")
+        .arg(folder.join("data"))
+        .args([
+            "--listen-client-urls",
+            &url,
+            "--advertise-client-urls",
+            &url,
+        ])
+        .args([
+            "--listen-peer-urls",
+            "http://127.0.0.1:0",
+            "--initial-advertise-peer-urls",
+            "http://127.0.0.1:0",
+        ])
+        .args([
+            "--initial-cluster",
+            "default=http://127.0.0.1:0",
+            "--log-level",
+            "info",
+            "--logger",
+            "zap",
+        ])
+        .stdout(Stdio::null())
+        .stderr(log);
+    if let Some(tls) = tls {
+        command
+            .arg("--client-cert-auth")
+            .arg("--trusted-ca-file")
+            .arg(&tls.ca);
+        command
+            .arg("--cert-file")
+            .arg(&tls.cert)
+            .arg("--key-file")
+            .arg(&tls.key);
+    }
+    command.spawn().unwrap()
+}
+
+const OPEN: u8 = 0;
+const CLOSED: u8 = 1;
+const SWALLOW_ANSWERS: u8 = 2;
+
+/// Forwards to etcd until told otherwise.
+pub(crate) struct Proxy {
+    port: u16,
+    mode: Arc<AtomicU8>,
+    cut: watch::Sender<u64>,
+}
+
+impl Proxy {
+    pub(crate) async fn to(target: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mode = Arc::new(AtomicU8::new(OPEN));
+        let cut = watch::Sender::new(0);
+        let (shared, receiver) = (Arc::clone(&mode), cut.subscribe());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                if shared.load(Ordering::SeqCst) == CLOSED {
+                    continue;
+                }
+                let (mode, mut cut) = (Arc::clone(&shared), receiver.clone());
+                cut.mark_unchanged();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = forward(client, target, mode) => {}
+                        _ = cut.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { port, mode, cut }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Breaks all connections and refuses new ones.
+    pub(crate) fn close(&self) {
+        self.mode.store(CLOSED, Ordering::SeqCst);
+        self.cut();
+    }
+
+    /// Requests pass, answers do not.
+    pub(crate) fn swallow_answers(&self) {
+        self.mode.store(SWALLOW_ANSWERS, Ordering::SeqCst);
+    }
+
+    pub(crate) fn cut(&self) {
+        self.cut.send_modify(|cut| *cut += 1);
+    }
+
+    pub(crate) fn open(&self) {
+        self.mode.store(OPEN, Ordering::SeqCst);
+    }
+}
+
+async fn forward(client: TcpStream, target: u16, mode: Arc<AtomicU8>) -> std::io::Result<()> {
+    let server = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await?;
+    let (mut client_in, mut client_out) = client.into_split();
+    let (mut server_in, mut server_out) = server.into_split();
+    let requests = async {
+        tokio::io::copy(&mut client_in, &mut server_out)
+            .await
+            .map(drop)
+    };
+    let answers = async {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let length = server_in.read(&mut buffer).await?;
+            if length == 0 {
+                return Ok(());
+            }
+            if mode.load(Ordering::SeqCst) != SWALLOW_ANSWERS {
+                client_out.write_all(&buffer[..length]).await?;
+            }
+        }
+    };
+    tokio::select! {
+        outcome = requests => outcome,
+        outcome = answers => outcome,
+    }
+}
