@@ -186,7 +186,7 @@ async fn walk(server: &Server, row: &Resource) {
     let name = name_of(info);
     let path = format!("{collection}/{name}");
     let mut object = minimal(info);
-    object["metadata"] = json!({"name": name, "labels": {"walk": "1"}});
+    object["metadata"] = json!({"name": name, "labels": {"walk": name}});
     let before = server.get(&collection).await.expect(200);
     let version = before["metadata"]["resourceVersion"]
         .as_str()
@@ -205,7 +205,7 @@ async fn walk(server: &Server, row: &Resource) {
     let got = server.get(&path).await.expect(200);
     assert_eq!(got, created, "{path}");
     let list = server
-        .get(&format!("{collection}?labelSelector=walk%3D1"))
+        .get(&format!("{collection}?labelSelector=walk%3D{name}"))
         .await
         .expect(200);
     assert_eq!(list["kind"], format!("{}List", info.kind));
