@@ -285,6 +285,8 @@ async fn lead(
         return Ok(());
     }
     let mut candidate = leader_elector_config(election, NAME);
+    // A successor need not wait for the lease to expire.
+    candidate.release_on_cancel = true;
     candidate.recorder = EventRecorder::new(client, NAME, "");
     candidate.metrics = LeaderElectionMetrics::new(base.registry()).ok();
     let elector = LeaderElector::new(client, candidate)

@@ -38,7 +38,7 @@ impl Transport for FakeServer {
             let path = format!("{} {}", parts.method, parts.uri.path());
             let refused = self.refuse_binding && path.ends_with("/binding");
             let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-            self.told.send((path, body)).unwrap();
+            self.told.send((path.clone(), body)).unwrap();
             let (code, answer) = if refused {
                 (
                     409,
