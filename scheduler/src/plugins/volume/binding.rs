@@ -332,7 +332,7 @@ impl VolumeBinding {
                     .or(capacity.capacity.as_ref());
                 capacity.storage_class_name == *name
                     && limit
-                        .map(|limit| Quantity::value(limit))
+                        .map(Quantity::value)
                         .is_some_and(|limit| limit >= wanted)
                     && capacity.node_topology.as_deref().is_some_and(|topology| {
                         Selector::from_label_selector(Some(topology))
