@@ -64,9 +64,8 @@ fn fail(text: impl Into<String>) -> OptionsError {
 fn load_file(path: &Path, drop_ins: Option<&Path>) -> Result<KubeletConfiguration, OptionsError> {
     let failed = |error: &component_base::config::ConfigError| {
         fail(format!(
-            "failed to load kubelet config file, path: {}, error: {}",
+            "failed to load kubelet config file, path: {}, error: {error}",
             path.display(),
-            Chain(error)
         ))
     };
     let document = Document::read(path).map_err(|error| failed(&error))?;
