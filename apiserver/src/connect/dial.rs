@@ -63,11 +63,14 @@ impl Target {
 #[error("{0}")]
 pub(super) struct DialError(String);
 
+type Made = (Instant, Arc<ClientConfig>, Arc<ClientConfig>);
+
 /// TLS settings towards kubelets and towards everything else.
 pub(super) struct TlsConfigs {
     kubelet: Option<KubeletConfig>,
     provider: Arc<CryptoProvider>,
-    made: Mutex<Option<(Instant, Arc<ClientConfig>, Arc<ClientConfig>)>>,
+    /// When they were read; checking the kubelet's certificate, and not.
+    made: Mutex<Option<Made>>,
     any: Arc<ClientConfig>,
 }
 

@@ -150,7 +150,7 @@ async fn service_target(
         {
             Some(found) => port_name.clone_from(&found.name),
             None => {
-                return Err(status::service_unavailable(&format!(
+                return Err(status::service_unavailable(format!(
                     "no service port {wanted} found for service {name:?}"
                 )));
             }
@@ -184,7 +184,7 @@ async fn service_target(
         })
         .collect();
     let Some((address, port)) = candidates.choose(&mut rand::rng()) else {
-        return Err(status::service_unavailable(&format!(
+        return Err(status::service_unavailable(format!(
             "no endpoints available for service {name:?}"
         )));
     };
@@ -273,7 +273,7 @@ pub(super) async fn serve(
     }
     *request.headers_mut() = headers;
     let answer = dial::send(&target, request).await.map_err(|error| {
-        status::service_unavailable(&format!("error trying to reach service: {error}"))
+        status::service_unavailable(format!("error trying to reach service: {error}"))
     })?;
     let mut response = relay::passed_on(answer);
     for name in [

@@ -177,9 +177,8 @@ fn wants_aggregated(cx: &RequestContext) -> Option<MediaType> {
                         convert: None,
                     });
                 }
-                if clause.parameter("as").is_none() {
-                    return None;
-                }
+                // The legacy form is wanted as much.
+                clause.parameter("as")?;
             }
         }
     }

@@ -174,6 +174,7 @@ pub fn respond_list(
 
     let mut head = Vec::with_capacity(256);
     let tail: &'static [u8];
+    let mut closed = false;
     if writer.protobuf {
         let mut metadata = Vec::new();
         wire::put_bytes(&mut metadata, 1, b"");
@@ -201,10 +202,18 @@ pub fn respond_list(
                         .as_bytes(),
                 );
                 head.extend_from_slice(&metadata);
-                head.extend_from_slice(b",\"items\":[");
+                // Go's nil slice.
+                let no_items =
+                    matches!(writer.items, Items::Metadata(_)) && list.iter().next().is_none();
+                head.extend_from_slice(if no_items {
+                    b",\"items\":null"
+                } else {
+                    b",\"items\":["
+                });
+                closed = no_items;
             }
         }
-        tail = b"]}";
+        tail = if closed { b"}" } else { b"]}" };
     }
 
     let mut iter = list.iter();

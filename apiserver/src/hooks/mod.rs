@@ -4,6 +4,8 @@
 //! Each hook is one file and one row of [`start`]. A hook that fails is tried again until it works; health checks list
 //! it as unfinished as long.
 
+/// APIServices of what is served here.
+mod api_services;
 /// Who signs client certificates, for extension servers.
 mod authentication_info;
 /// Default priority levels and flow schemas.
@@ -47,6 +49,7 @@ const WORKING: &[&str] = &[
     "bootstrap-controller",
     "start-kubernetes-service-cidr-controller",
     "storage-readiness",
+    "kube-apiserver-autoregistration",
 ];
 
 /// Starts all hooks.
@@ -91,10 +94,18 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
         .repeat(Duration::from_secs(10), |server, client| async move {
             identity::run(&server, &client).await
         });
-    once("bootstrap-controller", &client)
-        .repeat(Duration::from_secs(10), |server, client| async move {
-            kubernetes_service::run(&server, &client).await
-        });
+    once("kube-apiserver-autoregistration", &client)
+        .run(|server, client| async move { api_services::run(&server, &client).await });
+    once("bootstrap-controller", &client).repeat(
+        Duration::from_secs(10),
+        |server, client| async move {
+            // As upstream, the server is ready without it: a loopback address cannot be published, for one.
+            if let Err(error) = kubernetes_service::run(&server, &client).await {
+                tracing::error!(error = %error, "Unable to sync kubernetes service");
+            }
+            Ok(())
+        },
+    );
 }
 
 /// Takes back what other servers must not see of a stopped one.

@@ -15,10 +15,13 @@ use api_types::resources::ResourceInfo;
 
 use super::object::Object;
 
+/// Turns an object of one version into one of another.
+pub type Convert = fn(Object) -> Result<Object, String>;
+
 /// Between the hub type of a resource and a version it is served in.
 pub struct Conversion {
-    pub to_hub: fn(Object) -> Result<Object, String>,
-    pub to_served: fn(Object) -> Result<Object, String>,
+    pub to_hub: Convert,
+    pub to_served: Convert,
 }
 
 /// Rewrites JSON on its way to and from etcd.
@@ -46,7 +49,7 @@ pub fn conversion(info: &ResourceInfo) -> Option<(&'static KindInfo, &'static Co
 pub fn from_stored_version(
     info: &ResourceInfo,
     api_version: &str,
-) -> Option<(&'static KindInfo, fn(Object) -> Result<Object, String>)> {
+) -> Option<(&'static KindInfo, Convert)> {
     match (info.resource, api_version) {
         ("horizontalpodautoscalers", "autoscaling/v1") => Some((
             api_types::kinds::lookup("autoscaling", "v1", "HorizontalPodAutoscaler")?,

@@ -42,12 +42,12 @@ pub struct RequestInfoError(pub String);
 const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 
 impl RequestInfo {
-    /// Reads a request's method, decoded path and query. On error the second value holds what was known by then.
+    /// Reads a request's method, decoded path and query.
     pub fn parse(
         method: &Method,
         path: &str,
         query: &Query,
-    ) -> Result<RequestInfo, (RequestInfoError, RequestInfo)> {
+    ) -> Result<RequestInfo, RequestInfoError> {
         let mut info = RequestInfo {
             path: path.to_owned(),
             verb: method.as_str().to_ascii_lowercase(),
@@ -78,7 +78,7 @@ impl RequestInfo {
 
         if matches!(parts[0], "proxy" | "watch") {
             if parts.len() < 2 {
-                return Err((RequestInfoError(path.to_owned()), info));
+                return Err(RequestInfoError(path.to_owned()));
             }
             info.verb = parts[0].to_owned();
             info.verb_via_path_prefix = true;
@@ -171,6 +171,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
+    #[expect(clippy::too_many_arguments, reason = "a row of a table")]
     fn check(
         method: &str,
         url: &str,

@@ -253,7 +253,7 @@ impl Evictor<'_> {
             }
         }
         Err(status::timeout(
-            &format!("couldn't update PodDisruptionBudget {name:?} due to conflicts"),
+            format!("couldn't update PodDisruptionBudget {name:?} due to conflicts"),
             10,
         ))
     }

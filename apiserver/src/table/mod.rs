@@ -69,6 +69,9 @@ pub trait TableRow: Object {
     }
 }
 
+/// A row, and why the object is done, if it is.
+pub type Row = (Cells, Option<Completed>);
+
 /// Prints objects of one kind.
 #[derive(Clone, Copy)]
 pub struct Printer {
@@ -77,7 +80,7 @@ pub struct Printer {
     pub kind: &'static str,
     pub columns: &'static [Column],
     /// None when the object is of another type.
-    pub row: fn(&dyn Struct) -> Option<(Cells, Option<Completed>)>,
+    pub row: fn(&dyn Struct) -> Option<Row>,
 }
 
 const fn printer<T: TableRow + 'static>() -> Printer {

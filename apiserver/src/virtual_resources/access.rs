@@ -58,7 +58,6 @@ fn user_of(spec: &SubjectAccessReviewSpec) -> UserInfo {
             .iter()
             .map(|(key, values)| (key.to_ascii_lowercase(), values.clone()))
             .collect(),
-        ..UserInfo::default()
     }
 }
 

@@ -351,7 +351,7 @@ mod tests {
         bitmap.set(0, true);
         bitmap.set(9, true);
         assert_eq!(bitmap.to_big_endian(), [0x02, 0x01]);
-        assert_eq!(Bitmap::from_big_endian(&[0x02, 0x01]).has(9), true);
+        assert!(Bitmap::from_big_endian(&[0x02, 0x01]).has(9));
         bitmap.set(9, false);
         assert_eq!(bitmap.to_big_endian(), [0x01]);
     }

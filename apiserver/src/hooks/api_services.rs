@@ -1,0 +1,117 @@
+//! An APIService for every group version that this server answers itself.
+//! Upstream: pkg/controlplane/apiserver/aggregator.go and kube-aggregator's autoregister controller.
+
+use std::collections::BTreeSet;
+
+use api_types::Time;
+use api_types::apiregistration::v1::{APIService, APIServiceCondition};
+use apimachinery::status::StatusError;
+
+use crate::loopback::Loopback;
+use crate::server::ApiServer;
+
+const AUTOMANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
+
+/// Priority of the group. Unknown ones come last.
+fn group_priority(group: &str) -> i32 {
+    match group {
+        "" => 18_000,
+        "apps" => 17_800,
+        "events.k8s.io" => 17_750,
+        "authentication.k8s.io" => 17_700,
+        "authorization.k8s.io" => 17_600,
+        "autoscaling" => 17_500,
+        "batch" => 17_400,
+        "certificates.k8s.io" => 17_300,
+        "networking.k8s.io" => 17_200,
+        "policy" => 17_100,
+        "rbac.authorization.k8s.io" => 17_000,
+        "storage.k8s.io" => 16_800,
+        "apiextensions.k8s.io" | "admissionregistration.k8s.io" => 16_700,
+        "scheduling.k8s.io" => 16_600,
+        "coordination.k8s.io" => 16_500,
+        "node.k8s.io" => 16_300,
+        "discovery.k8s.io" | "resource.k8s.io" => 16_200,
+        "flowcontrol.apiserver.k8s.io" => 16_100,
+        "internal.apiserver.k8s.io" => 16_000,
+        _ => 15_900,
+    }
+}
+
+/// Priority of a version within its group.
+fn version_priority(group: &str, version: &str) -> i32 {
+    match (group, version) {
+        ("", _) => 1,
+        ("autoscaling", "v2") => 30,
+        ("flowcontrol.apiserver.k8s.io" | "resource.k8s.io", "v1") => 21,
+        (_, "v1") => 15,
+        (_, version) if version.contains("beta") => 9,
+        _ => 1,
+    }
+}
+
+pub(super) async fn run(server: &ApiServer, client: &Loopback) -> Result<(), StatusError> {
+    let served: BTreeSet<(&str, &str)> = server
+        .resources
+        .rows()
+        .iter()
+        .map(|row| (row.info.group, row.info.version))
+        // The group of APIServices itself is not aggregated.
+        .filter(|(group, _)| *group != "apiregistration.k8s.io")
+        .collect();
+    for (group, version) in &served {
+        let name = format!("{version}.{group}");
+        let wanted = wanted(&name, group, version);
+        let stored = match client.get::<APIService>("", &name).await? {
+            None => client.create(wanted).await?,
+            // Taken over by its user.
+            Some(found) if !found.metadata.labels.contains_key(AUTOMANAGED) => continue,
+            Some(found) if found.spec == wanted.spec => found,
+            Some(mut found) => {
+                found.spec = wanted.spec;
+                client.update(found).await?
+            }
+        };
+        if stored.status.conditions.is_empty() {
+            client.update_status(available(stored)).await?;
+        }
+    }
+    for old in client.list::<APIService>("").await? {
+        let local = old.spec.service.is_none();
+        let ours = old
+            .metadata
+            .labels
+            .get(AUTOMANAGED)
+            .is_some_and(|kind| kind == "onstart");
+        if ours && local && !served.contains(&(old.spec.group.as_str(), old.spec.version.as_str()))
+        {
+            client.delete::<APIService>("", &old.metadata.name).await?;
+        }
+    }
+    Ok(())
+}
+
+fn wanted(name: &str, group: &str, version: &str) -> APIService {
+    let mut wanted = APIService::default();
+    name.clone_into(&mut wanted.metadata.name);
+    wanted
+        .metadata
+        .labels
+        .insert(AUTOMANAGED.to_owned(), "onstart".to_owned());
+    group.clone_into(&mut wanted.spec.group);
+    version.clone_into(&mut wanted.spec.version);
+    wanted.spec.group_priority_minimum = group_priority(group);
+    wanted.spec.version_priority = version_priority(group, version);
+    wanted
+}
+
+fn available(mut stored: APIService) -> APIService {
+    stored.status.conditions = vec![APIServiceCondition {
+        type_: "Available".to_owned(),
+        status: "True".to_owned(),
+        last_transition_time: Time::now(),
+        reason: "Local".to_owned(),
+        message: "Local APIServices are always available".to_owned(),
+    }];
+    stored
+}
