@@ -202,7 +202,7 @@ impl ApiServer {
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let info = match RequestInfo::parse(request.method(), &path, &query) {
             Ok(info) => info,
-            Err((error, _)) => {
+            Err(error) => {
                 let text = format!(
                     "Internal Server Error: {:?}: failed to create RequestInfo: {error}",
                     request.uri().to_string()
