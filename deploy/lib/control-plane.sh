@@ -40,7 +40,7 @@ start_controller_manager() {
     --kubeconfig="$STATE/controller-manager.conf" --authentication-kubeconfig="$STATE/controller-manager.conf" --authorization-kubeconfig="$STATE/controller-manager.conf" \
     --bind-address=127.0.0.1 --client-ca-file="$pki/ca.crt" --requestheader-client-ca-file="$pki/front-proxy-ca.crt" --root-ca-file="$pki/ca.crt" \
     --service-account-private-key-file="$pki/sa.key" --cluster-signing-cert-file="$pki/ca.crt" --cluster-signing-key-file="$pki/ca.key" \
-    --use-service-account-credentials=true --controllers='*,bootstrapsigner,tokencleaner' --leader-elect=true \
+    --use-service-account-credentials=true --leader-elect=true \
     --cluster-name=kubernetes --allocate-node-cidrs=true --cluster-cidr="$POD_CIDR" --service-cluster-ip-range="$SERVICE_CIDR"
   eventually 30 kubectl_admin get serviceaccount -n default default \
     || fail "the controller manager does not make the default ServiceAccount: $(last_words kube-controller-manager)" "$STATE/log/kube-controller-manager.log"

@@ -50,6 +50,8 @@ pub struct Config {
     pub max_requests_inflight: usize,
     pub max_mutating_requests_inflight: usize,
     pub enable_garbage_collector: bool,
+    /// `--allow-privileged`: whether pods may have privileged containers.
+    pub allow_privileged: bool,
     pub kubelet: KubeletConfig,
     pub shutdown_delay: Duration,
     pub runtime_config: RuntimeConfig,
@@ -246,6 +248,7 @@ impl Config {
             max_requests_inflight: inflight("max-requests-inflight"),
             max_mutating_requests_inflight: inflight("max-mutating-requests-inflight"),
             enable_garbage_collector: flags.bool("enable-garbage-collector"),
+            allow_privileged: flags.bool("allow-privileged"),
             kubelet: KubeletConfig {
                 client_certificate: path("kubelet-client-certificate"),
                 client_key: path("kubelet-client-key"),

@@ -131,11 +131,7 @@ impl Discovery {
         legacy: impl FnOnce() -> Response,
     ) -> Response {
         let Some(media) = wants_aggregated(cx) else {
-            let mut response = legacy();
-            response
-                .headers_mut()
-                .append(header::VARY, HeaderValue::from_static("Accept"));
-            return response;
+            return legacy();
         };
         let mut response = if cx.headers.get(header::IF_NONE_MATCH) == Some(etag) {
             let mut response = Response::new(serving::Body::empty());

@@ -176,6 +176,9 @@ static STATUS_FIELD: &[&str] = &["Status"];
 
 /// The strategy for writing a kind, or one of its subresources.
 pub fn strategy(group: &str, kind: &str, subresource: &str) -> &'static dyn Strategy {
+    if let Some(strategy) = crate::apis::strategies::strategy_for(group, kind, subresource) {
+        return strategy;
+    }
     match subresource {
         "status" | "approval" => return &STATUS,
         "finalize" => return &FINALIZE,

@@ -87,6 +87,8 @@ impl ApiServer {
         let storage_metrics = StorageMetrics::new(metrics.registry())?;
         let backend = Backend::new(config.etcd.clone(), storage_metrics, stop.clone())?;
         backend.start();
+        crate::apis::gates::install(config.features.clone());
+        crate::apis::gates::set_allow_privileged(config.allow_privileged);
         let features = config.features.clone();
         let runtime_config = config.runtime_config.clone();
         let resources = Resources::open(
@@ -297,7 +299,7 @@ impl ApiServer {
             .map(request_header::RequestHeaderAuthenticator::config);
         request_header::clear_authentication_headers(&mut cx.headers, config.as_deref());
         if let Err(error) = authn::impersonate(&mut cx, &*self.authorizer).await {
-            return respond::error(&cx, error);
+            return no_sniff(respond::error(&cx, error));
         }
         let _place = if is_long_running(&cx.info) {
             None
@@ -319,12 +321,7 @@ impl ApiServer {
         match authorization::authorize(&*self.authorizer, &cx.attributes()).await {
             Ok(()) => {}
             Err(authorization::Refusal::Forbidden(error)) => {
-                let mut response = respond::error(&cx, error);
-                response.headers_mut().insert(
-                    header::X_CONTENT_TYPE_OPTIONS,
-                    HeaderValue::from_static("nosniff"),
-                );
-                return response;
+                return no_sniff(respond::error(&cx, error));
             }
             Err(authorization::Refusal::Failed(reason)) => {
                 tracing::error!(reason, "Could not decide whether a request is allowed");
@@ -403,6 +400,15 @@ fn is_long_running(info: &RequestInfo) -> bool {
             );
     }
     info.path.starts_with("/debug/pprof/")
+}
+
+/// Refusals may quote the request: browsers are not to guess their type.
+fn no_sniff(mut response: Response) -> Response {
+    response.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
 }
 
 /// Responses are not to be cached, unless the handler said otherwise.

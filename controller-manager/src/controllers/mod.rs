@@ -27,20 +27,60 @@ pub mod template_hash;
 #[cfg(test)]
 mod test_server;
 
+/// clusterrole-aggregation-controller
+pub mod cluster_role_aggregation;
 /// cronjob-controller
 pub mod cronjob;
 /// daemonset-controller
 pub mod daemonset;
 /// deployment-controller
 pub mod deployment;
+/// disruption-controller
+pub mod disruption;
+/// endpointslice-controller
+pub mod endpoint_slice;
+/// endpointslice-mirroring-controller
+pub mod endpoint_slice_mirroring;
+/// endpoints-controller
+pub mod endpoints;
+/// ephemeral-volume-controller
+pub mod ephemeral_volume;
+/// garbage-collector-controller
+pub mod garbage_collector;
 /// job-controller
 pub mod job;
+/// namespace-controller
+pub mod namespace;
+/// node-ipam-controller
+pub mod node_ipam;
+/// node-lifecycle-controller
+pub mod node_lifecycle;
+/// Taints of nodes.
+pub mod node_taints;
+/// Conditions of pods.
+pub mod pod_conditions;
+/// pod-garbage-collector-controller
+pub mod pod_gc;
 /// replicaset-controller, replicationcontroller-controller
 pub mod replicaset;
+/// resourcequota-controller
+pub mod resource_quota;
+/// root-ca-certificate-publisher-controller
+pub mod root_ca_cert_publisher;
+/// serviceaccount-controller
+pub mod service_account;
+/// serviceaccount-token-controller
+pub mod service_account_token;
 /// statefulset-controller
 pub mod statefulset;
+/// taint-eviction-controller
+pub mod taint_eviction;
+/// ttl-controller
+pub mod ttl;
 /// ttl-after-finished-controller
 pub mod ttl_after_finished;
+/// persistentvolume-protection-controller, persistentvolumeclaim-protection-controller
+pub mod volume_protection;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -271,32 +311,16 @@ pub const fn not_built(
 
 /// Every controller of upstream, in its registration order. The first is started before the rest: they may need its tokens.
 pub const CONTROLLERS: &[Descriptor] = &[
-    not_built(
-        "serviceaccount-token-controller",
-        &["serviceaccount-token"],
-        Default::Always,
-    ),
-    not_built("endpoints-controller", &["endpoint"], Default::On),
-    not_built("endpointslice-controller", &["endpointslice"], Default::On),
-    not_built(
-        "endpointslice-mirroring-controller",
-        &["endpointslicemirroring"],
-        Default::On,
-    ),
+    row::<service_account_token::ServiceAccountTokenController>(),
+    row::<endpoints::EndpointsController>(),
+    row::<endpoint_slice::EndpointSliceController>(),
+    row::<endpoint_slice_mirroring::EndpointSliceMirroringController>(),
     row::<replicaset::ReplicationControllerController>(),
-    not_built("pod-garbage-collector-controller", &["podgc"], Default::On),
-    not_built("resourcequota-controller", &["resourcequota"], Default::On),
-    not_built("namespace-controller", &["namespace"], Default::On),
-    not_built(
-        "serviceaccount-controller",
-        &["serviceaccount"],
-        Default::On,
-    ),
-    not_built(
-        "garbage-collector-controller",
-        &["garbagecollector"],
-        Default::On,
-    ),
+    row::<pod_gc::PodGcController>(),
+    row::<resource_quota::ResourceQuotaController>(),
+    row::<namespace::NamespaceController>(),
+    row::<service_account::ServiceAccountController>(),
+    row::<garbage_collector::GarbageCollectorController>(),
     row::<daemonset::DaemonSetController>(),
     row::<job::JobController>(),
     not_built(
@@ -311,7 +335,7 @@ pub const CONTROLLERS: &[Descriptor] = &[
         &["horizontalpodautoscaling"],
         Default::On,
     ),
-    not_built("disruption-controller", &["disruption"], Default::On),
+    row::<disruption::DisruptionController>(),
     row::<statefulset::StatefulSetController>(),
     row::<cronjob::CronJobController>(),
     not_built(
@@ -334,15 +358,15 @@ pub const CONTROLLERS: &[Descriptor] = &[
         &[],
         Default::Gated(&["PodCertificateRequest"]),
     ),
-    not_built("ttl-controller", &["ttl"], Default::On),
+    row::<ttl::TtlController>(),
     not_built(
         "bootstrap-signer-controller",
         &["bootstrapsigner"],
         Default::Off,
     ),
     not_built("token-cleaner-controller", &["tokencleaner"], Default::Off),
-    not_built("node-ipam-controller", &["nodeipam"], Default::On),
-    not_built("node-lifecycle-controller", &["nodelifecycle"], Default::On),
+    row::<node_ipam::NodeIpamController>(),
+    row::<node_lifecycle::NodeLifecycleController>(),
     not_built("service-lb-controller", &["service"], Default::Cloud),
     not_built("node-route-controller", &["route"], Default::Cloud),
     not_built(
@@ -365,42 +389,22 @@ pub const CONTROLLERS: &[Descriptor] = &[
         &["persistentvolume-expander"],
         Default::On,
     ),
-    not_built(
-        "clusterrole-aggregation-controller",
-        &["clusterrole-aggregation"],
-        Default::On,
-    ),
-    not_built(
-        "persistentvolumeclaim-protection-controller",
-        &["pvc-protection"],
-        Default::On,
-    ),
-    not_built(
-        "persistentvolume-protection-controller",
-        &["pv-protection"],
-        Default::On,
-    ),
+    row::<cluster_role_aggregation::ClusterRoleAggregationController>(),
+    row::<volume_protection::PvcProtectionController>(),
+    row::<volume_protection::PvProtectionController>(),
     not_built(
         "volumeattributesclass-protection-controller",
         &[],
         Default::Gated(&["VolumeAttributesClass"]),
     ),
     row::<ttl_after_finished::TtlAfterFinished>(),
-    not_built(
-        "root-ca-certificate-publisher-controller",
-        &["root-ca-cert-publisher"],
-        Default::On,
-    ),
+    row::<root_ca_cert_publisher::RootCaCertPublisher>(),
     not_built(
         "kube-apiserver-serving-clustertrustbundle-publisher-controller",
         &[],
         Default::Gated(&["ClusterTrustBundle"]),
     ),
-    not_built(
-        "ephemeral-volume-controller",
-        &["ephemeral-volume"],
-        Default::On,
-    ),
+    row::<ephemeral_volume::EphemeralVolumeController>(),
     not_built(
         "storageversion-garbage-collector-controller",
         &["storage-version-gc"],
@@ -431,11 +435,7 @@ pub const CONTROLLERS: &[Descriptor] = &[
         &[],
         Default::On,
     ),
-    not_built(
-        "taint-eviction-controller",
-        &[],
-        Default::Gated(&["SeparateTaintEvictionController"]),
-    ),
+    row::<taint_eviction::TaintEvictionController>(),
     not_built(
         "service-cidr-controller",
         &[],

@@ -261,10 +261,7 @@ mod tests {
             Message::Binary(Bytes::from_static(b"\x03"))
         );
         drop(writers);
-        assert_eq!(
-            far.next().await.unwrap().unwrap(),
-            goodbye()
-        );
+        assert_eq!(far.next().await.unwrap().unwrap(), goodbye());
     }
 
     #[tokio::test]

@@ -241,10 +241,7 @@ mod tests {
             Message::Binary(Bytes::from_static(b"back"))
         );
         drop(far);
-        assert_eq!(
-            client.next().await.unwrap().unwrap(),
-            channels::goodbye()
-        );
+        assert_eq!(client.next().await.unwrap().unwrap(), channels::goodbye());
         tunneling.await.unwrap().unwrap();
     }
 

@@ -1,0 +1,312 @@
+//! How each built-in kind is written: what a write resets, keeps and counts, and which rules it must satisfy.
+//! Upstream: the strategy.go files of pkg/registry.
+//!
+//! A kind is a [`Kind`]: two functions of validation and a few that differ from what most kinds do. Its `/status` is a
+//! [`Status`]. [`strategy_for`] is the table; kinds that are not in it have no rules of their own.
+
+mod cluster;
+mod core;
+mod pod_fields;
+mod pod_warnings;
+mod pods;
+mod services;
+mod workloads;
+
+use api_types::Struct;
+use api_types::meta::v1::{DeleteOptions, ObjectMeta};
+use apimachinery::field::{ErrorList, Path};
+use apimachinery::validation as rules;
+
+use crate::apis::defaults;
+use crate::registry::object::Object;
+use crate::registry::strategy::{Context, GarbageCollection, Strategy};
+
+/// The strategy for writing a kind, or through one of its subresources, where it needs more than the plain one.
+pub fn strategy_for(group: &str, kind: &str, subresource: &str) -> Option<&'static dyn Strategy> {
+    let tables: [&[Row]; 5] = [
+        pods::ROWS,
+        services::ROWS,
+        core::ROWS,
+        workloads::ROWS,
+        cluster::ROWS,
+    ];
+    tables
+        .into_iter()
+        .flatten()
+        .find(|row| row.group == group && row.kind == kind && row.subresource == subresource)
+        .map(|row| row.strategy)
+}
+
+/// A strategy and what it is for.
+pub(crate) struct Row {
+    group: &'static str,
+    kind: &'static str,
+    subresource: &'static str,
+    strategy: &'static (dyn Strategy + 'static),
+}
+
+const fn row(
+    group: &'static str,
+    kind: &'static str,
+    subresource: &'static str,
+    strategy: &'static (dyn Strategy + 'static),
+) -> Row {
+    Row {
+        group,
+        kind,
+        subresource,
+        strategy,
+    }
+}
+
+/// When a write counts as a new generation.
+#[derive(Clone, Copy, PartialEq)]
+enum Generation {
+    /// Never.
+    None,
+    /// When anything but metadata and status differs. New objects have generation 1.
+    Spec,
+    /// As `Spec`, and also when annotations differ.
+    SpecOrAnnotations,
+}
+
+/// What a kind does when it is written.
+struct Kind<T: Struct> {
+    validate: fn(&Context, &T) -> ErrorList,
+    validate_update: fn(&Context, &T, &T) -> ErrorList,
+    prepare: fn(&Context, &mut T),
+    prepare_update: fn(&Context, &mut T, &T),
+    warn: fn(&Context, &T) -> Vec<String>,
+    warn_update: fn(&Context, &T, &T) -> Vec<String>,
+    canonicalize: fn(&mut T),
+    /// The period and whether deletion is graceful at all.
+    graceful_delete: Option<fn(&T, &mut DeleteOptions)>,
+    generation: Generation,
+    /// New objects keep the status that they come with.
+    keeps_status: bool,
+    create_on_update: bool,
+    unconditional_update: bool,
+    garbage_collection: GarbageCollection,
+}
+
+impl<T: Struct> Kind<T> {
+    const fn new(
+        validate: fn(&Context, &T) -> ErrorList,
+        validate_update: fn(&Context, &T, &T) -> ErrorList,
+    ) -> Kind<T> {
+        Kind {
+            validate,
+            validate_update,
+            prepare: |_, _| {},
+            prepare_update: |_, _, _| {},
+            warn: |_, _| Vec::new(),
+            warn_update: |_, _, _| Vec::new(),
+            canonicalize: |_| {},
+            graceful_delete: None,
+            generation: Generation::None,
+            keeps_status: false,
+            create_on_update: false,
+            unconditional_update: true,
+            garbage_collection: GarbageCollection::DeleteDependents,
+        }
+    }
+}
+
+/// Whether anything but metadata and status differs.
+fn spec_changed(object: &Object, old: &Object) -> bool {
+    let fields = object.value().schema().fields.iter();
+    fields
+        .filter(|field| !matches!(field.go, "TypeMeta" | "ObjectMeta" | "Status"))
+        .any(|field| !object.field_equals(old, field.go))
+}
+
+impl<T: Struct> Strategy for Kind<T> {
+    fn default(&self, object: &mut Object) {
+        defaults::set_defaults(object.value_mut());
+    }
+
+    fn prepare_for_create(&self, context: &Context, object: &mut Object) {
+        if !self.keeps_status {
+            object.clear_field("Status");
+        }
+        if self.generation != Generation::None {
+            object.edit_metadata(|metadata| metadata.generation = 1);
+        }
+        if let Some(value) = object.get_mut::<T>() {
+            (self.prepare)(context, value);
+        }
+    }
+
+    fn validate(&self, context: &Context, object: &Object) -> ErrorList {
+        object
+            .get::<T>()
+            .map(|value| (self.validate)(context, value))
+            .unwrap_or_default()
+    }
+
+    fn warnings_on_create(&self, context: &Context, object: &Object) -> Vec<String> {
+        object
+            .get::<T>()
+            .map(|value| (self.warn)(context, value))
+            .unwrap_or_default()
+    }
+
+    fn prepare_for_update(&self, context: &Context, object: &mut Object, old: &Object) {
+        object.copy_field(old, "Status");
+        if let (Some(value), Some(old)) = (object.get_mut::<T>(), old.get::<T>()) {
+            (self.prepare_update)(context, value, old);
+        }
+        let annotations = self.generation == Generation::SpecOrAnnotations
+            && object.metadata().annotations != old.metadata().annotations;
+        if self.generation != Generation::None && (annotations || spec_changed(object, old)) {
+            let generation = old.metadata().generation + 1;
+            object.edit_metadata(|metadata| metadata.generation = generation);
+        }
+    }
+
+    fn validate_update(&self, context: &Context, object: &Object, old: &Object) -> ErrorList {
+        match (object.get::<T>(), old.get::<T>()) {
+            (Some(value), Some(old)) => (self.validate_update)(context, value, old),
+            _ => ErrorList::default(),
+        }
+    }
+
+    fn warnings_on_update(&self, context: &Context, object: &Object, old: &Object) -> Vec<String> {
+        match (object.get::<T>(), old.get::<T>()) {
+            (Some(value), Some(old)) => (self.warn_update)(context, value, old),
+            _ => Vec::new(),
+        }
+    }
+
+    fn canonicalize(&self, object: &mut Object) {
+        if let Some(value) = object.get_mut::<T>() {
+            (self.canonicalize)(value);
+        }
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        self.create_on_update
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        self.unconditional_update
+    }
+
+    fn garbage_collection(&self, _: &Context) -> GarbageCollection {
+        self.garbage_collection
+    }
+
+    fn supports_graceful_delete(&self) -> bool {
+        self.graceful_delete.is_some()
+    }
+
+    fn check_graceful_delete(&self, object: &Object, options: &mut DeleteOptions) -> bool {
+        match (self.graceful_delete, object.get::<T>()) {
+            (Some(check), Some(value)) => {
+                check(value, options);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn reset_fields(&self) -> &'static [&'static str] {
+        &["Status"]
+    }
+}
+
+/// Writes through `/status` and the like: what the endpoint is not for stays as it was.
+struct Status<T: Struct> {
+    /// Go's names of the fields that may change, besides metadata.
+    fields: &'static [&'static str],
+    prepare: fn(&Context, &mut T, &T),
+    validate: fn(&Context, &T, &T) -> ErrorList,
+    warn: fn(&Context, &T, &T) -> Vec<String>,
+    unconditional_update: bool,
+    create_on_update: bool,
+}
+
+impl<T: Struct> Status<T> {
+    const fn new(validate: fn(&Context, &T, &T) -> ErrorList) -> Status<T> {
+        Status {
+            fields: &["Status"],
+            prepare: |_, _, _| {},
+            validate,
+            warn: |_, _, _| Vec::new(),
+            unconditional_update: true,
+            create_on_update: false,
+        }
+    }
+}
+
+impl<T: Struct> Strategy for Status<T> {
+    fn default(&self, object: &mut Object) {
+        defaults::set_defaults(object.value_mut());
+    }
+
+    fn prepare_for_update(&self, context: &Context, object: &mut Object, old: &Object) {
+        for field in old.value().schema().fields {
+            if !matches!(field.go, "TypeMeta" | "ObjectMeta") && !self.fields.contains(&field.go) {
+                object.copy_field(old, field.go);
+            }
+        }
+        if let (Some(value), Some(old)) = (object.get_mut::<T>(), old.get::<T>()) {
+            (self.prepare)(context, value, old);
+        }
+    }
+
+    fn validate_update(&self, context: &Context, object: &Object, old: &Object) -> ErrorList {
+        match (object.get::<T>(), old.get::<T>()) {
+            (Some(value), Some(old)) => (self.validate)(context, value, old),
+            _ => ErrorList::default(),
+        }
+    }
+
+    fn warnings_on_update(&self, context: &Context, object: &Object, old: &Object) -> Vec<String> {
+        match (object.get::<T>(), old.get::<T>()) {
+            (Some(value), Some(old)) => (self.warn)(context, value, old),
+            _ => Vec::new(),
+        }
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        self.create_on_update
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        self.unconditional_update
+    }
+
+    fn reset_fields(&self) -> &'static [&'static str] {
+        &["Spec"]
+    }
+}
+
+/// Gives the new object the metadata of the old one, but for what every write may change.
+/// Upstream: metav1.ResetObjectMetaForStatus.
+fn reset_metadata(new: &mut ObjectMeta, old: &ObjectMeta) {
+    new.deletion_timestamp = old.deletion_timestamp;
+    new.generation = old.generation;
+    new.owner_references.clone_from(&old.owner_references);
+    new.finalizers.clone_from(&old.finalizers);
+    new.labels.clone_from(&old.labels);
+    new.annotations.clone_from(&old.annotations);
+}
+
+/// A warning for names that become part of host names.
+fn host_name_warning(name: &str, used_in: &str) -> Option<String> {
+    let problems = rules::is_dns1123_label(name);
+    (!problems.is_empty()).then(|| {
+        format!(
+            "metadata.name: this is used in {used_in}, which can result in surprising behavior; a DNS label is recommended: [{}]",
+            problems.join(" ")
+        )
+    })
+}
+
+/// A path of several names.
+fn path(names: &[&'static str]) -> Path {
+    names
+        .iter()
+        .fold(Path::nil(), |path, name| path.child(*name))
+}
