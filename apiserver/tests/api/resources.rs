@@ -17,7 +17,7 @@ fn workload() -> Value {
 
 /// What a kind needs besides a name.
 fn minimal(info: &ResourceInfo) -> Value {
-    let reference = json!({"kind": "Pod", "namespace": "default", "name": "p"});
+    let reference = json!({"kind": "Pod", "namespace": "walks", "name": "p"});
     match info.resource {
         "pods" => json!({"spec": pod_template()["spec"]}),
         "podtemplates" => json!({"template": pod_template()}),
