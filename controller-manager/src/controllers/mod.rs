@@ -27,6 +27,10 @@ pub mod template_hash;
 #[cfg(test)]
 mod test_server;
 
+/// bootstrap-signer-controller, token-cleaner-controller
+pub mod bootstrap_tokens;
+/// The certificatesigningrequest controllers.
+pub mod certificates;
 /// clusterrole-aggregation-controller
 pub mod cluster_role_aggregation;
 /// cronjob-controller
@@ -49,6 +53,8 @@ pub mod ephemeral_volume;
 pub mod garbage_collector;
 /// job-controller
 pub mod job;
+/// legacy-serviceaccount-token-cleaner-controller
+pub mod legacy_service_account_token_cleaner;
 /// namespace-controller
 pub mod namespace;
 /// node-ipam-controller
@@ -71,6 +77,8 @@ pub mod root_ca_cert_publisher;
 pub mod service_account;
 /// serviceaccount-token-controller
 pub mod service_account_token;
+/// service-cidr-controller
+pub mod service_cidr;
 /// statefulset-controller
 pub mod statefulset;
 /// taint-eviction-controller
@@ -79,6 +87,8 @@ pub mod taint_eviction;
 pub mod ttl;
 /// ttl-after-finished-controller
 pub mod ttl_after_finished;
+/// persistentvolume-binder-controller
+pub mod volume_binder;
 /// persistentvolume-protection-controller, persistentvolumeclaim-protection-controller
 pub mod volume_protection;
 
@@ -338,33 +348,17 @@ pub const CONTROLLERS: &[Descriptor] = &[
     row::<disruption::DisruptionController>(),
     row::<statefulset::StatefulSetController>(),
     row::<cronjob::CronJobController>(),
-    not_built(
-        "certificatesigningrequest-signing-controller",
-        &["csrsigning"],
-        Default::On,
-    ),
-    not_built(
-        "certificatesigningrequest-approving-controller",
-        &["csrapproving"],
-        Default::On,
-    ),
-    not_built(
-        "certificatesigningrequest-cleaner-controller",
-        &["csrcleaner"],
-        Default::On,
-    ),
+    row::<certificates::signer::CsrSigningController>(),
+    row::<certificates::approver::CsrApprovingController>(),
+    row::<certificates::cleaner::CsrCleanerController>(),
     not_built(
         "podcertificaterequest-cleaner-controller",
         &[],
         Default::Gated(&["PodCertificateRequest"]),
     ),
     row::<ttl::TtlController>(),
-    not_built(
-        "bootstrap-signer-controller",
-        &["bootstrapsigner"],
-        Default::Off,
-    ),
-    not_built("token-cleaner-controller", &["tokencleaner"], Default::Off),
+    row::<bootstrap_tokens::BootstrapSigner>(),
+    row::<bootstrap_tokens::TokenCleaner>(),
     row::<node_ipam::NodeIpamController>(),
     row::<node_lifecycle::NodeLifecycleController>(),
     not_built("service-lb-controller", &["service"], Default::Cloud),
@@ -374,11 +368,7 @@ pub const CONTROLLERS: &[Descriptor] = &[
         &["cloud-node-lifecycle"],
         Default::Cloud,
     ),
-    not_built(
-        "persistentvolume-binder-controller",
-        &["persistentvolume-binder"],
-        Default::On,
-    ),
+    row::<volume_binder::VolumeBinderController>(),
     not_built(
         "persistentvolume-attach-detach-controller",
         &["attachdetach"],
@@ -425,22 +415,14 @@ pub const CONTROLLERS: &[Descriptor] = &[
         &[],
         Default::Gated(&["DRADeviceTaints"]),
     ),
-    not_built(
-        "legacy-serviceaccount-token-cleaner-controller",
-        &["legacy-service-account-token-cleaner"],
-        Default::On,
-    ),
+    row::<legacy_service_account_token_cleaner::LegacyTokenCleaner>(),
     not_built(
         "validatingadmissionpolicy-status-controller",
         &[],
         Default::On,
     ),
     row::<taint_eviction::TaintEvictionController>(),
-    not_built(
-        "service-cidr-controller",
-        &[],
-        Default::Gated(&["MultiCIDRServiceAllocator"]),
-    ),
+    row::<service_cidr::ServiceCidrController>(),
     not_built(
         "storage-version-migrator-controller",
         &["svm"],

@@ -39,9 +39,11 @@ pub async fn swap(
         taint.time_added = Some(now);
     }
     if let Err(error) = change(client, name, |taints| {
-        add.iter().fold(false, |changed, taint| {
-            add_or_update_taint(taints, taint) || changed
-        })
+        let mut changed = false;
+        for taint in &add {
+            changed |= add_or_update_taint(taints, taint);
+        }
+        changed
     })
     .await
     {
@@ -64,9 +66,11 @@ pub async fn take_off(client: &Client, node: &Node, remove: &[Taint]) -> Result<
         return Ok(());
     }
     change(client, &node.metadata.name, |taints| {
-        remove.iter().fold(false, |changed, taint| {
-            remove_taint(taints, taint) || changed
-        })
+        let mut changed = false;
+        for taint in remove {
+            changed |= remove_taint(taints, taint);
+        }
+        changed
     })
     .await
 }
