@@ -18,7 +18,22 @@ pub fn skip_reason() -> Option<&'static str> {
     if !root {
         return Some("a cluster needs root");
     }
-    None
+    // A machine without kubectl gets one from deploy/up, of a distribution; what is there decides.
+    match kubectl_minor() {
+        Some(minor) if minor < OLDEST_KUBECTL => Some("kubectl is too old for this cluster: the demo drains with policy/v1, so it needs 1.22 or newer"),
+        _ => None,
+    }
+}
+
+/// The first minor version of kubectl whose `drain` evicts through policy/v1.
+const OLDEST_KUBECTL: u32 = 22;
+
+/// The minor version of the kubectl on the path.
+fn kubectl_minor() -> Option<u32> {
+    let output = Command::new("kubectl").args(["version", "--client", "-o", "json"]).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (_, rest) = text.split_once("\"minor\": \"")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 impl Cluster {
