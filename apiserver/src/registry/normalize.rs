@@ -36,6 +36,14 @@ pub fn normalize(object: &mut Object) {
             secret.data.insert(key, text.into_bytes().into());
         }
     }
+    // A job without labels has those of its pods, also those that the server makes up for them.
+    if let Some(job) = object.get_mut::<Job>()
+        && job.metadata.labels.is_empty()
+    {
+        job.metadata
+            .labels
+            .clone_from(&job.spec.template.metadata.labels);
+    }
     if let Some(spec) = pod_spec(object) {
         if spec.service_account_name.is_empty() {
             spec.service_account_name.clone_from(&spec.service_account);

@@ -411,3 +411,9 @@ pub(super) const IP_ADDRESS_COLUMNS: &[Column] = &[
     NAME,
     column("ParentRef", "string", "", 0, "ParentRef references the resource that an IPAddress is attached to. An IPAddress must reference a parent object."),
 ];
+pub(super) const API_SERVICE_COLUMNS: &[Column] = &[
+    NAME,
+    column("Service", "string", "", 0, "The reference to the service that hosts this API endpoint."),
+    column("Available", "string", "", 0, "Whether this service is available."),
+    AGE,
+];

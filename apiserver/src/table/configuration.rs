@@ -7,6 +7,7 @@ use api_types::admissionregistration::v1::{
     ParamKind, ParamRef, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
     ValidatingWebhookConfiguration,
 };
+use api_types::apiregistration::v1::APIService;
 use api_types::certificates::v1::CertificateSigningRequest;
 use api_types::coordination::v1::Lease;
 use api_types::flowcontrol::v1::{FlowSchema, PriorityLevelConfiguration};
@@ -76,6 +77,33 @@ impl TableRow for Ingress {
             } else {
                 "80, 443"
             })
+            .age(&self.metadata);
+    }
+}
+
+impl TableRow for APIService {
+    const COLUMNS: &'static [Column] = columns::API_SERVICE_COLUMNS;
+
+    fn cells(&self, cells: &mut Cells) {
+        let service = self.spec.service.as_ref().map_or_else(
+            || "Local".to_owned(),
+            |service| format!("{}/{}", service.namespace, service.name),
+        );
+        let conditions = &self.status.conditions;
+        let available = match conditions
+            .iter()
+            .find(|condition| condition.type_ == "Available")
+        {
+            None => "Unknown".to_owned(),
+            Some(condition) if condition.status == "True" || condition.reason.is_empty() => {
+                condition.status.clone()
+            }
+            Some(condition) => format!("{} ({})", condition.status, condition.reason),
+        };
+        cells
+            .text(self.metadata.name.clone())
+            .text(service)
+            .text(available)
             .age(&self.metadata);
     }
 }

@@ -158,6 +158,7 @@ pub const PRINTERS: &[Printer] = &[
     printer::<api_types::autoscaling::v1::Scale>(),
     printer::<api_types::policy::v1::PodDisruptionBudget>(),
     printer::<api_types::networking::v1::Ingress>(),
+    printer::<api_types::apiregistration::v1::APIService>(),
     printer::<api_types::networking::v1::IngressClass>(),
     printer::<api_types::networking::v1::NetworkPolicy>(),
     printer::<api_types::networking::v1::ServiceCIDR>(),
