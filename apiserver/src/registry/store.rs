@@ -6,7 +6,7 @@ mod deletion;
 use std::sync::Arc;
 
 use api_types::Time;
-use api_types::meta::v1::{DeleteOptions, ObjectMeta, Status};
+use api_types::meta::v1::{ObjectMeta, Status};
 use apimachinery::field::{self, Path};
 use apimachinery::gvk::{GroupKind, GroupResource};
 use apimachinery::status::{self, StatusError};
