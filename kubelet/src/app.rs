@@ -252,9 +252,11 @@ async fn api_client(
     if !config.rotate_certificates {
         return Ok(Some(Client::new(client_config)?));
     }
-    let (followed, store, renew_now) =
-        certificate::follow_store(client_config, &options.cert_dir).map_err(|error| {
-            fail(format!("failed to initialize client certificate store: {error}"))
+    let (followed, store, renew_now) = certificate::follow_store(client_config, &options.cert_dir)
+        .map_err(|error| {
+            fail(format!(
+                "failed to initialize client certificate store: {error}"
+            ))
         })?;
     client_config = followed;
     let client = Client::new(client_config)?;
@@ -748,7 +750,9 @@ fn serving_certificate(
     let slot = CertificateSlot::default();
     let rotation = Rotation::of_server(client.clone(), wanted, &options.cert_dir, slot.clone())
         .map_err(|error| {
-            fail(format!("failed to initialize server certificate store: {error}"))
+            fail(format!(
+                "failed to initialize server certificate store: {error}"
+            ))
         })?;
     tokio::spawn(rotation.run(token.clone()));
     Ok(Some(slot))

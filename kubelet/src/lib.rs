@@ -41,7 +41,7 @@ pub mod pod_volumes;
 pub mod events;
 pub mod metrics;
 pub mod node;
-pub mod sys;
 pub mod server;
+pub mod sys;
 pub mod volume;
 mod wiring;

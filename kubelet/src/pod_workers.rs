@@ -507,11 +507,7 @@ impl PodWorkers {
             .entry(full_name.to_owned())
             .or_default();
         while let Some(first) = waiting.front() {
-            if !shared
-                .pods
-                .get(first)
-                .is_some_and(|state| !state.terminating)
-            {
+            if shared.pods.get(first).is_none_or(|state| state.terminating) {
                 waiting.pop_front();
                 continue;
             }
@@ -556,35 +552,34 @@ impl PodWorkers {
         let Some(pending) = &state.pending else {
             return Ok(None);
         };
-        if !state.started {
-            if let Subject::Pod(pod, _) = &pending.subject
-                && is_static_pod(pod)
-            {
-                if state.terminating {
-                    // It never ran: nothing to stop or clean up.
-                    let full_name = state.full_name.clone();
-                    if let Some(state) = shared.pods.get_mut(uid) {
-                        state.finished = true;
-                        state.terminated = true;
-                        state.has_worker = false;
-                        state.completed.drain(..).for_each(|done| {
-                            let _ = done.send(());
-                        });
-                    }
-                    if shared
-                        .started_static
-                        .get(&full_name)
-                        .is_some_and(|started| started == uid)
-                    {
-                        shared.started_static.remove(&full_name);
-                    }
-                    return Err(());
-                }
+        if !state.started
+            && let Subject::Pod(pod, _) = &pending.subject
+            && is_static_pod(pod)
+        {
+            if state.terminating {
+                // It never ran: nothing to stop or clean up.
                 let full_name = state.full_name.clone();
-                if !Self::may_start(shared, uid, &full_name) {
-                    self.queue.enqueue(uid, jitter(BACK_OFF_PERIOD, 0.5));
-                    return Ok(None);
+                if let Some(state) = shared.pods.get_mut(uid) {
+                    state.finished = true;
+                    state.terminated = true;
+                    state.has_worker = false;
+                    state.completed.drain(..).for_each(|done| {
+                        let _ = done.send(());
+                    });
                 }
+                if shared
+                    .started_static
+                    .get(&full_name)
+                    .is_some_and(|started| started == uid)
+                {
+                    shared.started_static.remove(&full_name);
+                }
+                return Err(());
+            }
+            let full_name = state.full_name.clone();
+            if !Self::may_start(shared, uid, &full_name) {
+                self.queue.enqueue(uid, jitter(BACK_OFF_PERIOD, 0.5));
+                return Ok(None);
             }
         }
         let Some(state) = shared.pods.get_mut(uid) else {
@@ -900,7 +895,7 @@ impl PodWorkers {
         self.with(
             uid,
             |shared| shared.synced,
-            |state| state.evicted && state.terminated || state.deleted && state.terminated,
+            |state| (state.evicted || state.deleted) && state.terminated,
         )
     }
 

@@ -246,7 +246,7 @@ impl NodeReporter {
         let api = self.client.api::<Node>();
         let wanted = self.initial_node();
         match api.create(&wanted).await {
-            Ok(node) => return Ok(node),
+            Ok(node) => Ok(node),
             Err(error) if error.is_already_exists() || error.is_forbidden() => {
                 // A node may exist that we may not create: then it can be read.
                 let existing = match api.get(&self.node.name).await {

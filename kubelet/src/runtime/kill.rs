@@ -108,6 +108,10 @@ impl Runtime {
     ///
     /// # Errors
     /// When the runtime could not stop it.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call site each has its own values for all of them"
+    )]
     pub(super) async fn kill_container(
         &self,
         pod: Option<&Pod>,

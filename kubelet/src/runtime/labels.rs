@@ -81,7 +81,7 @@ pub fn container_annotations(
         annotations.insert(PRE_STOP_HANDLER.to_owned(), json(pre_stop));
     }
     if !container.ports.is_empty() {
-        let ports: Vec<String> = container.ports.iter().map(|port| json(port)).collect();
+        let ports: Vec<String> = container.ports.iter().map(json).collect();
         annotations.insert(PORTS.to_owned(), format!("[{}]", ports.join(",")));
     }
     annotations
