@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use apimachinery::os_error;
 use component_base::serving::Body;
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
@@ -272,7 +273,7 @@ async fn connect(target: &Target) -> Result<TcpStream, DialError> {
         }
         Ok(Err(error)) if error.raw_os_error().is_some() => Err(DialError(format!(
             "dial tcp {address}: connect: {}",
-            os_text(&error)
+            os_error::text(&error)
         ))),
         Ok(Err(_)) => Err(DialError(format!(
             "dial tcp: lookup {}: no such host",
@@ -280,13 +281,6 @@ async fn connect(target: &Target) -> Result<TcpStream, DialError> {
         ))),
         Err(_) => Err(DialError(format!("dial tcp {address}: i/o timeout"))),
     }
-}
-
-/// An error of the operating system in its own words, as Go prints it.
-fn os_text(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    text.to_lowercase()
 }
 
 async fn exchange<S>(stream: S, request: Request<Body>) -> Result<Response<Incoming>, DialError>

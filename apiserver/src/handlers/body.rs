@@ -198,6 +198,12 @@ fn target(
     let expected = kind.schema.kind.map_or("", |name| name.api_version);
     match kinds::lookup_api_version(api_version, name) {
         Some(found) if std::ptr::eq(found.schema, kind.schema) => Ok(kind),
+        // The endpoint of evictions takes both versions, for clients older than policy/v1; their fields are the same.
+        Some(found)
+            if (found.group, found.kind) == ("policy", "Eviction") && kind.kind == "Eviction" =>
+        {
+            Ok(kind)
+        }
         // Versions of one kind convert into each other, but an endpoint takes only its own. The two Events are one kind.
         Some(found)
             if found.kind == kind.kind && (found.group == kind.group || name == "Event") =>
@@ -318,6 +324,27 @@ mod tests {
             FieldValidation::Warn,
             "Service in version \"v1\" cannot be handled as a Pod: converting (v1.Service) to (core.Pod): unknown conversion",
         );
+    }
+
+    #[test]
+    fn evictions_of_the_old_version_are_taken() {
+        let body = br#"{"apiVersion":"policy/v1beta1","kind":"Eviction","metadata":{"name":"a"},"deleteOptions":{"gracePeriodSeconds":3}}"#;
+        let kind = kinds::lookup("policy", "v1", "Eviction").unwrap();
+        let warnings = Warnings::default();
+        let decoded = decode(
+            Encoding::Json,
+            body,
+            kind,
+            FieldValidation::Strict,
+            &warnings,
+        )
+        .unwrap();
+        let eviction = decoded
+            .object
+            .get::<api_types::policy::v1::Eviction>()
+            .unwrap();
+        let options = eviction.delete_options.as_ref().unwrap();
+        assert_eq!(options.grace_period_seconds, Some(3));
     }
 
     #[test]

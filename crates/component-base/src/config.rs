@@ -7,16 +7,16 @@
 use std::path::{Path, PathBuf};
 
 use api_types::{Described, Kind, decode_json_reporting};
+use apimachinery::os_error;
 use apimachinery::quote::quote;
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("failed to read config file {}, error: {source}", path.display())]
+    #[error("{}", os_error::on_path("open", path, error))]
     Read {
         path: PathBuf,
-        #[source]
-        source: std::io::Error,
+        error: std::io::Error,
     },
     #[error("error converting YAML to JSON: {0}")]
     Yaml(String),
@@ -47,9 +47,9 @@ pub struct Document {
 impl Document {
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let bytes = std::fs::read(path).map_err(|source| ConfigError::Read {
+        let bytes = std::fs::read(path).map_err(|error| ConfigError::Read {
             path: path.to_owned(),
-            source,
+            error,
         })?;
         Self::parse(&bytes)
     }

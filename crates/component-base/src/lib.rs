@@ -39,20 +39,51 @@ pub mod statusz;
 /// What this build calls itself.
 pub mod version;
 
+use apimachinery::os_error;
+
 /// A boxed error, for start-up and `main`; modules with a choice to offer have their own enums.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Displays an error with its causes: `outer: inner: innermost`.
+/// Displays an error with its causes: `outer: inner: innermost`. A cause that the text before it already ends with is not
+/// said again.
 pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'a));
 
 impl std::fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut said = self.0.to_string();
+        f.write_str(&said)?;
         let mut source = self.0.source();
         while let Some(cause) = source {
-            write!(f, ": {cause}")?;
+            let text = match cause.downcast_ref::<std::io::Error>() {
+                Some(error) => os_error::text(error),
+                None => cause.to_string(),
+            };
+            if !said.ends_with(&text) {
+                write!(f, ": {text}")?;
+                said = text;
+            }
             source = cause.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Outer(&'static str, #[source] std::io::Error);
+
+    #[test]
+    fn a_chain_says_nothing_twice() {
+        let busy = || std::io::Error::from_raw_os_error(98);
+        assert_eq!(
+            Chain(&Outer("failed to listen", busy())).to_string(),
+            "failed to listen: address already in use"
+        );
+        let whole = Outer("bind: address already in use", busy());
+        assert_eq!(Chain(&whole).to_string(), "bind: address already in use");
     }
 }

@@ -68,7 +68,12 @@ fn load_file(path: &Path, drop_ins: Option<&Path>) -> Result<KubeletConfiguratio
             path.display(),
         ))
     };
-    let document = Document::read(path).map_err(|error| failed(&error))?;
+    let document = Document::read(path).map_err(|error| {
+        let path = path.display();
+        fail(format!(
+            "failed to load kubelet config file, path: {path}, error: failed to load Kubelet config file {path}, error failed to read kubelet config file \"{path}\", error: {error}"
+        ))
+    })?;
     if !document.is::<KubeletConfiguration>() {
         return Err(failed(&document.unknown()));
     }

@@ -149,7 +149,7 @@ fn token_from_file(
             (None, None) => Err(ConfigError::Read {
                 what: "token file",
                 path: path.clone(),
-                source: error,
+                error,
             }),
         },
     }

@@ -162,10 +162,10 @@ where
 impl Kubeconfig {
     /// Reads a file. Relative names in it will count from its folder.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read {
             what: "kubeconfig",
             path: path.to_owned(),
-            source,
+            error,
         })?;
         let mut parsed = Self::parse(&text, &path.display().to_string())?;
         parsed.folder = path.parent().map(Path::to_owned);

@@ -25,14 +25,14 @@ use crate::rest::RestMetrics;
 #[non_exhaustive]
 pub enum ConfigError {
     /// A file named by the configuration cannot be read.
-    #[error("unable to read {what} {}: {source}", path.display())]
+    #[error("unable to read {what} {}: {}", path.display(), apimachinery::os_error::text(error))]
     Read {
         /// What the file is for, e.g. `kubeconfig`.
         what: &'static str,
         /// The file.
         path: PathBuf,
         /// Why it cannot be read.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The kubeconfig is not valid YAML or not of kind Config.
     #[error("error loading config {origin}: {reason}")]
@@ -243,10 +243,10 @@ impl ClientConfig {
             host.to_owned()
         };
         let token_file = folder.join("token");
-        let token = std::fs::read_to_string(&token_file).map_err(|source| ConfigError::Read {
+        let token = std::fs::read_to_string(&token_file).map_err(|error| ConfigError::Read {
             what: "token",
             path: token_file.clone(),
-            source,
+            error,
         })?;
         let mut config = Self::bare(format!("https://{host}:{port}"));
         config.auth = Auth::TokenFile(token_file, Some(token.trim().to_owned()));

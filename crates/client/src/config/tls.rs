@@ -59,10 +59,10 @@ impl CertificateSource {
     pub(crate) fn read(&self, what: &'static str) -> Result<Vec<u8>, ConfigError> {
         match self {
             Self::Data(data) => Ok(data.clone()),
-            Self::File(path) => std::fs::read(path).map_err(|source| ConfigError::Read {
+            Self::File(path) => std::fs::read(path).map_err(|error| ConfigError::Read {
                 what,
                 path: path.clone(),
-                source,
+                error,
             }),
         }
     }

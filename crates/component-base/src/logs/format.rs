@@ -80,7 +80,8 @@ impl Visit for Fields {
             || matches!(text.as_str(), "true" | "false" | "None");
         self.add(
             field,
-            if bare && field.name() != "message" {
+            // An error's text may end in any character and stays text.
+            if bare && !matches!(field.name(), "message" | "error") {
                 FieldValue::Bare(text)
             } else {
                 FieldValue::Text(text)
