@@ -1,0 +1,123 @@
+//! What all workloads share: the connections, sending with several requests under way, and measuring.
+
+use std::future::ready;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt as _, stream};
+use memchr::memmem;
+
+use super::Options;
+use crate::Result;
+use crate::connection::{Answer, Call, Connection, Server};
+use crate::meter::{Meter, Subjects};
+use crate::record::{Outcome, Record, Recorder};
+
+pub(super) struct Bench<'a> {
+    pub(super) options: &'a Options,
+    pub(super) server: Server,
+    pub(super) connections: Vec<Connection>,
+    pub(super) subjects: Subjects,
+    pub(super) recorder: Recorder,
+    /// How many pods were created: fewer than asked for if that took too long.
+    pub(super) pods: usize,
+}
+
+impl Bench<'_> {
+    /// Sends one request; the number chooses the connection.
+    pub(super) async fn send(&self, number: usize, call: Call) -> Result<Answer> {
+        let connection = &self.connections[number % self.connections.len()];
+        connection.send(self.server.request(call)?).await
+    }
+
+    /// Sends `count` requests with up to `in_flight` under way, until time is up.
+    pub(super) async fn load(
+        &self,
+        count: usize,
+        in_flight: usize,
+        call: impl Fn(usize) -> Call,
+    ) -> Outcome {
+        let deadline = self.deadline();
+        let call = &call;
+        stream::iter(0..count)
+            .take_while(|_| ready(Instant::now() < deadline))
+            .map(|number| async move {
+                let call = call(number);
+                let begun = Instant::now();
+                let answer = self.send(number, call).await;
+                (begun.elapsed(), answer)
+            })
+            .buffer_unordered(in_flight)
+            .fold(Outcome::default(), |mut outcome, (latency, answer)| {
+                outcome.took(latency, &answer);
+                ready(outcome)
+            })
+            .await
+    }
+
+    /// When a workload that begins now has to end.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + Duration::from_secs(self.options.limit)
+    }
+
+    pub(super) fn meter(&self) -> Result<Meter> {
+        Meter::start(&self.subjects)
+    }
+
+    /// Ends the measurement and writes its record.
+    pub(super) fn record(
+        &mut self,
+        workload: &str,
+        unit: &str,
+        outcome: Outcome,
+        meter: Meter,
+    ) -> Result<()> {
+        let usage = meter.stop()?;
+        let record = Record::of_outcome(workload, unit, outcome, usage.wall).with_usage(&usage);
+        self.recorder.write(record)
+    }
+}
+
+impl Outcome {
+    /// Counts one request.
+    pub(super) fn took(&mut self, latency: Duration, answer: &Result<Answer>) {
+        match answer {
+            Ok(answer) => {
+                self.latencies.push(latency);
+                self.bytes += answer.bytes as u64;
+            }
+            Err(error) => self.failed(error),
+        }
+    }
+}
+
+/// A string of an object's metadata, from the first bytes of its JSON. `None` if it is empty or not there.
+pub(super) fn text_field<'a>(head: &'a [u8], name: &str) -> Option<&'a str> {
+    // Items of a list have metadata of their own.
+    let end = memmem::find(head, br#""items":"#).unwrap_or(head.len());
+    let mark = format!("\"{name}\":\"");
+    let begin = memmem::find(&head[..end], mark.as_bytes())? + mark.len();
+    let length = memchr::memchr(b'"', &head[begin..])?;
+    let text = std::str::from_utf8(&head[begin..begin + length]).ok()?;
+    (!text.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(head: &str, expected: Option<&str>) {
+        assert_eq!(text_field(head.as_bytes(), "continue"), expected, "{head}");
+    }
+
+    #[test]
+    fn text_fields() {
+        check(
+            r#"{"metadata":{"resourceVersion":"5","continue":"abc_-","x":1},"items":["#,
+            Some("abc_-"),
+        );
+        check(r#"{"metadata":{"continue":""},"items":["#, None);
+        check(r#"{"metadata":{},"items":[{"continue":"x"}]"#, None);
+        check(r#"{"metadata":{"continue":"cut"#, None);
+    }
+}
