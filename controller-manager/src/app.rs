@@ -67,12 +67,14 @@ pub async fn run(start: Start) -> Result<(), component_base::Error> {
     let metrics = Metrics::new(base.clone())?;
 
     let connection = &config.component.generic.client_connection;
-    let client_config = ClientConfig::load(config.kubeconfig().as_deref(), &config.master)?
+    let mut client_config = ClientConfig::load(config.kubeconfig().as_deref(), &config.master)?
         .with_user_agent(&user_agent)
         .with_qps(connection.qps)
         .with_burst(u32::try_from(connection.burst).unwrap_or(0))
         .with_content_type(ContentType::parse(&connection.content_type)?)
         .with_metrics(RestMetrics::new(base.registry())?);
+    // The deprecated kinds that are told of here are the controllers' business, and not new.
+    client_config.ignore_warnings = true;
 
     let sli = HealthMetrics::default();
     let health = HealthChecks::with_metrics("/healthz", [], Some(sli.clone()));

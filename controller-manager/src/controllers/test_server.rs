@@ -66,14 +66,11 @@ impl TestServer {
         let status = path.ends_with("/status");
         let key = path.trim_end_matches("/status").to_owned();
         if method != Method::GET {
-            let short: Vec<&str> = path
-                .split('/')
-                .skip_while(|part| *part != "namespaces")
-                .skip(2)
-                .collect();
-            self.log
-                .lock()
-                .push(format!("{method} {}", short.join("/")));
+            let short = path
+                .split_once("/namespaces/")
+                .and_then(|(_, rest)| Some(rest.split_once('/')?.1))
+                .unwrap_or(path);
+            self.log.lock().push(format!("{method} {short}"));
         }
         let mut objects = self.objects.lock();
         let version = (objects.len() + 100).to_string();
@@ -142,8 +139,11 @@ impl TestServer {
                     return missing();
                 };
                 let patch: Value = serde_json::from_slice(body).unwrap();
-                // Enough of a merge for what controllers send: owners and finalizers.
-                for (field, value) in patch["metadata"].as_object().unwrap() {
+                // Enough of a merge for what controllers send: fields of the spec, owners and finalizers.
+                for (field, value) in patch["spec"].as_object().into_iter().flatten() {
+                    object["spec"][field] = value.clone();
+                }
+                for (field, value) in patch["metadata"].as_object().into_iter().flatten() {
                     match field.as_str() {
                         "$deleteFromPrimitiveList/finalizers" => drop(
                             object["metadata"]
@@ -178,12 +178,11 @@ fn path_of<T: Resource>(object: &T) -> String {
         format!("/apis/{}/{}", T::GROUP, T::VERSION)
     };
     let metadata = object.metadata();
-    format!(
-        "{root}/namespaces/{}/{}/{}",
-        metadata.namespace,
-        T::PLURAL,
-        metadata.name
-    )
+    let namespace = match metadata.namespace.as_str() {
+        "" => String::new(),
+        namespace => format!("/namespaces/{namespace}"),
+    };
+    format!("{root}{namespace}/{}/{}", T::PLURAL, metadata.name)
 }
 
 struct Handle(Arc<TestServer>);

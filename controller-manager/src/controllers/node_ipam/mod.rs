@@ -5,6 +5,7 @@
 /// Blocks of a range.
 pub mod cidr_set;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use api_types::List as _;
@@ -36,7 +37,11 @@ pub struct NodeIpamController {
     recorder: EventRecorder,
     nodes: Lister<Node>,
     ranges: Arc<Ranges>,
+    assigned: Arc<Assigned>,
 }
+
+/// Nodes, by uid, that were given blocks which the cache may not show yet: a sync that comes in between gives no second.
+type Assigned = Mutex<HashSet<String>>;
 
 impl Controller for NodeIpamController {
     const NAME: &'static str = "node-ipam-controller";
@@ -84,9 +89,12 @@ impl Controller for NodeIpamController {
         }
         let nodes = setup.informer::<Node>();
         let (to, shared) = (queue.clone(), ranges.clone());
+        let assigned = Arc::new(Assigned::default());
+        let known = assigned.clone();
         on_change(&nodes, move |change| match change {
             Change::Added(node, _) | Change::Updated(_, node) => to.add(key_of(&node.metadata)),
             Change::Deleted(node) => {
+                known.lock().remove(&node.metadata.uid);
                 if let Err(error) = shared.release(node) {
                     tracing::error!(
                         node = node.metadata.name,
@@ -101,6 +109,7 @@ impl Controller for NodeIpamController {
             recorder: setup.recorder("cidrAllocator"),
             nodes: nodes.lister(),
             ranges,
+            assigned,
         }))
     }
 
@@ -116,7 +125,12 @@ impl Controller for NodeIpamController {
             return Ok(Next::Done);
         }
         if !node.spec.pod_cidrs.is_empty() {
+            self.assigned.lock().remove(&node.metadata.uid);
             self.ranges.occupy(&node).map_err(SyncError::Other)?;
+            return Ok(Next::Done);
+        }
+        if self.assigned.lock().contains(&node.metadata.uid) {
+            // The event of the write is on its way, and wakes this key.
             return Ok(Next::Done);
         }
         let allocated = match self.ranges.allocate() {
@@ -157,6 +171,7 @@ impl NodeIpamController {
         let error = loop {
             match api.patch(&key.name, &patch, &PatchOptions::default()).await {
                 Ok(_) => {
+                    self.assigned.lock().insert(node.metadata.uid.clone());
                     tracing::info!(node = key.name, pod_cidrs = ?texts, "Set node PodCIDR");
                     return Ok(());
                 }
@@ -391,6 +406,7 @@ mod tests {
     use component_base::metrics::{Metrics as Base, MetricsOptions};
 
     use super::*;
+    use crate::controllers::test_server::{TestServer, cache, events, of_json};
 
     fn ranges(clusters: &str) -> Ranges {
         let base = Base::bare(MetricsOptions::new("", Vec::new()).unwrap());
@@ -404,6 +420,33 @@ mod tests {
         node.metadata.name = "n".into();
         node.spec.pod_cidrs = cidrs.iter().map(|cidr| (*cidr).to_owned()).collect();
         node
+    }
+
+    #[tokio::test]
+    async fn a_cache_that_lags_gives_no_second_block() {
+        let server = Arc::new(TestServer::default());
+        let bare: Node = of_json(serde_json::json!({"metadata": {"name": "n", "uid": "u"}}));
+        server.put(&bare);
+        let (recorder, _) = events();
+        let mut controller = NodeIpamController {
+            client: server.client(),
+            recorder,
+            nodes: cache([bare]),
+            ranges: Arc::new(ranges("10.244.0.0/16")),
+            assigned: Arc::default(),
+        };
+        let key = ObjectKey::cluster("n");
+        controller.sync(&key).await.unwrap();
+        controller.sync(&key).await.unwrap();
+        assert_eq!(server.writes(), ["PATCH /api/v1/nodes/n"]);
+
+        controller.nodes = cache(server.all::<Node>());
+        controller.sync(&key).await.unwrap();
+        assert!(controller.assigned.lock().is_empty());
+        assert_eq!(
+            controller.ranges.allocate().unwrap()[0].to_string(),
+            "10.244.1.0/24"
+        );
     }
 
     #[test]

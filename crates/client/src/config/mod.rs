@@ -175,6 +175,8 @@ pub struct ClientConfig {
     pub timeout: Option<Duration>,
     /// Do not ask for gzip.
     pub disable_compression: bool,
+    /// Do not log the warnings that answers carry (upstream: rest.NoWarnings).
+    pub ignore_warnings: bool,
     /// The namespace of the kubeconfig's context, or of the pod.
     pub default_namespace: Option<String>,
     /// Where requests are counted.
@@ -203,6 +205,7 @@ impl ClientConfig {
             content_type: ContentType::default(),
             timeout: None,
             disable_compression: false,
+            ignore_warnings: false,
             default_namespace: None,
             metrics: None,
         }

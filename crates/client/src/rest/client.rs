@@ -344,7 +344,9 @@ impl Client {
             }
             let wait = match result {
                 Ok(response) => {
-                    warn_of(&response);
+                    if !self.config().ignore_warnings {
+                        warn_of(&response);
+                    }
                     if response.status() == StatusCode::UNAUTHORIZED
                         && let Some(used) = exec
                     {
