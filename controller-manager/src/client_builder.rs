@@ -39,7 +39,8 @@ pub struct ClientBuilder {
 impl ClientBuilder {
     /// `config` is the daemon's own identity.
     pub fn new(config: ClientConfig, service_accounts: bool) -> Result<Self, client::Error> {
-        let root = Client::new(config.clone())?;
+        // A few requests per controller, once an hour: no rate limit, or the daemon would wait seconds for it when it starts.
+        let root = Client::new(config.clone())?.without_rate_limit();
         Ok(Self {
             config,
             root,

@@ -35,7 +35,9 @@ use tokio_util::sync::CancellationToken;
 use crate::loopback::Loopback;
 use crate::server::{ApiServer, LATE_HOOKS, POST_START_HOOKS};
 
-const RETRY: Duration = Duration::from_millis(500);
+/// The wait after a first failure, which doubles: hooks wait for the storage and for each other's objects.
+const FIRST_RETRY: Duration = Duration::from_millis(10);
+const LONGEST_RETRY: Duration = Duration::from_millis(500);
 
 /// Hooks with work to do; the rest of the list is done at once.
 const WORKING: &[&str] = &[
@@ -156,6 +158,7 @@ impl Runner {
     {
         tokio::spawn(async move {
             let mut done = false;
+            let mut retry = FIRST_RETRY;
             loop {
                 let wait = match hook(self.server.clone(), self.client.clone()).await {
                     Ok(()) => {
@@ -163,14 +166,19 @@ impl Runner {
                             done = true;
                             self.server.health.hook_done(self.name);
                         }
+                        retry = FIRST_RETRY;
                         match period {
                             Some(period) => period,
                             None => return,
                         }
                     }
                     Err(error) => {
-                        tracing::warn!(hook = self.name, error = %error, "Post-start hook failed, trying again");
-                        period.map_or(RETRY, |period| period.min(RETRY))
+                        if retry == LONGEST_RETRY {
+                            tracing::warn!(hook = self.name, error = %error, "Post-start hook failed, trying again");
+                        }
+                        let wait = retry;
+                        retry = (retry * 2).min(LONGEST_RETRY);
+                        wait
                     }
                 };
                 tokio::select! {

@@ -162,6 +162,17 @@ async fn a_leader_that_cannot_renew_stops_before_another_may_start() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_just_starts_is_asked_again_soon() {
+    let server = FakeServer::new(1);
+    server.fault(Fault::Refused);
+    server.fault(Fault::Code(403, None));
+    let log = Log::default();
+    let _one = candidate(&server, config("one"), &log, &CancellationToken::new());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(*log.lock(), ["one starts"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn short_failures_do_not_end_the_lead() {
     let server = FakeServer::new(1);
     let log = Log::default();

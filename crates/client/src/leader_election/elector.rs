@@ -18,6 +18,8 @@ use crate::record::EventRecorder;
 use crate::rest::Client;
 
 const JITTER: f64 = 1.2;
+/// The wait after the first try of a candidate that could not yet see the Lease; it doubles up to the retry period.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
 
 /// How to take part.
 #[derive(Clone, Debug)]
@@ -268,16 +270,18 @@ impl LeaderElector {
             lock = self.lock.describe(),
             "Attempting to acquire leader lease..."
         );
-        loop {
-            if self.try_acquire_or_renew().await {
-                break;
-            }
+        let mut early = FIRST_RETRY;
+        while !self.try_acquire_or_renew().await {
+            let wait =
+                if self.shared.observed.lock().at.is_none() && early < self.config.retry_period {
+                    // The Lease was not even seen yet: a server that just starts is asked again soon.
+                    early *= 2;
+                    early / 2
+                } else {
+                    self.config.retry_period
+                };
             // Each wait a little different, so that candidates do not meet again and again.
-            let jittered = self
-                .config
-                .retry_period
-                .mul_f64(1.0 + JITTER * rand::random::<f64>());
-            tokio::time::sleep(jittered).await;
+            tokio::time::sleep(wait.mul_f64(1.0 + JITTER * rand::random::<f64>())).await;
         }
         self.lock.announce("became leader");
         self.show(true);
