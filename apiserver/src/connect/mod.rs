@@ -114,7 +114,7 @@ pub async fn serve(
         check_admission(server, cx, endpoint).await?;
     }
     match (endpoint.resource.info.resource, name) {
-        ("pods", "log") => pods::log(server, cx).await,
+        ("pods", "log") => pods::log(server, cx, upgrade).await,
         ("pods", "exec" | "attach" | "portforward") => {
             pods::stream(server, cx, name, upgrade).await
         }

@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use super::dial::{self, Target};
 use super::relay::{self, plain_error};
 use super::{Kubelet, Upgrade, authorize_upgrade, node_of, pod_of};
+use crate::handlers;
 use crate::request::context::RequestContext;
 use crate::request::query::Query;
 use crate::server::ApiServer;
@@ -195,6 +196,7 @@ fn log_query(cx: &RequestContext) -> Result<Vec<(&'static str, String)>, StatusE
 pub(super) async fn log(
     server: &Arc<ApiServer>,
     cx: &Arc<RequestContext>,
+    upgrade: Upgrade,
 ) -> Result<Response, StatusError> {
     let pairs = log_query(cx)?;
     let pod = pod_of(server, &cx.info.namespace, &cx.info.name).await?;
@@ -231,7 +233,11 @@ pub(super) async fn log(
     if !matches!(answer.status().as_u16(), 200..=206) {
         return Err(log_error(&cx.info.name, answer).await);
     }
-    let mut response = Response::new(Body::wrap(answer.into_body()));
+    let body = Body::wrap(answer.into_body());
+    if let Some(client) = handlers::websocket::wanted(cx, upgrade) {
+        return handlers::websocket::reader(cx, client, body);
+    }
+    let mut response = Response::new(body);
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));

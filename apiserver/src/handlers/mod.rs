@@ -23,6 +23,8 @@ pub mod respond;
 pub mod select;
 /// WATCH.
 pub mod watch;
+/// Watches and logs as WebSocket messages.
+pub mod websocket;
 /// CREATE, UPDATE, DELETE, DELETECOLLECTION.
 pub mod write;
 /// YAML.
@@ -157,7 +159,7 @@ pub async fn dispatch(
         if info.parts.len() > 2 && info.verb != "watch" {
             return Err(no_such_resource());
         }
-        return main_resource(server, cx, &endpoint, body).await;
+        return main_resource(server, cx, &endpoint, body, upgrade).await;
     }
     let Some(subresource) = resource
         .info
@@ -190,6 +192,7 @@ async fn main_resource(
     cx: &Arc<RequestContext>,
     endpoint: &Endpoint,
     body: Body,
+    upgrade: crate::connect::Upgrade,
 ) -> Result<Response, StatusError> {
     let resource = &endpoint.resource;
     let verb = cx.info.verb.as_str();
@@ -217,6 +220,7 @@ async fn main_resource(
                 resource,
                 server.config.min_request_timeout,
                 server.shutdown_watches.clone(),
+                upgrade,
             )
             .await
         }

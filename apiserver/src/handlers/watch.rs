@@ -22,6 +22,8 @@ use super::encode::{self, Form, RowFormat};
 use super::list;
 use super::respond;
 use super::select;
+use super::websocket;
+use crate::connect::Upgrade;
 use crate::negotiation::{self, Encoding, MediaType, Restrictions, Transform};
 use crate::registry::errors::{Operation, interpret};
 use crate::registry::resource::{self, Resource};
@@ -29,7 +31,7 @@ use crate::registry::wire;
 use crate::request::context::RequestContext;
 use crate::storage::{self, EncodingKey, ObjectEvent, WatchEvent};
 
-/// Events that are ready are sent together up to this size.
+/// See [`EventEncoder::batch`].
 const BATCH: usize = 64 * 1024;
 
 /// GET of a collection with `watch`, or the deprecated /watch/ path.
@@ -38,6 +40,7 @@ pub async fn watch(
     resource: &Arc<Resource>,
     min_request_timeout: Duration,
     shutdown: CancellationToken,
+    upgrade: Upgrade,
 ) -> Result<Response, StatusError> {
     let options = list::options_of(cx, resource, true)?;
     let mut timeout = Duration::from_secs(
@@ -54,7 +57,11 @@ pub async fn watch(
     respond::negotiate(cx)?;
     let media = negotiation::negotiate_stream(&cx.headers, &cx.query, Restrictions::RESOURCE)
         .map_err(respond::not_acceptable)?;
-    let encoder = EventEncoder::new(cx, resource, media)?;
+    let mut encoder = EventEncoder::new(cx, resource, media)?;
+    let client = websocket::wanted(cx, upgrade);
+    if client.is_some() {
+        encoder.batch = 0;
+    }
     let scope = list::scope_of(cx, resource, &options)?;
     let storage_options = storage::WatchOptions {
         resource_version: options.resource_version.clone(),
@@ -70,6 +77,9 @@ pub async fn watch(
 
     let (sender, body) = Body::channel(8);
     tokio::spawn(serve(watcher, encoder, sender, deadline, shutdown));
+    if let Some(client) = client {
+        return websocket::watch(cx, client, body, media.encoding != Encoding::Protobuf);
+    }
     let mut response = Response::new(body);
     let content_type = media
         .encoding
@@ -110,7 +120,7 @@ async fn serve(
             return;
         };
         // What else is ready goes out with it.
-        while !last && batch.len() < BATCH {
+        while !last && batch.len() < encoder.batch {
             let Some(next) = watcher.next().now_or_never() else {
                 break;
             };
@@ -150,6 +160,8 @@ struct EventEncoder {
     /// Tables carry their columns with the first event only.
     headers: bool,
     key: EncodingKey,
+    /// Events that are ready are sent together up to this size; 0 sends each alone.
+    batch: usize,
 }
 
 impl EventEncoder {
@@ -174,6 +186,7 @@ impl EventEncoder {
             rows,
             headers: !cx.query.bool("noHeaders"),
             key: EncodingKey(hasher.finish()),
+            batch: BATCH,
         })
     }
 

@@ -5,6 +5,7 @@
 mod lists;
 mod resources;
 mod subresources;
+mod websocket;
 mod writes;
 
 use std::sync::Arc;
