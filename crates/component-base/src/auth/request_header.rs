@@ -54,20 +54,16 @@ impl RequestHeaderAuthenticator {
     }
 
     fn judge(&self, request: &Credentials) -> Result<Option<Authenticated>, AuthenticateError> {
-        let Some(leaf) = request.peer_certificates.first() else {
+        if request.peer_certificates.is_empty() {
+            return Ok(None);
+        }
+        let config = self.config.load();
+        let Some(judgement) = self.ca.judge(&request.peer_certificates, SystemTime::now()) else {
             return Ok(None);
         };
-        let config = self.config.load();
-        match self
-            .ca
-            .verify_client(&request.peer_certificates, SystemTime::now())
-        {
-            None => return Ok(None),
-            Some(Err(why)) => return Err(AuthenticateError(why)),
-            Some(Ok(())) => {}
-        }
+        judgement.trusted.clone().map_err(AuthenticateError)?;
         if !config.allowed_names.is_empty() {
-            let user = super::x509::user_of(leaf).map_err(AuthenticateError)?;
+            let user = judgement.user.clone().map_err(AuthenticateError)?;
             let name = user.map(|user| user.name).unwrap_or_default();
             if !config.allowed_names.contains(&name) {
                 return Err(AuthenticateError(format!(

@@ -4,11 +4,13 @@
 //! The chain is checked here and not by webpki, because upstream takes two things webpki refuses: certificates of X.509
 //! version 1, and a leaf that is itself in the bundle. Not checked, as in Go's client use: revocation, and host names.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use prometheus::Histogram;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +28,9 @@ pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 const UID_OID: &str = "1.3.6.1.4.1.57683.2";
 /// A chain longer than this is refused; real ones have two or three certificates.
 const MAX_CHAIN: usize = 10;
+/// So long a judgement of a chain is used again: checking signatures costs more than all else in a small request.
+const JUDGED_FOR: Duration = Duration::from_secs(10);
+const MAX_JUDGED: usize = 4096;
 
 /// A bundle of CA certificates that can be replaced while in use. Clones share the bundle. An empty one trusts nobody.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +42,46 @@ pub struct CaBundle {
 struct Bundle {
     pem: Vec<u8>,
     certificates: Vec<Vec<u8>>,
+    judged: Mutex<HashMap<Arc<[Vec<u8>]>, Arc<Judgement>>>,
+}
+
+/// What a bundle says of a client's chain.
+#[derive(Debug)]
+pub(super) struct Judgement {
+    /// Whether the chain leads to the bundle. The error text is Go's.
+    pub(super) trusted: Result<(), String>,
+    /// Whom the leaf names, see [`user_of`].
+    pub(super) user: Result<Option<UserInfo>, String>,
+    /// When the leaf expires, in seconds since 1970.
+    not_after: Option<i64>,
+    /// When it must be judged again.
+    until: SystemTime,
+}
+
+fn seconds_of(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs() as i64)
+}
+
+impl Judgement {
+    fn of(chain: &[Vec<u8>], roots: &[Vec<u8>], now: SystemTime) -> Self {
+        let leaf = chain.first().map(Vec::as_slice).unwrap_or_default();
+        let not_after = x509_parser::parse_x509_certificate(leaf)
+            .ok()
+            .map(|(_, parsed)| parsed.validity().not_after.timestamp());
+        let expires = not_after
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+        let until = now + JUDGED_FOR;
+        Self {
+            trusted: verify_client(chain, roots, now),
+            user: user_of(leaf),
+            not_after,
+            until: expires
+                .filter(|expires| *expires > now)
+                .map_or(until, |expires| expires.min(until)),
+        }
+    }
 }
 
 /// Why a bundle cannot be used.
@@ -98,6 +143,7 @@ impl CaBundle {
         self.current.store(Arc::new(Bundle {
             pem: pem.to_vec(),
             certificates,
+            judged: Mutex::default(),
         }));
         Ok(true)
     }
@@ -112,14 +158,28 @@ impl CaBundle {
         self.current.load().pem.clone()
     }
 
-    /// Checks that a chain (leaf first) leads to this bundle and that the leaf may identify a client. `None` when the
-    /// bundle is empty. The error text is Go's.
-    pub fn verify_client(&self, chain: &[Vec<u8>], now: SystemTime) -> Option<Result<(), String>> {
+    /// Checks that a chain (leaf first) leads to this bundle and that the leaf may identify a client, and says whom. `None`
+    /// when the bundle is empty.
+    pub(super) fn judge(&self, chain: &Arc<[Vec<u8>]>, now: SystemTime) -> Option<Arc<Judgement>> {
         let bundle = self.current.load();
         if bundle.certificates.is_empty() {
             return None;
         }
-        Some(verify_client(chain, &bundle.certificates, now))
+        if let Some(known) = bundle.judged.lock().get(chain)
+            && known.until > now
+        {
+            return Some(known.clone());
+        }
+        let judgement = Arc::new(Judgement::of(chain, &bundle.certificates, now));
+        let mut judged = bundle.judged.lock();
+        if judged.len() >= MAX_JUDGED {
+            judged.retain(|_, known| known.until > now);
+            if judged.len() >= MAX_JUDGED {
+                judged.clear();
+            }
+        }
+        judged.insert(chain.clone(), judgement.clone());
+        Some(judgement)
     }
 }
 
@@ -177,9 +237,7 @@ fn verify_client(chain: &[Vec<u8>], roots: &[Vec<u8>], now: SystemTime) -> Resul
         .collect();
     let (_, leaf_parsed) = x509_parser::parse_x509_certificate(leaf)
         .map_err(|error| format!("x509: malformed certificate: {error}"))?;
-    let seconds = now
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs() as i64);
+    let seconds = seconds_of(now);
     check_certificate(&leaf_parsed, seconds)?;
     if roots.contains(leaf) {
         return check_usage(&[&leaf_parsed]);
@@ -490,36 +548,28 @@ impl CertificateAuthenticator {
         }
     }
 
-    fn judge(&self, chain: &[Vec<u8>]) -> Result<Option<Authenticated>, AuthenticateError> {
+    fn judge(&self, chain: &Arc<[Vec<u8>]>) -> Result<Option<Authenticated>, AuthenticateError> {
         let Some(leaf) = chain.first() else {
             return Ok(None);
         };
-        if self.ca.is_empty() {
-            return Ok(None);
-        }
         let now = SystemTime::now();
-        if let Some(histogram) = &self.expiration
-            && let Ok((_, parsed)) = x509_parser::parse_x509_certificate(leaf)
-        {
-            let seconds = now
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs() as i64);
-            histogram.observe((parsed.validity().not_after.timestamp() - seconds) as f64);
+        let Some(judgement) = self.ca.judge(chain, now) else {
+            return Ok(None);
+        };
+        if let (Some(histogram), Some(not_after)) = (&self.expiration, judgement.not_after) {
+            histogram.observe((not_after - seconds_of(now)) as f64);
         }
-        match self.ca.verify_client(chain, now) {
-            None => Ok(None),
-            Some(Err(why)) => Err(AuthenticateError(format!(
+        if let Err(why) = &judgement.trusted {
+            return Err(AuthenticateError(format!(
                 "verifying certificate {} failed: {why}",
                 identifier(leaf)
-            ))),
-            Some(Ok(())) => {
-                let user = user_of(leaf).map_err(AuthenticateError)?;
-                Ok(user.map(|user| Authenticated {
-                    user,
-                    audiences: Vec::new(),
-                }))
-            }
+            )));
         }
+        let user = judgement.user.clone().map_err(AuthenticateError)?;
+        Ok(user.map(|user| Authenticated {
+            user,
+            audiences: Vec::new(),
+        }))
     }
 }
 

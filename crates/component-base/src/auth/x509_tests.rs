@@ -52,11 +52,36 @@ fn pem(certificates: &[&Ca]) -> Vec<u8> {
         .into_bytes()
 }
 
+fn judged(bundle: &CaBundle, chain: &[Vec<u8>]) -> Result<(), String> {
+    let judgement = bundle.judge(&Arc::from(chain), SystemTime::now());
+    judgement.expect("the bundle is not empty").trusted.clone()
+}
+
 fn verify(roots: &[&Ca], chain: &[Vec<u8>]) -> Result<(), String> {
-    CaBundle::from_pem(&pem(roots))
-        .unwrap()
-        .verify_client(chain, SystemTime::now())
-        .expect("the bundle is not empty")
+    judged(&CaBundle::from_pem(&pem(roots)).unwrap(), chain)
+}
+
+#[test]
+fn a_judgement_lasts_no_longer_than_the_certificate() {
+    let root = ca("root", None, BasicConstraints::Unconstrained);
+    let bundle = CaBundle::from_pem(&pem(&[&root])).unwrap();
+    let chain: Arc<[Vec<u8>]> = [leaf(&root, |params| {
+        params.not_after = rcgen::date_time_ymd(2100, 1, 1);
+    })]
+    .into();
+    let end = UNIX_EPOCH + Duration::from_secs(4_102_444_800);
+    let just_before = end - Duration::from_secs(1);
+    let first = bundle.judge(&chain, just_before).unwrap();
+    assert_eq!(first.trusted, Ok(()));
+    assert_eq!(first.until, end);
+    let again = bundle.judge(&chain, just_before).unwrap();
+    assert!(Arc::ptr_eq(&first, &again), "used again");
+    let after = bundle.judge(&chain, end + Duration::from_secs(1)).unwrap();
+    assert!(after.trusted.is_err());
+    // Another bundle judges anew.
+    let other = ca("other", None, BasicConstraints::Unconstrained);
+    bundle.set_pem(&pem(&[&other])).unwrap();
+    assert!(bundle.judge(&chain, just_before).unwrap().trusted.is_err());
 }
 
 #[test]
@@ -169,17 +194,8 @@ fn a_pinned_leaf_counts() {
     let pinned = leaf(&root, |_| {});
     let text = ::pem::encode(&::pem::Pem::new("CERTIFICATE", pinned.clone()));
     let bundle = CaBundle::from_pem(text.as_bytes()).unwrap();
-    assert_eq!(
-        bundle.verify_client(&[pinned], SystemTime::now()),
-        Some(Ok(()))
-    );
-    let other = [leaf(&root, |_| {})];
-    assert!(
-        bundle
-            .verify_client(&other, SystemTime::now())
-            .unwrap()
-            .is_err()
-    );
+    assert_eq!(judged(&bundle, &[pinned]), Ok(()));
+    assert!(judged(&bundle, &[leaf(&root, |_| {})]).is_err());
 }
 
 /// Turns a certificate into one of version 1, which rcgen cannot make: no version, no extensions, signed anew.
@@ -358,21 +374,12 @@ async fn a_bundle_file_is_followed() {
     let _stopped = stop.clone().drop_guard();
     let bundle = CaBundle::from_file(&file, &stop).unwrap();
     let chain = [leaf(&other, |_| {})];
-    assert!(
-        bundle
-            .verify_client(&chain, SystemTime::now())
-            .unwrap()
-            .is_err()
-    );
+    assert!(judged(&bundle, &chain).is_err());
     let next = folder.path().join("next");
     std::fs::write(&next, pem(&[&other])).unwrap();
     std::fs::rename(&next, &file).unwrap();
     let changed = async {
-        while bundle
-            .verify_client(&chain, SystemTime::now())
-            .unwrap()
-            .is_err()
-        {
+        while judged(&bundle, &chain).is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
