@@ -6,6 +6,8 @@
 
 /// Connections.
 mod dial;
+/// Links in proxied answers.
+mod links;
 /// Exec, attach, port-forward and logs.
 mod pods;
 /// Proxies to nodes, pods and services.

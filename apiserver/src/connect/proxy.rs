@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use rand::seq::IndexedRandom as _;
 
 use super::dial::{self, Target};
+use super::links::Links;
 use super::relay;
 use super::{Upgrade, node_of, pod_of};
 use crate::handlers::Endpoint;
@@ -284,28 +285,12 @@ pub(super) async fn serve(
     ] {
         response.headers_mut().remove(name);
     }
-    rewrite_location(&mut response, &target, prefix);
-    Ok(response)
-}
-
-/// Redirects to the same server lead back through the proxy.
-fn rewrite_location(response: &mut Response, target: &Target, prefix: &str) {
-    let Some(location) = response
-        .headers()
-        .get(header::LOCATION)
-        .and_then(|value| value.to_str().ok())
-    else {
-        return;
+    let links = Links {
+        prefix: prefix.to_owned(),
+        backend: target.authority(),
+        asked: cx.header(header::HOST).to_owned(),
     };
-    let origin = format!("{}://{}", target.scheme(), target.authority());
-    let path = match location.strip_prefix(&origin) {
-        Some(path) => path,
-        None if location.starts_with('/') && !location.starts_with("//") => location,
-        None => return,
-    };
-    if let Ok(value) = HeaderValue::try_from(format!("{prefix}{path}")) {
-        response.headers_mut().insert(header::LOCATION, value);
-    }
+    Ok(links.rewrite(response))
 }
 
 #[cfg(test)]
