@@ -17,6 +17,15 @@ pub fn on_path(operation: &str, path: &std::path::Path, error: &std::io::Error) 
     format!("{operation} {}: {}", path.display(), text(error))
 }
 
+/// The error of reading a whole file. A folder can be opened like a file: it is the reading that fails.
+pub fn on_reading(path: &std::path::Path, error: &std::io::Error) -> String {
+    let operation = match error.kind() {
+        std::io::ErrorKind::IsADirectory => "read",
+        _ => "open",
+    };
+    on_path(operation, path, error)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,5 +43,8 @@ mod tests {
             "address already in use"
         );
         assert_eq!(text(&std::io::Error::other("Own words")), "Own words");
+        let folder = std::path::Path::new("/");
+        let error = std::fs::read(folder).unwrap_err();
+        assert_eq!(on_reading(folder, &error), "read /: is a directory");
     }
 }

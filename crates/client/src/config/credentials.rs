@@ -147,7 +147,6 @@ fn token_from_file(
             }
             (None, Some(token)) => bearer(token),
             (None, None) => Err(ConfigError::Read {
-                what: "token file",
                 path: path.clone(),
                 error,
             }),

@@ -140,7 +140,7 @@ impl ExecConfig {
             if let Some(ca) = cluster
                 .certificate_authority
                 .as_ref()
-                .and_then(|source| source.read("certificate-authority").ok())
+                .and_then(|source| source.read().ok())
             {
                 info["certificate-authority-data"] = json!(STANDARD.encode(ca));
             }

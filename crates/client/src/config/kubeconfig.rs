@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use apimachinery::os_error;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -162,12 +163,18 @@ where
 impl Kubeconfig {
     /// Reads a file. Relative names in it will count from its folder.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read {
-            what: "kubeconfig",
-            path: path.to_owned(),
-            error,
+        let origin = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => ConfigError::Missing {
+                path: path.to_owned(),
+                error,
+            },
+            _ => ConfigError::Parse {
+                origin: origin.clone(),
+                reason: os_error::on_reading(path, &error),
+            },
         })?;
-        let mut parsed = Self::parse(&text, &path.display().to_string())?;
+        let mut parsed = Self::parse(&text, &origin)?;
         parsed.folder = path.parent().map(Path::to_owned);
         Ok(parsed)
     }
@@ -182,12 +189,12 @@ impl Kubeconfig {
             return Ok(Self::default());
         }
         // Straight into the types: a scalar becomes text where text is wanted, so a password may look like a number.
-        let parsed: Self = serde_saphyr::from_str(text).map_err(|error| bad(error.to_string()))?;
+        let parsed: Self = serde_saphyr::from_str(text).map_err(|error| bad(yaml_error(&error)))?;
         if !matches!(parsed.api_version.as_str(), "" | "v1")
             || !matches!(parsed.kind.as_str(), "" | "Config")
         {
             return Err(bad(format!(
-                "no kind {:?} is registered for version {:?}: want kind Config of v1",
+                "no kind {:?} is registered for version {:?}: want kind \"Config\" of version \"v1\"",
                 parsed.kind, parsed.api_version
             )));
         }
@@ -224,9 +231,10 @@ impl Kubeconfig {
                 ]));
             }
             None => {
-                return Err(ConfigError::Invalid(vec![format!(
-                    "context was not found for specified context: {name}"
-                )]));
+                return Err(ConfigError::Invalid(vec![
+                    format!("context was not found for specified context: {name}"),
+                    "cluster has no server defined".into(),
+                ]));
             }
         };
         let mut problems = Vec::new();
@@ -284,6 +292,18 @@ impl Kubeconfig {
         if !problems.is_empty() {
             return Err(ConfigError::Invalid(problems));
         }
+        if config.tls.insecure && config.tls.ca.is_some() {
+            return Err(ConfigError::Unsupported(
+                "specifying a root certificates file with the insecure flag is not allowed".into(),
+            ));
+        }
+        if let Auth::TokenFile(path, token @ None) = &mut config.auth {
+            let text = std::fs::read_to_string(&*path).map_err(|error| ConfigError::Read {
+                path: path.clone(),
+                error,
+            })?;
+            *token = Some(text.trim().to_owned());
+        }
         if !cluster.proxy_url.is_empty() {
             return Err(ConfigError::Unsupported(format!(
                 "cluster {:?} sets proxy-url {:?}: connecting through a proxy is not supported, remove it or use an address that is reachable directly",
@@ -315,11 +335,6 @@ impl Kubeconfig {
             &cluster.certificate_authority,
             &cluster.certificate_authority_data,
         );
-        if config.tls.insecure && config.tls.ca.is_some() {
-            problems.push(
-                "specifying a root certificates file with the insecure flag is not allowed".into(),
-            );
-        }
         self.check_readable("certificate-authority", &config.tls.ca, name, problems);
     }
 
@@ -447,8 +462,9 @@ impl Kubeconfig {
             && let Err(error) = std::fs::File::open(path)
         {
             problems.push(format!(
-                "unable to read {what} {} for {name} due to {error}",
-                path.display()
+                "unable to read {what} {} for {name} due to {}",
+                path.display(),
+                os_error::on_path("open", path, &error)
             ));
         }
     }
@@ -458,6 +474,21 @@ impl Kubeconfig {
             Some(folder) => folder.join(file),
             None => PathBuf::from(file),
         }
+    }
+}
+
+/// What is wrong with a YAML text, in one line and after upstream's fashion: `yaml: line 3: ...`. The parser's own way of
+/// saying it quotes the file, which may hold secrets, over several lines.
+pub fn yaml_error(error: &serde_saphyr::Error) -> String {
+    let plain = error.without_snippet();
+    let text = plain.to_string();
+    match plain.location() {
+        Some(at) => {
+            let (line, column) = (at.line(), at.column());
+            let place = format!(" at line {line}, column {column}");
+            format!("yaml: line {line}: {}", text.trim_end_matches(&*place))
+        }
+        None => format!("yaml: {text}"),
     }
 }
 

@@ -4,7 +4,9 @@
 //! file are read when they are used, so that a rotated file is picked up by the next connection or request.
 
 mod credentials;
+mod dial_error;
 mod exec;
+mod key_pair;
 mod kubeconfig;
 mod tls;
 
@@ -12,9 +14,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use credentials::Credentials;
+pub use dial_error::{dial_error, handshake_error};
 pub(crate) use exec::ExecCredentials;
 pub use exec::{ExecCluster, ExecConfig};
-pub use kubeconfig::Kubeconfig;
+pub use key_pair::{KeyPairError, always, key_pair};
+pub use kubeconfig::{Kubeconfig, yaml_error};
 pub use tls::{CertificateSource, TlsSettings};
 pub(crate) use tls::{TlsConfigs, TlsSource};
 
@@ -25,17 +29,18 @@ use crate::rest::RestMetrics;
 #[non_exhaustive]
 pub enum ConfigError {
     /// A file named by the configuration cannot be read.
-    #[error("unable to read {what} {}: {}", path.display(), apimachinery::os_error::text(error))]
+    #[error("{}", apimachinery::os_error::on_reading(path, error))]
     Read {
-        /// What the file is for, e.g. `kubeconfig`.
-        what: &'static str,
         /// The file.
         path: PathBuf,
         /// Why it cannot be read.
         error: std::io::Error,
     },
     /// The kubeconfig is not valid YAML or not of kind Config.
-    #[error("error loading config {origin}: {reason}")]
+    #[error(
+        "error loading config file {}: {reason}",
+        apimachinery::quote::quote(origin)
+    )]
     Parse {
         /// File name, or where else the text came from.
         origin: String,
@@ -45,8 +50,16 @@ pub enum ConfigError {
     /// The kubeconfig contradicts itself or misses something. All problems are listed.
     #[error("invalid configuration: {}", if .0.len() == 1 { .0[0].clone() } else { format!("[{}]", .0.join(", ")) })]
     Invalid(Vec<String>),
+    /// There is no such kubeconfig.
+    #[error("{}", apimachinery::os_error::on_path("stat", path, error))]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be found.
+        error: std::io::Error,
+    },
     /// The server address cannot be understood.
-    #[error("invalid server address {server:?}: {reason}")]
+    #[error("{reason}: {}", apimachinery::quote::quote(server))]
     Server {
         /// The address as given.
         server: String,
@@ -54,7 +67,7 @@ pub enum ConfigError {
         reason: String,
     },
     /// Certificates or keys cannot be used.
-    #[error("TLS {what}: {reason}")]
+    #[error("{what}: {reason}")]
     Tls {
         /// Which of them, with its file if it has one.
         what: String,
@@ -247,7 +260,6 @@ impl ClientConfig {
         };
         let token_file = folder.join("token");
         let token = std::fs::read_to_string(&token_file).map_err(|error| ConfigError::Read {
-            what: "token",
             path: token_file.clone(),
             error,
         })?;
@@ -377,7 +389,8 @@ impl ClientConfig {
             };
             format!("{scheme}://{}", self.server)
         };
-        let url = url::Url::parse(&text).map_err(|error| bad(&error.to_string()))?;
+        let unclear = "host must be a URL or a host:port pair";
+        let url = url::Url::parse(&text).map_err(|_| bad(unclear))?;
         let tls = match url.scheme() {
             "https" => true,
             "http" => false,
@@ -386,7 +399,7 @@ impl ClientConfig {
         let host = url
             .host_str()
             .filter(|host| !host.is_empty())
-            .ok_or_else(|| bad("host must be a URL or a host:port pair"))?;
+            .ok_or_else(|| bad(unclear))?;
         let port = url.port_or_known_default().ok_or_else(|| bad("no port"))?;
         let authority = match url.port() {
             Some(port) => format!("{host}:{port}"),
@@ -474,9 +487,10 @@ mod tests {
         check("https://[::1]:6443", "https ::1 6443 [::1]:6443");
         check("127.0.0.1:8080", "http 127.0.0.1 8080 127.0.0.1:8080");
         check("localhost", "http localhost 80 localhost");
+        check("ftp://x", "the scheme must be http or https: \"ftp://x\"");
         check(
-            "ftp://x",
-            "invalid server address \"ftp://x\": the scheme must be http or https",
+            "https://[::1",
+            "host must be a URL or a host:port pair: \"https://[::1\"",
         );
     }
 
@@ -498,7 +512,7 @@ mod tests {
         ));
         assert!(matches!(
             ClientConfig::in_pod("h", "1", Path::new("/nonexistent")),
-            Err(ConfigError::Read { what: "token", .. })
+            Err(ConfigError::Read { .. })
         ));
     }
 }

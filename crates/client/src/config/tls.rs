@@ -4,7 +4,7 @@
 //! one changed, new requests go out on new connections made with the new files, and requests under way finish on the old ones.
 //!
 //! Kept from Go's verifier: a certificate that is itself in the list of authorities is trusted even if it is no authority (the
-//! self-signed serving certificate of a kubelet or an aggregated server is pinned this way). Not kept: X.509 v1 certificates.
+//! self-signed serving certificate of a kubelet or an aggregated server is pinned this way). Not kept: X.509 v1 certificates of servers.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,11 +17,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::time::Instant;
 
-use super::ConfigError;
+use super::{ConfigError, always, key_pair};
 
 /// How often files are looked at while connections are in use.
 pub(crate) const CHECK_PERIOD: Duration = Duration::from_secs(10);
@@ -56,11 +55,10 @@ impl fmt::Debug for CertificateSource {
 }
 
 impl CertificateSource {
-    pub(crate) fn read(&self, what: &'static str) -> Result<Vec<u8>, ConfigError> {
+    pub(crate) fn read(&self) -> Result<Vec<u8>, ConfigError> {
         match self {
             Self::Data(data) => Ok(data.clone()),
             Self::File(path) => std::fs::read(path).map_err(|error| ConfigError::Read {
-                what,
                 path: path.clone(),
                 error,
             }),
@@ -96,13 +94,13 @@ impl TlsSettings {
     }
 
     fn read(&self) -> Result<Material, ConfigError> {
-        let read = |source: &Option<CertificateSource>, what| {
-            source.as_ref().map(|source| source.read(what)).transpose()
+        let read = |source: &Option<CertificateSource>| {
+            source.as_ref().map(CertificateSource::read).transpose()
         };
         Ok(Material {
-            ca: read(&self.ca, "certificate-authority")?,
-            certificate: read(&self.client_certificate, "client-certificate")?,
-            key: read(&self.client_key, "client-key")?,
+            ca: read(&self.ca)?,
+            certificate: read(&self.client_certificate)?,
+            key: read(&self.client_key)?,
         })
     }
 
@@ -134,31 +132,30 @@ impl TlsSettings {
         let builder = builder
             .dangerous()
             .with_custom_certificate_verifier(verifier);
+        let names = |source: &Option<CertificateSource>, what: &str| match source {
+            Some(source) => source.name(what),
+            None => what.to_owned(),
+        };
         let pair = match (&material.certificate, &material.key, exec) {
             (Some(certificate), Some(key), _) => {
-                let certificate_name = self
-                    .client_certificate
-                    .as_ref()
-                    .map_or_else(String::new, |source| source.name("client certificate"));
-                let key_name = self
-                    .client_key
-                    .as_ref()
-                    .map_or_else(String::new, |source| source.name("client key"));
-                Some((
-                    certificates(&certificate_name, certificate)?,
-                    private_key(&key_name, key)?,
-                ))
+                let what = format!(
+                    "{} and {}",
+                    names(&self.client_certificate, "client certificate"),
+                    names(&self.client_key, "key")
+                );
+                Some((what, key_pair(certificate, key)))
             }
             (_, _, Some((certificate, key))) => Some((
-                certificates("exec plugin's certificate", certificate)?,
-                private_key("exec plugin's key", key)?,
+                "exec plugin's certificate and key".to_owned(),
+                key_pair(certificate, key),
             )),
             _ => None,
         };
         let mut config = match pair {
-            Some((chain, key)) => builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|error| tls_error("client certificate and key", &error))?,
+            Some((what, pair)) => {
+                let pair = pair.map_err(|error| tls_error(&what, &error))?;
+                builder.with_client_cert_resolver(always(pair))
+            }
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
@@ -279,29 +276,33 @@ impl TlsSource {
     }
 }
 
-/// All certificates of a PEM text; other blocks are skipped.
+/// All certificates of a PEM text; other blocks are skipped. The error texts are upstream's.
 fn certificates(name: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    let bad = |reason: String| ConfigError::Tls {
+    let bad = |reason: &str| ConfigError::Tls {
         what: name.to_owned(),
-        reason,
+        reason: format!("unable to load root certificates: {reason}"),
     };
-    let found: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| bad(error.to_string()))?;
+    let blocks = pem::parse_many(pem).unwrap_or_default();
+    if blocks.is_empty() {
+        return Err(bad("unable to parse bytes as PEM block"));
+    }
+    let found: Vec<CertificateDer<'static>> = blocks
+        .into_iter()
+        .filter(|block| block.tag() == "CERTIFICATE")
+        .map(|block| CertificateDer::from(block.into_contents()))
+        .collect();
     if found.is_empty() {
+        return Err(bad("no valid certificate authority data seen"));
+    }
+    if found
+        .iter()
+        .all(|der| x509_parser::parse_x509_certificate(der).is_err())
+    {
         return Err(bad(
-            "data does not contain any valid RSA or ECDSA certificates".into(),
+            "failed to parse certificate: x509: malformed certificate",
         ));
     }
     Ok(found)
-}
-
-/// The first key of a PEM text, in whichever of the three formats.
-fn private_key(name: &str, pem: &[u8]) -> Result<PrivateKeyDer<'static>, ConfigError> {
-    PrivateKeyDer::from_pem_slice(pem).map_err(|error| ConfigError::Tls {
-        what: name.to_owned(),
-        reason: format!("no PKCS#8, PKCS#1 or SEC1 private key found: {error}"),
-    })
 }
 
 fn system_roots() -> Result<Vec<u8>, ConfigError> {

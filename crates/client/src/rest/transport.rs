@@ -28,7 +28,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::config::{BaseUrl, ConfigError, Credentials, TlsConfigs, TlsSource};
+use crate::config::{
+    BaseUrl, ConfigError, Credentials, TlsConfigs, TlsSource, dial_error, handshake_error,
+};
 
 /// Streams on one connection until the server has said how many it takes, and at most.
 const INITIAL_STREAMS: usize = 100;
@@ -419,7 +421,13 @@ impl PoolShared {
             .map_err(|_| timed_out("connecting"))
             .and_then(|result| result)
             .map_err(|error| {
-                let text = format!("dial tcp {}:{}: {error}", self.base.host, self.base.port);
+                let host = &self.base.host;
+                let address = if host.contains(':') {
+                    format!("[{host}]:{}", self.base.port)
+                } else {
+                    format!("{host}:{}", self.base.port)
+                };
+                let text = dial_error("tcp", &address, &error);
                 connect_error(io::Error::new(error.kind(), text))
             })?;
         tcp.set_nodelay(true).map_err(connect_error)?;
@@ -433,7 +441,9 @@ impl PoolShared {
             .await
             .map_err(|_| timed_out("TLS handshake"))
             .and_then(|result| result)
-            .map_err(connect_error)?;
+            .map_err(|error| {
+                connect_error(io::Error::new(error.kind(), handshake_error(&error)))
+            })?;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         Ok((Box::new(stream), is_http2))
     }

@@ -28,7 +28,6 @@ fn every_way_to_authenticate() {
         ("{}", Auth::None),
         ("null", Auth::None),
         ("{token: abc}", Auth::Token("abc".into())),
-        ("{tokenFile: /t}", Auth::TokenFile("/t".into(), None)),
         (
             "{tokenFile: /t, token: abc}",
             Auth::TokenFile("/t".into(), Some("abc".into())),
@@ -117,7 +116,7 @@ fn what_is_refused_and_how() {
             "{client-certificate: /nonexistent, client-key: /nonexistent}",
             SERVER,
         ),
-        "unable to read client-cert /nonexistent for u",
+        "unable to read client-cert /nonexistent for u due to open /nonexistent: no such file or directory",
     );
     check_error(
         &file("{exec: {args: [x]}}", SERVER),
@@ -133,12 +132,29 @@ fn what_is_refused_and_how() {
     );
     check_error(&file("{client-key-data: '***'}", SERVER), "base64");
     check_error("", "no configuration has been provided");
-    check_error("apiVersion: v1\nkind: Pod\n", "want kind Config of v1");
+    check_error(
+        "apiVersion: v1\nkind: Pod\n",
+        "error loading config file \"<text>\": no kind \"Pod\" is registered for version \"v1\"",
+    );
     check_error(
         "current-context: nope\n",
-        "context was not found for specified context: nope",
+        "invalid configuration: [context was not found for specified context: nope, cluster has no server defined]",
     );
-    check_error("- a: [", "error loading config");
+    check_error(
+        &file("{tokenFile: /nonexistent}", SERVER),
+        "open /nonexistent: no such file or directory",
+    );
+    check_error(
+        &file(
+            "{}",
+            "{server: 'https://h', insecure-skip-tls-verify: true, certificate-authority-data: QUJD}",
+        ),
+        "specifying a root certificates file with the insecure flag is not allowed",
+    );
+    check_error(
+        "a: [",
+        "error loading config file \"<text>\": yaml: line 1: unclosed bracket '['",
+    );
     let both = file(
         "{token: a, username: b, client-certificate-data: QUJD}",
         SERVER,
@@ -150,6 +166,7 @@ fn what_is_refused_and_how() {
 fn file_names_count_from_the_kubeconfig() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("ca.crt"), "x").unwrap();
+    std::fs::write(folder.path().join("token"), "abc\n").unwrap();
     let path = folder.path().join("config");
     std::fs::write(
         &path,
@@ -166,7 +183,12 @@ fn file_names_count_from_the_kubeconfig() {
     );
     assert_eq!(
         config.auth,
-        Auth::TokenFile(folder.path().join("token"), None)
+        Auth::TokenFile(folder.path().join("token"), Some("abc".into()))
+    );
+    let missing = ClientConfig::from_kubeconfig("/nonexistent").unwrap_err();
+    assert_eq!(
+        missing.to_string(),
+        "stat /nonexistent: no such file or directory"
     );
     let config = ClientConfig::load(Some(&path), "https://other:1").unwrap();
     assert_eq!(config.server, "https://other:1");
