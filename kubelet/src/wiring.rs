@@ -13,7 +13,7 @@ use component_base::Error;
 use component_base::auth::combine::{AlwaysAllow, UnionAuthenticator};
 use component_base::auth::delegated::AccessReviewer;
 use component_base::auth::token::{BearerToken, CachedTokens, TokenReviewer};
-use component_base::auth::x509::{CaBundle, CertificateAuthenticator};
+use component_base::auth::x509::{CLIENT_CA, CaBundle, CertificateAuthenticator};
 use component_base::auth::{Authenticator, Authorizer};
 use component_base::configz::Configz;
 use component_base::flagz::Flagz;
@@ -136,7 +136,7 @@ fn auth(
     let authentication = &options.config.authentication;
     let client_ca = match authentication.x509.client_ca_file.as_str() {
         "" => CaBundle::default(),
-        file => CaBundle::from_file(file.as_ref(), token)?,
+        file => CaBundle::from_file(CLIENT_CA, file.as_ref(), token)?,
     };
     let mut authenticators: Vec<Arc<dyn Authenticator>> = vec![Arc::new(
         CertificateAuthenticator::with_metrics(client_ca, registry),

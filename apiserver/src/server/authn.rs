@@ -13,7 +13,9 @@ use api_types::storage::v1::VolumeAttachment;
 use apimachinery::status::{self, StatusError};
 use component_base::auth::combine::UnionAuthenticator;
 use component_base::auth::request_header::RequestHeaderAuthenticator;
-use component_base::auth::x509::{CaBundle, CertificateAuthenticator};
+use component_base::auth::x509::{
+    CLIENT_CA, CaBundle, CertificateAuthenticator, REQUEST_HEADER_CA,
+};
 use component_base::auth::{
     ALL_AUTHENTICATED, ALL_UNAUTHENTICATED, ANONYMOUS, Attributes, Authenticator, Authorizer,
     BoxFuture, Decision, UserInfo, delegated,
@@ -70,14 +72,14 @@ pub fn build(
     let mut authenticators: Vec<Arc<dyn Authenticator>> = Vec::new();
     let mut request_header = None;
     if let Some(file) = flags.non_empty("requestheader-client-ca-file") {
-        let ca = CaBundle::from_file(Path::new(file), stop)?;
+        let ca = CaBundle::from_file(REQUEST_HEADER_CA, Path::new(file), stop)?;
         let authenticator =
             RequestHeaderAuthenticator::new(ca, delegated::request_header_from_flags(flags));
         authenticators.push(Arc::new(authenticator.clone()));
         request_header = Some(authenticator);
     }
     if let Some(file) = flags.non_empty("client-ca-file") {
-        let ca = CaBundle::from_file(Path::new(file), stop)?;
+        let ca = CaBundle::from_file(CLIENT_CA, Path::new(file), stop)?;
         authenticators.push(Arc::new(CertificateAuthenticator::with_metrics(
             ca, metrics,
         )));

@@ -9,19 +9,24 @@ use std::path::{Path, PathBuf};
 use api_types::{Described, Kind, decode_json_reporting};
 use apimachinery::os_error;
 use apimachinery::quote::quote;
+use client::config::yaml_error;
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("{}", os_error::on_path("open", path, error))]
+    #[error("{}", os_error::on_reading(path, error))]
     Read {
         path: PathBuf,
         error: std::io::Error,
     },
-    #[error("error converting YAML to JSON: {0}")]
+    #[error("{0}")]
     Yaml(String),
-    #[error("Object 'Kind' is missing in {0}")]
-    KindMissing(String),
+    #[error(
+        "couldn't get version/kind; json parse error: want a mapping of fields to values, found {0}"
+    )]
+    NotAMapping(&'static str),
+    #[error("Object '{what}' is missing in '{text}'")]
+    Missing { what: &'static str, text: String },
     #[error(
         "no kind {} is registered for version {}",
         quote(kind),
@@ -56,8 +61,8 @@ impl Document {
 
     /// Reads YAML or JSON.
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
-        let text =
-            std::str::from_utf8(bytes).map_err(|error| ConfigError::Yaml(error.to_string()))?;
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| ConfigError::Yaml("yaml: invalid leading UTF-8 octet".to_owned()))?;
         let (value, duplicates) = to_json(text)?;
         let json =
             serde_json::to_vec(&value).map_err(|error| ConfigError::Yaml(error.to_string()))?;
@@ -69,8 +74,25 @@ impl Document {
                 .to_owned()
         };
         let (api_version, kind) = (field("apiVersion"), field("kind"));
+        if !matches!(
+            value,
+            serde_json::Value::Null | serde_json::Value::Object(_)
+        ) {
+            return Err(ConfigError::NotAMapping(match value {
+                serde_json::Value::Array(_) => "a list",
+                _ => "a single value",
+            }));
+        }
+        let missing = |what| {
+            // In one line, and not a whole book of it.
+            let shown: String = text.trim_end().escape_debug().take(200).collect();
+            Err(ConfigError::Missing { what, text: shown })
+        };
         if kind.is_empty() {
-            return Err(ConfigError::KindMissing(quote(text)));
+            return missing("Kind");
+        }
+        if api_version.is_empty() {
+            return missing("apiVersion");
         }
         Ok(Self {
             api_version,
@@ -93,17 +115,37 @@ impl Document {
         self.decode_fields()
     }
 
+    /// Decodes a document whose unknown and repeated fields are no reason not to start: they are logged. That is so for
+    /// kinds that were once read leniently.
+    pub fn decode_leniently<T: Kind>(&self) -> Result<T, ConfigError> {
+        if !self.is::<T>() {
+            return Err(self.unknown());
+        }
+        let (value, problems) = self.decode_reporting()?;
+        if let Some(problems) = problems {
+            tracing::warn!(
+                error = %ConfigError::Strict(problems),
+                "Using lenient decoding as strict decoding failed"
+            );
+        }
+        Ok(value)
+    }
+
     /// Decodes the document's fields without a look at its kind.
     pub fn decode_fields<T: Described>(&self) -> Result<T, ConfigError> {
+        match self.decode_reporting()? {
+            (value, None) => Ok(value),
+            (_, Some(problems)) => Err(ConfigError::Strict(problems)),
+        }
+    }
+
+    /// The value, and what is unknown or repeated in it.
+    fn decode_reporting<T: Described>(&self) -> Result<(T, Option<String>), ConfigError> {
         let (value, problems) = decode_json_reporting::<T>(&self.json)
             .map_err(|error| ConfigError::Decode(error.to_string()))?;
         let mut found: Vec<String> = self.duplicates.iter().cloned().collect();
         found.extend(problems.iter().map(ToString::to_string));
-        if found.is_empty() {
-            Ok(value)
-        } else {
-            Err(ConfigError::Strict(found.join(", ")))
-        }
+        Ok((value, (!found.is_empty()).then(|| found.join(", "))))
     }
 
     /// The document as JSON.
@@ -133,8 +175,8 @@ fn to_json(text: &str) -> Result<(serde_json::Value, Option<String>), ConfigErro
             // Upstream reads such a file and then complains about all its repeated keys.
             let options = serde_saphyr::options! { duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins };
             match serde_saphyr::from_str_with_options(text, options) {
-                Ok(value) => Ok((value, Some(strict.to_string()))),
-                Err(error) => Err(ConfigError::Yaml(error.to_string())),
+                Ok(value) => Ok((value, Some(yaml_error(&strict)))),
+                Err(error) => Err(ConfigError::Yaml(yaml_error(&error))),
             }
         }
     }
@@ -194,13 +236,22 @@ mod tests {
         assert!(
             decode("a: b\n")
                 .unwrap_err()
-                .starts_with("Object 'Kind' is missing in ")
+                .starts_with("Object 'Kind' is missing in 'a: b'")
+        );
+        assert!(decode("a: [\n").unwrap_err().starts_with("yaml: line 1: "));
+        assert!(decode(&format!("{HEADER}maxPods: many\n")).is_err());
+        assert_eq!(decode("").unwrap_err(), "Object 'Kind' is missing in ''");
+        assert_eq!(
+            decode("kind: A\n").unwrap_err(),
+            "Object 'apiVersion' is missing in 'kind: A'"
         );
         assert!(
-            decode("a: [\n")
+            decode("hello\n")
                 .unwrap_err()
-                .starts_with("error converting YAML to JSON: ")
+                .starts_with("couldn't get version/kind; json parse error: ")
         );
-        assert!(decode(&format!("{HEADER}maxPods: many\n")).is_err());
+        let document = Document::parse(format!("{HEADER}maxPods: 3\nnope: 1\n").as_bytes());
+        let lenient: KubeletConfiguration = document.unwrap().decode_leniently().unwrap();
+        assert_eq!(lenient.max_pods, 3);
     }
 }

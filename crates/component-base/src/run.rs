@@ -55,7 +55,8 @@ where
     match logs::Options::from_flags(&flags) {
         Ok(options) => logs::init(&options),
         Err(why) => {
-            let _ = writeln!(std::io::stderr(), "{why}");
+            logs::init(&logs::Options::default());
+            tracing::error!(error = %why, "command failed");
             return ExitCode::FAILURE;
         }
     }

@@ -2,9 +2,10 @@
 
 use std::sync::OnceLock;
 
+use apimachinery::quote::quote;
 use serde::Serialize;
 
-use apimachinery::quote::quote;
+use crate::flags::Flags;
 
 /// Major version of the Kubernetes release whose behaviour this is.
 pub const MAJOR: u32 = 1;
@@ -26,6 +27,57 @@ pub fn check_reported(version: &str) -> Result<(), String> {
             quote(GIT_VERSION)
         )),
     }
+}
+
+/// The oldest minor version that can be emulated.
+const OLDEST_EMULATED: u32 = MINOR - 3;
+
+/// What is wrong with `--emulated-version` and `--min-compatibility-version`, in upstream's words.
+pub fn validate_emulation(flags: &Flags) -> Vec<String> {
+    let of_kube = |name: &str| -> Result<Option<(u32, u32)>, String> {
+        let mut last = None;
+        for element in flags.strings(name) {
+            let (component, text) = element.split_once('=').unwrap_or(("kube", element));
+            if component != "kube" {
+                return Err(format!("component not registered: {component}"));
+            }
+            let parsed = text
+                .trim_start_matches('v')
+                .split_once('.')
+                .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
+            match parsed {
+                Some(version) => last = Some(version),
+                None => return Err(format!("could not parse {} as version", quote(text))),
+            }
+        }
+        Ok(last)
+    };
+    let (emulated, least) = match (
+        of_kube("emulated-version"),
+        of_kube("min-compatibility-version"),
+    ) {
+        (Ok(emulated), Ok(least)) => (emulated.unwrap_or((MAJOR, MINOR)), least),
+        (emulated, least) => return emulated.err().into_iter().chain(least.err()).collect(),
+    };
+    let oldest = (MAJOR, OLDEST_EMULATED);
+    let least = least.unwrap_or_else(|| (emulated.0, emulated.1.saturating_sub(1)).max(oldest));
+    let mut errors = Vec::new();
+    let (low, high) = (
+        format!("{MAJOR}.{OLDEST_EMULATED}"),
+        format!("{}.{}", emulated.0, emulated.1),
+    );
+    if !(oldest..=(MAJOR, MINOR)).contains(&emulated) {
+        errors.push(format!(
+            "emulation version {high} is not between [{low}, {MAJOR}.{MINOR}.0]"
+        ));
+    }
+    if least < oldest || least > emulated {
+        errors.push(format!(
+            "minCompatibilityVersion version {}.{} is not between [{low}, {high}]",
+            least.0, least.1
+        ));
+    }
+    errors
 }
 
 /// Makes the daemon report a version with a suffix of its own. The first call counts.
@@ -164,6 +216,51 @@ mod tests {
             "version \"v1.35.0\" must match major/minor/patch of default version \"v1.36.2\""
         );
         assert!(check_reported("v1.36.23").is_err());
+    }
+
+    #[test]
+    fn emulated_versions() {
+        #[track_caller]
+        fn check(arguments: &[&str], want: &[&str]) {
+            let command = crate::flags::Command {
+                name: "test",
+                description: "",
+                flags: &[crate::flags::Group {
+                    section: "Generic",
+                    rows: crate::flags::common::EMULATION,
+                }],
+                features: &[],
+                usage_style: crate::flags::UsageStyle::ErrorOnly,
+            };
+            let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+            match Flags::parse(&command, arguments) {
+                Ok(crate::flags::Parsed::Run(flags)) => {
+                    assert_eq!(validate_emulation(&flags), want);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        check(&[], &[]);
+        check(&["--emulated-version=kube=1.34"], &[]);
+        check(
+            &["--emulated-version=1.20"],
+            &[
+                "emulation version 1.20 is not between [1.33, 1.36.0]",
+                "minCompatibilityVersion version 1.33 is not between [1.33, 1.20]",
+            ],
+        );
+        check(
+            &["--emulated-version=9.9"],
+            &["emulation version 9.9 is not between [1.33, 1.36.0]"],
+        );
+        check(
+            &["--min-compatibility-version=1.37"],
+            &["minCompatibilityVersion version 1.37 is not between [1.33, 1.36]"],
+        );
+        check(
+            &["--emulated-version=foo"],
+            &["could not parse \"foo\" as version"],
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::combine::{AllowedPaths, PrivilegedGroups, UnionAuthenticator, UnionAu
 use super::expiring_cache::ExpiringCache;
 use super::request_header::{RequestHeaderAuthenticator, RequestHeaderConfig};
 use super::token::{BearerToken, CachedTokens, TokenReviewer};
-use super::x509::{CaBundle, CertificateAuthenticator};
+use super::x509::{CLIENT_CA, CaBundle, CertificateAuthenticator, REQUEST_HEADER_CA};
 use super::{
     Attributes, Authenticator, AuthorizeError, Authorizer, BoxFuture, Decision,
     SYSTEM_PRIVILEGED_GROUP,
@@ -82,11 +82,14 @@ impl DelegatedAuthentication {
             None,
         )?;
         let client_ca = match &self.client_ca_file {
-            Some(file) => CaBundle::from_file(file, stop)?,
+            Some(file) => CaBundle::from_file(CLIENT_CA, file, stop)
+                .map_err(|error| format!("unable to load client CA provider: {error}"))?,
             None => CaBundle::default(),
         };
         let front_proxy_ca = match &self.request_header_ca_file {
-            Some(file) => CaBundle::from_file(file, stop)?,
+            Some(file) => CaBundle::from_file(REQUEST_HEADER_CA, file, stop).map_err(|error| {
+                format!("unable to create request header authentication config: {error}")
+            })?,
             None => CaBundle::default(),
         };
         let request_header = RequestHeaderAuthenticator::new(front_proxy_ca, self.request_header);
@@ -139,6 +142,35 @@ pub fn request_header_from_flags(flags: &Flags) -> RequestHeaderConfig {
         extra_header_prefixes: list("requestheader-extra-headers-prefix"),
         allowed_names: list("requestheader-allowed-names"),
     }
+}
+
+/// What is wrong with those flags, in upstream's words and order.
+pub fn validate_request_header_flags(flags: &Flags) -> Vec<String> {
+    let mut errors = Vec::new();
+    for name in [
+        "requestheader-username-headers",
+        "requestheader-group-headers",
+        "requestheader-extra-headers-prefix",
+        "requestheader-allowed-names",
+        "requestheader-uid-headers",
+    ] {
+        if flags
+            .strings(name)
+            .iter()
+            .any(|value| value.trim().is_empty())
+        {
+            errors.push(format!("empty value in \"{name}\""));
+        }
+    }
+    let uid = flags.strings("requestheader-uid-headers");
+    if !uid.is_empty()
+        && !uid
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case("X-Remote-Uid"))
+    {
+        errors.push("--requestheader-uid-headers is set without specifying the standard X-Remote-Uid header - API aggregation will not work".to_owned());
+    }
+    errors
 }
 
 /// What [`DelegatedAuthentication::build`] made.

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use apimachinery::os_error;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use prometheus::Histogram;
-use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tokio_util::sync::CancellationToken;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
@@ -84,16 +84,35 @@ impl Judgement {
     }
 }
 
-/// Why a bundle cannot be used.
+/// Why a bundle cannot be used; the texts are upstream's.
 #[derive(Debug, thiserror::Error)]
 pub enum CaBundleError {
-    #[error("unable to load client CA file {}: {why}", path.display())]
-    File { path: PathBuf, why: String },
+    #[error("{}", os_error::on_reading(path, error))]
+    Read {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+    #[error("missing content for CA bundle \"{purpose}::{}\"", path.display())]
+    EmptyFile {
+        purpose: &'static str,
+        path: PathBuf,
+    },
+    #[error("error loading CA bundle for \"{purpose}::{}\": {why}", path.display())]
+    File {
+        purpose: &'static str,
+        path: PathBuf,
+        why: Box<CaBundleError>,
+    },
     #[error("data does not contain any valid RSA or ECDSA certificates")]
-    Empty,
-    #[error("{0}")]
-    Pem(String),
+    NoCertificate,
+    #[error("x509: malformed certificate")]
+    Malformed,
 }
+
+/// What [`CaBundle::from_file`] calls the bundle of `--client-ca-file`.
+pub const CLIENT_CA: &str = "client-ca-bundle";
+/// What [`CaBundle::from_file`] calls the bundle of `--requestheader-client-ca-file`.
+pub const REQUEST_HEADER_CA: &str = "request-header";
 
 impl CaBundle {
     /// The certificates of a PEM text.
@@ -103,13 +122,18 @@ impl CaBundle {
         Ok(this)
     }
 
-    /// The certificates of a file, followed while it changes, until `stop`. Must be called inside a runtime.
-    pub fn from_file(path: &Path, stop: &CancellationToken) -> Result<Self, CaBundleError> {
+    /// The certificates of a file, followed while it changes, until `stop`. `purpose` names the bundle in errors. Must be
+    /// called inside a runtime.
+    pub fn from_file(
+        purpose: &'static str,
+        path: &Path,
+        stop: &CancellationToken,
+    ) -> Result<Self, CaBundleError> {
         let this = Self::default();
-        this.load(path)?;
+        this.load(purpose, path)?;
         let (bundle, path) = (this.clone(), path.to_owned());
         watch_files(vec![path.clone()], stop.clone(), move || {
-            match bundle.load(&path) {
+            match bundle.load(purpose, &path) {
                 Ok(true) => tracing::info!(file = %path.display(), "Reloaded the client CA bundle"),
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, "Keeping the earlier client CA bundle"),
@@ -118,14 +142,17 @@ impl CaBundle {
         Ok(this)
     }
 
-    fn load(&self, path: &Path) -> Result<bool, CaBundleError> {
-        let failed = |why: String| CaBundleError::File {
-            path: path.to_owned(),
-            why,
-        };
-        let pem = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-        self.set_pem(&pem)
-            .map_err(|error| failed(error.to_string()))
+    fn load(&self, purpose: &'static str, path: &Path) -> Result<bool, CaBundleError> {
+        let path = path.to_owned();
+        match std::fs::read(&path) {
+            Err(error) => Err(CaBundleError::Read { path, error }),
+            Ok(pem) if pem.is_empty() => Err(CaBundleError::EmptyFile { purpose, path }),
+            Ok(pem) => self.set_pem(&pem).map_err(|why| CaBundleError::File {
+                purpose,
+                path,
+                why: Box::new(why),
+            }),
+        }
     }
 
     /// Replaces the bundle; a text without certificates is refused. Returns whether it changed.
@@ -133,12 +160,20 @@ impl CaBundle {
         if !pem.is_empty() && self.current.load().pem == pem {
             return Ok(false);
         }
-        let certificates: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(pem)
-            .map(|certificate| certificate.map(|der| der.to_vec()))
-            .collect::<Result<_, _>>()
-            .map_err(|error| CaBundleError::Pem(error.to_string()))?;
+        let certificates: Vec<Vec<u8>> = pem::parse_many(pem)
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|block| block.tag() == "CERTIFICATE")
+            .map(pem::Pem::into_contents)
+            .collect();
         if certificates.is_empty() {
-            return Err(CaBundleError::Empty);
+            return Err(CaBundleError::NoCertificate);
+        }
+        if certificates
+            .iter()
+            .any(|der| x509_parser::parse_x509_certificate(der).is_err())
+        {
+            return Err(CaBundleError::Malformed);
         }
         self.current.store(Arc::new(Bundle {
             pem: pem.to_vec(),

@@ -372,7 +372,7 @@ async fn a_bundle_file_is_followed() {
     std::fs::write(&file, pem(&[&root])).unwrap();
     let stop = CancellationToken::new();
     let _stopped = stop.clone().drop_guard();
-    let bundle = CaBundle::from_file(&file, &stop).unwrap();
+    let bundle = CaBundle::from_file(CLIENT_CA, &file, &stop).unwrap();
     let chain = [leaf(&other, |_| {})];
     assert!(judged(&bundle, &chain).is_err());
     let next = folder.path().join("next");
@@ -386,5 +386,5 @@ async fn a_bundle_file_is_followed() {
     tokio::time::timeout(Duration::from_secs(10), changed)
         .await
         .expect("the new bundle is not read");
-    assert!(CaBundle::from_file(&folder.path().join("none"), &stop).is_err());
+    assert!(CaBundle::from_file(CLIENT_CA, &folder.path().join("none"), &stop).is_err());
 }

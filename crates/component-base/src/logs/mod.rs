@@ -46,6 +46,13 @@ pub struct Options {
 impl Options {
     /// Reads `--logging-format`, `-v` and `--vmodule`. The error is upstream's.
     pub fn from_flags(flags: &Flags) -> Result<Self, String> {
+        let period = "log-flush-frequency";
+        if flags.has(period) && flags.duration_nanos(period) <= 0 {
+            return Err(format!(
+                "flushFrequency: Invalid value: \"{}\": Must be greater than zero",
+                apimachinery::duration::format(flags.duration_nanos(period))
+            ));
+        }
         Self::new(
             flags.string("logging-format"),
             flags.uint("v") as u32,

@@ -10,6 +10,8 @@ use std::any::Any;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use apimachinery::os_error;
+use apimachinery::quote::quote;
 use parking_lot::Mutex;
 use prometheus::core::Collector;
 pub use prometheus::{Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramVec};
@@ -172,6 +174,17 @@ impl MetricsOptions {
         } else {
             Vec::new()
         };
+        let manifest = "allow-metric-labels-manifest";
+        if flags.has(manifest)
+            && let Some(path) = flags.non_empty(manifest)
+            && let Err(error) = std::fs::read(path)
+        {
+            return Err(format!(
+                "metrics.allowListMappingManifest: Invalid value: {}: failed to read allow list manifest: {}",
+                quote(path),
+                os_error::on_reading(std::path::Path::new(path), &error)
+            ));
+        }
         Self::new(shown, disabled)
     }
 
@@ -180,7 +193,8 @@ impl MetricsOptions {
         let previous = format!("{}.{}", version::MAJOR, version::MINOR - 1);
         if !show_hidden_for.is_empty() && show_hidden_for != previous {
             return Err(format!(
-                "--show-hidden-metrics-for-version must be omitted or have the value '{previous}'. Only the previous minor version is allowed"
+                "metrics.showHiddenMetricsForVersion: Invalid value: {}: must be omitted or have the value '{previous}'; only the previous minor version is allowed",
+                quote(show_hidden_for)
             ));
         }
         Ok(Self {

@@ -15,22 +15,13 @@ pub struct Listener {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "failed to listen on {address}: listen tcp {address}: {operation}: {}",
-    reason(source)
+    apimachinery::os_error::text(source)
 )]
 pub struct BindError {
     address: SocketAddr,
     operation: &'static str,
     #[source]
     source: std::io::Error,
-}
-
-fn reason(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::AddrInUse => "address already in use".to_owned(),
-        std::io::ErrorKind::AddrNotAvailable => "cannot assign requested address".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 impl Listener {

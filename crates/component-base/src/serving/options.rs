@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use apimachinery::os_error;
+use client::config::KeyPairError;
 use tokio_util::sync::CancellationToken;
 
 use super::bind::{BindError, bind};
@@ -33,21 +35,39 @@ pub enum ServingError {
     UnknownTlsVersion(String),
     #[error("none of the key exchanges of --tls-curve-preferences is served")]
     NoCurve,
+    #[error("curve preference {0} is not supported")]
+    UnknownCurve(i32),
     #[error("{0}")]
     Certificate(String),
-    #[error("failed to load the serving certificate and key {cert} and {key}: {why}")]
+    #[error(
+        "missing filename for serving cert: --tls-cert-file and --tls-private-key-file go together"
+    )]
+    HalfAPair,
+    #[error("{}", os_error::on_reading(path, error))]
+    Read {
+        path: PathBuf,
+        error: std::io::Error,
+    },
+    #[error("missing content for serving cert \"serving-cert::{}::{}\"", cert.display(), key.display())]
+    EmptyFile { cert: PathBuf, key: PathBuf },
+    #[error("failed to load the serving certificate and key {} and {}: {why}", cert.display(), key.display())]
     CertificateFiles {
         cert: PathBuf,
         key: PathBuf,
-        why: String,
+        why: KeyPairError,
     },
-    #[error("unable to generate self signed cert: {0}")]
+    #[error("failed to load SNI cert and key: {0}")]
+    Sni(Box<ServingError>),
+    #[error("error creating self-signed certificates: {0}")]
     SelfSigned(#[from] rcgen::Error),
-    #[error("writing the self signed certificate to {path}")]
+    #[error(
+        "error creating self-signed certificates: {}",
+        os_error::on_path(operation, path, error)
+    )]
     Write {
+        operation: &'static str,
         path: PathBuf,
-        #[source]
-        source: std::io::Error,
+        error: std::io::Error,
     },
 }
 
@@ -127,7 +147,8 @@ impl SecureServingOptions {
         let bind_port = match u16::try_from(port) {
             Ok(0) if required => return Err(ServingError::PortRequired(port)),
             Ok(port) => port,
-            Err(_) if required => return Err(ServingError::PortRequired(port)),
+            // Upstream says this of too large ones even where 0 is fine.
+            Err(_) if required || port > 0 => return Err(ServingError::PortRequired(port)),
             Err(_) => return Err(ServingError::Port(port)),
         };
         Ok(Self {
@@ -218,8 +239,7 @@ impl SecureServingOptions {
         } else if let (Some(cert), Some(key)) = (&self.cert_file, &self.key_file) {
             follow(&certificates.default, cert, key, stop)?;
         } else if self.cert_file.is_some() || self.key_file.is_some() {
-            let why = "both --tls-cert-file and --tls-private-key-file are needed".to_owned();
-            return Err(ServingError::Certificate(why));
+            return Err(ServingError::HalfAPair);
         }
         for pair in &self.sni_cert_keys {
             let slot = CertificateSlot::default();
@@ -228,7 +248,8 @@ impl SecureServingOptions {
                 Path::new(&pair.cert_file),
                 Path::new(&pair.key_file),
                 stop,
-            )?;
+            )
+            .map_err(|error| ServingError::Sni(Box::new(error)))?;
             certificates.by_name.push((pair.names.clone(), slot));
         }
         for cert in &self.in_memory_certs {
@@ -259,22 +280,26 @@ impl SecureServingOptions {
 fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), ServingError> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    let write = || {
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
+    let failed = |operation: &'static str, path: &Path| {
+        let path = path.to_owned();
+        move |error| ServingError::Write {
+            operation,
+            path,
+            error,
         }
-        std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(mode)
-            .open(path)?
-            .write_all(content)
     };
-    write().map_err(|source| ServingError::Write {
-        path: path.to_owned(),
-        source,
-    })
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed("mkdir", folder))?;
+    }
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(path)
+        .map_err(failed("open", path))?
+        .write_all(content)
+        .map_err(failed("write", path))
 }
 
 /// Loads a pair of files into a slot and keeps it current.
@@ -301,15 +326,23 @@ fn follow(
 }
 
 fn load(slot: &CertificateSlot, cert: &Path, key: &Path) -> Result<bool, ServingError> {
-    let failed = |why: String| ServingError::CertificateFiles {
-        cert: cert.to_owned(),
-        key: key.to_owned(),
-        why,
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|error| ServingError::Read {
+            path: path.to_owned(),
+            error,
+        })
     };
-    let certificate_pem =
-        std::fs::read(cert).map_err(|error| failed(format!("open {}: {error}", cert.display())))?;
-    let key_pem =
-        std::fs::read(key).map_err(|error| failed(format!("open {}: {error}", key.display())))?;
-    slot.set_pem(&certificate_pem, &key_pem)
-        .map_err(|error| failed(error.to_string()))
+    let (certificate_pem, key_pem) = (read(cert)?, read(key)?);
+    if certificate_pem.is_empty() || key_pem.is_empty() {
+        return Err(ServingError::EmptyFile {
+            cert: cert.to_owned(),
+            key: key.to_owned(),
+        });
+    }
+    slot.replace(&certificate_pem, &key_pem)
+        .map_err(|why| ServingError::CertificateFiles {
+            cert: cert.to_owned(),
+            key: key.to_owned(),
+            why,
+        })
 }

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use client::config::{KeyPairError, key_pair};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -35,6 +36,15 @@ struct Loaded {
 impl CertificateSlot {
     /// Puts a certificate chain and its key in place. Returns whether it differs from what was there.
     pub fn set_pem(&self, certificate_pem: &[u8], key_pem: &[u8]) -> Result<bool, ServingError> {
+        self.replace(certificate_pem, key_pem)
+            .map_err(|error| ServingError::Certificate(error.to_string()))
+    }
+
+    pub(super) fn replace(
+        &self,
+        certificate_pem: &[u8],
+        key_pem: &[u8],
+    ) -> Result<bool, KeyPairError> {
         let current = self.current.load();
         if current
             .as_ref()
@@ -42,28 +52,8 @@ impl CertificateSlot {
         {
             return Ok(false);
         }
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(certificate_pem)
-            .collect::<Result<_, _>>()
-            .map_err(|error| ServingError::Certificate(error.to_string()))?;
-        let Some(leaf) = chain.first() else {
-            return Err(ServingError::Certificate(
-                "no certificate in the PEM data".to_owned(),
-            ));
-        };
-        let names = names_of(leaf);
-        let key = PrivateKeyDer::from_pem_slice(key_pem)
-            .map_err(|error| ServingError::Certificate(error.to_string()))?;
-        let signer = aws_lc_rs::sign::any_supported_type(&key)
-            .map_err(|error| ServingError::Certificate(error.to_string()))?;
-        let key = CertifiedKey::new(chain, signer);
-        match key.keys_match() {
-            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
-            Err(_) => {
-                return Err(ServingError::Certificate(
-                    "tls: private key does not match public key".to_owned(),
-                ));
-            }
-        }
+        let key = key_pair(certificate_pem, key_pem)?;
+        let names = key.cert.first().map(names_of).unwrap_or_default();
         self.current.store(Some(Arc::new(Loaded {
             certificate_pem: certificate_pem.to_vec(),
             key_pem: key_pem.to_vec(),
@@ -401,9 +391,11 @@ pub(super) fn server_config(
                 .find(|known| Some(known.name()) == group);
             match found {
                 Some(known) => groups.push(*known),
-                None => {
+                // P-521 and the hybrids of other curves: Go's names of key exchanges this library does without.
+                None if matches!(id, 25 | 4587 | 4589) => {
                     tracing::warn!("Key exchange {id} of --tls-curve-preferences is not served")
                 }
+                None => return Err(ServingError::UnknownCurve(*id)),
             }
         }
         if groups.is_empty() {
