@@ -89,7 +89,8 @@ pub mod ttl;
 pub mod ttl_after_finished;
 /// persistentvolume-binder-controller
 pub mod volume_binder;
-/// persistentvolume-protection-controller, persistentvolumeclaim-protection-controller
+/// persistentvolume-protection-controller, persistentvolumeclaim-protection-controller,
+/// volumeattributesclass-protection-controller
 pub mod volume_protection;
 
 use std::fmt::Debug;
@@ -382,11 +383,7 @@ pub const CONTROLLERS: &[Descriptor] = &[
     row::<cluster_role_aggregation::ClusterRoleAggregationController>(),
     row::<volume_protection::PvcProtectionController>(),
     row::<volume_protection::PvProtectionController>(),
-    not_built(
-        "volumeattributesclass-protection-controller",
-        &[],
-        Default::Gated(&["VolumeAttributesClass"]),
-    ),
+    row::<volume_protection::VacProtectionController>(),
     row::<ttl_after_finished::TtlAfterFinished>(),
     row::<root_ca_cert_publisher::RootCaCertPublisher>(),
     not_built(

@@ -1,5 +1,5 @@
-//! Keeps claims that pods use and volumes that claims use from being deleted, with finalizers. Upstream:
-//! pkg/controller/volume/{pvcprotection,pvprotection}.
+//! Keeps claims that pods use, volumes that claims use, and attributes classes that either names from being deleted, with
+//! finalizers. Upstream: pkg/controller/volume/{pvcprotection,pvprotection,vacprotection}.
 
 use std::collections::BTreeSet;
 
@@ -7,17 +7,21 @@ use api_types::List as _;
 use api_types::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use api_types::kube_controller_manager_config::v1alpha1::KubeControllerManagerConfiguration;
 use api_types::meta::v1::{ListOptions, ObjectMeta};
+use api_types::storage::v1::VolumeAttributesClass;
 use client::{Client, Lister, ObjectKey};
 
 use super::controller_ref::{is_controlled_by, key_of};
 use super::ephemeral_volume::claim_name;
 use super::pod_state;
-use super::{BuildError, Controller, Next, SyncError};
+use super::{BuildError, Controller, Default, Next, SyncError};
 use crate::context::{Change, Setup, on_change};
 use crate::runner::Queue;
 
 const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
 const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
+const CLASS_FINALIZER: &str = "kubernetes.io/vac-protection";
+/// Name of the indexes of claims and volumes by the attributes classes they name.
+const CLASS_INDEX: &str = "volumeAttributesClassName";
 /// Name of the index of pods by the claims they use.
 pub(super) const CLAIM_INDEX: &str = "pod-pvc-index";
 
@@ -201,6 +205,120 @@ impl PvcProtectionController {
     }
 }
 
+/// The volumeattributesclass-protection-controller. Its keys are VolumeAttributesClasses.
+///
+/// As upstream's it believes its caches: a claim made in the moment of the deletion may find its class gone.
+pub struct VacProtectionController {
+    client: Client,
+    classes: Lister<VolumeAttributesClass>,
+    claims: Lister<PersistentVolumeClaim>,
+    volumes: Lister<PersistentVolume>,
+}
+
+impl Controller for VacProtectionController {
+    const NAME: &'static str = "volumeattributesclass-protection-controller";
+    const DEFAULT: Default = Default::Gated(&["VolumeAttributesClass"]);
+    const SERVICE_ACCOUNT: &'static str = "volumeattributesclass-protection-controller";
+    const QUEUE: &'static str = "vacprotection";
+    type Key = ObjectKey;
+
+    async fn build(setup: &Setup, queue: &Queue<ObjectKey>) -> Result<Option<Self>, BuildError> {
+        let classes = setup.informer::<VolumeAttributesClass>();
+        let to = queue.clone();
+        on_change(&classes, move |change| match change {
+            Change::Added(class, _) | Change::Updated(_, class)
+                if need(&class.metadata, CLASS_FINALIZER) != Need::Nothing =>
+            {
+                to.add(key_of(&class.metadata))
+            }
+            _ => {}
+        });
+        let claims = setup.informer::<PersistentVolumeClaim>();
+        claims.add_index(CLASS_INDEX, |claim| classes_of_claim(claim));
+        on_change(&claims, freed(queue, classes_of_claim));
+        let volumes = setup.informer::<PersistentVolume>();
+        volumes.add_index(CLASS_INDEX, |volume| classes_of_volume(volume));
+        on_change(&volumes, freed(queue, classes_of_volume));
+        Ok(Some(Self {
+            client: setup.client.clone(),
+            classes: classes.lister(),
+            claims: claims.lister(),
+            volumes: volumes.lister(),
+        }))
+    }
+
+    fn workers(_: &KubeControllerManagerConfiguration) -> usize {
+        1
+    }
+
+    async fn sync(&self, key: &ObjectKey) -> Result<Next, SyncError> {
+        let Some(class) = self.classes.get(key) else {
+            return Ok(Next::Done);
+        };
+        let need = need(&class.metadata, CLASS_FINALIZER);
+        let name = &key.name;
+        let used = || {
+            !self.volumes.by_index(CLASS_INDEX, name).is_empty()
+                || !self.claims.by_index(CLASS_INDEX, name).is_empty()
+        };
+        if need == Need::Nothing || (need == Need::Remove && used()) {
+            return Ok(Next::Done);
+        }
+        let mut class = (*class).clone();
+        change(&mut class.metadata, &need, CLASS_FINALIZER);
+        self.client
+            .api::<VolumeAttributesClass>()
+            .update(&class)
+            .await?;
+        Ok(Next::Done)
+    }
+}
+
+/// Wakes the classes that an object does not name any more.
+fn freed<T: 'static>(
+    queue: &Queue<ObjectKey>,
+    classes: fn(&T) -> Vec<String>,
+) -> impl Fn(Change<'_, T>) + Send + Sync + 'static {
+    let to = queue.clone();
+    move |change| {
+        let freed = match change {
+            Change::Added(..) => Vec::new(),
+            Change::Updated(old, new) => {
+                let kept = classes(new);
+                let mut old = classes(old);
+                old.retain(|class| !kept.contains(class));
+                old
+            }
+            Change::Deleted(object) => classes(object),
+        };
+        for class in freed {
+            to.add(ObjectKey::cluster(class));
+        }
+    }
+}
+
+/// The attributes classes a claim names: the wanted, the current, and the one it is on its way to.
+fn classes_of_claim(claim: &PersistentVolumeClaim) -> Vec<String> {
+    let status = &claim.status;
+    let modified = status.modify_volume_status.as_deref();
+    let names = [
+        claim.spec.volume_attributes_class_name.as_deref(),
+        status.current_volume_attributes_class_name.as_deref(),
+        modified.map(|modified| modified.target_volume_attributes_class_name.as_str()),
+    ];
+    let names: BTreeSet<&str> = names
+        .into_iter()
+        .flatten()
+        .filter(|name| !name.is_empty())
+        .collect();
+    names.into_iter().map(str::to_owned).collect()
+}
+
+fn classes_of_volume(volume: &PersistentVolume) -> Vec<String> {
+    let name = volume.spec.volume_attributes_class_name.iter();
+    name.filter(|name| !name.is_empty()).cloned().collect()
+}
+
 /// Indexes pods by `namespace/claim`.
 pub(super) fn index_by_claim(pods: &client::SharedInformer<Pod>) {
     pods.add_index(CLAIM_INDEX, |pod: &Pod| {
@@ -251,10 +369,15 @@ fn uses(pod: &Pod, claim: &PersistentVolumeClaim) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use api_types::Time;
-    use api_types::core::v1::{EphemeralVolumeSource, PersistentVolumeClaimVolumeSource, Volume};
+    use api_types::core::v1::{
+        EphemeralVolumeSource, ModifyVolumeStatus, PersistentVolumeClaimVolumeSource, Volume,
+    };
 
     use super::*;
+    use crate::controllers::test_server::{TestServer, of_json};
 
     fn pod_with_claim(name: &str, claim: &str) -> Pod {
         let mut pod = Pod::default();
@@ -264,7 +387,7 @@ mod tests {
         volume.volume_source.persistent_volume_claim =
             Some(Box::new(PersistentVolumeClaimVolumeSource {
                 claim_name: claim.into(),
-                ..Default::default()
+                ..std::default::Default::default()
             }));
         pod.spec.volumes.push(volume);
         pod
@@ -280,7 +403,7 @@ mod tests {
                 } else {
                     vec![]
                 },
-                ..Default::default()
+                ..std::default::Default::default()
             };
             assert_eq!(need(&metadata, CLAIM_FINALIZER), expected);
         };
@@ -288,6 +411,35 @@ mod tests {
         check(false, true, Need::Nothing);
         check(true, true, Need::Remove);
         check(true, false, Need::Nothing);
+    }
+
+    #[tokio::test]
+    async fn a_class_goes_when_nothing_names_it() {
+        let server = Arc::new(TestServer::default());
+        let class: VolumeAttributesClass = of_json(serde_json::json!({
+            "driverName": "d", "metadata": {"name": "gold", "deletionTimestamp": "2026-01-01T00:00:00Z",
+            "finalizers": ["other", CLASS_FINALIZER]}}));
+        server.put(&class);
+        let mut claim = PersistentVolumeClaim::default();
+        claim.metadata.name = "c".into();
+        claim.status.modify_volume_status = Some(Box::new(ModifyVolumeStatus {
+            target_volume_attributes_class_name: "gold".into(),
+            ..std::default::Default::default()
+        }));
+        claim.spec.volume_attributes_class_name = Some("gold".into());
+        assert_eq!(classes_of_claim(&claim), ["gold"]);
+        let controller = |claims: Vec<PersistentVolumeClaim>| VacProtectionController {
+            client: server.client(),
+            classes: Lister::of([class.clone()]),
+            claims: Lister::of(claims).with_index(CLASS_INDEX, classes_of_claim),
+            volumes: Lister::of([]).with_index(CLASS_INDEX, classes_of_volume),
+        };
+        let key = ObjectKey::cluster("gold");
+        controller(vec![claim]).sync(&key).await.unwrap();
+        assert!(server.writes().is_empty(), "a claim names it");
+        controller(vec![]).sync(&key).await.unwrap();
+        let left = server.all::<VolumeAttributesClass>().remove(0);
+        assert_eq!(left.metadata.finalizers, ["other"]);
     }
 
     #[test]
@@ -310,7 +462,7 @@ mod tests {
         pod.spec.node_name = "n".into();
         let mut volume = Volume {
             name: "scratch".into(),
-            ..Default::default()
+            ..std::default::Default::default()
         };
         volume.volume_source.ephemeral = Some(Box::new(EphemeralVolumeSource::default()));
         pod.spec.volumes.push(volume);
