@@ -9,7 +9,7 @@ use component_base::serving::Body;
 use super::options::{self, FieldValidation};
 use super::{Endpoint, body, respond, write};
 use crate::admission::{self, Attributes};
-use crate::negotiation::{self, Encoding, MediaType};
+use crate::negotiation::{self, Encoding, MediaType, Restrictions};
 use crate::registry::managed_fields;
 use crate::registry::object::Object;
 use crate::request::context::RequestContext;
@@ -28,7 +28,8 @@ pub async fn read(
     endpoint: &Endpoint,
     request_body: Body,
 ) -> Result<Posted, StatusError> {
-    let media = respond::negotiate(cx)?;
+    let media = negotiation::negotiate(&cx.headers, &cx.query, Restrictions::REVIEW)
+        .map_err(respond::not_acceptable)?;
     let encoding = negotiation::negotiate_input(&cx.headers, &Encoding::ALL)
         .map_err(respond::unsupported_media_type)?;
     let bytes = body::read(request_body).await?;

@@ -98,25 +98,35 @@ pub struct UnsupportedMediaType {
 pub struct Restrictions {
     /// Encodings of the endpoint's own objects.
     pub encodings: &'static [Encoding],
-    /// Whether Table, PartialObjectMetadata and PartialObjectMetadataList are served.
-    pub transforms: bool,
+    /// Whether objects are served as Table.
+    pub tables: bool,
+    /// Whether PartialObjectMetadata and PartialObjectMetadataList are served.
+    pub metadata: bool,
 }
 
 impl Restrictions {
     /// A built-in resource.
     pub const RESOURCE: Restrictions = Restrictions {
         encodings: &Encoding::ALL,
-        transforms: true,
+        tables: true,
+        metadata: true,
     };
     /// Errors, discovery: every encoding, no transformation.
     pub const PLAIN: Restrictions = Restrictions {
         encodings: &Encoding::ALL,
-        transforms: false,
+        tables: false,
+        metadata: false,
+    };
+    /// What is asked about and not stored: it has no columns.
+    pub const REVIEW: Restrictions = Restrictions {
+        tables: false,
+        ..Restrictions::RESOURCE
     };
     /// Custom resources: no protobuf of the object itself.
     pub const CUSTOM: Restrictions = Restrictions {
         encodings: &[Encoding::Json, Encoding::Yaml],
-        transforms: true,
+        tables: true,
+        metadata: true,
     };
 }
 
@@ -277,13 +287,15 @@ fn accept_clause(
                 convert: None,
             });
     }
-    if !restrictions.transforms || group != "meta.k8s.io" || !matches!(version, "v1" | "v1beta1") {
+    if group != "meta.k8s.io" || !matches!(version, "v1" | "v1beta1") {
         return None;
     }
     let transform = match kind {
-        "Table" if encoding != Encoding::Protobuf => Transform::Table,
-        "PartialObjectMetadata" => Transform::PartialObjectMetadata,
-        "PartialObjectMetadataList" => Transform::PartialObjectMetadataList,
+        "Table" if restrictions.tables && encoding != Encoding::Protobuf => Transform::Table,
+        "PartialObjectMetadata" if restrictions.metadata => Transform::PartialObjectMetadata,
+        "PartialObjectMetadataList" if restrictions.metadata => {
+            Transform::PartialObjectMetadataList
+        }
         _ => return None,
     };
     Some(MediaType {

@@ -222,3 +222,24 @@ async fn services_get_addresses_and_give_them_back() {
         .expect(200);
     server.post(services, service("b", &ip)).await.expect(201);
 }
+
+#[tokio::test]
+async fn reviews_have_no_columns() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let review = json!({"spec": {"nonResourceAttributes": {"verb": "get", "path": "/"}}});
+    let answer = server
+        .send(
+            "POST",
+            "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+            &[("content-type", "application/json"), ("accept", accept)],
+            review.to_string(),
+        )
+        .await;
+    answer.refuses(
+        406,
+        "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf",
+    );
+}
