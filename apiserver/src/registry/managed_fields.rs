@@ -208,7 +208,8 @@ pub fn update(
 
 /// What admission made of the managed fields counts only if it can be read.
 pub fn keep_readable(object: &mut Object, before: &[ManagedFieldsEntry]) {
-    if decode_managed_fields(&object.metadata().managed_fields).is_err() {
+    let now = &object.metadata().managed_fields;
+    if now != before && decode_managed_fields(now).is_err() {
         object.edit_metadata(|metadata| metadata.managed_fields = before.to_vec());
     }
 }
