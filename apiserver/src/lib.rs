@@ -52,8 +52,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Runs a server until it is told to stop.
 pub async fn run(flags: Flags, stop: CancellationToken) -> Result<(), component_base::Error> {
-    let metrics = Metrics::for_daemon(MetricsOptions::from_flags(&flags)?);
     let mut config = config::Config::new(flags)?;
+    let metrics = Metrics::for_daemon(MetricsOptions::from_flags(&config.flags)?);
     let advertised = config.advertise_address;
     config.serving.default_self_signed(
         &advertised.to_string(),
@@ -63,6 +63,11 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<(), component_
     let internal = CancellationToken::new();
     let listener = config.serving.clone().bind(&internal)?;
     let server = server::ApiServer::build(config, metrics, internal.clone()).await?;
+    // Nobody is served by a server without storage; who started it finds out here.
+    tokio::select! {
+        connected = server.backend.connected() => connected?,
+        () = stop.cancelled() => return Ok(()),
+    }
     let serving_stop = CancellationToken::new();
     let grace = Duration::from_secs(60);
     let serving = listener.spawn(

@@ -71,6 +71,11 @@ impl Chain {
         })
     }
 
+    /// The names of all plugins there are, in order.
+    pub fn known() -> impl Iterator<Item = &'static str> {
+        PLUGINS.iter().map(|row| row.name)
+    }
+
     /// Plugins that are on by default and not there yet, for a line in the log.
     pub fn missing(disable: &[String]) -> Vec<&'static str> {
         let missing = |row: &&PluginRow| {

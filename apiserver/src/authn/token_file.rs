@@ -11,10 +11,10 @@ use super::tokens::TokenAuthenticator;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TokenFileError {
     #[error(
-        "token file line {line}: must have at least 3 columns (token, user name, user uid), found {columns}"
+        "must have at least 3 columns (token, user name, user uid), found {columns} in line {line}"
     )]
     Columns { line: usize, columns: usize },
-    #[error("token file line {line}: a quoted column does not end")]
+    #[error("has a quoted column that does not end in line {line}")]
     Quote { line: usize },
 }
 

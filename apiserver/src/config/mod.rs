@@ -2,22 +2,34 @@
 //! Upstream: cmd/kube-apiserver/app/options and pkg/controlplane/apiserver/options.
 
 pub mod flags;
+mod validation;
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use apimachinery::quote::quote;
+use apimachinery::{duration, os_error};
+use client::config::key_pair;
 use component_base::features::FeatureGates;
 use component_base::flags::{Flags, PortRange};
 use component_base::serving::SecureServingOptions;
 use ipnet::IpNet;
 
+use crate::authn::jws::{KeyError, PrivateKey};
 use crate::storage::{EtcdConfig, LeaseConfig, TlsFiles};
 
-/// A setting that cannot be used. All are reported in one run.
+/// Settings that cannot be used. What contradicts itself is told in one run; what cannot even be understood is told alone, as
+/// upstream does.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
+#[error("{}", component_base::aggregate(.0))]
 pub struct ConfigError(pub Vec<String>);
+
+impl From<String> for ConfigError {
+    fn from(problem: String) -> Self {
+        Self(vec![problem])
+    }
+}
 
 /// How kubelets are reached.
 #[derive(Clone, Debug)]
@@ -68,26 +80,21 @@ pub struct RuntimeConfig {
 
 impl RuntimeConfig {
     /// Reads `key=value` settings, `api/all`, `api/ga`, `api/beta`, `api/alpha`, `group/version` and
-    /// `group/version/resource` among them.
-    pub fn new(
-        settings: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<RuntimeConfig, Vec<String>> {
-        let mut errors = Vec::new();
-        let mut parsed = Vec::new();
-        for (key, value) in settings {
-            match value.as_str() {
-                "" | "true" => parsed.push((key, true)),
-                "false" => parsed.push((key, false)),
-                other => errors.push(format!(
-                    "invalid value {other:?} for --runtime-config {key}: want true or false"
-                )),
-            }
-        }
-        if errors.is_empty() {
-            Ok(RuntimeConfig { settings: parsed })
-        } else {
-            Err(errors)
-        }
+    /// `group/version/resource` among them. A key alone means true.
+    pub fn new(settings: impl IntoIterator<Item = (String, String)>) -> RuntimeConfig {
+        let settings = settings
+            .into_iter()
+            .map(|(key, value)| {
+                let on = value.is_empty() || validation::parse_bool(&value).unwrap_or(false);
+                let key = key.trim_start_matches('/');
+                (
+                    key.strip_prefix("api/v1")
+                        .map_or_else(|| key.to_owned(), |rest| format!("v1{rest}")),
+                    on,
+                )
+            })
+            .collect();
+        RuntimeConfig { settings }
     }
 
     fn setting(&self, key: &str) -> Option<bool> {
@@ -138,34 +145,42 @@ impl Config {
         }
     }
 
-    /// Resolves the flags. Every problem is reported at once.
+    /// Resolves the flags. Upstream: Complete, Validate and the flags' part of NewConfig.
     pub fn new(flags: Flags) -> Result<Config, ConfigError> {
-        let mut errors = Vec::new();
-        let features =
-            match FeatureGates::default().with_components(flags.multimap("feature-gates")) {
-                Ok(features) => features,
-                Err(problems) => {
-                    errors.extend(problems.iter().map(ToString::to_string));
-                    FeatureGates::default()
-                }
-            };
-        let serving = match SecureServingOptions::from_flags(&flags, "apiserver", true) {
-            Ok(mut serving) => {
-                serving.request_client_certificate = true;
-                serving
-            }
-            Err(error) => {
-                errors.push(error.to_string());
-                SecureServingOptions::default()
-            }
+        let features = FeatureGates::default()
+            .with_components(flags.multimap("feature-gates"))
+            .map_err(|problems| ConfigError(problems.iter().map(ToString::to_string).collect()))?;
+        let ranges = service_ranges(flags.string("service-cluster-ip-range"))?;
+        let bind_address = flags
+            .ip("bind-address")
+            .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let advertise_address = match flags.ip("advertise-address") {
+            Some(address) if !address.is_unspecified() => address,
+            _ if !bind_address.is_unspecified() => bind_address,
+            _ => default_interface_address()?,
         };
+        check_token_signing(&flags)?;
+        check_watch_cache_sizes(&flags)?;
+        let problems = validation::validate(&flags, &features, &ranges, advertise_address);
+        if !problems.is_empty() {
+            return Err(ConfigError(problems));
+        }
+        let mut serving = SecureServingOptions::from_flags(&flags, "apiserver", true)
+            .map_err(|error| error.to_string())?;
+        serving.request_client_certificate = true;
+        if flags.int("max-requests-inflight") + flags.int("max-mutating-requests-inflight") <= 0 {
+            return Err(ConfigError::from("invalid configuration: MaxRequestsInFlight=0 and MaxMutatingRequestsInFlight=0; they must add up to something positive".to_owned()));
+        }
+        validation::runtime_config(&flags)?;
+        check_files(&flags)?;
+        check_proxy_client(&flags)?;
+        let endpoint_reconciler = flags.string("endpoint-reconciler-type").to_owned();
+        if !matches!(&*endpoint_reconciler, "master-count" | "lease" | "none") {
+            return Err(ConfigError::from(format!(
+                "Reconciler not implemented: {endpoint_reconciler}"
+            )));
+        }
         let path = |name: &str| flags.non_empty(name).map(PathBuf::from);
-        if flags.strings("etcd-servers").is_empty() {
-            errors.push("--etcd-servers must be specified".to_owned());
-        }
-        if !matches!(flags.string("storage-backend"), "" | "etcd3") {
-            errors.push(format!("--storage-backend invalid, allowed values: etcd3. If not specified, it will default to 'etcd3': {}", flags.string("storage-backend")));
-        }
         let tls = TlsFiles {
             ca_file: path("etcd-cafile"),
             cert_file: path("etcd-certfile"),
@@ -184,52 +199,14 @@ impl Config {
             },
             ..EtcdConfig::default()
         };
-        let mut ranges = Vec::new();
-        for text in flags
-            .string("service-cluster-ip-range")
-            .split(',')
-            .map(str::trim)
-            .filter(|text| !text.is_empty())
-        {
-            match text.parse::<IpNet>() {
-                Ok(range) => ranges.push(range.trunc()),
-                Err(_) => errors.push(format!(
-                    "service-cluster-ip-range {text:?} is not a valid CIDR"
-                )),
-            }
-        }
-        if ranges.is_empty() {
-            // Upstream's deprecated default.
-            ranges.extend("10.0.0.0/24".parse::<IpNet>());
-        }
-        if ranges.len() > 2 {
-            errors
-                .push("--service-cluster-ip-range must not hold more than two entries".to_owned());
-        }
-        let advertise_address = flags
-            .ip("advertise-address")
-            .filter(|ip| !ip.is_unspecified())
-            .unwrap_or_else(|| {
-                if serving.bind_address.is_unspecified() {
-                    default_interface_address()
-                } else {
-                    serving.bind_address
-                }
-            });
-        let runtime_config = match RuntimeConfig::new(
+        let runtime_config = RuntimeConfig::new(
             flags
                 .map("runtime-config")
                 .iter()
                 .map(|(key, value)| (key.clone(), value.clone())),
-        ) {
-            Ok(config) => config,
-            Err(problems) => {
-                errors.extend(problems);
-                RuntimeConfig::default()
-            }
-        };
+        );
         let inflight = |name: &str| usize::try_from(flags.int(name)).unwrap_or(0);
-        let config = Config {
+        Ok(Config {
             features,
             serving,
             etcd,
@@ -239,7 +216,7 @@ impl Config {
             service_node_port_range: flags.port_range("service-node-port-range"),
             kubernetes_service_node_port: u16::try_from(flags.int("kubernetes-service-node-port"))
                 .unwrap_or(0),
-            endpoint_reconciler: flags.string("endpoint-reconciler-type").to_owned(),
+            endpoint_reconciler,
             event_ttl: flags.duration("event-ttl"),
             request_timeout: flags.duration("request-timeout"),
             min_request_timeout: Duration::from_secs(
@@ -261,14 +238,169 @@ impl Config {
             hostname: hostname(),
             livez_grace_period: flags.duration("livez-grace-period"),
             flags,
-        };
-        if errors.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError(errors))
-        }
+        })
     }
 }
+
+/// One range, or one of each family.
+fn service_ranges(text: &str) -> Result<Vec<IpNet>, String> {
+    if text.is_empty() {
+        // Upstream's deprecated default.
+        return Ok("10.0.0.0/24".parse::<IpNet>().into_iter().collect());
+    }
+    let mut ranges = Vec::new();
+    // Of more than two, the validation says that they are too many.
+    for (i, element) in text.split(',').take(2).enumerate() {
+        let range: IpNet = element.parse().map_err(|_| {
+            let what = if i == 0 { "a valid cidr" } else { "an ip net" };
+            format!("service-cluster-ip-range[{i}] is not {what}")
+        })?;
+        let range = range.trunc();
+        if i == 0 && range.max_prefix_len() - range.prefix_len() < 3 {
+            return Err("error determining service IP ranges for primary service cidr: the service cluster IP range must be at least 8 IP addresses".to_owned());
+        }
+        ranges.push(range);
+    }
+    Ok(ranges)
+}
+
+/// What must be in order before a token can be signed.
+fn check_token_signing(flags: &Flags) -> Result<(), String> {
+    let longest = flags.duration_nanos("service-account-max-token-expiration");
+    let seconds = longest / duration::SECOND;
+    if longest != 0 && !(3600..=1 << 32).contains(&seconds) {
+        return Err(
+            "the service-account-max-token-expiration must be between 1 hour and 2^32 seconds"
+                .to_owned(),
+        );
+    }
+    let issuers = flags.strings("service-account-issuer");
+    if issuers.first().is_none_or(String::is_empty) {
+        return Ok(());
+    }
+    let Some(path) = flags.non_empty("service-account-signing-key-file") else {
+        return Ok(());
+    };
+    if flags
+        .non_empty("service-account-signing-endpoint")
+        .is_some()
+    {
+        return Err("service-account-signing-key-file and service-account-signing-endpoint are mutually exclusive and cannot be set at the same time".to_owned());
+    }
+    let failed = |why: String| format!("failed to parse service-account-issuer-key-file: {why}");
+    let pem = std::fs::read(path)
+        .map_err(|error| failed(os_error::on_reading(Path::new(path), &error)))?;
+    match PrivateKey::from_pem(&pem) {
+        Ok(_) => Ok(()),
+        Err(KeyError::NoKey(_)) => Err(failed(format!(
+            "error reading private key file {path}: data does not contain a valid RSA or ECDSA private key"
+        ))),
+        Err(error) => Err(failed(format!(
+            "error reading private key file {path}: {error}"
+        ))),
+    }
+}
+
+fn check_watch_cache_sizes(flags: &Flags) -> Result<(), String> {
+    for element in flags.strings("watch-cache-sizes") {
+        let [_, size] = element.split('#').collect::<Vec<_>>()[..] else {
+            return Err(format!("invalid value of watch cache size: {element}"));
+        };
+        match size.parse::<i64>() {
+            Err(_) => return Err(format!("invalid size of watch cache size: {element}")),
+            Ok(size) if size < 0 => {
+                return Err(format!("watch cache size cannot be negative: {element}"));
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// The certificate for aggregated servers, if there is one.
+fn check_proxy_client(flags: &Flags) -> Result<(), String> {
+    let proxy_client = [
+        flags.non_empty("proxy-client-cert-file"),
+        flags.non_empty("proxy-client-key-file"),
+    ];
+    if let [Some(certificate), Some(key)] = proxy_client {
+        let read = |path: &str| {
+            std::fs::read(path).map_err(|error| os_error::on_reading(Path::new(path), &error))
+        };
+        key_pair(&read(certificate)?, &read(key)?).map_err(|error| {
+            format!("proxy client certificate {certificate} and key {key}: {error}")
+        })?;
+    }
+    Ok(())
+}
+
+/// Files of features that are not built. That they cannot be read is told all the same; a file that would make the server
+/// safer than it is without is refused: starting would look as if it counted.
+fn check_files(flags: &Flags) -> Result<(), String> {
+    for (name, before) in [
+        (
+            "egress-selector-config-file",
+            "failed to read egress selector config: unable to read egress selector configuration from",
+        ),
+        (
+            "tracing-config-file",
+            "failed to read tracing config: unable to read tracing configuration from",
+        ),
+        (
+            "encryption-provider-config",
+            "error while parsing file: error while loading file: error reading encryption provider configuration file",
+        ),
+        (
+            "authentication-config",
+            "failed to load authentication configuration from file",
+        ),
+        ("authorization-config", ""),
+        (
+            "audit-policy-file",
+            "loading audit policy file: failed to read file path",
+        ),
+        (
+            "admission-control-config-file",
+            "failed to apply admission: failed to read plugin config: unable to read admission control configuration from",
+        ),
+    ] {
+        let Some(path) = flags.non_empty(name) else {
+            continue;
+        };
+        if let Err(error) = std::fs::read(path) {
+            let why = os_error::on_reading(Path::new(path), &error);
+            return Err(match (before, name) {
+                ("", _) => why,
+                (before, "egress-selector-config-file" | "admission-control-config-file") => {
+                    format!("{before} {} [{why}]", quote(path))
+                }
+                (before, _) => format!("{before} {}: {why}", quote(path)),
+            });
+        }
+        if let Some((_, instead)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
+            return Err(format!(
+                "--{name} is not available in this version of kube-apiserver: {instead}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Without these the server would be open where it was told not to be.
+const REFUSED: [(&str, &str); 3] = [
+    (
+        "encryption-provider-config",
+        "nothing would be encrypted in etcd",
+    ),
+    (
+        "authentication-config",
+        "use --anonymous-auth, --client-ca-file and --service-account-* flags",
+    ),
+    (
+        "authorization-config",
+        "use --authorization-mode with Node and RBAC",
+    ),
+];
 
 /// The kernel's host name.
 pub fn hostname() -> String {
@@ -278,7 +410,7 @@ pub fn hostname() -> String {
 }
 
 /// The address this machine talks to the world with. Nothing is sent.
-fn default_interface_address() -> IpAddr {
+fn default_interface_address() -> Result<IpAddr, String> {
     let address = || -> std::io::Result<IpAddr> {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
@@ -287,7 +419,7 @@ fn default_interface_address() -> IpAddr {
     address()
         .ok()
         .filter(|ip| !ip.is_unspecified())
-        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+        .ok_or_else(|| "Unable to find suitable network address.error='no default routes found in \"/proc/net/route\" or \"/proc/net/ipv6_route\"'. Try to set the AdvertiseAddress directly or provide a valid BindAddress to fix this.".to_owned())
 }
 
 #[cfg(test)]
@@ -303,12 +435,12 @@ mod tests {
             ("api/beta", "true"),
         ];
         let config =
-            RuntimeConfig::new(settings.map(|(key, value)| (key.to_owned(), value.to_owned())))
-                .unwrap();
+            RuntimeConfig::new(settings.map(|(key, value)| (key.to_owned(), value.to_owned())));
         assert!(config.serves("apps", "v1", "deployments", true));
         assert!(config.serves("batch", "v1", "jobs", true));
         assert!(!config.serves("batch", "v1", "cronjobs", true));
         assert!(config.serves("networking.k8s.io", "v1beta1", "ipaddresses", false));
-        assert!(RuntimeConfig::new([("a".to_owned(), "x".to_owned())]).is_err());
+        let core = RuntimeConfig::new([("/v1/nodes".to_owned(), "false".to_owned())]);
+        assert!(!core.serves("", "v1", "nodes", true));
     }
 }

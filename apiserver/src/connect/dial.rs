@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use apimachinery::os_error;
+use client::config::{always, handshake_error, key_pair};
+use component_base::auth::x509::CaBundle;
 use component_base::serving::Body;
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
@@ -14,8 +16,7 @@ use parking_lot::Mutex;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -130,17 +131,23 @@ impl TlsConfigs {
         };
         let identity = || -> Result<_, component_base::Error> {
             match (&kubelet.client_certificate, &kubelet.client_key) {
-                (Some(certificate), Some(key)) => Ok(Some((
-                    certificates(certificate)?,
-                    PrivateKeyDer::from_pem_file(key)?,
-                ))),
+                (Some(certificate), Some(key)) => {
+                    let pair = key_pair(&read(certificate)?, &read(key)?).map_err(|error| {
+                        format!(
+                            "kubelet client certificate {} and key {}: {error}",
+                            certificate.display(),
+                            key.display()
+                        )
+                    })?;
+                    Ok(Some(pair))
+                }
                 _ => Ok(None),
             }
         };
         let finish =
             |builder: rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>| {
                 Ok::<_, component_base::Error>(Arc::new(match identity()? {
-                    Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
+                    Some(pair) => builder.with_client_cert_resolver(always(pair)),
                     None => builder.with_no_client_auth(),
                 }))
             };
@@ -163,11 +170,18 @@ impl TlsConfigs {
     }
 }
 
+fn read(path: &Path) -> Result<Vec<u8>, component_base::Error> {
+    std::fs::read(path).map_err(|error| os_error::on_reading(path, &error).into())
+}
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, component_base::Error> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|error| format!("reading {}: {error}", path.display()).into());
-    read
+    let bundle = CaBundle::from_pem(&read(path)?).map_err(|error| {
+        format!(
+            "unable to load root certificates: kubelet certificate authority {}: {error}",
+            path.display()
+        )
+    })?;
+    Ok(bundle.certificates().into_iter().map(Into::into).collect())
 }
 
 fn unverified(
@@ -252,7 +266,7 @@ pub(super) async fn send(
             let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
                 .await
                 .map_err(|_| DialError("net/http: TLS handshake timeout".to_owned()))?
-                .map_err(|error| DialError(format!("tls: {error}")))?;
+                .map_err(|error| DialError(handshake_error(&error)))?;
             exchange(stream, request).await
         }
     }

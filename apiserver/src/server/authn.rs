@@ -10,6 +10,7 @@ use api_types::core::v1::{PersistentVolume, Pod, Secret};
 use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use api_types::resource::v1::ResourceSlice;
 use api_types::storage::v1::VolumeAttachment;
+use apimachinery::os_error;
 use apimachinery::status::{self, StatusError};
 use component_base::auth::combine::UnionAuthenticator;
 use component_base::auth::request_header::RequestHeaderAuthenticator;
@@ -57,8 +58,8 @@ pub struct TokenService {
     pub extend_expiration: bool,
 }
 
-fn read(flag: &str, path: &str) -> Result<Vec<u8>, component_base::Error> {
-    std::fs::read(path).map_err(|error| format!("--{flag}: reading {path}: {error}").into())
+fn read(path: &str) -> Result<Vec<u8>, component_base::Error> {
+    std::fs::read(path).map_err(|error| os_error::on_reading(Path::new(path), &error).into())
 }
 
 /// Request header, client certificate, tokens, then anonymous.
@@ -104,18 +105,19 @@ fn build_tokens(
     let flags = &config.flags;
     let mut judges: Vec<Arc<dyn TokenAuthenticator>> = Vec::new();
     if let Some(path) = flags.non_empty("token-auth-file") {
-        let text = String::from_utf8(read("token-auth-file", path)?)?;
-        judges.push(Arc::new(TokenFile::parse(&text)?));
+        let text = String::from_utf8(read(path)?)?;
+        let file =
+            TokenFile::parse(&text).map_err(|error| format!("token file '{path}' {error}"))?;
+        judges.push(Arc::new(file));
     }
     let mut keys = Vec::new();
     for path in flags.strings("service-account-key-file") {
-        keys.extend(jws::read_public_keys(&read(
-            "service-account-key-file",
-            path,
-        )?)?);
+        let found = jws::read_public_keys(&read(path)?)
+            .map_err(|error| format!("error reading public key file {path}: {error}"))?;
+        keys.extend(found);
     }
     let signing_key = match flags.non_empty("service-account-signing-key-file") {
-        Some(path) => Some(read("service-account-signing-key-file", path)?),
+        Some(path) => Some(read(path)?),
         None => None,
     };
     let issuers = flags.strings("service-account-issuer").to_vec();

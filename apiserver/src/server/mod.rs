@@ -430,15 +430,26 @@ impl Handler for Service {
     }
 }
 
-/// `--enable-admission-plugins` and `--disable-admission-plugins`.
+/// `--enable-admission-plugins` and `--disable-admission-plugins`, or the older `--admission-control`: these and no others.
 fn admission_chain(
     config: &Config,
     resources: &Arc<Resources>,
     authorizer: &Arc<dyn Authorizer>,
 ) -> Result<admission::Chain, component_base::Error> {
     let flags = &config.flags;
-    let disabled = flags.strings("disable-admission-plugins");
-    let missing = admission::Chain::missing(disabled);
+    let only = flags.strings("admission-control");
+    let (enabled, disabled) = if only.is_empty() {
+        (
+            flags.strings("enable-admission-plugins").to_vec(),
+            flags.strings("disable-admission-plugins").to_vec(),
+        )
+    } else {
+        let others = admission::Chain::known()
+            .filter(|known| !only.iter().any(|name| name == known))
+            .map(str::to_owned);
+        (only.to_vec(), others.collect())
+    };
+    let missing = admission::Chain::missing(&disabled);
     if !missing.is_empty() {
         tracing::warn!(
             plugins = missing.join(","),
@@ -451,8 +462,7 @@ fn admission_chain(
         authorizer: Some(authorizer.clone()),
     };
     let cluster = Arc::new(admission::StoredCluster::new(resources.clone()));
-    let enabled = flags.strings("enable-admission-plugins");
     Ok(admission::Chain::new(
-        enabled, disabled, &settings, cluster,
+        &enabled, &disabled, &settings, cluster,
     )?)
 }

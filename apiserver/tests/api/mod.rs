@@ -32,6 +32,7 @@ pub(crate) struct Server {
     service: Service,
     stop: CancellationToken,
     _etcd: Etcd,
+    _keys: tempfile::TempDir,
 }
 
 impl Drop for Server {
@@ -77,8 +78,14 @@ impl Server {
     /// `None` when there is no etcd.
     async fn start() -> Option<Server> {
         let etcd = Etcd::start().await?;
+        let keys = tempfile::tempdir().unwrap();
+        let key = keys.path().join("sa.key");
+        std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
         let arguments = [
             format!("--etcd-servers={}", etcd.endpoint()),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            format!("--service-account-key-file={}", key.display()),
+            format!("--service-account-signing-key-file={}", key.display()),
             "--authorization-mode=AlwaysAllow".to_owned(),
             "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
             "--advertise-address=10.1.2.3".to_owned(),
@@ -98,6 +105,7 @@ impl Server {
             service: Service(server),
             stop,
             _etcd: etcd,
+            _keys: keys,
         };
         server.namespace("default").await;
         Some(server)

@@ -111,9 +111,12 @@ fn bad_configurations_are_refused_at_start() {
     for (endpoints, tls, expected) in [
         (vec![], TlsFiles::default(), "--etcd-servers"),
         (
-            vec!["https://127.0.0.1:2379"],
-            TlsFiles::default(),
-            "--etcd-cafile",
+            vec!["http://127.0.0.1:2379"],
+            TlsFiles {
+                cert_file: Some(missing.clone()),
+                ..TlsFiles::default()
+            },
+            "KeyFile and CertFile must both be present[key: , cert: ",
         ),
         (
             vec!["ftp://127.0.0.1:2379"],
@@ -127,7 +130,7 @@ fn bad_configurations_are_refused_at_start() {
                 cert_file: None,
                 key_file: None,
             },
-            "missing.crt",
+            "missing.crt: no such file or directory",
         ),
     ] {
         let endpoints = endpoints.into_iter().map(str::to_owned).collect();

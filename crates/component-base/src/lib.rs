@@ -68,9 +68,33 @@ impl std::fmt::Display for Chain<'_> {
     }
 }
 
+/// Several problems as one text: one alone as it is, more as `[a, b]`, each once. Upstream: utilerrors.NewAggregate.
+pub fn aggregate(problems: &[String]) -> String {
+    let mut said: Vec<&str> = Vec::new();
+    for problem in problems {
+        if !said.contains(&problem.as_str()) {
+            said.push(problem);
+        }
+    }
+    match *said {
+        [only] => only.to_owned(),
+        _ => format!("[{}]", said.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn aggregates() {
+        let all = |problems: &[&str]| {
+            let owned: Vec<String> = problems.iter().map(|one| (*one).to_owned()).collect();
+            aggregate(&owned)
+        };
+        assert_eq!(all(&["a"]), "a");
+        assert_eq!(all(&["a", "b", "a"]), "[a, b]");
+    }
 
     #[derive(Debug, thiserror::Error)]
     #[error("{0}")]

@@ -13,6 +13,7 @@ use crate::storage::error::Error;
 use crate::storage::etcd3::client::EtcdClient;
 use crate::storage::etcd3::compact::{self, COMPACT_REV_KEY, CompactRevision};
 use crate::storage::etcd3::config::EtcdConfig;
+use crate::storage::etcd3::connect::DIAL_TIMEOUT;
 pub use crate::storage::etcd3::hub::EtcdVersion;
 use crate::storage::etcd3::hub::Hub;
 use crate::storage::etcd3::lease::LeaseManager;
@@ -77,6 +78,11 @@ impl Backend {
                 token,
             }),
         })
+    }
+
+    /// Waits until etcd answers, for as long as upstream does; then the start has failed.
+    pub async fn connected(&self) -> Result<(), Error> {
+        self.inner.client.connected(DIAL_TIMEOUT).await
     }
 
     /// Starts the watch that feeds the caches, compaction and the size metrics. Call it once, inside a runtime.

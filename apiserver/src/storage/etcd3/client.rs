@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use client::config::handshake_error;
 use etcd_client::{ConnectOptions, KvClient, LeaseClient, MaintenanceClient, WatchClient};
 use futures::FutureExt as _;
 use tokio::time::{Instant, timeout_at};
@@ -24,6 +25,11 @@ const READ_BACKOFF: [Duration; 5] = [
     Duration::from_millis(300),
     Duration::from_millis(600),
 ];
+
+/// Pause between attempts to reach a first member.
+const CONNECT_PAUSE: Duration = Duration::from_millis(250);
+/// Go's words for a time that is over.
+const DEADLINE: &str = "context deadline exceeded";
 
 /// What etcd answered, as far as storage makes a difference.
 #[derive(Debug, Clone)]
@@ -119,6 +125,32 @@ impl EtcdClient {
             .compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
+    /// Waits until any member answers. The error tells what came of the last attempt.
+    pub(crate) async fn connected(&self, patience: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + patience;
+        let mut last = String::new();
+        loop {
+            let (index, mut endpoint) = self.endpoint();
+            let outcome = timeout_at(deadline, endpoint.maintenance.status()).await;
+            match outcome.map(|outcome| outcome.map_err(classify)) {
+                Ok(Err(EtcdError::NotSent(why) | EtcdError::Unknown(why))) => last = why,
+                Ok(_) => return Ok(()),
+                Err(_) => {
+                    let urls: Vec<&str> = self.endpoints.iter().map(|one| &*one.url).collect();
+                    let mut message =
+                        format!("etcd at {} is not reachable: {DEADLINE}", urls.join(","));
+                    if !last.is_empty() {
+                        message.push_str(": ");
+                        message.push_str(&last);
+                    }
+                    return Err(Error::Unreachable { message });
+                }
+            }
+            self.failed(index);
+            let _ = timeout_at(deadline, tokio::time::sleep(CONNECT_PAUSE)).await;
+        }
+    }
+
     /// A request that changes nothing.
     pub(crate) async fn read<T, F, Fut>(&self, request: F) -> Result<T, EtcdError>
     where
@@ -171,7 +203,7 @@ impl EtcdClient {
         let (index, endpoint) = self.endpoint();
         let outcome = match timeout_at(deadline, request(endpoint)).await {
             Ok(outcome) => outcome.map_err(classify),
-            Err(_) => Err(EtcdError::Unknown("context deadline exceeded".to_owned())),
+            Err(_) => Err(EtcdError::Unknown(DEADLINE.to_owned())),
         };
         if let Err(EtcdError::NotSent(_) | EtcdError::Unknown(_)) = &outcome {
             self.failed(index);
@@ -199,6 +231,11 @@ pub(crate) fn classify(error: etcd_client::Error) -> EtcdError {
         }
         source = error.source();
     }
+    // Of a broken connection the status says only that; its causes say more.
+    let broken = match std::error::Error::source(&status) {
+        Some(cause) if message == "transport error" => last_cause(cause),
+        _ => message.to_owned(),
+    };
     match status.code() {
         // etcd's own word that it has not proposed the request.
         Code::ResourceExhausted if message.contains("too many requests") => EtcdError::Refused {
@@ -213,11 +250,23 @@ pub(crate) fn classify(error: etcd_client::Error) -> EtcdError {
         | Code::Unknown
         | Code::Internal
         | Code::Aborted
-        | Code::DataLoss => EtcdError::Unknown(message.to_owned()),
+        | Code::DataLoss => EtcdError::Unknown(broken),
         code => EtcdError::Refused {
             code,
             message: message.to_owned(),
         },
+    }
+}
+
+/// What lies at the bottom of an error, in Go's words where it is one of the connection.
+fn last_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    match last.downcast_ref::<std::io::Error>() {
+        Some(error) => handshake_error(error),
+        None => last.to_string(),
     }
 }
 

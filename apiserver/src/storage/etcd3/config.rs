@@ -28,7 +28,7 @@ pub struct EtcdConfig {
     pub events_history_bytes: usize,
 }
 
-/// Files of the TLS client; without any, `https` endpoints are verified against nothing and refused.
+/// Files of the TLS client; without any, `https` endpoints are verified with the system's authorities.
 #[derive(Clone, Debug, Default)]
 pub struct TlsFiles {
     /// PEM bundle that etcd's certificate must chain to.
@@ -37,6 +37,13 @@ pub struct TlsFiles {
     pub cert_file: Option<PathBuf>,
     /// PEM key of the client certificate.
     pub key_file: Option<PathBuf>,
+}
+
+impl TlsFiles {
+    /// Whether any file is given.
+    pub(crate) fn any(&self) -> bool {
+        self.ca_file.is_some() || self.cert_file.is_some() || self.key_file.is_some()
+    }
 }
 
 /// Sharing of leases between objects with a time to live.

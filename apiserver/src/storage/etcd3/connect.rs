@@ -2,16 +2,19 @@
 //! into use without a restart. Upstream: clientv3's transport.TLSInfo.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use apimachinery::os_error;
+use client::config::{always, dial_error, handshake_error, key_pair, system_roots};
+use component_base::auth::x509::CaBundle;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -23,7 +26,7 @@ use crate::storage::etcd3::config::TlsFiles;
 /// As upstream: detect a dead server fast without much traffic.
 const KEEP_ALIVE_TIME: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-const DIAL_TIMEOUT: Duration = Duration::from_secs(20);
+pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Lists are megabytes: the 64 KiB of HTTP/2's default make them wait for window updates.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
@@ -49,7 +52,7 @@ pub(crate) fn channel(url: &str, tls: &TlsFiles) -> Result<Channel, Error> {
         _ => return Err(invalid("scheme must be http or https")),
     };
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    if secure {
+    if secure || tls.any() {
         // Fail at start-up, not at the first request.
         client_config(tls)?;
     }
@@ -97,7 +100,14 @@ impl tonic::codegen::Service<Uri> for Connector {
     fn call(&mut self, _: Uri) -> Self::Future {
         let Self { host, port, tls } = self.clone();
         Box::pin(async move {
-            let tcp = TcpStream::connect((&*host, port)).await?;
+            let address = if host.contains(':') {
+                format!("[{host}]:{port}")
+            } else {
+                format!("{host}:{port}")
+            };
+            let tcp = TcpStream::connect((&*host, port))
+                .await
+                .map_err(|error| dial_error("tcp", &address, &error))?;
             tcp.set_nodelay(true)?;
             let stream: Box<dyn Stream> = match tls {
                 None => Box::new(tcp),
@@ -107,7 +117,10 @@ impl tonic::codegen::Service<Uri> for Connector {
                     Box::new(
                         TlsConnector::from(Arc::new(config))
                             .connect(name, tcp)
-                            .await?,
+                            .await
+                            .map_err(|error| {
+                                format!("dial tcp {address}: {}", handshake_error(&error))
+                            })?,
                     )
                 }
             };
@@ -116,18 +129,27 @@ impl tonic::codegen::Service<Uri> for Connector {
     }
 }
 
-/// Reads the TLS files.
+/// Reads the TLS files. Without authorities the system's count, as in Go.
 fn client_config(files: &TlsFiles) -> Result<rustls::ClientConfig, Error> {
-    let Some(ca_file) = &files.ca_file else {
-        return Err(Error::internal(
-            "an https etcd endpoint needs --etcd-cafile",
-        ));
+    let failed = |what: &str, why: &dyn std::fmt::Display| {
+        Error::internal(format!("unable to use etcd's {what}: {why}"))
     };
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in certificates(ca_file)? {
-        roots
-            .add(certificate)
-            .map_err(|error| unreadable(ca_file, &error))?;
+    match &files.ca_file {
+        Some(path) => {
+            let what = format!("certificate authority {}", path.display());
+            let bundle = CaBundle::from_pem(&read(path)?).map_err(|error| failed(&what, &error))?;
+            for certificate in bundle.certificates() {
+                roots
+                    .add(certificate.into())
+                    .map_err(|error| failed(&what, &error))?;
+            }
+        }
+        None => {
+            let pem = system_roots().map_err(|error| failed("certificate authorities", &error))?;
+            let certificates = CertificateDer::pem_slice_iter(&pem).flatten();
+            roots.add_parsable_certificates(certificates);
+        }
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider)
@@ -135,38 +157,33 @@ fn client_config(files: &TlsFiles) -> Result<rustls::ClientConfig, Error> {
         .map_err(|error| Error::internal(error.to_string()))?
         .with_root_certificates(roots);
     let mut config = match (&files.cert_file, &files.key_file) {
-        (Some(cert_file), Some(key_file)) => {
-            let key = PrivateKeyDer::from_pem_file(key_file)
-                .map_err(|error| unreadable(key_file, &error))?;
-            builder
-                .with_client_auth_cert(certificates(cert_file)?, key)
-                .map_err(|error| unreadable(cert_file, &error))?
+        (Some(certificate), Some(key)) => {
+            let what = format!(
+                "client certificate {} and key {}",
+                certificate.display(),
+                key.display()
+            );
+            let pair = key_pair(&read(certificate)?, &read(key)?)
+                .map_err(|error| failed(&what, &error))?;
+            builder.with_client_cert_resolver(always(pair))
         }
         (None, None) => builder.with_no_client_auth(),
-        _ => {
-            return Err(Error::internal(
-                "--etcd-certfile and --etcd-keyfile must be given together",
-            ));
+        (certificate, key) => {
+            let shown = |path: &Option<PathBuf>| {
+                path.as_ref()
+                    .map_or_else(String::new, |path| path.display().to_string())
+            };
+            return Err(Error::internal(format!(
+                "KeyFile and CertFile must both be present[key: {}, cert: {}]",
+                shown(key),
+                shown(certificate)
+            )));
         }
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-        .map_err(|error| unreadable(path, &error))?
-        .collect::<Result<_, _>>()
-        .map_err(|error| unreadable(path, &error))?;
-    if certificates.is_empty() {
-        return Err(Error::internal(format!(
-            "{}: no certificate in it",
-            path.display()
-        )));
-    }
-    Ok(certificates)
-}
-
-fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Error {
-    Error::internal(format!("{}: {error}", path.display()))
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|error| Error::internal(os_error::on_reading(path, &error)))
 }

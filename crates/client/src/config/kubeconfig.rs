@@ -15,6 +15,10 @@ use super::exec::{ExecCluster, ExecConfig};
 use super::tls::CertificateSource;
 use super::{Auth, ClientConfig, ConfigError, Impersonation};
 
+/// What upstream says of a configuration without a server.
+pub(super) const NOTHING_PROVIDED: &str =
+    "no configuration has been provided, try setting KUBERNETES_MASTER environment variable";
+
 /// A parsed kubeconfig.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -226,9 +230,7 @@ impl Kubeconfig {
             Some(context) => context.context.clone(),
             None if name.is_empty() && !master.is_empty() => Context::default(),
             None if name.is_empty() => {
-                return Err(ConfigError::Invalid(vec![
-                    "no configuration has been provided, try setting KUBERNETES_MASTER environment variable".into(),
-                ]));
+                return Err(ConfigError::Invalid(vec![NOTHING_PROVIDED.into()]));
             }
             None => {
                 return Err(ConfigError::Invalid(vec![

@@ -19,7 +19,7 @@ pub(crate) use exec::ExecCredentials;
 pub use exec::{ExecCluster, ExecConfig};
 pub use key_pair::{KeyPairError, always, key_pair};
 pub use kubeconfig::{Kubeconfig, yaml_error};
-pub use tls::{CertificateSource, TlsSettings};
+pub use tls::{CertificateSource, TlsSettings, system_roots};
 pub(crate) use tls::{TlsConfigs, TlsSource};
 
 use crate::rest::RestMetrics;
@@ -273,12 +273,24 @@ impl ClientConfig {
     }
 
     /// What `--kubeconfig` and `--master` mean: the file's current context with `master` in place of its server; without a file,
-    /// `master` alone; without both, the pod's service account. Upstream: `clientcmd.BuildConfigFromFlags`.
+    /// `master` alone; without both, the pod's service account, or else the server that the environment variable
+    /// `KUBERNETES_MASTER` names. Upstream: `clientcmd.BuildConfigFromFlags`.
     pub fn load(kubeconfig: Option<&Path>, master: &str) -> Result<Self, ConfigError> {
         match kubeconfig.filter(|path| !path.as_os_str().is_empty()) {
             Some(path) => Kubeconfig::read(path)?.client_config_for(None, master),
             None if !master.is_empty() => Self::plain(master),
-            None => Self::in_cluster(),
+            None => match (Self::in_cluster(), std::env::var("KUBERNETES_MASTER")) {
+                (Err(ConfigError::NotInCluster), Ok(server)) if !server.is_empty() => {
+                    Self::plain(&server)
+                }
+                (Err(error @ ConfigError::NotInCluster), _) => {
+                    tracing::warn!(%error, "error creating inClusterConfig, falling back to default config");
+                    Err(ConfigError::Invalid(vec![
+                        kubeconfig::NOTHING_PROVIDED.into(),
+                    ]))
+                }
+                (config, _) => config,
+            },
         }
     }
 

@@ -305,7 +305,8 @@ fn certificates(name: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
     Ok(found)
 }
 
-fn system_roots() -> Result<Vec<u8>, ConfigError> {
+/// The authorities that the system trusts, as PEM.
+pub fn system_roots() -> Result<Vec<u8>, ConfigError> {
     SYSTEM_ROOTS
         .iter()
         .find_map(|path| std::fs::read(path).ok())

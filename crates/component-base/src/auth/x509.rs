@@ -188,6 +188,11 @@ impl CaBundle {
         self.current.load().certificates.is_empty()
     }
 
+    /// The certificates, DER encoded.
+    pub fn certificates(&self) -> Vec<Vec<u8>> {
+        self.current.load().certificates.clone()
+    }
+
     /// The bundle's text.
     pub fn pem(&self) -> Vec<u8> {
         self.current.load().pem.clone()
