@@ -46,7 +46,7 @@ pub enum AppError {
     #[error("leaderelection lost")]
     LeadershipLost,
     /// The apiserver was not healthy in time.
-    #[error("failed to wait for apiserver being healthy: {0}")]
+    #[error("failed to wait for apiserver being healthy: timed out waiting for the condition: {0}")]
     ApiServer(String),
     /// Controllers did not end in time.
     #[error("controller shutdown timeout reached")]

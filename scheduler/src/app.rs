@@ -53,11 +53,10 @@ pub enum AppError {
     #[error("{0}")]
     Build(String),
     /// The configuration could not be written.
-    #[error("writing the configuration to {}: {source}", path.display())]
+    #[error("{}", apimachinery::os_error::on_path("open", path, error))]
     Write {
         path: std::path::PathBuf,
-        #[source]
-        source: std::io::Error,
+        error: std::io::Error,
     },
 }
 
@@ -67,9 +66,9 @@ pub async fn run(start: Start) -> Result<(), component_base::Error> {
     let mut config = Config::from_flags(&flags)?;
     if let Some(path) = &config.write_config_to {
         let text = serde_json::to_vec_pretty(&config.shown())?;
-        std::fs::write(path, text).map_err(|source| AppError::Write {
+        std::fs::write(path, text).map_err(|error| AppError::Write {
             path: path.clone(),
-            source,
+            error,
         })?;
         tracing::info!(file = %path.display(), "Wrote configuration");
         return Ok(());
@@ -327,7 +326,7 @@ impl App {
             .iter()
             .map(Extender::new)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| AppError::Build(error.to_string()))?;
+            .map_err(|error| AppError::Build(format!("couldn't build extenders: {error}")))?;
         let informers = InformerFactory::new(client.clone(), Duration::ZERO);
         let listers = listers(&informers);
         let base = Handle {

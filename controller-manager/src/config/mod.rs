@@ -8,16 +8,20 @@ pub mod flags;
 /// `--controllers`.
 pub mod selection;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api_types::kube_controller_manager_config::v1alpha1::{
     CSRSigningConfiguration, KubeControllerManagerConfiguration,
 };
+use apimachinery::quote::quote;
+use apimachinery::{duration, os_error};
+use component_base::auth::delegated::validate_request_header_flags;
 use component_base::features::FeatureGates;
 use component_base::flags::Flags;
 use component_base::metrics::MetricsOptions;
 use component_base::serving::SecureServingOptions;
+use component_base::version;
 
 use self::selection::Selection;
 use crate::controllers::CONTROLLERS;
@@ -43,47 +47,50 @@ pub struct Config {
 
 /// All mistakes in the flags.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", if .0.len() == 1 { .0[0].clone() } else { format!("[{}]", .0.join(", ")) })]
+#[error("{}", component_base::aggregate(.0))]
 pub struct ConfigErrors(pub Vec<String>);
 
 impl Config {
     /// Resolves the flags.
     pub fn from_flags(flags: &Flags) -> Result<Self, ConfigErrors> {
-        let mut errors = Vec::new();
-        let component = component(flags);
-        errors.extend(validate(&component, flags));
-        let selection = Selection::new(&component.generic.controllers, CONTROLLERS);
+        // What cannot be understood is told alone, as upstream does; contradictions all at once, in upstream's order.
         let features = FeatureGates::new(component_base::features::KNOWN)
-            .with_components(flags.multimap("feature-gates"));
-        let serving = SecureServingOptions::from_flags(flags, "kube-controller-manager", false);
-        let metrics = MetricsOptions::from_flags(flags);
-        let mut note = |error: String| errors.push(error);
+            .with_components(flags.multimap("feature-gates"))
+            .map_err(|problems| ConfigErrors(problems.iter().map(ToString::to_string).collect()))?;
+        let component = component(flags);
+        let mut errors = version::validate_emulation(flags);
+        let election = &component.generic.leader_election;
+        if election.leader_elect == Some(true) && election.resource_lock != "leases" {
+            errors.push("resourceLock value must be \"leases\"".to_owned());
+        }
+        let selection = Selection::new(&component.generic.controllers, CONTROLLERS);
         if let Err(problems) = &selection {
-            problems.iter().cloned().for_each(&mut note);
+            errors.extend(problems.iter().cloned());
         }
-        if let Err(problems) = &features {
-            problems
-                .iter()
-                .for_each(|problem| note(problem.to_string()));
-        }
+        validate(&component, &mut errors);
+        let serving = SecureServingOptions::from_flags(flags, "kube-controller-manager", false);
         if let Err(problem) = &serving {
-            note(problem.to_string());
+            errors.push(problem.to_string());
         }
+        errors.extend(validate_request_header_flags(flags));
+        let metrics = MetricsOptions::from_flags(flags);
         if let Err(problem) = &metrics {
-            note(problem.clone());
+            errors.push(problem.clone());
         }
-        match (selection, features, serving, metrics) {
-            (Ok(selection), Ok(features), Ok(serving), Ok(metrics)) if errors.is_empty() => {
-                Ok(Self {
-                    component,
-                    master: flags.string("master").to_owned(),
-                    selection,
-                    features,
-                    serving,
-                    metrics,
-                    shutdown_timeout: flags.duration("controller-shutdown-timeout"),
-                })
-            }
+        validate_cloud(&component, &mut errors);
+        if errors.is_empty() {
+            errors.extend(what_stops_clients(&component, flags));
+        }
+        match (selection, serving, metrics) {
+            (Ok(selection), Ok(serving), Ok(metrics)) if errors.is_empty() => Ok(Self {
+                component,
+                master: flags.string("master").to_owned(),
+                selection,
+                features,
+                serving,
+                metrics,
+                shutdown_timeout: flags.duration("controller-shutdown-timeout"),
+            }),
             _ => Err(ConfigErrors(errors)),
         }
     }
@@ -95,22 +102,89 @@ impl Config {
     }
 }
 
-fn validate(config: &KubeControllerManagerConfiguration, flags: &Flags) -> Vec<String> {
-    let mut errors = Vec::new();
-    let election = &config.generic.leader_election;
-    if election.leader_elect == Some(true) && election.resource_lock != "leases" {
-        errors.push("resourceLock value must be \"leases\"".to_owned());
+/// Upstream's Validate functions of the controllers' options.
+fn validate(config: &KubeControllerManagerConfiguration, errors: &mut Vec<String>) {
+    if config
+        .attach_detach_controller
+        .reconciler_sync_loop_period
+        .0
+        < duration::SECOND
+    {
+        errors.push("duration time must be greater than one second as set via command line option reconcile-sync-loop-period".to_owned());
     }
+    let signing = &config.csr_signing_controller;
+    // The names are upstream's, which is one off for the kubelets' clients.
+    let specific = [
+        (
+            "cluster-signing-kubelet-serving",
+            &signing.kubelet_serving_signer_configuration,
+        ),
+        (
+            "cluster-signing-kube-apiserver-client",
+            &signing.kubelet_client_signer_configuration,
+        ),
+        (
+            "cluster-signing-kube-apiserver",
+            &signing.kube_api_server_client_signer_configuration,
+        ),
+        (
+            "cluster-signing-legacy-unknown",
+            &signing.legacy_unknown_signer_configuration,
+        ),
+    ];
+    for (name, signer) in &specific {
+        let half = match (signer.cert_file.as_str(), signer.key_file.as_str()) {
+            ("", key) if !key.is_empty() => "cannot specify key without cert",
+            (cert, "") if !cert.is_empty() => "cannot specify cert without key",
+            _ => continue,
+        };
+        errors.push(format!("{}: {half}", quote(name)));
+    }
+    let general = !signing.cluster_signing_cert_file.is_empty()
+        || !signing.cluster_signing_key_file.is_empty();
+    if general
+        && specific
+            .iter()
+            .any(|(_, signer)| !signer.cert_file.is_empty() || !signer.key_file.is_empty())
+    {
+        errors.push("cannot specify --cluster-signing-{cert,key}-file and other --cluster-signing-*-file flags at the same time".to_owned());
+    }
+    let mut workers = |flag: &str, value: i32, words: &str| {
+        if value < 1 {
+            errors.push(format!("{flag} must be {words} got {value}"));
+        }
+    };
+    let greater = "greater than 0, but";
+    workers(
+        "concurrent-daemonset-syncs",
+        config.daemon_set_controller.concurrent_daemon_set_syncs,
+        greater,
+    );
+    workers(
+        "concurrent-device-taint-eviction-syncs",
+        config.device_taint_eviction_controller.concurrent_syncs,
+        "greater than zero,",
+    );
+    workers(
+        "concurrent-resourceclaim-syncs",
+        config.resource_claim_controller.concurrent_syncs,
+        "larger than 0,",
+    );
+    workers(
+        "concurrent-statefulset-syncs",
+        config.stateful_set_controller.concurrent_stateful_set_syncs,
+        greater,
+    );
     let slices = &config.endpoint_slice_controller;
     check_range(
-        &mut errors,
+        errors,
         "concurrent-service-endpoint-syncs",
         slices.concurrent_service_endpoint_syncs,
         1,
         50,
     );
     check_range(
-        &mut errors,
+        errors,
         "max-endpoints-per-slice",
         slices.max_endpoints_per_slice,
         1,
@@ -118,22 +192,51 @@ fn validate(config: &KubeControllerManagerConfiguration, flags: &Flags) -> Vec<S
     );
     let mirroring = &config.endpoint_slice_mirroring_controller;
     check_range(
-        &mut errors,
+        errors,
         "mirroring-concurrent-service-endpoint-syncs",
         mirroring.mirroring_concurrent_service_endpoint_syncs,
         1,
         50,
     );
     check_range(
-        &mut errors,
+        errors,
         "mirroring-max-endpoints-per-subset",
         mirroring.mirroring_max_endpoints_per_subset,
         1,
         1000,
     );
+    for (flag, value) in [
+        (
+            "concurrent-ephemeralvolume-syncs",
+            config
+                .ephemeral_volume_controller
+                .concurrent_ephemeral_volume_syncs,
+        ),
+        (
+            "concurrent-horizontal-pod-autoscaler-syncs",
+            config
+                .hpa_controller
+                .concurrent_horizontal_pod_autoscaler_syncs,
+        ),
+        (
+            "concurrent-job-syncs",
+            config.job_controller.concurrent_job_syncs,
+        ),
+        (
+            "concurrent-cron-job-syncs",
+            config.cron_job_controller.concurrent_cron_job_syncs,
+        ),
+    ] {
+        if value < 1 {
+            errors.push(format!("{flag} must be {greater} got {value}"));
+        }
+    }
+}
+
+fn validate_cloud(config: &KubeControllerManagerConfiguration, errors: &mut Vec<String>) {
     let provider = &config.kube_cloud_shared.cloud_provider.name;
     if !provider.is_empty() && provider != "external" {
-        errors.push(format!("cloud provider {provider:?} is not available: use --cloud-provider=external and that cloud's own controller manager"));
+        errors.push(format!("cloud provider {} was specified, but built-in cloud providers are disabled. Please set --cloud-provider=external and migrate to an external cloud provider", quote(provider)));
     }
     let allocator = &config.kube_cloud_shared.cidr_allocator_type;
     if !allocator.is_empty() && allocator != "RangeAllocator" {
@@ -141,24 +244,28 @@ fn validate(config: &KubeControllerManagerConfiguration, flags: &Flags) -> Vec<S
             "built-in cloud providers are disabled. The ipam {allocator} is not available"
         ));
     }
-    let signing = &config.csr_signing_controller;
-    let specific = [
-        &signing.kubelet_serving_signer_configuration,
-        &signing.kubelet_client_signer_configuration,
-        &signing.kube_api_server_client_signer_configuration,
-        &signing.legacy_unknown_signer_configuration,
-    ];
-    let general = ["cluster-signing-cert-file", "cluster-signing-key-file"]
-        .iter()
-        .any(|name| flags.non_empty(name).is_some());
-    if general
-        && specific
-            .iter()
-            .any(|signer| !signer.cert_file.is_empty() || !signer.key_file.is_empty())
-    {
-        errors.push("cannot specify --cluster-signing-{cert,key}-file and other --cluster-signing-*-file flags at the same time".to_owned());
+}
+
+/// What upstream finds while it makes clients and reads its migration file.
+fn what_stops_clients(
+    config: &KubeControllerManagerConfiguration,
+    flags: &Flags,
+) -> Option<String> {
+    let connection = &config.generic.client_connection;
+    if connection.qps > 0.0 && connection.burst <= 0 {
+        return Some("burst is required to be greater than 0 when RateLimiter is not set and QPS is set to greater than 0".to_owned());
     }
-    errors
+    let path = flags.non_empty("leader-migration-config")?;
+    if !config.generic.leader_migration_enabled {
+        return None;
+    }
+    std::fs::read(path).err().map(|error| {
+        format!(
+            "unable to read leader migration configuration from {}: {}",
+            quote(path),
+            os_error::on_reading(Path::new(path), &error)
+        )
+    })
 }
 
 fn check_range(errors: &mut Vec<String>, flag: &str, value: i32, least: i32, most: i32) {

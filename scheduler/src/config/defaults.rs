@@ -180,11 +180,15 @@ fn merge(custom: Option<Box<Plugins>>) -> Plugins {
     merged
 }
 
-fn profile(profile: &mut KubeSchedulerProfile) -> Result<(), String> {
+fn profile(number: usize, profile: &mut KubeSchedulerProfile) -> Result<(), String> {
     let mut plugins = merge(profile.plugins.take());
-    for config in &mut profile.plugin_config {
-        config.args = complete_args(&config.name, &config.args)
-            .map_err(|error| format!("decoding args for plugin \"{}\": {error}", config.name))?;
+    for (i, config) in profile.plugin_config.iter_mut().enumerate() {
+        config.args = complete_args(&config.name, &config.args).map_err(|error| {
+            format!(
+                "decoding .profiles[{number}].pluginConfig[{i}]: decoding args for plugin {}: {error}",
+                config.name
+            )
+        })?;
     }
     let mut used: Vec<String> = sets_mut(&mut plugins)
         .into_iter()
@@ -218,8 +222,8 @@ pub fn configuration(config: &mut KubeSchedulerConfiguration) -> Result<(), Stri
         only.scheduler_name
             .get_or_insert_with(|| DEFAULT_SCHEDULER_NAME.to_owned());
     }
-    for each in &mut config.profiles {
-        profile(each)?;
+    for (number, each) in config.profiles.iter_mut().enumerate() {
+        profile(number, each)?;
     }
     config.percentage_of_nodes_to_score.get_or_insert(0);
     let election = &mut config.leader_election;

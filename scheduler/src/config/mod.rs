@@ -15,12 +15,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api_types::kube_scheduler_config::v1::KubeSchedulerConfiguration;
+use component_base::auth::delegated::validate_request_header_flags;
 use component_base::component_config::apply_leader_election_flags;
 use component_base::config::Document;
 use component_base::features::FeatureGates;
 use component_base::flags::Flags;
 use component_base::metrics::MetricsOptions;
 use component_base::serving::SecureServingOptions;
+use component_base::version;
 
 /// Everything, resolved.
 #[derive(Clone)]
@@ -40,32 +42,29 @@ pub struct Config {
 
 /// All mistakes.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", if .0.len() == 1 { .0[0].clone() } else { format!("[{}]", .0.join(", ")) })]
+#[error("{}", component_base::aggregate(.0))]
 pub struct ConfigErrors(pub Vec<String>);
 
 impl Config {
     /// Resolves flags and reads the configuration file.
     pub fn from_flags(flags: &Flags) -> Result<Self, ConfigErrors> {
-        let mut errors = Vec::new();
-        let component = component(flags).map_err(|error| errors.push(error)).ok();
+        // What cannot be understood is told alone, as upstream does; contradictions all at once.
         let features = FeatureGates::new(component_base::features::KNOWN)
             .with_components(flags.multimap("feature-gates"))
-            .map_err(|problems| errors.extend(problems.iter().map(ToString::to_string)))
-            .ok();
+            .map_err(|problems| ConfigErrors(problems.iter().map(ToString::to_string).collect()))?;
+        let component = component(flags).map_err(|problem| ConfigErrors(vec![problem]))?;
+        let mut errors = version::validate_emulation(flags);
+        let problems = validation::validate(&component);
+        errors.extend(problems.0.iter().map(ToString::to_string));
         let serving = SecureServingOptions::from_flags(flags, "kube-scheduler", false)
             .map_err(|problem| errors.push(problem.to_string()))
             .ok();
+        errors.extend(validate_request_header_flags(flags));
         let metrics = MetricsOptions::from_flags(flags)
             .map_err(|problem| errors.push(problem))
             .ok();
-        if let Some(component) = &component {
-            let problems = validation::validate(component);
-            errors.extend(problems.0.iter().map(ToString::to_string));
-        }
-        match (component, features, serving, metrics) {
-            (Some(component), Some(features), Some(serving), Some(metrics))
-                if errors.is_empty() =>
-            {
+        match (serving, metrics) {
+            (Some(serving), Some(metrics)) if errors.is_empty() => {
                 let file = flags.string("write-config-to");
                 Ok(Self {
                     component,

@@ -107,6 +107,12 @@ fn instances(
         .collect();
     needed.sort_unstable();
     needed.dedup();
+    let everywhere: Vec<String> = plugins
+        .multi_point
+        .enabled
+        .iter()
+        .map(|plugin| plugin.name.clone())
+        .collect();
     let mut built = Vec::new();
     for name in needed {
         let args = profile
@@ -115,7 +121,13 @@ fn instances(
             .find(|config| config.name == name)
             .map(|config| PluginArgs(config.args.raw.clone()))
             .unwrap_or_default();
-        let row = find(&name).ok_or_else(|| format!("plugin \"{name}\" does not exist"))?;
+        let Some(row) = find(&name) else {
+            // Of other points `ordered` tells, with the point.
+            if everywhere.contains(&name) {
+                return Err(format!("plugin \"{name}\" does not exist"));
+            }
+            continue;
+        };
         match &row.build {
             Build::Yes(build) => built.push(
                 build(&args, handle)

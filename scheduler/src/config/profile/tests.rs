@@ -69,7 +69,7 @@ fn mistakes_stop_the_start() {
     }
     check(
         json!({"filter": {"enabled": [{"name": "Nonsense"}]}}),
-        "plugin \"Nonsense\" does not exist",
+        "FilterPlugin \"Nonsense\" does not exist",
     );
     check(
         json!({"filter": {"enabled": [{"name": "ImageLocality"}]}}),
