@@ -55,6 +55,12 @@ pub enum AppError {
 pub async fn run(start: Start) -> Result<(), component_base::Error> {
     let Start { flags, stop } = start;
     let config = Config::from_flags(&flags)?;
+    component_base::logs::reconfigure(&config.logging);
+    if let Some(path) = &config.write_config_to {
+        let text = serde_json::to_vec_pretty(&config.shown())?;
+        return std::fs::write(path, text)
+            .map_err(|error| apimachinery::os_error::on_path("open", path, &error).into());
+    }
     let kernel: Arc<dyn Kernel> = Arc::new(Linux);
     if config.cleanup {
         return clean_up(&*kernel).await;

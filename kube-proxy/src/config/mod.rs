@@ -2,14 +2,19 @@
 //! and pkg/proxy/apis/config.
 
 pub mod flags;
+mod validation;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api_types::kube_proxy_config::v1alpha1::KubeProxyConfiguration;
 use apimachinery::duration;
+use component_base::component_config::logging_options;
+use component_base::config::Document;
+use component_base::features::FeatureGates;
 use component_base::flags::Flags;
+use component_base::logs;
 use ipnet::IpNet;
 
 use crate::sys::Family;
@@ -28,108 +33,83 @@ pub struct Config {
     pub node_port_ranges: Option<Vec<IpNet>>,
     pub cleanup: bool,
     pub init_only: bool,
+    /// `--write-config-to`: write the configuration there and end.
+    pub write_config_to: Option<PathBuf>,
+    pub logging: logs::Options,
 }
 
-/// All mistakes of one run.
+/// Why the daemon cannot run as it was told to.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub struct ConfigErrors(Vec<String>);
+pub enum ConfigError {
+    /// Something cannot be read.
+    #[error("failed complete: {0}")]
+    Complete(String),
+    /// The log cannot be set up.
+    #[error("initialize logging: logging.{0}")]
+    Logging(String),
+    /// All contradictions.
+    #[error("failed validate: {}", component_base::aggregate(.0))]
+    Invalid(Vec<String>),
+    /// A mode that is not part of this release.
+    #[error("{0}")]
+    Mode(String),
+}
 
 impl Config {
     /// Reads the file that `--config` names, or makes the same out of flags.
-    pub fn from_flags(flags: &Flags) -> Result<Self, component_base::Error> {
+    pub fn from_flags(flags: &Flags) -> Result<Self, ConfigError> {
         let mut component = match flags.non_empty("config") {
-            Some(path) => component_base::config::load::<KubeProxyConfiguration>(Path::new(path))?,
+            Some(path) => load(Path::new(path)).map_err(ConfigError::Complete)?,
             None => from_flags(flags),
         };
         // These count in any case.
-        if !flags.string("hostname-override").is_empty() {
-            component.hostname_override = flags.string("hostname-override").to_owned();
+        let name = flags.string("hostname-override");
+        if !name.is_empty() {
+            if name.trim().is_empty() {
+                let why = "empty hostname-override is invalid".to_owned();
+                return Err(ConfigError::Complete(why));
+            }
+            component.hostname_override = name.to_owned();
         }
         set_defaults(&mut component);
-        Ok(Self::resolve(component, flags)?)
-    }
-
-    fn resolve(component: KubeProxyConfiguration, flags: &Flags) -> Result<Self, ConfigErrors> {
-        let mut errors = Vec::new();
-        let mut check = |problem: Option<String>| errors.extend(problem);
-        check(match component.mode.as_str() {
-            "nftables" => None,
-            "" | "iptables" => Some("mode: only nftables is supported by this release: set mode: nftables in the configuration file or --proxy-mode=nftables".to_owned()),
-            other => Some(format!("mode: Unsupported value: {other:?}: supported values: \"nftables\"")),
-        });
-        let mut address = |field: &str, text: &str, port: u16| match bind_address(text, port) {
-            Ok(address) => address,
-            Err(()) => {
-                errors.push(format!("{field}: Invalid value: {text:?}: must be IP:port"));
-                None
-            }
-        };
-        let healthz = address("healthzBindAddress", &component.healthz_bind_address, 10256);
-        let metrics = address("metricsBindAddress", &component.metrics_bind_address, 10249);
-        let mut ranges = |field: &str, texts: &mut dyn Iterator<Item = &str>| {
-            let mut all = Vec::new();
-            for text in texts.map(str::trim).filter(|text| !text.is_empty()) {
-                match text.parse::<IpNet>() {
-                    Ok(range) => all.push(range.trunc()),
-                    Err(_) => errors.push(format!("{field}: Invalid value: {text:?}: must be a valid CIDR block (e.g. 10.100.0.0/16 or fde4:8dba:82e1::/48)")),
-                }
-            }
-            all
-        };
-        let cluster_ranges = ranges("clusterCIDR", &mut component.cluster_cidr.split(','));
-        let primary = component.node_port_addresses.is_empty()
-            || component.node_port_addresses == ["primary"];
-        let node_port_ranges = if primary {
-            None
-        } else {
-            Some(ranges(
-                "nodePortAddresses",
-                &mut component.node_port_addresses.iter().map(String::as_str),
-            ))
-        };
-        if let Some(bit) = component
-            .nftables
-            .masquerade_bit
-            .filter(|bit| !(0..=31).contains(bit))
-        {
-            errors.push(format!(
-                "nftables.masqueradeBit: Invalid value: {bit}: must be within the range [0, 31]"
+        FeatureGates::default()
+            .with(&component.feature_gates)
+            .map_err(|problems| {
+                let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                ConfigError::Complete(component_base::aggregate(&texts))
+            })?;
+        let logging = logging_options(&component.logging, flags).map_err(ConfigError::Logging)?;
+        let problems = validation::validate(&component);
+        if !problems.0.is_empty() {
+            return Err(ConfigError::Invalid(
+                problems.0.iter().map(ToString::to_string).collect(),
             ));
         }
-        for (field, value) in [
-            ("nftables.syncPeriod", component.nftables.sync_period),
-            ("configSyncPeriod", component.config_sync_period),
-        ] {
-            if value.0 <= 0 {
-                errors.push(format!(
-                    "{field}: Invalid value: {value}: must be greater than 0"
-                ));
-            }
+        Self::resolve(component, logging, flags)
+    }
+
+    /// From what was found to be valid.
+    fn resolve(
+        component: KubeProxyConfiguration,
+        logging: logs::Options,
+        flags: &Flags,
+    ) -> Result<Self, ConfigError> {
+        match component.mode.as_str() {
+            "nftables" => {}
+            "" | "iptables" => return Err(ConfigError::Mode("mode: only nftables is supported by this release: set mode: nftables in the configuration file or --proxy-mode=nftables".to_owned())),
+            other => return Err(ConfigError::Mode(format!("mode: Unsupported value: {other:?}: supported values: \"nftables\""))),
         }
-        if component.nftables.min_sync_period.0 > component.nftables.sync_period.0 {
-            errors.push(format!("nftables.syncPeriod: Invalid value: {}: must be greater than or equal to nftables.minSyncPeriod", component.nftables.sync_period));
-        }
-        let missing = match component.detect_local_mode.as_str() {
-            "BridgeInterface" => component
-                .detect_local
-                .bridge_interface
-                .is_empty()
-                .then_some("detectLocal.bridgeInterface: Required value"),
-            "InterfaceNamePrefix" => component
-                .detect_local
-                .interface_name_prefix
-                .is_empty()
-                .then_some("detectLocal.interfaceNamePrefix: Required value"),
-            "ClusterCIDR" | "NodeCIDR" => None,
-            _ => Some(
-                "detectLocalMode: Unsupported value: supported values: \"BridgeInterface\", \"ClusterCIDR\", \"InterfaceNamePrefix\", \"NodeCIDR\"",
-            ),
+        let ranges = |texts: &mut dyn Iterator<Item = &str>| -> Vec<IpNet> {
+            texts
+                .filter_map(|text| text.trim().parse::<IpNet>().ok())
+                .map(|range| range.trunc())
+                .collect()
         };
-        errors.extend(missing.map(str::to_owned));
-        if !errors.is_empty() {
-            return Err(ConfigErrors(errors));
-        }
+        let cluster_ranges = ranges(&mut component.cluster_cidr.split(','));
+        let primary = component.node_port_addresses.is_empty()
+            || component.node_port_addresses == ["primary"];
+        let node_port_ranges = (!primary)
+            .then(|| ranges(&mut component.node_port_addresses.iter().map(String::as_str)));
         let node = if component.hostname_override.is_empty() {
             component_base::component_config::hostname()
         } else {
@@ -138,14 +118,25 @@ impl Config {
         Ok(Self {
             node: node.trim().to_owned(),
             master: flags.string("master").to_owned(),
-            healthz,
-            metrics,
+            healthz: bind_address(&component.healthz_bind_address, 10256),
+            metrics: bind_address(&component.metrics_bind_address, 10249),
             cluster_ranges,
             node_port_ranges,
             cleanup: flags.bool("cleanup"),
             init_only: flags.bool("init-only"),
+            write_config_to: flags.non_empty("write-config-to").map(PathBuf::from),
+            logging,
             component,
         })
+    }
+
+    /// The configuration as JSON, with kind and version.
+    pub fn shown(&self) -> serde_json::Value {
+        let json = api_types::encode_json(&self.component);
+        let mut shown: serde_json::Value = serde_json::from_slice(&json).unwrap_or_default();
+        shown["kind"] = "KubeProxyConfiguration".into();
+        shown["apiVersion"] = "kubeproxy.config.k8s.io/v1alpha1".into();
+        shown
     }
 
     pub fn sync_period(&self) -> Duration {
@@ -165,17 +156,23 @@ impl Config {
     }
 }
 
+/// Reads a configuration file. Fields it does not know are logged and left out, as upstream has it.
+fn load(path: &Path) -> Result<KubeProxyConfiguration, String> {
+    Document::read(path)
+        .and_then(|document| document.decode_leniently())
+        .map_err(|error| match error {
+            component_base::config::ConfigError::Read { .. } => error.to_string(),
+            error => format!("failed to decode: {error}"),
+        })
+}
+
 /// Empty means off; an address without port gets the default one.
-fn bind_address(text: &str, port: u16) -> Result<Option<SocketAddr>, ()> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Ok(Some(address));
-    }
-    text.parse::<IpAddr>()
-        .map(|address| Some(SocketAddr::new(address, port)))
-        .map_err(|_| ())
+fn bind_address(text: &str, port: u16) -> Option<SocketAddr> {
+    text.parse::<SocketAddr>().ok().or_else(|| {
+        text.parse::<IpAddr>()
+            .ok()
+            .map(|address| SocketAddr::new(address, port))
+    })
 }
 
 fn nanoseconds(value: Duration) -> api_types::Duration {
@@ -198,6 +195,7 @@ fn from_flags(flags: &Flags) -> KubeProxyConfiguration {
         node_port_addresses: flags.strings("nodeport-addresses").to_vec(),
         oom_score_adj: Some(flags.int32("oom-score-adj")),
         config_sync_period: nanoseconds(flags.duration("config-sync-period")),
+        feature_gates: flags.bool_map("feature-gates").clone(),
         ..KubeProxyConfiguration::default()
     };
     config.client_connection.kubeconfig = text("kubeconfig");
@@ -321,11 +319,10 @@ mod tests {
             Some("fd00::/48".parse().expect("a range"))
         );
         assert_eq!(config.sync_period(), Duration::from_secs(30));
+        // What it does not know is no reason not to start.
         std::fs::write(&path, "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nmode: nftables\nnope: 1\n").expect("written");
-        let error = Config::from_flags(&parse(&["--config", path.to_str().expect("UTF-8")]))
-            .expect_err("unknown field")
-            .to_string();
-        assert!(error.contains("unknown field \"nope\""), "{error}");
+        Config::from_flags(&parse(&["--config", path.to_str().expect("UTF-8")]))
+            .expect("an unknown field");
     }
 
     #[test]
@@ -334,11 +331,20 @@ mod tests {
             "--proxy-mode=ipvs",
             "--cluster-cidr=nonsense",
             "--iptables-masquerade-bit=32",
+            "--healthz-bind-address=127.0.0.1:0",
         ]))
         .expect_err("mistakes")
         .to_string();
-        for part in ["mode:", "clusterCIDR:", "nftables.masqueradeBit:"] {
-            assert!(error.contains(part), "{error}");
-        }
+        assert_eq!(
+            error,
+            "failed validate: [KubeProxyConfiguration.KubeProxyNFTablesConfiguration.MasqueradeBit: Invalid value: 32: must be within the range [0, 31], \
+             KubeProxyConfiguration.HealthzBindAddress: Invalid value: \"0\": must be a valid port, \
+             KubeProxyConfiguration.DetectLocalConfiguration.ClusterCIDRs[0]: Invalid value: \"nonsense\": must be a valid CIDR block (e.g. 10.100.0.0/16 or fde4:8dba:82e1::/48)]"
+        );
+        let error = Config::from_flags(&parse(&["--proxy-mode=ipvs"])).expect_err("a mode");
+        assert_eq!(
+            error.to_string(),
+            "mode: Unsupported value: \"ipvs\": supported values: \"nftables\""
+        );
     }
 }
