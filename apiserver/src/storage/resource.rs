@@ -73,26 +73,34 @@ impl Storage {
         self.store.keys.scope(namespace, name)
     }
 
-    /// Reads one object: from etcd's quorum when `resource_version` is empty, else not older than it from the cache.
+    /// Reads one object: as new as etcd's quorum when `resource_version` is empty, else not older than it.
+    ///
+    /// Upstream asks etcd for the object when no version is given. Here the cache answers as soon as it has reached etcd's
+    /// revision, whose read is small and shared by all who wait for it.
     pub async fn get(&self, key: &Key, resource_version: &str) -> Result<Object, Error> {
-        if resource_version.is_empty() {
-            return self.get_from_etcd(key, resource_version).await;
-        }
-        let Some(cache) = self
-            .cache
-            .as_ref()
-            .filter(|cache| cache.check_ready().is_ok())
-        else {
+        let consistent = resource_version.is_empty();
+        let Some(cache) = self.cache.as_ref().filter(|cache| {
+            cache.check_ready().is_ok() && (!consistent || cache.clock.tracks_revision())
+        }) else {
             return self.get_from_etcd(key, resource_version).await;
         };
-        let minimum = parse_resource_version(resource_version)?;
-        cache.wait_fresh(minimum).await?;
+        let minimum = if consistent {
+            self.store.revisions.current().await?
+        } else {
+            parse_resource_version(resource_version)?
+        };
+        match cache.wait_fresh(minimum).await {
+            Err(Error::TooLargeResourceVersion { .. }) if consistent => {
+                return self.get_from_etcd(key, resource_version).await;
+            }
+            fresh => fresh?,
+        }
         let (entry, revision) = cache.read(key)?;
         entry
             .map(|entry| entry.object())
             .ok_or_else(|| Error::NotFound {
                 key: key.to_string(),
-                resource_version: revision,
+                resource_version: if consistent { 0 } else { revision },
             })
     }
 
