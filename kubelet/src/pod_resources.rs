@@ -12,6 +12,9 @@ use crate::cm::PodCgroupResources;
 use crate::cm::shares::MIN_SHARES;
 use crate::container::is_sidecar;
 
+/// Memory limits from here on are none: cgroup v1 writes the most bytes it can count, in whole pages.
+pub const NO_MEMORY_LIMIT: i64 = 1 << 62;
+
 /// Amounts by resource name: milli-CPU for `cpu`, whole units otherwise.
 pub type Amounts = BTreeMap<String, i64>;
 
@@ -241,7 +244,8 @@ pub fn running_pod_level_status(
     }
     let memory = match actual.memory_limit {
         Some(bytes) => Some(Quantity::from_value(bytes, Format::BinarySI)),
-        None => old(|of| &of.limits, "memory"),
+        // Upstream's kubelet writes the kernel's largest number for "no limit".
+        None => old(|of| &of.limits, "memory").filter(|limit| limit.value() < NO_MEMORY_LIMIT),
     };
     status
         .limits

@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::shares::{shares_to_weight, weight_to_shares};
+use crate::pod_resources::NO_MEMORY_LIMIT;
 
 /// Limits of a cgroup; what is `None` is left as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -324,7 +325,9 @@ impl CgroupTree for V1 {
             cpu_shares: number(&cpu.join("cpu.shares"))?,
             cpu_quota: number(&cpu.join("cpu.cfs_quota_us"))?.filter(|quota| *quota >= 0),
             cpu_period: number(&cpu.join("cpu.cfs_period_us"))?,
-            memory: number(&memory.join("memory.limit_in_bytes"))?,
+            // Where there is no limit the kernel shows the most it can count.
+            memory: number(&memory.join("memory.limit_in_bytes"))?
+                .filter(|limit| *limit < NO_MEMORY_LIMIT),
             ..Default::default()
         })
     }
@@ -562,6 +565,15 @@ mod tests {
             read("hugetlb/kubepods/podx/hugetlb.2MB.limit_in_bytes"),
             "4194304"
         );
+        assert_eq!(tree.limits(path).expect("limits").memory, Some(1 << 20));
+        // What the kernel shows where there is no limit.
+        fs::write(
+            dir.path()
+                .join("memory/kubepods/podx/memory.limit_in_bytes"),
+            "9223372036854771712\n",
+        )
+        .expect("write");
+        assert_eq!(tree.limits(path).expect("limits").memory, None);
         assert_eq!(tree.children(Path::new("kubepods")), ["podx"]);
         fs::write(dir.path().join("cpu/kubepods/podx/cgroup.procs"), "1\n2\n").expect("write");
         assert_eq!(tree.pids(Path::new("kubepods")), [1, 2]);
