@@ -196,7 +196,7 @@ fn insufficient(resource: &str, requested: i64, used: i64, capacity: i64) -> Rej
 }
 
 /// Resources, node name, affinity and ports.
-fn check_fit(pod: &Pod, others: &[Arc<Pod>], node: &NodeInfo) -> Result<(), Rejection> {
+pub(crate) fn check_fit(pod: &Pod, others: &[Arc<Pod>], node: &NodeInfo) -> Result<(), Rejection> {
     let allocatable: Amounts = amounts(&node.allocatable());
     let of = |list: &Amounts, name: &str| list.get(name).copied().unwrap_or(0);
     let count = i64::try_from(others.len()).unwrap_or(i64::MAX);

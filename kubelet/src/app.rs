@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Admission;
+use crate::allocation::{AllocationManager, ResizeFeatures, open_states};
 use crate::backoff::Backoff;
 use crate::certificate::request::Wanted;
 use crate::certificate::{self, Rotation};
@@ -60,7 +61,11 @@ use crate::wiring::Served;
 ///
 /// Not yet ExtendWebSocketsToKubelet: `client::streaming::channels` closes connections without a status, which kubectl takes for
 /// an error (`close 1005`). Until then API servers send SPDY.
-const DECLARED_FEATURES: [&str; 1] = ["RestartAllContainersOnContainerExits"];
+const DECLARED_FEATURES: [&str; 3] = [
+    "InPlacePodLevelResourcesVerticalScaling",
+    "InPlacePodVerticalScalingInitContainers",
+    "RestartAllContainersOnContainerExits",
+];
 
 fn std_duration(duration: &api_types::Duration) -> Duration {
     Duration::from_nanos(u64::try_from(duration.0).unwrap_or(0))
@@ -474,6 +479,17 @@ async fn run_with(options: Options, flagz: Flagz, token: CancellationToken) -> R
         states: RwLock::new(None),
     });
 
+    // Resources granted and in effect.
+    let resize = ResizeFeatures {
+        pod_level: options
+            .features
+            .enabled("InPlacePodLevelResourcesVerticalScaling"),
+        init_containers: options
+            .features
+            .enabled("InPlacePodVerticalScalingInitContainers"),
+    };
+    let (allocated, actuated) = open_states(&options.root_dir).map_err(fail)?;
+
     // The runtime.
     let home = std::env::var_os("HOME").map(std::path::PathBuf::from);
     let images = Arc::new(ImageManager::new(
@@ -509,6 +525,7 @@ async fn run_with(options: Options, flagz: Flagz, token: CancellationToken) -> R
                 huge_page_sizes,
             },
             selinux: Path::new("/sys/fs/selinux/enforce").exists(),
+            resize,
         },
         recorder: recorder.clone(),
         images,
@@ -517,6 +534,8 @@ async fn run_with(options: Options, flagz: Flagz, token: CancellationToken) -> R
         liveness: liveness.clone(),
         startup: startup.clone(),
         metrics: metrics.clone(),
+        cm: cm.clone(),
+        actuated,
     }));
     hooks.set_runtime(&runtime);
     let cache = Arc::new(PodCache::default());
@@ -569,6 +588,13 @@ async fn run_with(options: Options, flagz: Flagz, token: CancellationToken) -> R
         recorder: recorder.clone(),
         metrics: metrics.clone(),
     }));
+    let allocation = Arc::new(AllocationManager::new(
+        allocated,
+        resize,
+        status.resize.clone(),
+        recorder.clone(),
+        metrics.clone(),
+    ));
     let crash_loop_max = config
         .crash_loop_back_off
         .max_container_restart_period
@@ -594,6 +620,7 @@ async fn run_with(options: Options, flagz: Flagz, token: CancellationToken) -> R
             app_armor: std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
                 .is_ok_and(|text| text.starts_with('Y')),
         },
+        allocation,
         eviction: eviction.clone(),
         image_gc,
         gc_policy: GcPolicy {
@@ -660,7 +687,7 @@ async fn run_with(options: Options, flagz: Flagz, token: CancellationToken) -> R
         workers,
         {
             let kubelet = kubelet.clone();
-            move || kubelet.active_pods()
+            move || kubelet.allocated_pods()
         },
         {
             let kubelet = kubelet.clone();

@@ -4,7 +4,8 @@
 //! [`config`] reads flags and files; [`app`] makes the parts and starts them. [`sources`] bring pods, [`sync_loop`] hands each
 //! to its worker in [`pod_workers`], and the worker has [`runtime`] make and stop sandboxes and containers through [`cri`].
 //! [`pleg`] sees what changed in the runtime, [`prober`] asks containers how they are, [`status`] tells the API server.
-//! [`node`] is the Node object; [`cm`], [`images`], [`pod_options`], [`eviction`] and [`admission`] are the node's side of pods.
+//! [`node`] is the Node object; [`cm`], [`images`], [`pod_options`], [`eviction`], [`admission`] and [`allocation`] are the node's
+//! side of pods.
 //!
 //! State that outlives the process is in the runtime (labels and annotations of containers), on disk in upstream's layout, and
 //! in the API server. A kubelet that starts anew finds its containers and restarts none.
@@ -29,6 +30,7 @@ pub mod runtime_class;
 pub mod status;
 
 pub mod admission;
+pub mod allocation;
 pub mod backoff;
 pub mod cm;
 pub mod eviction;

@@ -18,6 +18,10 @@ const IMAGE_PULL: [f64; 18] = [
 const STATUS_SYNC: [f64; 11] = [
     0.010, 0.050, 0.100, 0.500, 1.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0,
 ];
+const RESIZE: [f64; 14] = [
+    10.0, 50.0, 100.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0, 20_000.0, 30_000.0, 60_000.0,
+    120_000.0, 300_000.0, 600_000.0,
+];
 
 /// Handles of all metrics. Field names are the metrics' names without prefix and unit.
 #[expect(
@@ -58,6 +62,12 @@ pub struct Metrics {
     pub cgroup_version: Gauge,
     pub cgroup_manager_duration: HistogramVec,
     pub admission_rejections: CounterVec,
+    pub container_requested_resizes: CounterVec,
+    pub pod_resize_duration: HistogramVec,
+    pub pod_pending_resizes: GaugeVec,
+    pub pod_infeasible_resizes: CounterVec,
+    pub pod_in_progress_resizes: Gauge,
+    pub pod_deferred_accepted_resizes: CounterVec,
     pub probe_total: CounterVec,
     pub probe_duration: HistogramVec,
     /// Served at `/metrics/probes`.
@@ -107,6 +117,12 @@ impl Metrics {
             cgroup_version: registry.gauge(opts("cgroup_version", "cgroup version on the hosts.")),
             cgroup_manager_duration: registry.histogram_vec(opts("cgroup_manager_duration_seconds", "Duration in seconds for cgroup manager operations. Broken down by method."), &["operation_type"]),
             admission_rejections: registry.counter_vec(opts("admission_rejections_total", "Cumulative number pod admission rejections by the Kubelet."), &["reason"]),
+            container_requested_resizes: registry.counter_vec(opts("container_requested_resizes_total", "Number of requested resizes, counted at the container level. Different resources on the same container are counted separately. The 'requirement' label refers to 'memory' or 'limits'; the 'operation' label can be one of 'add', 'remove', 'increase' or 'decrease'."), &["resource", "requirement", "operation"]),
+            pod_resize_duration: registry.histogram_vec(opts("pod_resize_duration_milliseconds", "Duration in milliseconds to actuate a pod resize").buckets(RESIZE.to_vec()), &["success"]),
+            pod_pending_resizes: registry.gauge_vec(opts("pod_pending_resizes", "Number of pending resizes for pods."), &["reason"]),
+            pod_infeasible_resizes: registry.counter_vec(opts("pod_infeasible_resizes_total", "Number of infeasible resizes for pods."), &["reason_detail"]),
+            pod_in_progress_resizes: registry.gauge(opts("pod_in_progress_resizes", "Number of in-progress resizes for pods.")),
+            pod_deferred_accepted_resizes: registry.counter_vec(opts("pod_deferred_accepted_resizes_total", "Cumulative number of resizes that were accepted after being deferred."), &["retry_trigger"]),
             probe_total: probes.counter_vec(
                 Opts::new(
                     "prober_probe_total",

@@ -31,6 +31,8 @@ pub enum Event {
     Removed,
     /// The runtime cannot say what it does.
     Changed,
+    /// Nothing of the above: the pod was looked at because somebody asked.
+    Inspected,
 }
 
 /// A change of one pod.
@@ -206,6 +208,8 @@ pub struct Pleg {
     events: mpsc::Sender<PodEvent>,
     /// Pods to look at in the next relist whether they changed or not.
     requested: Mutex<HashSet<String>>,
+    /// Those of which there is to be an event too.
+    reinspect: Mutex<HashSet<String>>,
     wake: Notify,
     last: Mutex<Option<Instant>>,
 }
@@ -225,6 +229,7 @@ impl Pleg {
             metrics,
             events,
             requested: Mutex::default(),
+            reinspect: Mutex::default(),
             wake: Notify::new(),
             last: Mutex::new(None),
         };
@@ -235,6 +240,11 @@ impl Pleg {
     pub fn request_relist(&self, uid: &str) {
         self.requested.lock().insert(uid.to_owned());
         self.wake.notify_one();
+    }
+
+    /// Looks at the pod in the next relist, and has it synced then: something that lists do not show may have changed.
+    pub fn request_reinspect(&self, uid: &str) {
+        self.reinspect.lock().insert(uid.to_owned());
     }
 
     /// Whether relists happen.
@@ -313,12 +323,14 @@ impl Pleg {
 
     async fn relist(&self, known: &mut HashMap<String, RuntimePod>) {
         let requested: HashSet<String> = std::mem::take(&mut self.requested.lock());
+        let reinspect: HashSet<String> = std::mem::take(&mut self.reinspect.lock());
         let timestamp = Timestamp::now();
         let pods = match self.runtime.list_pods(None, true).await {
             Ok(pods) => pods,
             Err(error) => {
                 tracing::error!(%error, "GenericPLEG: Unable to retrieve pods");
                 self.requested.lock().extend(requested);
+                self.reinspect.lock().extend(reinspect);
                 return;
             }
         };
@@ -332,7 +344,14 @@ impl Pleg {
         let uids: HashSet<String> = known.keys().chain(pods.keys()).cloned().collect();
         for uid in uids {
             let (old, new) = (known.get(&uid), pods.get(&uid));
-            let events = compare(&uid, old, new);
+            let mut events = compare(&uid, old, new);
+            if events.is_empty() && reinspect.contains(&uid) {
+                events.push(PodEvent {
+                    uid: uid.clone(),
+                    event: Event::Inspected,
+                    container: String::new(),
+                });
+            }
             if events.is_empty() && !requested.contains(&uid) {
                 continue;
             }
@@ -357,6 +376,9 @@ impl Pleg {
                         self.cache.set(&uid, Err(error.to_string()), timestamp);
                         // Looked at again although nothing changes: this change is not yet delivered.
                         self.requested.lock().insert(uid.clone());
+                        if reinspect.contains(&uid) {
+                            self.reinspect.lock().insert(uid.clone());
+                        }
                         continue;
                     }
                 },

@@ -141,6 +141,8 @@ pub trait PodSyncer: Send + Sync {
     ) -> BoxFuture<'a, Result<(), SyncError>>;
     /// The next status of the pod should come soon.
     fn request_relist(&self, uid: &str);
+    /// The pod with the resources it was granted, which need not be those its spec asks for.
+    fn allocated(&self, pod: &Arc<Pod>) -> Arc<Pod>;
 }
 
 /// Phase of a worker.
@@ -473,6 +475,9 @@ impl PodWorkers {
             .as_ref()
             .and_then(|pending| pending.start)
             .or_else(|| Some(Instant::now()));
+        if let (Subject::Pod(pod, _), Some(syncer)) = (&mut subject, self.syncer.get()) {
+            *pod = syncer.allocated(pod);
+        }
         state.pending = Some(PendingUpdate {
             update,
             subject,

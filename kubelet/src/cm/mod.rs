@@ -54,7 +54,7 @@ pub struct PodCgroupResources {
     pub cpu_request: Option<i64>,
     /// From the CFS quota.
     pub cpu_limit: Option<i64>,
-    /// Memory limit. Version 1 shows the most the kernel can count where there is none.
+    /// Memory limit.
     pub memory_limit: Option<i64>,
 }
 
@@ -251,22 +251,41 @@ impl ContainerManager {
         }
         let path = self.pod_path(pod);
         self.timed("create", || self.tree.create(&path))?;
-        self.update_pod(pod)
+        self.set_pod_cgroup(pod, &self.wanted_limits(pod))
     }
 
-    /// Sets the limits of the pod's cgroup anew.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn update_pod(&self, pod: &Pod) -> io::Result<()> {
+    /// The limits the pod's cgroup is to have.
+    #[must_use]
+    pub fn wanted_limits(&self, pod: &Pod) -> Limits {
         let options = &self.options;
-        let limits = pod_limits_config(
+        pod_limits_config(
             pod,
             options.cpu_cfs_quota,
             options.cpu_cfs_period_micros,
             options.pod_pids_limit,
-        );
-        self.timed("update", || self.tree.set(&self.pod_path(pod), &limits))
+        )
+    }
+
+    /// The limits of CPU and memory the pod's cgroup has.
+    ///
+    /// # Errors
+    /// When the cgroup is gone.
+    pub fn pod_cgroup(&self, pod: &Pod) -> io::Result<Limits> {
+        if !self.options.cgroups_per_qos {
+            return Ok(Limits::default());
+        }
+        self.tree.limits(&self.pod_path(pod))
+    }
+
+    /// Sets limits of the pod's cgroup; those that are not given stay.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_pod_cgroup(&self, pod: &Pod, limits: &Limits) -> io::Result<()> {
+        if !self.options.cgroups_per_qos {
+            return Ok(());
+        }
+        self.timed("update", || self.tree.set(&self.pod_path(pod), limits))
     }
 
     /// Ends what is left in the pod's cgroup and removes it.
@@ -329,7 +348,7 @@ impl ContainerManager {
     /// # Errors
     /// When the cgroup is gone.
     pub fn pod_resources(&self, pod: &Pod) -> io::Result<PodCgroupResources> {
-        let limits = self.tree.limits(&self.pod_path(pod))?;
+        let limits = self.pod_cgroup(pod)?;
         let some = |value: i64| (value > 0).then_some(value);
         Ok(PodCgroupResources {
             cpu_request: limits.cpu_shares.map(shares_to_milli_cpu).and_then(some),
@@ -347,6 +366,19 @@ impl ContainerManager {
     /// When its cgroup is gone.
     pub fn pod_memory(&self, pod: &Pod) -> io::Result<MemoryUsage> {
         self.tree.memory(&self.pod_path(pod))
+    }
+
+    /// Bytes charged to one container of a pod; none when it has no cgroup below the pod's.
+    #[must_use]
+    pub fn container_memory(&self, pod: &Pod, id: &str) -> Option<u64> {
+        let path = self.pod_path(pod);
+        // Runtimes name it by the id, some with more around it.
+        let name = self
+            .tree
+            .children(&path)
+            .into_iter()
+            .find(|name| name.contains(id))?;
+        Some(self.tree.memory(&path.join(name)).ok()?.usage)
     }
 
     /// Memory of the whole node.

@@ -148,6 +148,8 @@ pub struct ActualResources {
     pub cpu_request: Option<i64>,
     /// From quota and period, in milli-CPU.
     pub cpu_limit: Option<i64>,
+    /// In bytes; what the runtime was told.
+    pub memory_request: Option<i64>,
     /// In bytes.
     pub memory_limit: Option<i64>,
 }

@@ -72,6 +72,10 @@ impl PodSyncer for Syncer {
     }
 
     fn request_relist(&self, _: &str) {}
+
+    fn allocated(&self, pod: &Arc<Pod>) -> Arc<Pod> {
+        pod.clone()
+    }
 }
 
 struct Fixture {

@@ -4,6 +4,8 @@
 
 use api_types::core::v1::{Container, Pod};
 
+use super::resize::{ResizeActions, compare_container, pod_level_differs};
+use crate::allocation::{PodResources, ResizeFeatures};
 use crate::container::{
     ContainerId, PodStatus, State, Status, container_should_restart, find_matching_restart_rule,
     has_any_regular_container_created, hash_container, is_sidecar, should_container_be_restarted,
@@ -70,6 +72,8 @@ pub struct PodActions {
     pub init_to_start: Vec<usize>,
     /// Indexes into `spec.containers`.
     pub to_start: Vec<usize>,
+    /// Other resources for what runs.
+    pub resize: ResizeActions,
 }
 
 /// What the decision depends on besides spec and runtime state.
@@ -80,6 +84,37 @@ pub struct ActionInputs<'a> {
     pub startup: &'a ResultsManager,
     /// A container ended in a way that restarts all.
     pub restart_all: bool,
+    /// The resources in effect, as far as they were noted.
+    pub actuated: Option<&'a PodResources>,
+    /// What may be resized.
+    pub resize: ResizeFeatures,
+}
+
+/// Has a running container get what it was granted. Answers whether it may run on, with other resources if need be.
+fn resize_container(
+    pod: &Pod,
+    container: &Container,
+    found: &Status,
+    inputs: &ActionInputs<'_>,
+    actions: &mut PodActions,
+) -> bool {
+    let restart = compare_container(
+        pod,
+        container,
+        &found.id,
+        inputs.actuated,
+        inputs.resize,
+        &mut actions.resize,
+    );
+    if restart {
+        actions.to_kill.push(ContainerToKill {
+            id: found.id.clone(),
+            name: found.name.clone(),
+            message: format!("Container {} resize requires restart", container.name),
+            reason: KillReason::Other,
+        });
+    }
+    !restart
 }
 
 /// Whether the pod needs a new sandbox, its number, and the id of the one at hand.
@@ -203,8 +238,11 @@ pub fn compute_pod_actions(pod: &Pod, status: &PodStatus, inputs: &ActionInputs<
                 format!("Container {} failed startup probe", container.name),
                 KillReason::StartupProbe,
             )
-        } else {
+        } else if resize_container(pod, container, running, inputs, &mut actions) {
             keep += 1;
+            continue;
+        } else {
+            actions.to_start.push(index);
             continue;
         };
         if restart {
@@ -224,6 +262,7 @@ pub fn compute_pod_actions(pod: &Pod, status: &PodStatus, inputs: &ActionInputs<
         // Sidecars must not keep a finished pod alive.
         actions.init_to_start.clear();
     }
+    actions.resize.pod_level = pod_level_differs(pod, inputs.actuated, inputs.resize);
     actions
 }
 
@@ -340,7 +379,12 @@ fn compute_init_container_actions(
         match found.state {
             // The runtime made it but could not start it.
             State::Created => actions.init_to_start.push(index),
-            State::Running if !sidecar => {}
+            State::Running if !sidecar => {
+                // The API has no resize policy for these: they never restart for it.
+                if inputs.resize.init_containers {
+                    resize_container(pod, container, found, inputs, actions);
+                }
+            }
             State::Running => {
                 let started = match &container.startup_probe {
                     None => true,
@@ -376,6 +420,11 @@ fn compute_init_container_actions(
                             format!("Init container {} failed liveness probe", container.name),
                             KillReason::LivenessProbe,
                         ));
+                        actions.init_to_start.push(index);
+                    } else if (container.liveness_probe.is_none()
+                        || inputs.liveness.get(&found.id).is_some())
+                        && !resize_container(pod, container, found, inputs, actions)
+                    {
                         actions.init_to_start.push(index);
                     }
                 }

@@ -75,6 +75,7 @@ impl Runtime {
         all_sources_ready: bool,
         evict_non_deleted: bool,
     ) -> Result<(), String> {
+        self.forget_resources();
         let mut errors = Vec::new();
         if let Err(error) = self
             .gc_containers(policy, all_sources_ready, evict_non_deleted)

@@ -1,7 +1,8 @@
 //! Brings sandboxes and containers of a pod to what its spec says, through CRI.
 //!
 //! Upstream: `pkg/kubelet/kuberuntime`. Everything here is for one pod at a time and is called by that pod's worker only, so
-//! nothing locks. The runtime's own state (labels and annotations of its objects) is the only memory.
+//! nothing locks. The runtime's own state (labels and annotations of its objects) is the memory, and for resources, which
+//! runtimes report in part only, a file.
 
 pub mod actions;
 pub mod gc;
@@ -9,6 +10,7 @@ mod kill;
 pub mod labels;
 pub mod log_rotation;
 pub mod logs;
+pub mod resize;
 pub mod resources;
 pub mod security;
 mod start;
@@ -22,6 +24,8 @@ use std::time::Duration;
 use api_types::core::v1::{Container, Pod};
 use futures::future::BoxFuture;
 
+use crate::allocation::{ResizeFeatures, ResourceState};
+use crate::cm::ContainerManager;
 use crate::container::{ContainerId, ContainerKind, RuntimePod};
 use crate::cri::{Cri, CriError, v1};
 use crate::events::{Kind, Recorder};
@@ -143,6 +147,8 @@ pub struct RuntimeOptions {
     pub resources: ResourceDefaults,
     /// SELinux is on.
     pub selinux: bool,
+    /// What may be resized while it runs.
+    pub resize: ResizeFeatures,
 }
 
 /// The runtime manager.
@@ -157,6 +163,9 @@ pub struct Runtime {
     pub(crate) liveness: Arc<ResultsManager>,
     pub(crate) startup: Arc<ResultsManager>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) cm: Arc<ContainerManager>,
+    /// What the runtime was told of resources.
+    pub(crate) actuated: ResourceState,
 }
 
 /// Parts a [`Runtime`] is made of.
@@ -181,6 +190,10 @@ pub struct RuntimeParts {
     pub startup: Arc<ResultsManager>,
     /// Metrics.
     pub metrics: Arc<Metrics>,
+    /// cgroups of pods.
+    pub cm: Arc<ContainerManager>,
+    /// What the runtime was told of resources.
+    pub actuated: ResourceState,
 }
 
 impl Runtime {
@@ -198,6 +211,8 @@ impl Runtime {
             liveness,
             startup,
             metrics,
+            cm,
+            actuated,
         } = parts;
         Runtime {
             cri,
@@ -210,6 +225,8 @@ impl Runtime {
             liveness,
             startup,
             metrics,
+            cm,
+            actuated,
         }
     }
 

@@ -6,7 +6,10 @@ use std::collections::HashMap;
 
 use api_types::core::v1::{Container, Pod};
 
-use crate::cm::shares::{milli_cpu_to_quota, milli_cpu_to_shares, oom_score_adj};
+use crate::cm::shares::{
+    milli_cpu_to_quota, milli_cpu_to_shares, oom_score_adj, quota_to_milli_cpu, shares_to_milli_cpu,
+};
+use crate::cm::tree::Limits;
 use crate::container::ActualResources;
 use crate::cri::v1;
 use crate::pod_resources::{
@@ -130,6 +133,29 @@ impl ResourceDefaults {
         )
     }
 
+    /// Limits of the pod's cgroup without the pod's overhead, told to a sandbox that is there.
+    #[must_use]
+    pub fn sandbox_of(&self, pod: &Pod, limits: &Limits) -> v1::LinuxContainerResources {
+        let overhead = |name: &str| get(&pod.spec.overhead, name);
+        let period = limits.cpu_period.unwrap_or(self.cpu_cfs_period_micros);
+        let shares = |shares: i64| match overhead("cpu") {
+            0 => shares,
+            cpu => milli_cpu_to_shares(shares_to_milli_cpu(shares) - cpu),
+        };
+        v1::LinuxContainerResources {
+            cpu_shares: limits.cpu_shares.map_or(0, shares),
+            cpu_period: limits.cpu_period.unwrap_or(0),
+            cpu_quota: match limits.cpu_quota {
+                Some(quota) if quota > 0 => quota - milli_cpu_to_quota(overhead("cpu"), period),
+                _ => -1,
+            },
+            memory_limit_in_bytes: limits
+                .memory
+                .map_or(0, |memory| memory - overhead("memory")),
+            ..Default::default()
+        }
+    }
+
     /// The overhead of the pod's runtime class, told to the sandbox.
     #[must_use]
     pub fn overhead(&self, pod: &Pod) -> v1::LinuxContainerResources {
@@ -158,7 +184,6 @@ pub fn huge_page_size(resource: &str) -> Option<String> {
 /// The limits a runtime reports, in the units of the API.
 #[must_use]
 pub fn actual_resources(resources: &v1::LinuxContainerResources) -> Option<ActualResources> {
-    use crate::cm::shares::{quota_to_milli_cpu, shares_to_milli_cpu};
     let positive = |value: i64| (value > 0).then_some(value);
     let actual = ActualResources {
         cpu_request: positive(shares_to_milli_cpu(resources.cpu_shares)),
@@ -166,6 +191,8 @@ pub fn actual_resources(resources: &v1::LinuxContainerResources) -> Option<Actua
             resources.cpu_quota,
             resources.cpu_period,
         )),
+        // Runtimes do not report it.
+        memory_request: None,
         memory_limit: positive(resources.memory_limit_in_bytes),
     };
     (actual != ActualResources::default()).then_some(actual)

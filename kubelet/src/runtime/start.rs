@@ -110,6 +110,13 @@ impl Runtime {
                 return Err(StartError::new("CreateContainerConfigError", text));
             }
         };
+        if let Err(error) = self.note_container(pod, container) {
+            failed("FailedToCreateContainer", &format!("Error: {error}"), "");
+            return Err(StartError::new(
+                "CreateContainerConfigError",
+                error.to_string(),
+            ));
+        }
         let log_path = Path::new(&context.sandbox_config.log_directory).join(&config.log_path);
         let id = match self
             .cri

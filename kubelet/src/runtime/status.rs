@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
+use super::resize::reported_resources;
 use super::{Runtime, labels, logs, resources};
 use crate::container::{
     ContainerId, PodStatus, RuntimeContainer, RuntimePod, SandboxStatus, State, Status,
@@ -219,6 +220,16 @@ impl Runtime {
         let annotations = labels::read_annotations(&status.annotations);
         let state = state_of(status.state);
         let user = status.user.as_ref().and_then(|user| user.linux.as_ref());
+        let reported = status
+            .resources
+            .as_ref()
+            .and_then(|resources| resources.linux.as_ref())
+            .and_then(resources::actual_resources);
+        let label = |name: &str| status.labels.get(name).map(String::as_str);
+        let told = match (label(labels::POD_UID), label(labels::CONTAINER_NAME)) {
+            (Some(uid), Some(name)) => self.actuated.container(uid, name),
+            _ => None,
+        };
         let mut converted = Status {
             id: ContainerId {
                 runtime: self.name.clone(),
@@ -248,11 +259,7 @@ impl Runtime {
             restart_count: annotations.restart_count,
             reason: String::new(),
             message: String::new(),
-            resources: status
-                .resources
-                .as_ref()
-                .and_then(|resources| resources.linux.as_ref())
-                .and_then(resources::actual_resources),
+            resources: reported_resources(reported, told.as_ref()),
             user: user.map(|user| (user.uid, user.gid, user.supplemental_groups.clone())),
             sandbox_id: String::new(),
         };

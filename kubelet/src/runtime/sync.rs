@@ -32,10 +32,13 @@ impl Runtime {
         backoff: &Backoff,
         restart_all: bool,
     ) -> PodSyncResult {
+        let actuated = self.actuated.pod(&pod.metadata.uid);
         let inputs = ActionInputs {
             liveness: &self.liveness,
             startup: &self.startup,
             restart_all,
+            actuated: actuated.as_ref(),
+            resize: self.options.resize,
         };
         let actions = compute_pod_actions(pod, status, &inputs);
         tracing::debug!(pod = %pod.metadata.name, namespace = %pod.metadata.namespace, ?actions, "computePodActions got for pod");
@@ -121,6 +124,10 @@ impl Runtime {
             if !started && !is_sidecar(container) {
                 return result;
             }
+        }
+        if !actions.resize.is_empty() {
+            let step = result.add(SyncAction::ResizePodInPlace, &pod_desc(pod));
+            self.resize(pod, &actions, step).await;
         }
         for index in &actions.to_start {
             let spec = StartSpec {

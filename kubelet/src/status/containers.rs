@@ -195,11 +195,19 @@ fn resources(
                 "cpu",
             ),
         }
-        preserve(
-            &mut resources.requests,
-            before.map(|before| &before.requests),
-            "memory",
-        );
+        match actual.memory_request {
+            Some(request) => {
+                resources.requests.insert(
+                    "memory".to_owned(),
+                    Quantity::from_value(request, Format::BinarySI),
+                );
+            }
+            None => preserve(
+                &mut resources.requests,
+                before.map(|before| &before.requests),
+                "memory",
+            ),
+        }
     }
     resources
 }

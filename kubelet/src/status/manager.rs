@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::conditions::{containers_ready, find_condition, is_owned, pod_ready, terminal};
+use super::resize::ResizeConditions;
 use crate::container::{
     CONTAINER_STATUS_UNKNOWN, ContainerId, MAX_POD_TERMINATION_MESSAGE,
     all_containers_could_restart, container_should_restart, is_sidecar,
@@ -56,6 +57,8 @@ pub struct StatusManager {
     /// Version last written, by UID of the pod or of its mirror.
     written: Mutex<HashMap<String, u64>>,
     changed: Notify,
+    /// Conditions about resizes.
+    pub resize: Arc<ResizeConditions>,
 }
 
 fn is_terminal(phase: &str) -> bool {
@@ -69,6 +72,7 @@ impl StatusManager {
         StatusManager {
             client,
             pods,
+            resize: Arc::new(ResizeConditions::new(metrics.clone())),
             metrics,
             statuses: Mutex::default(),
             written: Mutex::default(),
@@ -285,6 +289,7 @@ impl StatusManager {
     /// Forgets statuses of pods that are not in the set.
     pub fn remove_orphans(&self, known: &HashSet<String>) {
         self.statuses.lock().retain(|uid, _| known.contains(uid));
+        self.resize.retain(known);
     }
 
     /// Writes statuses until the token ends it.
@@ -386,7 +391,7 @@ impl StatusManager {
         };
         if self.pods.translate_uid(&pod.metadata.uid) != uid {
             // Another pod of the same name: ours is gone.
-            self.statuses.lock().remove(uid);
+            self.forget(uid);
             return;
         }
         let running = safety.could_have_running_containers(uid);
@@ -443,8 +448,13 @@ impl StatusManager {
                 return;
             }
             tracing::debug!(pod = %versioned.name, "Pod fully terminated and removed from etcd");
-            self.statuses.lock().remove(uid);
+            self.forget(uid);
         }
+    }
+
+    fn forget(&self, uid: &str) {
+        self.statuses.lock().remove(uid);
+        self.resize.remove(uid);
     }
 }
 

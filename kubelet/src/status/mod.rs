@@ -6,6 +6,8 @@ pub mod conditions;
 pub mod containers;
 mod manager;
 pub mod phase;
+mod resize;
 
 pub(crate) use manager::replace_condition;
 pub use manager::{DeletionSafety, StatusManager, needs_readiness_reconcile};
+pub use resize::ResizeConditions;

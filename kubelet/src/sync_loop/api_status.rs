@@ -77,6 +77,12 @@ impl Kubelet {
             .filter(|condition| !conditions::is_owned(&condition.type_))
             .cloned()
             .collect();
+        if terminal {
+            self.status.resize.clear_pending(&pod.metadata.uid);
+            self.status.resize.clear_in_progress(&pod.metadata.uid);
+        }
+        new.conditions
+            .extend(self.status.resize.list(&pod.metadata.uid));
         if let Some(target) = conditions::find_condition(&old.conditions, "DisruptionTarget") {
             new.conditions
                 .retain(|condition| condition.type_ != "DisruptionTarget");

@@ -30,6 +30,7 @@ impl Kubelet {
             }
         };
         self.probes.cleanup(&possibly_running);
+        self.allocation.remove_orphans(&desired);
         let mut known = desired.clone();
         known.extend(mirrors.iter().map(|mirror| mirror.metadata.uid.clone()));
         self.status.remove_orphans(&known);
@@ -80,7 +81,7 @@ impl Kubelet {
         }
         self.count(&pods, mirrors.len());
         self.crash_loop.gc(jiff::Timestamp::now());
-        if let Err(error) = self.options.cm.update_qos(&self.active_pods()) {
+        if let Err(error) = self.options.cm.update_qos(&self.allocated_pods()) {
             tracing::debug!(%error, "Failed to update QoS cgroups");
         }
     }

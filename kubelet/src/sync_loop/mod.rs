@@ -5,6 +5,7 @@
 mod api_status;
 mod cleanup;
 mod reasons;
+mod resize;
 mod runtime_state;
 mod syncer;
 
@@ -24,6 +25,7 @@ pub use reasons::ReasonCache;
 pub use runtime_state::RuntimeState;
 
 use crate::admission::Admission;
+use crate::allocation::{AllocationManager, Trigger};
 use crate::backoff::Backoff;
 use crate::events::{Kind, Recorder};
 use crate::eviction::EvictionManager;
@@ -84,6 +86,8 @@ pub struct Kubelet {
     pub mirrors: MirrorClient,
     /// Who may run here.
     pub admission: Admission,
+    /// What pods were granted.
+    pub allocation: Arc<AllocationManager>,
     /// Who must leave.
     pub eviction: Arc<EvictionManager>,
     /// Unused images.
@@ -131,6 +135,12 @@ impl Kubelet {
             .into_iter()
             .filter(|pod| !self.is_inactive(pod))
             .collect()
+    }
+
+    /// Pods that use resources of the node, with what they were granted.
+    #[must_use]
+    pub fn allocated_pods(&self) -> Vec<Arc<Pod>> {
+        self.allocation.allocated_pods(&self.active_pods())
     }
 
     fn is_inactive(&self, pod: &Pod) -> bool {
@@ -255,6 +265,13 @@ impl Kubelet {
             let kubelet = kubelet.clone();
             async move { kubelet.collect_containers().await }
         }));
+        let (kubelet, ended) = (self.clone(), token.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = kubelet.retry_resizes() => {}
+            }
+        });
         let kubelet = self.clone();
         tokio::spawn(every(IMAGE_LIST_PERIOD, token.clone(), move || {
             let kubelet = kubelet.clone();
@@ -349,26 +366,24 @@ impl Kubelet {
             return;
         }
         let over = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
-        if !over && !self.workers.is_termination_requested(&pod.metadata.uid) {
-            let others: Vec<Arc<Pod>> = self
-                .active_pods()
-                .into_iter()
-                .filter(|other| other.metadata.uid != pod.metadata.uid)
-                .collect();
-            if let Err(rejection) =
-                self.admission
-                    .admit(&pod, &others, &self.options.node, &self.eviction)
-            {
-                self.reject(&pod, &rejection.reason, &rejection.message);
-                self.metrics
-                    .admission_rejections
-                    .with_label_values(&[rejection.metric_label()])
-                    .inc();
-                return;
-            }
+        let admit = !over && !self.workers.is_termination_requested(&pod.metadata.uid);
+        if admit && let Err(rejection) = self.allocation.add_pod(self, &pod) {
+            self.reject(&pod, &rejection.reason, &rejection.message);
+            self.metrics
+                .admission_rejections
+                .with_label_values(&[rejection.metric_label()])
+                .inc();
+            return;
         }
+        self.status.resize.backfill(&pod);
+        let waits = admit && self.allocation.pending_allocation(&pod).is_some();
+        let uid = pod.metadata.uid.clone();
         self.workers
             .update(UpdateType::Create, Subject::Pod(pod, mirror), None);
+        if waits {
+            self.allocation.push_pending(self, &uid);
+            self.allocation.retry_pending(self, Trigger::PodsAdded);
+        }
     }
 
     /// Refuses a pod for good.
@@ -385,15 +400,23 @@ impl Kubelet {
     }
 
     fn update(&self, pod: Arc<Pod>) {
+        let old = self.pods.by_uid(&pod.metadata.uid);
         self.pods.update(&pod);
         if let (Some(pod), mirror, _) = self.pods.pod_and_mirror(&pod) {
+            self.resize_if_changed(old.as_ref(), &pod);
             self.workers
                 .update(UpdateType::Update, Subject::Pod(pod, mirror), None);
         }
     }
 
     fn remove(&self, pod: Arc<Pod>) {
+        self.end(pod);
+        self.allocation.retry_pending(self, Trigger::PodsRemoved);
+    }
+
+    fn end(&self, pod: Arc<Pod>) {
         self.pods.remove(&pod);
+        self.allocation.remove_pod(&pod.metadata.uid);
         let (found, mirror, was_mirror) = self.pods.pod_and_mirror(&pod);
         if was_mirror {
             // The static pod is still there: it wants its mirror back.
@@ -412,10 +435,12 @@ impl Kubelet {
     }
 
     fn reconcile(&self, pod: Arc<Pod>) {
+        let old = self.pods.by_uid(&pod.metadata.uid);
         self.pods.update(&pod);
         let (Some(pod), mirror, _) = self.pods.pod_and_mirror(&pod) else {
             return;
         };
+        self.retry_if_freed(old.as_ref(), &pod);
         if needs_readiness_reconcile(&pod) {
             self.workers
                 .update(UpdateType::Sync, Subject::Pod(pod, mirror), None);

@@ -44,6 +44,7 @@ impl Kubelet {
         if let (UpdateType::Create, Some(seen)) = (update, seen) {
             self.metrics.pod_worker_start_duration.observe(age(seen));
         }
+        self.note_resize_progress(pod, runtime_status);
         let status = self.api_status(pod, runtime_status, false);
         let mut runtime_status = runtime_status.clone();
         runtime_status.ips = status.pod_ips.iter().map(|ip| ip.ip.clone()).collect();
@@ -113,6 +114,7 @@ impl Kubelet {
             )
             .await;
         self.reasons.update(uid, &result);
+        self.note_resize_result(pod, &result);
         match result.error_text() {
             None => {
                 if !result.results.is_empty() {
@@ -169,7 +171,7 @@ impl Kubelet {
         if killed && run_once {
             return Ok(());
         }
-        if let Err(error) = cm.update_qos(&self.active_pods()) {
+        if let Err(error) = cm.update_qos(&self.allocated_pods()) {
             tracing::debug!(%error, "Failed to update QoS cgroups while syncing pod");
         }
         cm.ensure(pod).map_err(|error| {
@@ -177,6 +179,12 @@ impl Kubelet {
             self.recorder.pod(pod, Kind::Warning, "FailedCreatePodContainer", &text);
             SyncError::from(format!(
                 "failed to ensure that the pod: {} cgroups exist and are correctly applied: {error}",
+                pod.metadata.uid
+            ))
+        })?;
+        self.runtime.note_pod_level(pod).map_err(|error| {
+            SyncError::from(format!(
+                "failed to update the state of pod-level resources for the pod {}: {error}",
                 pod.metadata.uid
             ))
         })
@@ -268,7 +276,7 @@ impl Kubelet {
             );
             return Err(format!("error killing terminating pod: {error}").into());
         }
-        if let Err(error) = self.options.cm.update_qos(&self.active_pods()) {
+        if let Err(error) = self.options.cm.update_qos(&self.allocated_pods()) {
             tracing::debug!(%error, "Failed to update QoS cgroups after killing pod");
         }
         self.probes.remove_pod(pod);
@@ -392,5 +400,9 @@ impl PodSyncer for Kubelet {
 
     fn request_relist(&self, uid: &str) {
         self.pleg.request_relist(uid);
+    }
+
+    fn allocated(&self, pod: &Arc<Pod>) -> Arc<Pod> {
+        self.allocation.allocated_pod(pod)
     }
 }

@@ -12,6 +12,8 @@ struct Fixture {
     liveness: ResultsManager,
     startup: ResultsManager,
     restart_all: bool,
+    actuated: Option<PodResources>,
+    resize: ResizeFeatures,
 }
 
 fn container(name: &str) -> Container {
@@ -91,6 +93,11 @@ fn fixture(init: &[&str], regular: &[&str]) -> Fixture {
         liveness: ResultsManager::new(),
         startup: ResultsManager::new(),
         restart_all: false,
+        actuated: None,
+        resize: ResizeFeatures {
+            pod_level: true,
+            init_containers: true,
+        },
     }
 }
 
@@ -103,6 +110,8 @@ impl Fixture {
                 liveness: &self.liveness,
                 startup: &self.startup,
                 restart_all: self.restart_all,
+                actuated: self.actuated.as_ref(),
+                resize: self.resize,
             },
         )
     }
@@ -471,4 +480,77 @@ fn restart_of_all_containers_removes_the_cause_last() {
         .map(|reset| (reset.name.as_str(), reset.kill))
         .collect();
     assert_eq!(order, [("foo1", true), ("foo3", true), ("foo2", false)]);
+}
+
+fn sized(name: &str, cpu: &str, policy: &str) -> Container {
+    let mut sized = container(name);
+    sized.resources = crate::pod_resources::tests::container(name, &[("cpu", cpu)], &[]).resources;
+    sized.resize_policy = vec![api_types::core::v1::ContainerResizePolicy {
+        resource_name: "cpu".to_owned(),
+        restart_policy: policy.to_owned(),
+    }];
+    sized
+}
+
+/// A pod whose containers have half a CPU each.
+fn resized(init: Vec<Container>, regular: Vec<Container>) -> Fixture {
+    let mut f = fixture(&[], THREE);
+    let half = sized("", "500m", "").resources;
+    let all = || init.iter().chain(&regular);
+    f.actuated = Some(PodResources {
+        containers: all().map(|c| (c.name.clone(), half.clone())).collect(),
+        pod: None,
+    });
+    f.status.containers = all().map(|c| running(c, 1)).collect();
+    f.pod.spec.init_containers = init;
+    f.pod.spec.containers = regular;
+    f
+}
+
+#[test]
+fn resizes() {
+    let updates = |f: &Fixture| -> Vec<String> {
+        let actions = f.actions();
+        actions.resize.cpu.iter().map(|u| u.name.clone()).collect()
+    };
+    let f = resized(
+        Vec::new(),
+        vec![
+            sized("same", "500m", "RestartContainer"),
+            sized("update", "1", "NotRequired"),
+            sized("restart", "1", "RestartContainer"),
+        ],
+    );
+    let got = f.check(false, false, &[], &[2], &["restart"]);
+    assert_eq!(
+        got.to_kill[0].message,
+        "Container restart resize requires restart"
+    );
+    assert!(got.resize.pod);
+    assert_eq!(updates(&f), ["update"]);
+
+    let sidecar = |name: &str, policy: &str| {
+        let mut sidecar = sized(name, "1", policy);
+        sidecar.restart_policy = Some("Always".to_owned());
+        sidecar
+    };
+    let f = resized(
+        vec![
+            sidecar("restart", "RestartContainer"),
+            sidecar("update", "NotRequired"),
+        ],
+        vec![sized("same", "500m", "NotRequired")],
+    );
+    f.check(false, false, &[0], &[], &["restart"]);
+    assert_eq!(updates(&f), ["update"]);
+
+    let mut f = resized(
+        vec![sized("init", "1", "NotRequired")],
+        vec![sized("later", "1", "NotRequired")],
+    );
+    f.status.containers.truncate(1);
+    f.check(false, false, &[], &[], &[]);
+    assert_eq!(updates(&f), ["init"]);
+    f.resize.init_containers = false;
+    assert!(f.actions().resize.is_empty());
 }
