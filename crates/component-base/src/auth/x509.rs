@@ -142,6 +142,11 @@ impl CaBundle {
         Ok(this)
     }
 
+    /// Whether [`Self::from_file`] will take a file now.
+    pub fn check_file(purpose: &'static str, path: &Path) -> Result<(), CaBundleError> {
+        Self::default().load(purpose, path).map(|_| ())
+    }
+
     fn load(&self, purpose: &'static str, path: &Path) -> Result<bool, CaBundleError> {
         let path = path.to_owned();
         match std::fs::read(&path) {

@@ -230,9 +230,25 @@ impl SecureServingOptions {
         Ok(())
     }
 
+    /// Whether TLS can be set up with these suites, versions and curves. Certificates are not looked at.
+    pub fn check_tls(&self) -> Result<(), ServingError> {
+        server_config(&self.tls_settings(), Arc::new(Certificates::default())).map(|_| ())
+    }
+
+    fn tls_settings(&self) -> TlsSettings {
+        TlsSettings {
+            cipher_suites: self.cipher_suites.clone(),
+            min_version: self.min_tls_version.clone(),
+            curves: self.curve_preferences.clone(),
+            disable_http2: self.disable_http2,
+            request_client_certificate: self.request_client_certificate,
+        }
+    }
+
     /// Opens the socket and loads the certificates. Files are watched from here on, until `stop`.
     /// Must be called inside a runtime.
     pub fn bind(self, stop: &CancellationToken) -> Result<Server, ServingError> {
+        let settings = self.tls_settings();
         let mut certificates = Certificates::default();
         if let Some(slot) = self.certificate {
             certificates.default = slot;
@@ -257,13 +273,6 @@ impl SecureServingOptions {
             slot.set_pem(cert.certificate_pem.as_bytes(), cert.key_pem.as_bytes())?;
             certificates.by_name.push((cert.names.clone(), slot));
         }
-        let settings = TlsSettings {
-            cipher_suites: self.cipher_suites,
-            min_version: self.min_tls_version,
-            curves: self.curve_preferences,
-            disable_http2: self.disable_http2,
-            request_client_certificate: self.request_client_certificate,
-        };
         let config = server_config(&settings, Arc::new(certificates))?;
         let listener = bind(
             SocketAddr::new(self.bind_address, self.bind_port),
