@@ -1,20 +1,23 @@
 //! Wires a kubelet from its options and runs it. Upstream: `cmd/kubelet/app/server.go` and `NewMainKubelet`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::Quantity;
 use api_types::core::v1::Service;
 use api_types::node::v1::RuntimeClass;
+use apimachinery::os_error;
 use arc_swap::ArcSwap;
-use client::{Client, ClientConfig, EventRecorder, ListScope, RestMetrics, SharedInformer};
+use client::{
+    Client, ClientConfig, ConfigError, EventRecorder, ListScope, RestMetrics, SharedInformer,
+};
 use component_base::flagz::Flagz;
 use component_base::metrics::MetricsOptions;
 use component_base::run::Start;
 use component_base::serving::{CertificateSlot, Server};
-use component_base::{Chain, Error, healthz, version};
+use component_base::{Error, healthz, version};
 use jiff::SignedDuration;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
@@ -55,7 +58,7 @@ use crate::sources::{FileSource, MirrorClient, PodConfig, Source, watch_api_serv
 use crate::status::StatusManager;
 use crate::sync_loop::{Kubelet, LoopInputs, ReasonCache, RuntimeState};
 use crate::sys::{create_dir_all, fs_usage};
-use crate::wiring::Served;
+use crate::wiring::{Served, check_auth, secure_serving};
 
 /// Features of this kubelet that the scheduler may ask for, with the gate that turns each on.
 ///
@@ -78,18 +81,24 @@ fn fail(text: impl Into<String>) -> Error {
 const CGROUP_V1: &str = "cgroup v1 detected. cgroup v1 support is deprecated and will be removed in a future release. Please migrate to \
                          cgroup v2. More information at https://git.k8s.io/enhancements/keps/sig-node/5573-remove-cgroup-v1";
 
+/// Refuses cgroups the configuration does not allow.
+fn check_cgroups(options: &Options) -> Result<(), Error> {
+    if tree::is_unified() {
+        return Ok(());
+    }
+    if options.config.fail_cgroup_v1 == Some(true) {
+        return Err(fail(
+            "failed to validate kubelet configuration, error: kubelet is configured to not run on a host using cgroup v1. \
+             cgroup v1 support is unsupported and will be removed in a future release",
+        ));
+    }
+    tracing::warn!("{CGROUP_V1}");
+    Ok(())
+}
+
 /// Refuses machines the configuration does not allow.
 fn check_machine(options: &Options) -> Result<(), Error> {
     let config = &options.config;
-    if !tree::is_unified() {
-        if config.fail_cgroup_v1 == Some(true) {
-            return Err(fail(
-                "kubelet is configured to not run on a host using cgroup v1. cgroup v1 support is unsupported and will be \
-                 removed in a future release",
-            ));
-        }
-        tracing::warn!("{CGROUP_V1}");
-    }
     let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
     // The first line is a heading. Swap in compressed memory counts as well.
     if swaps.lines().skip(1).any(|line| !line.trim().is_empty()) {
@@ -176,7 +185,7 @@ async fn connect(
     )?;
     let answer = cri.version().await.map_err(|error| {
         fail(format!(
-            "validate CRI v1 runtime API for endpoint {:?}: {error}",
+            "validate service connection: validate CRI v1 runtime API for endpoint {:?}: {error}",
             config.container_runtime_endpoint
         ))
     })?;
@@ -243,19 +252,25 @@ async fn api_client(
             done = certificate::bootstrap(path, bootstrap, &options.cert_dir, &options.node_name) => done.map_err(fail)?,
         }
     }
+    let unusable = |error: ConfigError| {
+        fail(match &error {
+            ConfigError::Server { .. } | ConfigError::Unsupported(_) | ConfigError::Tls { .. } => {
+                format!("failed to initialize kubelet client: {error}")
+            }
+            error if config.rotate_certificates => format!("unable to load kubeconfig: {error}"),
+            error => format!("invalid kubeconfig: {error}"),
+        })
+    };
     let mut client_config = ClientConfig::from_kubeconfig(path)
-        .map_err(|error| {
-            fail(format!(
-                "failed to create kubelet client: {}",
-                Chain(&error)
-            ))
-        })?
+        .map_err(unusable)?
         .with_user_agent(version::user_agent("kubelet"))
         .with_qps(as_f32(config.kube_api_qps.unwrap_or(50)))
         .with_burst(u32::try_from(config.kube_api_burst).unwrap_or(100))
         .with_metrics(RestMetrics::new(metrics.registry())?);
     if !config.rotate_certificates {
-        return Ok(Some(Client::new(client_config)?));
+        return Ok(Some(Client::new(client_config).map_err(|error| {
+            fail(format!("failed to initialize kubelet client: {error}"))
+        })?));
     }
     let (followed, store, renew_now) = certificate::follow_store(client_config, &options.cert_dir)
         .map_err(|error| {
@@ -281,6 +296,11 @@ fn as_f32(value: i32) -> f32 {
 /// When it cannot start: options, machine, runtime, API server's address.
 pub async fn run(start: Start) -> Result<(), Error> {
     let options = Options::load(&start.flags)?;
+    component_base::logs::reconfigure(&options.logging);
+    check_cgroups(&options)?;
+    secure_serving(&options)
+        .check_tls()
+        .map_err(|error| fail(format!("failed to construct kubelet dependencies: {error}")))?;
     let flagz = Flagz::new("kubelet", &start.flags);
     let token = start.stop;
     run_with(options, flagz, token)
@@ -311,8 +331,12 @@ async fn run_with(options: Options, flagz: Flagz, token: CancellationToken) -> R
     ] {
         create_dir_all(&options.root_dir.join(dir), 0o750).map_err(|error| {
             fail(format!(
-                "error creating kubelet directory {dir:?} under {}: {error}",
-                options.root_dir.display()
+                "error creating kubelet directory: {}",
+                os_error::on_path(
+                    "mkdir",
+                    &options.root_dir.join(dir).components().collect::<PathBuf>(),
+                    &error
+                )
             ))
         })?;
     }
@@ -322,13 +346,15 @@ async fn run_with(options: Options, flagz: Flagz, token: CancellationToken) -> R
     ] {
         create_dir_all(dir, 0o755).map_err(|error| {
             fail(format!(
-                "failed to create directory {}: {error}",
-                dir.display()
+                "failed to create directory {:?}: {}",
+                dir.display().to_string(),
+                os_error::on_path("mkdir", dir, &error)
             ))
         })?;
     }
     set_oom_score(config.oom_score_adj.unwrap_or(-999));
     let client = api_client(&options, &registry, &token).await?;
+    check_auth(&options, client.is_some())?;
     let (cri, runtime_name, runtime_version) = connect(&options, &metrics).await?;
 
     // The node.

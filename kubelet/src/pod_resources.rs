@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use api_types::core::v1::{Container, Pod, ResourceRequirements};
 use api_types::{Format, Quantity};
+use apimachinery::resource::{self, PodResourcesOptions};
 
 use crate::cm::PodCgroupResources;
 use crate::cm::shares::MIN_SHARES;
@@ -162,36 +163,18 @@ pub fn pod_limits_without_overhead(pod: &Pod) -> Amounts {
     total
 }
 
-/// Amounts as the API writes them.
-fn quantities(amounts: &Amounts) -> BTreeMap<String, Quantity> {
-    amounts
-        .iter()
-        .map(|(name, amount)| {
-            let quantity = match name.as_str() {
-                "cpu" => Quantity::from_milli(*amount, Format::DecimalSI),
-                "memory" | "ephemeral-storage" => Quantity::from_value(*amount, Format::BinarySI),
-                name if name.starts_with("hugepages-") => {
-                    Quantity::from_value(*amount, Format::BinarySI)
-                }
-                _ => Quantity::from_value(*amount, Format::DecimalSI),
-            };
-            (name.clone(), quantity)
-        })
-        .collect()
-}
-
-/// `status.allocatedResources`: what was promised to the pod.
+/// `status.allocatedResources`: what was promised to the pod, as it was written, fractions and all.
 #[must_use]
 pub fn requests_as_quantities(pod: &Pod) -> BTreeMap<String, Quantity> {
-    quantities(&pod_requests(pod))
+    resource::pod_requests(pod, &PodResourcesOptions::default())
 }
 
 /// `status.resources`: requests and limits of the pod as a whole.
 #[must_use]
 pub fn pod_level_status(pod: &Pod) -> ResourceRequirements {
     ResourceRequirements {
-        requests: quantities(&pod_requests(pod)),
-        limits: quantities(&pod_limits(pod)),
+        requests: requests_as_quantities(pod),
+        limits: resource::pod_limits(pod, &PodResourcesOptions::default()),
         claims: pod
             .spec
             .resources
@@ -226,7 +209,7 @@ pub fn running_pod_level_status(
             .extend(old(|of| &of.requests, "cpu").map(|cpu| ("cpu".to_owned(), cpu))),
     }
     if !status.requests.contains_key("memory")
-        && let Some(memory) = quantities(&pod_requests(pod)).remove("memory")
+        && let Some(memory) = requests_as_quantities(pod).remove("memory")
     {
         status.requests.insert("memory".to_owned(), memory);
     }
@@ -374,6 +357,16 @@ pub(crate) mod tests {
             vec![container("a", &[("cpu", "100m")], &[])],
             QosClass::Burstable,
         );
+    }
+
+    #[test]
+    fn statuses_keep_what_was_written() {
+        let mut pod = Pod::default();
+        pod.spec.containers = vec![container("c", &[("memory", "10m")], &[("memory", "1500M")])];
+        let status = pod_level_status(&pod);
+        assert_eq!(status.requests["memory"].to_string(), "10m");
+        assert_eq!(status.limits["memory"].to_string(), "1500M");
+        assert_eq!(status.requests, requests_as_quantities(&pod));
     }
 
     #[test]

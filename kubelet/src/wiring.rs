@@ -126,6 +126,44 @@ fn std_duration(duration: &api_types::Duration) -> Duration {
     Duration::from_nanos(u64::try_from(duration.0).unwrap_or(0))
 }
 
+/// Whether [`auth`] will find what it needs; asked before anything is started.
+pub(crate) fn check_auth(options: &Options, has_client: bool) -> Result<(), Error> {
+    let authentication = &options.config.authentication;
+    let authorization = &options.config.authorization;
+    if authentication.webhook.enabled == Some(true) && !has_client {
+        return Err("no client provided, cannot use webhook authentication".into());
+    }
+    match authentication.x509.client_ca_file.as_str() {
+        "" => {}
+        file => CaBundle::check_file(CLIENT_CA, file.as_ref())?,
+    }
+    match authorization.mode.as_str() {
+        "AlwaysAllow" => Ok(()),
+        "Webhook" if has_client => Ok(()),
+        "Webhook" => Err("no client provided, cannot use webhook authorization".into()),
+        "" => Err("no authorization mode specified".into()),
+        other => Err(format!("unknown authorization mode {other}").into()),
+    }
+}
+
+/// How the main port is served; where and with which rotated certificate is found out later.
+pub(crate) fn secure_serving(options: &Options) -> SecureServingOptions {
+    let config = &options.config;
+    let file = |name: &str| (!name.is_empty()).then(|| PathBuf::from(name));
+    SecureServingOptions {
+        bind_port: u16::try_from(config.port).unwrap_or(0),
+        cert_dir: Some(options.cert_dir.clone()),
+        pair_name: "kubelet".to_owned(),
+        cert_file: file(&config.tls_cert_file),
+        key_file: file(&config.tls_private_key_file),
+        cipher_suites: config.tls_cipher_suites.clone(),
+        min_tls_version: config.tls_min_version.clone(),
+        curve_preferences: config.tls_curve_preferences.clone(),
+        request_client_certificate: !config.authentication.x509.client_ca_file.is_empty(),
+        ..Default::default()
+    }
+}
+
 /// Who may ask, by `authentication` and `authorization` of the configuration. Upstream: `BuildAuth`.
 fn auth(
     options: &Options,
@@ -279,20 +317,10 @@ pub(crate) fn server(
             Duration::from_secs(1),
         );
     };
-    let file = |name: &str| (!name.is_empty()).then(|| PathBuf::from(name));
     let mut serving = SecureServingOptions {
         bind_address: address,
-        bind_port: u16::try_from(config.port).unwrap_or(0),
-        cert_dir: Some(options.cert_dir.clone()),
-        pair_name: "kubelet".to_owned(),
-        cert_file: file(&config.tls_cert_file),
-        key_file: file(&config.tls_private_key_file),
         certificate: served.certificate,
-        cipher_suites: config.tls_cipher_suites.clone(),
-        min_tls_version: config.tls_min_version.clone(),
-        curve_preferences: config.tls_curve_preferences.clone(),
-        request_client_certificate: !config.authentication.x509.client_ca_file.is_empty(),
-        ..Default::default()
+        ..secure_serving(options)
     };
     serving.default_self_signed(&options.hostname, &[], &[])?;
     let auth = auth(options, served.client, served.registry, token)?;

@@ -27,6 +27,9 @@ const CLIENT: &str = "kubelet-client";
 const SERVER: &str = "kubelet-server";
 const TEMPORARY_KEY: &str = "kubelet-client.key.tmp";
 const BOOTSTRAP_LIMIT: Duration = Duration::from_secs(3600);
+/// How long the server is waited for before the first certificate is asked for, and how often it is tried.
+const SERVER_LIMIT: Duration = Duration::from_secs(60);
+const SERVER_PERIOD: Duration = Duration::from_secs(2);
 const RENEWAL_LIMIT: Duration = Duration::from_secs(15 * 60);
 const RETRY_PERIOD: Duration = Duration::from_secs(32);
 
@@ -135,6 +138,25 @@ fn key_part(data: &[u8]) -> String {
     key.map(pem::encode).unwrap_or_default()
 }
 
+/// Gives a server that is being started a minute. After it the request itself says what is wrong.
+async fn wait_for_server(client: &Client) {
+    let answers = async {
+        let mut period = tokio::time::interval(SERVER_PERIOD);
+        loop {
+            period.tick().await;
+            let request = http::Request::get("/healthz").body(bytes::Bytes::new());
+            let Ok(request) = request else { return };
+            match client.raw(request).await {
+                Err(error) if error.is_connection() => {
+                    tracing::info!(%error, "Failed to connect to apiserver");
+                }
+                _ => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(SERVER_LIMIT, answers).await;
+}
+
 /// Makes sure that the kubeconfig exists with a valid certificate, asking for one with the bootstrap kubeconfig.
 ///
 /// # Errors
@@ -165,6 +187,7 @@ pub async fn bootstrap(
         .map_err(|error| format!("unable to build bootstrap cert store: {error}"))?;
     let temporary = cert_dir.join(TEMPORARY_KEY);
     let key = bootstrap_key(&store, &temporary)?;
+    wait_for_server(&client).await;
     let certificate = request(
         &client,
         &Wanted::client(node_name),

@@ -333,7 +333,11 @@ pub(super) fn apply_flags(config: &mut KubeletConfiguration, flags: &Flags) -> V
         if flags.changed(name)
             && let Err(error) = set(config, flags, name)
         {
-            errors.push(format!("invalid argument for \"--{name}\" flag: {error}"));
+            let given = flags.value(name).to_string();
+            errors.push(format!(
+                "invalid argument {} for \"--{name}\" flag: {error}",
+                apimachinery::quote::quote(given.trim_matches(['[', ']']))
+            ));
         }
     }
     errors

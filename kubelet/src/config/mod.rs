@@ -13,10 +13,13 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use api_types::kubelet_config::v1beta1::KubeletConfiguration;
-use component_base::Chain;
+use apimachinery::os_error;
+use apimachinery::validation::{is_label_value, is_qualified_name};
+use component_base::component_config::logging_options;
 use component_base::config::Document;
 use component_base::features::FeatureGates;
 use component_base::flags::Flags;
+use component_base::{Chain, logs};
 
 /// Everything the kubelet was told.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub struct Options {
     pub max_dead_per_container: i32,
     /// `--maximum-dead-containers`.
     pub max_dead: i32,
+    /// How to log, by the file and the flags.
+    pub logging: logs::Options,
 }
 
 /// Why the kubelet cannot start with what it was told. All mistakes at once.
@@ -60,33 +65,38 @@ fn fail(text: impl Into<String>) -> OptionsError {
     OptionsError(text.into())
 }
 
-/// Reads the file and its drop-ins.
+/// Reads the file and its drop-ins. Fields they do not know are logged and left out, as upstream has it.
 fn load_file(path: &Path, drop_ins: Option<&Path>) -> Result<KubeletConfiguration, OptionsError> {
+    let shown = path.display();
     let failed = |error: &component_base::config::ConfigError| {
+        let why = match error {
+            component_base::config::ConfigError::Read { .. } => {
+                format!("failed to read kubelet config file \"{shown}\", error: {error}")
+            }
+            component_base::config::ConfigError::Missing { text, .. } if text.is_empty() => {
+                format!("kubelet config file \"{shown}\" was empty")
+            }
+            error => format!("failed to decode: {error}"),
+        };
         fail(format!(
-            "failed to load kubelet config file, path: {}, error: {error}",
-            path.display(),
+            "failed to load kubelet config file, path: {shown}, error: failed to load Kubelet config file {shown}, error {why}"
         ))
     };
-    let document = Document::read(path).map_err(|error| {
-        let path = path.display();
-        fail(format!(
-            "failed to load kubelet config file, path: {path}, error: failed to load Kubelet config file {path}, error failed to read kubelet config file \"{path}\", error: {error}"
-        ))
-    })?;
+    let document = Document::read(path).map_err(|error| failed(&error))?;
     if !document.is::<KubeletConfiguration>() {
         return Err(failed(&document.unknown()));
     }
     let Some(dir) = drop_ins else {
-        return document.decode().map_err(|error| failed(&error));
+        return document.decode_leniently().map_err(|error| failed(&error));
     };
     let mut merged: serde_json::Value =
         serde_json::from_slice(document.json()).map_err(|error| fail(error.to_string()))?;
     let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
         .map_err(|error| {
             fail(format!(
-                "failed to walk through kubelet dropin directory {:?}: {error}",
-                dir.display().to_string()
+                "failed to merge kubelet configs: failed to walk through kubelet dropin directory {:?}: {}",
+                dir.display().to_string(),
+                os_error::on_path("lstat", dir, &error)
             ))
         })?
         .flatten()
@@ -112,7 +122,7 @@ fn load_file(path: &Path, drop_ins: Option<&Path>) -> Result<KubeletConfiguratio
         }
         // Decoded for its own mistakes; the merge works on what it says, not on what it leaves out.
         document
-            .decode::<KubeletConfiguration>()
+            .decode_leniently::<KubeletConfiguration>()
             .map_err(|error| failed(Chain(&error).to_string()))?;
         let patch =
             serde_json::from_slice(document.json()).map_err(|error| failed(error.to_string()))?;
@@ -121,7 +131,7 @@ fn load_file(path: &Path, drop_ins: Option<&Path>) -> Result<KubeletConfiguratio
     }
     let json = serde_json::to_vec(&merged).map_err(|error| fail(error.to_string()))?;
     Document::parse(&json)
-        .and_then(|document| document.decode())
+        .and_then(|document| document.decode_leniently())
         .map_err(|error| failed(&error))
 }
 
@@ -146,7 +156,14 @@ impl Options {
     /// # Errors
     /// When something cannot be read or makes no sense.
     pub fn load(flags: &Flags) -> Result<Self, OptionsError> {
-        let mut errors = Vec::new();
+        let labels = flags.map("node-labels").clone();
+        check_labels(&labels)
+            .map_err(|why| fail(format!("failed to validate kubelet flags: {why}")))?;
+        if flags.bool("exit-on-lock-contention") && flags.string("lock-file").is_empty() {
+            return Err(fail(
+                "failed to run Kubelet: cannot exit on lock file contention: no lock file specified",
+            ));
+        }
         let drop_ins = flags.non_empty("config-dir").map(Path::new);
         let mut config = match flags.non_empty("config") {
             Some(path) => {
@@ -164,21 +181,33 @@ impl Options {
                 config
             }
         };
-        errors.extend(apply::apply_flags(&mut config, flags));
+        let problems = apply::apply_flags(&mut config, flags);
+        if !problems.is_empty() {
+            return Err(fail(format!(
+                "failed to parse kubelet flag: {}",
+                component_base::aggregate(&problems)
+            )));
+        }
         defaults::set_eviction_defaults(&mut config);
-        errors.extend(validation::validate(&config));
-        let features =
-            match FeatureGates::new(component_base::features::KNOWN).with(&config.feature_gates) {
-                Ok(features) => features,
-                Err(problems) => {
-                    errors.extend(
-                        problems
-                            .iter()
-                            .map(|problem| format!("failed to set feature gates: {problem}")),
-                    );
-                    FeatureGates::new(component_base::features::KNOWN)
-                }
-            };
+        let logging = logging_options(&config.logging, flags)
+            .map_err(|why| fail(format!("initialize logging: logging.{why}")))?;
+        let features = FeatureGates::new(component_base::features::KNOWN)
+            .with(&config.feature_gates)
+            .map_err(|problems| {
+                let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+                fail(format!(
+                    "failed to set feature gates from initial flags-based config: {}",
+                    component_base::aggregate(&texts)
+                ))
+            })?;
+        let problems = validation::validate(&config);
+        if !problems.is_empty() {
+            return Err(fail(format!(
+                "failed to validate kubelet configuration, error: {}",
+                component_base::aggregate(&problems)
+            )));
+        }
+        let mut errors = Vec::new();
         let mut node_ips: Vec<IpAddr> = Vec::new();
         for text in flags
             .string("node-ip")
@@ -202,8 +231,6 @@ impl Options {
                 flags.string("node-ip")
             ));
         }
-        let labels = flags.map("node-labels").clone();
-        errors.extend(unknown_labels(&labels));
         let hostname = hostname(flags.string("hostname-override"))?;
         let path = |name: &str| flags.non_empty(name).map(PathBuf::from);
         if errors.is_empty() {
@@ -222,37 +249,30 @@ impl Options {
                 min_container_ttl: flags.duration("minimum-container-ttl-duration"),
                 max_dead_per_container: flags.int32("maximum-dead-containers-per-container"),
                 max_dead: flags.int32("maximum-dead-containers"),
+                logging,
             })
         } else {
-            Err(fail(if errors.len() == 1 {
-                errors.remove(0)
-            } else {
-                format!("[{}]", errors.join(", "))
-            }))
+            Err(fail(component_base::aggregate(&errors)))
         }
     }
 }
 
-/// Labels of Kubernetes' own prefixes a node may not give itself.
-fn unknown_labels(labels: &BTreeMap<String, String>) -> Vec<String> {
-    const ALLOWED: [&str; 15] = [
-        "kubernetes.io/hostname",
-        "kubernetes.io/arch",
-        "kubernetes.io/os",
+/// Labels of Kubernetes' own prefixes a node may not give itself, and texts that are no labels.
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
+    const ALLOWED: [&str; 11] = [
         "beta.kubernetes.io/arch",
-        "beta.kubernetes.io/os",
         "beta.kubernetes.io/instance-type",
-        "node.kubernetes.io/instance-type",
+        "beta.kubernetes.io/os",
         "failure-domain.beta.kubernetes.io/region",
         "failure-domain.beta.kubernetes.io/zone",
-        "failure-domain.kubernetes.io/region",
-        "failure-domain.kubernetes.io/zone",
+        "kubernetes.io/arch",
+        "kubernetes.io/hostname",
+        "kubernetes.io/os",
+        "node.kubernetes.io/instance-type",
         "topology.kubernetes.io/region",
         "topology.kubernetes.io/zone",
-        "kubernetes.io/instance-type",
-        "node.kubernetes.io/windows-build",
     ];
-    let mut unknown: Vec<&str> = labels
+    let unknown: Vec<&str> = labels
         .keys()
         .map(String::as_str)
         .filter(|key| {
@@ -260,23 +280,35 @@ fn unknown_labels(labels: &BTreeMap<String, String>) -> Vec<String> {
                 return false;
             };
             let within = |domain: &str| prefix == domain || prefix.ends_with(&format!(".{domain}"));
-            if !within("kubernetes.io") && !within("k8s.io") {
-                return false;
-            }
-            !ALLOWED.contains(key)
+            (within("kubernetes.io") || within("k8s.io"))
+                && !ALLOWED.contains(key)
                 && !within("kubelet.kubernetes.io")
                 && !within("node.kubernetes.io")
         })
         .collect();
-    if unknown.is_empty() {
-        return Vec::new();
+    if !unknown.is_empty() {
+        return Err(format!(
+            "unknown 'kubernetes.io' or 'k8s.io' labels specified with --node-labels: [{}]\n--node-labels in the 'kubernetes.io' namespace must begin with an allowed prefix (kubelet.kubernetes.io, node.kubernetes.io) or be in the specifically allowed set ({})",
+            unknown.join(" "),
+            ALLOWED.join(", ")
+        ));
     }
-    unknown.sort_unstable();
-    vec![format!(
-        "unknown 'kubernetes.io' or 'k8s.io' labels specified with --node-labels: {}\n--node-labels in the 'kubernetes.io' namespace must begin with an allowed prefix (kubelet.kubernetes.io, node.kubernetes.io) or be in the specifically allowed set ({})",
-        apimachinery::quote::go_syntax_list(&unknown).trim_matches(['[', ']']),
-        ALLOWED.join(", ")
-    )]
+    let mut problems = Vec::new();
+    for (key, value) in labels {
+        for (text, why) in [
+            (key, is_qualified_name(key)),
+            (value, is_label_value(value)),
+        ] {
+            if !why.is_empty() {
+                problems.push(format!("'{text}' - {}", why.join(", ")));
+            }
+        }
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("invalid node labels: {}", problems.join("; ")))
+    }
 }
 
 #[cfg(test)]

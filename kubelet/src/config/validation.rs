@@ -1,11 +1,13 @@
 //! Rules of KubeletConfiguration. Upstream: `pkg/kubelet/apis/config/validation`; the texts are upstream's.
 
 use api_types::kubelet_config::v1beta1::KubeletConfiguration;
+use apimachinery::validation::{is_label_value, is_qualified_name};
 
 /// Everything that is wrong, all at once.
 #[must_use]
 pub fn validate(config: &KubeletConfiguration) -> Vec<String> {
     let mut errors = Vec::new();
+    let mut taints = Vec::new();
     let mut rule = |broken: bool, text: String| {
         if broken {
             errors.push(format!("invalid configuration: {text}"));
@@ -23,58 +25,22 @@ pub fn validate(config: &KubeletConfiguration) -> Vec<String> {
         !config.system_cgroups.is_empty() && config.cgroup_root.is_empty(),
         "systemCgroups (--system-cgroups) was specified and cgroupRoot (--cgroup-root) was not specified".into(),
     );
-    for (name, flag, value) in [
-        ("eventBurst", "event-burst", config.event_burst),
-        (
-            "eventRecordQPS",
-            "event-qps",
-            config.event_record_qps.unwrap_or(0),
-        ),
-        ("kubeAPIBurst", "kube-api-burst", config.kube_api_burst),
-        (
-            "kubeAPIQPS",
-            "kube-api-qps",
-            config.kube_api_qps.unwrap_or(0),
-        ),
-        ("maxPods", "max-pods", config.max_pods),
-        ("podsPerCore", "pods-per-core", config.pods_per_core),
-        ("registryBurst", "registry-burst", config.registry_burst),
-        (
-            "registryPullQPS",
-            "registry-qps",
-            config.registry_pull_qps.unwrap_or(0),
-        ),
-    ] {
-        rule(
-            value < 0,
-            format!("{name} (--{flag}) {value} must not be a negative number"),
-        );
-    }
-    rule(
-        config.max_open_files < 0,
-        format!(
-            "maxOpenFiles (--max-open-files) {} must not be a negative number",
-            config.max_open_files
-        ),
+    not_negative(
+        &mut rule,
+        "eventBurst",
+        "event-burst",
+        config.event_burst.into(),
+    );
+    not_negative(
+        &mut rule,
+        "eventRecordQPS",
+        "event-qps",
+        config.event_record_qps.unwrap_or(0).into(),
     );
     let healthz = config.healthz_port.unwrap_or(0);
     rule(
         healthz != 0 && port(healthz),
         format!("healthzPort (--healthz-port) {healthz} must be between 1 and 65535, inclusive"),
-    );
-    rule(
-        port(config.port),
-        format!(
-            "port (--port) {} must be between 1 and 65535, inclusive",
-            config.port
-        ),
-    );
-    rule(
-        config.read_only_port != 0 && port(config.read_only_port),
-        format!(
-            "readOnlyPort (--read-only-port) {} must be between 0 and 65535, inclusive",
-            config.read_only_port
-        ),
     );
     if let Some(period) = &config.cpu_cfs_quota_period {
         rule(
@@ -124,15 +90,85 @@ pub fn validate(config: &KubeletConfiguration) -> Vec<String> {
             shown(min_age)
         ),
     );
+    for (name, flag, bit) in [
+        (
+            "iptablesDropBit",
+            "iptables-drop-bit",
+            config.iptables_drop_bit,
+        ),
+        (
+            "iptablesMasqueradeBit",
+            "iptables-masquerade-bit",
+            config.iptables_masquerade_bit,
+        ),
+    ] {
+        let bit = bit.unwrap_or(0);
+        rule(
+            !(0..=31).contains(&bit),
+            format!("{name} (--{flag}) {bit} must be between 0 and 31, inclusive"),
+        );
+    }
+    not_negative(
+        &mut rule,
+        "kubeAPIBurst",
+        "kube-api-burst",
+        config.kube_api_burst.into(),
+    );
+    not_negative(
+        &mut rule,
+        "kubeAPIQPS",
+        "kube-api-qps",
+        config.kube_api_qps.unwrap_or(0).into(),
+    );
     let images = config.node_status_max_images.unwrap_or(50);
     rule(
         images < -1,
         format!("nodeStatusMaxImages (--node-status-max-images) {images} must be -1 or greater"),
     );
+    not_negative(
+        &mut rule,
+        "maxOpenFiles",
+        "max-open-files",
+        config.max_open_files,
+    );
+    not_negative(&mut rule, "maxPods", "max-pods", config.max_pods.into());
     let oom = config.oom_score_adj.unwrap_or(0);
     rule(
         !(-1000..=1000).contains(&oom),
         format!("oomScoreAdj (--oom-score-adj) {oom} must be between -1000 and 1000, inclusive"),
+    );
+    rule(
+        config.pods_per_core < 0,
+        format!(
+            "podsPerCore (--pods-per-core) {} must not be a negative number",
+            config.pods_per_core
+        ),
+    );
+    rule(
+        port(config.port),
+        format!(
+            "port (--port) {} must be between 1 and 65535, inclusive",
+            config.port
+        ),
+    );
+    rule(
+        config.read_only_port != 0 && port(config.read_only_port),
+        format!(
+            "readOnlyPort (--read-only-port) {} must be between 0 and 65535, inclusive",
+            config.read_only_port
+        ),
+    );
+    not_negative(
+        &mut rule,
+        "registryBurst",
+        "registry-burst",
+        config.registry_burst.into(),
+    );
+    not_negative(
+        &mut rule,
+        "registryPullQPS",
+        "registry-qps",
+        config.registry_pull_qps.unwrap_or(0).into(),
     );
     let serialize = config.serialize_image_pulls == Some(true);
     if let Some(parallel) = config.max_parallel_image_pulls {
@@ -153,6 +189,20 @@ pub fn validate(config: &KubeletConfiguration) -> Vec<String> {
             config.run_once
         ),
     );
+    for taint in &config.register_with_taints {
+        let fine = is_qualified_name(&taint.key).is_empty()
+            && (taint.value.is_empty() || is_label_value(&taint.value).is_empty())
+            && matches!(
+                taint.effect.as_str(),
+                "NoSchedule" | "PreferNoSchedule" | "NoExecute"
+            );
+        taints.extend((!fine).then(|| {
+            format!(
+                "invalid taint: {{{} {} {} <nil>}}",
+                taint.key, taint.value, taint.effect
+            )
+        }));
+    }
     rule(
         !matches!(
             config.topology_manager_policy.as_str(),
@@ -169,6 +219,12 @@ pub fn validate(config: &KubeletConfiguration) -> Vec<String> {
             "topologyManagerScope (--topology-manager-scope) {:?} must be one of: \"container\", or \"pod\"",
             config.topology_manager_scope
         ),
+    );
+    rule(
+        !config.shutdown_grace_period_by_pod_priority.is_empty()
+            && (config.shutdown_grace_period.0 > 0
+                || config.shutdown_grace_period_critical_pods.0 > 0),
+        "Cannot specify both shutdownGracePeriodByPodPriority and shutdownGracePeriod at the same time".into(),
     );
     let (all, critical) = (
         &config.shutdown_grace_period,
@@ -214,6 +270,21 @@ pub fn validate(config: &KubeletConfiguration) -> Vec<String> {
             config.memory_swap.swap_behavior
         ),
     );
+    for which in ["system-reserved", "kube-reserved"] {
+        let compressible = format!("{which}-compressible");
+        let has = |wanted: &str| {
+            config
+                .enforce_node_allocatable
+                .iter()
+                .any(|one| one == wanted)
+        };
+        rule(
+            has(which) && has(&compressible),
+            format!(
+                "both {which:?} and {compressible:?} cannot be specified together in enforceNodeAllocatable (--enforce-node-allocatable)"
+            ),
+        );
+    }
     const ENFORCEMENTS: [&str; 6] = [
         "pods",
         "system-reserved",
@@ -274,13 +345,155 @@ pub fn validate(config: &KubeletConfiguration) -> Vec<String> {
             config.hairpin_mode
         ),
     );
+    let policy = config.image_pull_credentials_verification_policy.as_str();
+    rule(
+        !matches!(
+            policy,
+            "NeverVerify"
+                | "NeverVerifyPreloadedImages"
+                | "NeverVerifyAllowlistedImages"
+                | "AlwaysVerify"
+        ),
+        format!(
+            "option {policy:?} specified for imagePullCredentialsVerificationPolicy. Valid options are \"NeverVerify\", \"NeverVerifyPreloadedImages\", \"NeverVerifyAllowlistedImages\" or \"AlwaysVerify\""
+        ),
+    );
+    rule(
+        !config.preloaded_images_verification_allowlist.is_empty()
+            && policy != "NeverVerifyAllowlistedImages",
+        "can't set `preloadedImagesVerificationAllowlist` if `imagePullCredentialsVertificationPolicy` is not \"NeverVerifyAllowlistedImages\"".into(),
+    );
     rule(
         !config.reserved_system_cpus.is_empty()
             && (!config.system_reserved_cgroup.is_empty() || !config.kube_reserved_cgroup.is_empty()),
         "can't use reservedSystemCPUs (--reserved-cpus) with systemReservedCgroup (--system-reserved-cgroup) or kubeReservedCgroup (--kube-reserved-cgroup)"
             .into(),
     );
+    if let Some(why) = cpu_list_problem(&config.reserved_system_cpus) {
+        rule(
+            true,
+            format!(
+                "unable to parse reservedSystemCPUs (--reserved-cpus) {}, error: {why}",
+                config.reserved_system_cpus
+            ),
+        );
+    }
+    let ids = config
+        .user_namespaces
+        .as_ref()
+        .and_then(|namespaces| namespaces.ids_per_pod);
+    if let Some(ids) = ids {
+        let why = match ids {
+            ..USER_NAMESPACE_UNIT => Some(format!("must not be less than {USER_NAMESPACE_UNIT}")),
+            _ if ids % USER_NAMESPACE_UNIT != 0 => {
+                Some(format!("must be a multiple of {USER_NAMESPACE_UNIT}"))
+            }
+            _ if ids > i64::from(u32::MAX) => Some(format!("must not be more than {}", u32::MAX)),
+            _ => None,
+        };
+        rule(
+            why.is_some(),
+            format!("userNamespaces.idsPerPod {}", why.unwrap_or_default()),
+        );
+    }
+    if let Some(factor) = config.memory_throttling_factor {
+        rule(
+            factor <= 0.0 || factor > 1.0,
+            format!(
+                "memoryThrottlingFactor {factor} must be greater than 0 and less than or equal to 1.0"
+            ),
+        );
+    }
+    rule(
+        !matches!(
+            config.memory_reservation_policy.as_str(),
+            "None" | "TieredReservation"
+        ),
+        format!(
+            "option {:?} specified for memoryReservationPolicy. Valid options are \"None\" or \"TieredReservation\"",
+            config.memory_reservation_policy
+        ),
+    );
+    rule(
+        config.container_runtime_endpoint.is_empty(),
+        "the containerRuntimeEndpoint was not specified or empty".into(),
+    );
+    rule(
+        config.enable_system_log_query == Some(true)
+            && config.enable_system_log_handler != Some(true),
+        "enableSystemLogHandler is required for enableSystemLogQuery".into(),
+    );
+    rule(
+        config.container_log_max_workers.unwrap_or(1) < 1,
+        "containerLogMaxWorkers must be greater than or equal to 1".into(),
+    );
+    rule(
+        config
+            .container_log_monitor_interval
+            .as_ref()
+            .is_some_and(|interval| interval.0 < 3 * apimachinery::duration::SECOND),
+        "containerLogMonitorInterval must be a positive time duration greater than or equal to 3s"
+            .into(),
+    );
+    rule(
+        config.container_log_max_files.unwrap_or(5) <= 1,
+        "containerLogMaxFiles must be greater than 1".into(),
+    );
+    pod_logs_dir(&config.pod_logs_dir, &mut rule);
+    errors.extend(taints);
     errors
+}
+
+/// Identities a pod's user namespace is made of.
+const USER_NAMESPACE_UNIT: i64 = 65536;
+
+fn not_negative(rule: &mut impl FnMut(bool, String), name: &str, flag: &str, value: i64) {
+    rule(
+        value < 0,
+        format!("{name} (--{flag}) {value} must not be a negative number"),
+    );
+}
+
+fn pod_logs_dir(dir: &str, rule: &mut impl FnMut(bool, String)) {
+    rule(dir.is_empty(), "podLogsDir was not specified".into());
+    rule(
+        !dir.starts_with('/'),
+        format!("pod logs path {dir:?} must be absolute path"),
+    );
+    let normal = dir == "/"
+        || dir
+            .trim_start_matches('/')
+            .split('/')
+            .all(|part| !matches!(part, "" | "." | ".."));
+    rule(!normal, format!("pod logs path {dir:?} must be normalized"));
+    rule(
+        !dir.is_ascii(),
+        format!("pod logs path {dir:?} mut contains ASCII characters only"),
+    );
+}
+
+/// What is wrong with a list like `0-3,7`.
+fn cpu_list_problem(list: &str) -> Option<String> {
+    if list.is_empty() {
+        return None;
+    }
+    let number = |text: &str| {
+        text.parse::<u32>().map_err(|_| {
+            format!(
+                "strconv.Atoi: parsing {}: invalid syntax",
+                apimachinery::quote::quote(text)
+            )
+        })
+    };
+    list.split(',').find_map(|part| match part.split_once('-') {
+        None => number(part).err(),
+        Some((from, to)) => match (number(from), number(to)) {
+            (Ok(from), Ok(to)) if from > to => {
+                Some(format!("invalid range {part:?} ({from} > {to})"))
+            }
+            (from, to) => from.err().or(to.err()),
+        },
+    })
 }
 
 #[cfg(test)]
@@ -325,6 +538,28 @@ mod tests {
         check(
             |c| c.enforce_node_allocatable = vec!["pods".into(), "none".into()],
             "invalid configuration: enforceNodeAllocatable (--enforce-node-allocatable) may not contain additional enforcements when \"none\" is specified",
+        );
+        check(
+            |c| c.reserved_system_cpus = "0-1,x".into(),
+            "invalid configuration: unable to parse reservedSystemCPUs (--reserved-cpus) 0-1,x, error: strconv.Atoi: parsing \"x\": invalid syntax",
+        );
+        check(
+            |c| c.pod_logs_dir = "/var/../log".into(),
+            "invalid configuration: pod logs path \"/var/../log\" must be normalized",
+        );
+        check(
+            |c| c.container_log_max_files = Some(1),
+            "invalid configuration: containerLogMaxFiles must be greater than 1",
+        );
+        check(
+            |c| {
+                c.register_with_taints = vec![api_types::core::v1::Taint {
+                    key: "a".into(),
+                    effect: "Foo".into(),
+                    ..Default::default()
+                }];
+            },
+            "invalid taint: {a  Foo <nil>}",
         );
     }
 }

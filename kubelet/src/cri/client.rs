@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use client::config::dial_error;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Response, Status};
 
@@ -108,10 +109,19 @@ fn go_code(code: Code) -> &'static str {
 /// An endpoint text that names no Unix socket.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "container runtime endpoint {endpoint:?} is not a Unix socket: write it as unix:///path/to/the.sock"
+    "{}container runtime endpoint {endpoint:?} is not a Unix socket: write it as unix:///path/to/the.sock",
+    protocol(endpoint)
 )]
 pub struct EndpointError {
     endpoint: String,
+}
+
+/// Upstream's words for a URL of another scheme.
+fn protocol(endpoint: &str) -> String {
+    match endpoint.split_once("://") {
+        Some((scheme, _)) if scheme != "unix" => format!("protocol {scheme:?} not supported: "),
+        _ => String::new(),
+    }
 }
 
 fn socket_path(endpoint: &str) -> Result<PathBuf, EndpointError> {
@@ -133,9 +143,18 @@ fn channel(path: &Path) -> Channel {
         move |_: Uri| {
             let path = path.clone();
             async move {
-                tokio::net::UnixStream::connect(path)
-                    .await
-                    .map(hyper_util::rt::TokioIo::new)
+                match tokio::net::UnixStream::connect(&path).await {
+                    Ok(stream) => Ok(hyper_util::rt::TokioIo::new(stream)),
+                    Err(error) => {
+                        let why = dial_error("unix", &path.display().to_string(), &error);
+                        Err(std::io::Error::new(
+                            error.kind(),
+                            format!(
+                                "connection error: desc = \"transport: Error while dialing: {why}\""
+                            ),
+                        ))
+                    }
+                }
             }
         },
     ))
