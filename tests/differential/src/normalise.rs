@@ -1,5 +1,5 @@
 //! Makes the answers of two servers comparable: what each server draws, counts or reads from a clock becomes a placeholder.
-//! Within a case the same value gets the same placeholder, numbered by first appearance, so that references still compare.
+//! Within a case the same value gets the same placeholder, named after its first appearance, so that references still compare.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
@@ -60,6 +60,8 @@ static ADDRESS: LazyLock<Regex> = LazyLock::new(|| compile(r"\b10\.96\.\d+\.\d+\
 static NODE_PORT: LazyLock<Regex> = LazyLock::new(|| compile(r":(3[0-2]\d{3})/"));
 static NUMBER: LazyLock<Regex> = LazyLock::new(|| compile(r"\b\d+\b"));
 static AGE: LazyLock<Regex> = LazyLock::new(|| compile(r"^(\d+[a-z]+)+$"));
+/// Of the documents that OpenAPI's index lists: what they say is compared, not how it is summed up.
+static HASH: LazyLock<Regex> = LazyLock::new(|| compile(r"\?hash=[0-9A-F]+"));
 /// Where error texts have revisions.
 static REVISION_TEXT: LazyLock<Regex> = LazyLock::new(|| compile(r"[Rr]esource ?[Vv]ersion"));
 
@@ -67,15 +69,44 @@ fn compile(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the pattern is a constant")
 }
 
-/// Placeholders of one kind of value.
+/// Placeholders of one kind of value, named after the request that showed the value first: what one server has done more or
+/// less often than the other does not change the names of what comes later.
 #[derive(Debug, Default)]
-struct Numbers(HashMap<String, usize>);
+struct Numbers {
+    known: HashMap<String, String>,
+    request: usize,
+    /// The item of a list that is being read.
+    item: String,
+    /// Values seen first in this request or item.
+    new: usize,
+}
 
 impl Numbers {
+    fn next_request(&mut self) {
+        self.request += 1;
+        self.next_item("");
+    }
+
+    fn next_item(&mut self, name: &str) {
+        name.clone_into(&mut self.item);
+        self.new = 0;
+    }
+
     fn of(&mut self, kind: &str, value: &str) -> String {
-        let next = self.0.len() + 1;
-        let number = *self.0.entry(value.to_owned()).or_insert(next);
-        format!("<{kind}-{number}>")
+        if let Some(name) = self.known.get(value) {
+            return name.clone();
+        }
+        self.new += 1;
+        let mut name = format!("<{kind}-{}", self.request);
+        if !self.item.is_empty() {
+            name = format!("{name} {}", self.item);
+        }
+        if self.new > 1 {
+            name = format!("{name}.{}", self.new);
+        }
+        name.push('>');
+        self.known.insert(value.to_owned(), name.clone());
+        name
     }
 }
 
@@ -112,6 +143,22 @@ impl Normaliser {
         }
     }
 
+    /// Values seen from now on are named after the next request.
+    pub(crate) fn next_request(&mut self) {
+        for numbers in self.numbers() {
+            numbers.next_request();
+        }
+    }
+
+    fn numbers(&mut self) -> [&mut Numbers; 4] {
+        [
+            &mut self.uids,
+            &mut self.revisions,
+            &mut self.addresses,
+            &mut self.ports,
+        ]
+    }
+
     pub(crate) fn answer(&mut self, answer: &Answer, watch: bool) -> Normal {
         let headers = self.headers(answer);
         let content_type = headers.get("content-type").map_or("", String::as_str);
@@ -135,7 +182,7 @@ impl Normaliser {
                 .map(|value| self.text(&String::from_utf8_lossy(value.as_bytes())))
                 .collect();
             if !values.is_empty() {
-                headers.insert((*name).to_owned(), values.join("; "));
+                headers.insert((*name).to_owned(), values.join(", "));
             }
         }
         for name in PRESENT
@@ -153,6 +200,13 @@ impl Normaliser {
             Value::Array(items) => {
                 items.retain(|event| !is_periodic_bookmark(event));
                 for item in items {
+                    let name = item.pointer("/metadata/name").and_then(Value::as_str);
+                    if let Some(name) = name.map(ToOwned::to_owned) {
+                        let name = self.text(&name);
+                        for numbers in self.numbers() {
+                            numbers.next_item(&name);
+                        }
+                    }
                     self.value(item);
                 }
             }
@@ -225,12 +279,13 @@ impl Normaliser {
         let text = NODE_PORT.replace_all(&text, |found: &Captures<'_>| {
             format!(":{}/", self.ports.of("port", &found[1]))
         });
+        let text = HASH.replace_all(&text, "?hash=<hash>");
         let mut text = text.into_owned();
         if REVISION_TEXT.is_match(&text) {
             text = NUMBER
                 .replace_all(&text, |found: &Captures<'_>| {
-                    match self.revisions.0.get(&found[0]) {
-                        Some(number) => format!("<revision-{number}>"),
+                    match self.revisions.known.get(&found[0]) {
+                        Some(name) => name.clone(),
                         None => found[0].to_owned(),
                     }
                 })
@@ -378,6 +433,7 @@ mod tests {
     #[track_caller]
     fn check(mut value: Value, expected: Value) {
         let mut normaliser = Normaliser::new("127.0.0.1:20443", &["gen-".to_owned()]);
+        normaliser.next_request();
         normaliser.value(&mut value);
         assert_eq!(value, expected);
     }
@@ -390,7 +446,7 @@ mod tests {
         );
         check(
             json!([{"uid": a}, {"uid": b}, {"message": format!("UID: {a}")}]),
-            json!([{"uid": "<uid-1>"}, {"uid": "<uid-2>"}, {"message": "UID: <uid-1>"}]),
+            json!([{"uid": "<uid-1>"}, {"uid": "<uid-1.2>"}, {"message": "UID: <uid-1>"}]),
         );
     }
 
@@ -402,13 +458,13 @@ mod tests {
             ]}),
             json!({"kind": "PodList", "metadata": {"resourceVersion": "<list-revision>"}, "items": [
                 {"metadata": {"resourceVersion": "<revision-1>"}},
-                {"metadata": {"resourceVersion": "<revision-2>"}},
+                {"metadata": {"resourceVersion": "<revision-1.2>"}},
                 {"metadata": {"resourceVersion": "<revision-1>"}},
             ]}),
         );
         check(
-            json!([{"metadata": {"resourceVersion": "71"}}, {"message": "the ResourceVersion in the precondition (70) is not 71"}]),
-            json!([{"metadata": {"resourceVersion": "<revision-1>"}}, {"message": "the ResourceVersion in the precondition (70) is not <revision-1>"}]),
+            json!([{"metadata": {"name": "a", "resourceVersion": "71"}}, {"message": "the ResourceVersion in the precondition (70) is not 71"}]),
+            json!([{"metadata": {"name": "a", "resourceVersion": "<revision-1 a>"}}, {"message": "the ResourceVersion in the precondition (70) is not <revision-1 a>"}]),
         );
     }
 

@@ -216,12 +216,31 @@ fn cause(difference: &Difference, vocabulary: &[(String, &'static str)]) -> Stri
             _ => {}
         }
     }
+    let (left, right) = (shown(&difference.left), shown(&difference.right));
+    let common = common_prefix(&left, &right);
     format!(
         "{}: {} | {}",
         general(&path),
-        general(&shown(&difference.left)),
-        general(&shown(&difference.right))
+        general(&left[common..]),
+        general(&right[common..])
     )
+}
+
+/// How much of the beginning of two long texts is the same, less some words before the first difference.
+fn common_prefix(left: &str, right: &str) -> usize {
+    const CONTEXT: usize = 60;
+    let same = left
+        .char_indices()
+        .zip(right.chars())
+        .take_while(|((_, left), right)| left == right)
+        .map(|((index, _), _)| index)
+        .last()
+        .unwrap_or(0);
+    let mut start = same.saturating_sub(CONTEXT);
+    while !left.is_char_boundary(start) {
+        start -= 1;
+    }
+    start
 }
 
 fn replace_word(text: &str, word: &str, placeholder: &str) -> String {

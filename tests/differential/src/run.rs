@@ -102,6 +102,7 @@ impl Side<'_> {
     async fn send(&mut self, step: &Step) -> Result<Normal, String> {
         let request = request(step, &self.vars, &self.server.authority)?;
         let watch = is_watch(step);
+        self.normaliser.next_request();
         let answer = self.server.send(request, step.identity.is_none()).await?;
         self.remember(&answer);
         Ok(self.normaliser.answer(&answer, watch))

@@ -12,13 +12,13 @@ use crate::case::{Case, Step, change};
 const NEXT_OBJECT: usize = 80;
 
 /// Sets objects of one topic apart from those of another where names are addresses.
-fn topic_number(topic: &str) -> &'static str {
+fn topic_number(topic: &str) -> usize {
     match topic {
-        "rest" => "0",
-        "rich" => "1",
-        "invalid" => "2",
-        "decode" => "3",
-        _ => "4",
+        "rest" => 0,
+        "rich" => 1,
+        "invalid" => 2,
+        "decode" => 3,
+        _ => 4,
     }
 }
 
@@ -191,7 +191,11 @@ impl Subject {
         put("resource", info.resource.to_owned());
         put("kind", info.kind.to_owned());
         put("case", short.to_owned());
-        put("T", topic_number(topic).to_owned());
+        // The same object is there in each version: those of a later version have names of their own.
+        let is_later = self.key() == versioned_key(info);
+        let topic_number = (topic_number(topic) + if is_later { 5 } else { 0 }).to_string();
+        let version = if is_later { info.version } else { "" };
+        put("T", topic_number.clone());
         if info.namespaced {
             put("ns", namespace);
         }
@@ -207,10 +211,8 @@ impl Subject {
                 .pointer("/metadata/name")
                 .and_then(Value::as_str)
             {
-                Some(special) => special
-                    .replace("$N", &number)
-                    .replace("$T", topic_number(topic)),
-                None => format!("{topic}-{short}{}", if nth == 1 { "" } else { &suffix }),
+                Some(special) => special.replace("$N", &number).replace("$T", &topic_number),
+                None => format!("{topic}-{short}{version}{suffix}"),
             };
             put(&format!("item{suffix}"), format!("{base}/{name}"));
             put(&format!("name{suffix}"), name);
