@@ -146,6 +146,10 @@ impl Folder {
 }
 
 /// Ends a daemon that does not end by itself with no exit code.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "there is no runtime here whose workers could be blocked"
+)]
 fn run(dir: &Path, daemon: &str, arguments: &[String]) -> (Option<i32>, String) {
     let program = e2e::binaries().join(daemon);
     let log = tempfile::NamedTempFile::new().expect("a temporary file");
