@@ -1,0 +1,114 @@
+//! From and to JSON.
+
+use base64::Engine;
+
+use super::collections::{List, Map};
+use super::{Key, Str, Value, duration_text};
+use crate::error::EvalError;
+
+/// JSON without a schema: strings, integers and floating point numbers are what they look like.
+pub(crate) fn view(json: &serde_json::Value) -> Value<'_> {
+    match json {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(value) => Value::Bool(*value),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(number) => Value::Int(number),
+            None => Value::Double(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        serde_json::Value::String(text) => Value::String(Str::Borrowed(text)),
+        serde_json::Value::Array(elements) => Value::List(List::Json(elements)),
+        serde_json::Value::Object(entries) => Value::Map(Map::Json(entries)),
+    }
+}
+
+/// The same, copied.
+pub(crate) fn owned(json: &serde_json::Value) -> Value<'static> {
+    match json {
+        serde_json::Value::String(text) => Value::from(text.clone()),
+        serde_json::Value::Array(elements) => {
+            Value::from(elements.iter().map(owned).collect::<Vec<_>>())
+        }
+        serde_json::Value::Object(entries) => {
+            let entries = entries
+                .iter()
+                .map(|(key, value)| (Key::String(Str::Owned(key.as_str().into())), owned(value)));
+            Value::Map(Map::Owned(std::sync::Arc::new(entries.collect())))
+        }
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(value) => Value::Bool(*value),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(number) => Value::Int(number),
+            None => Value::Double(number.as_f64().unwrap_or(f64::NAN)),
+        },
+    }
+}
+
+impl<'a> Value<'a> {
+    /// A view of JSON that has no schema.
+    pub fn from_json(json: &'a serde_json::Value) -> Self {
+        view(json)
+    }
+
+    /// The value as JSON. Bytes become base64, times and durations text; types and opaque values have no JSON.
+    pub fn to_json(&self) -> Result<serde_json::Value, EvalError> {
+        let unsupported = || {
+            Err(EvalError::new(format!(
+                "unsupported conversion of {} to JSON",
+                self.type_of().name()
+            )))
+        };
+        Ok(match self {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::Int(number) => (*number).into(),
+            Value::Uint(number) => (*number).into(),
+            Value::Double(number) => match serde_json::Number::from_f64(*number) {
+                Some(number) => serde_json::Value::Number(number),
+                None => return Err(EvalError::new(format!("{number} has no JSON"))),
+            },
+            Value::String(text) => (**text).into(),
+            Value::Bytes(bytes) => base64::engine::general_purpose::STANDARD
+                .encode(bytes)
+                .into(),
+            Value::Timestamp(time) => time.to_string().into(),
+            Value::Duration(nanoseconds) => duration_text(*nanoseconds).into(),
+            Value::List(List::Json(elements) | List::Typed(elements, _)) => {
+                elements.to_vec().into()
+            }
+            Value::List(list) => {
+                let elements: Result<Vec<_>, _> =
+                    list.iter().map(|element| element?.to_json()).collect();
+                elements?.into()
+            }
+            Value::Map(Map::Json(entries) | Map::Typed(entries, _)) => (*entries).clone().into(),
+            Value::Map(map) => {
+                let mut entries = serde_json::Map::new();
+                for key in map.keys() {
+                    let Value::String(name) = &key else {
+                        return Err(EvalError::new(format!("map key {key} is not a string")));
+                    };
+                    entries.insert(
+                        name.to_string(),
+                        map.find(&key)?.unwrap_or(Value::Null).to_json()?,
+                    );
+                }
+                entries.into()
+            }
+            Value::Optional(Some(value)) => value.to_json()?,
+            Value::Optional(None) => return Err(EvalError::new("optional.none() dereference")),
+            Value::Struct(object) => {
+                let mut entries = serde_json::Map::new();
+                for (name, value) in &object.fields {
+                    entries.insert(name.to_string(), value.to_json()?);
+                }
+                entries.into()
+            }
+            Value::Preserved(json) => (*json).clone(),
+            Value::Opaque(opaque) => match opaque.text() {
+                Some(text) => text.into(),
+                None => return unsupported(),
+            },
+            Value::Type(_) => return unsupported(),
+        })
+    }
+}
