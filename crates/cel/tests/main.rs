@@ -4,3 +4,4 @@
 
 mod lazy;
 mod limits;
+mod reference;
