@@ -1,4 +1,4 @@
-use super::{Folder, listener};
+use super::{Folder, KUBECONFIGS, listener};
 
 const DAEMON: &str = "kube-scheduler";
 const SERVING: &[&str] = &[
@@ -66,60 +66,7 @@ fn flags() {
 
 #[test]
 fn kubeconfigs() {
-    Folder::new().check(
-        DAEMON,
-        SERVING,
-        &[
-            (
-                &["--kubeconfig=/nonexistent"],
-                "stat /nonexistent: no such file or directory",
-            ),
-            (
-                &["--kubeconfig={dir}/folder"],
-                "error loading config file \"{dir}/folder\": read {dir}/folder: is a directory",
-            ),
-            (
-                &["--kubeconfig={dir}/yaml.conf"],
-                "error loading config file \"{dir}/yaml.conf\": yaml: line 1: unclosed bracket '['",
-            ),
-            (
-                &["--kubeconfig={dir}/kind.conf"],
-                "error loading config file \"{dir}/kind.conf\": no kind \"Pod\" is registered for version \"v1\": want kind \"Config\" of version \"v1\"",
-            ),
-            (
-                &["--kubeconfig={dir}/nothing.conf"],
-                "invalid configuration: no configuration has been provided, try setting KUBERNETES_MASTER environment variable",
-            ),
-            (
-                &["--kubeconfig={dir}/context.conf"],
-                "invalid configuration: [context was not found for specified context: nope, cluster has no server defined]",
-            ),
-            (
-                &["--kubeconfig={dir}/no-ca.conf"],
-                "invalid configuration: unable to read certificate-authority /nonexistent for c due to open /nonexistent: no such file or directory",
-            ),
-            (
-                &["--kubeconfig={dir}/no-key.conf"],
-                "invalid configuration: client-key-data or client-key must be specified for u to use the clientCert authentication method.",
-            ),
-            (
-                &["--kubeconfig={dir}/no-token.conf"],
-                "open /nonexistent: no such file or directory",
-            ),
-            (
-                &["--kubeconfig={dir}/address.conf"],
-                "host must be a URL or a host:port pair: \"https://[::1\"",
-            ),
-            (
-                &["--kubeconfig={dir}/bad-ca.conf"],
-                "certificate-authority {dir}/junk: unable to load root certificates: unable to parse bytes as PEM block",
-            ),
-            (
-                &["--kubeconfig={dir}/other-key.conf"],
-                "client certificate {dir}/server.crt and key {dir}/other.key: tls: private key does not match public key",
-            ),
-        ],
-    );
+    Folder::new().check(DAEMON, SERVING, KUBECONFIGS);
 }
 
 #[test]
