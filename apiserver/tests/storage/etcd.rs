@@ -207,8 +207,9 @@ impl Proxy {
                 let (mode, mut cut) = (Arc::clone(&shared), receiver.clone());
                 cut.mark_unchanged();
                 tokio::spawn(async move {
+                    let seen = cut.clone();
                     tokio::select! {
-                        _ = forward(client, target, mode) => {}
+                        _ = forward(client, target, mode, seen) => {}
                         _ = cut.changed() => {}
                     }
                 });
@@ -241,7 +242,12 @@ impl Proxy {
     }
 }
 
-async fn forward(client: TcpStream, target: u16, mode: Arc<AtomicU8>) -> std::io::Result<()> {
+async fn forward(
+    client: TcpStream,
+    target: u16,
+    mode: Arc<AtomicU8>,
+    cut: watch::Receiver<u64>,
+) -> std::io::Result<()> {
     let server = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await?;
     let (mut client_in, mut client_out) = client.into_split();
     let (mut server_in, mut server_out) = server.into_split();
@@ -257,7 +263,12 @@ async fn forward(client: TcpStream, target: u16, mode: Arc<AtomicU8>) -> std::io
             if length == 0 {
                 return Ok(());
             }
-            if mode.load(Ordering::SeqCst) != SWALLOW_ANSWERS {
+            let swallowed = mode.load(Ordering::SeqCst) == SWALLOW_ANSWERS;
+            // The mode first: who cuts and then opens lets no answer of a cut connection pass.
+            if !cut.has_changed().is_ok_and(|cut| !cut) {
+                return Ok(());
+            }
+            if !swallowed {
                 client_out.write_all(&buffer[..length]).await?;
             }
         }

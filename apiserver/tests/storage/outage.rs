@@ -230,8 +230,8 @@ async fn a_write_with_an_unknown_outcome_is_not_repeated() {
         }
     })
     .await;
-    proxy.open();
     proxy.cut();
+    proxy.open();
     let outcome = write.await.unwrap();
     assert!(
         matches!(outcome, Err(UpdateError::Storage(Error::Timeout { .. }))),
