@@ -195,6 +195,16 @@ fn insufficient(resource: &str, requested: i64, used: i64, capacity: i64) -> Rej
     )
 }
 
+/// Whether the labels of the node, as far as they are known here, are what the pod demands.
+#[must_use]
+pub(crate) fn matches_node(pod: &Pod, node: &NodeInfo) -> bool {
+    let affinity = RequiredNodeAffinity::new(pod);
+    affinity.is_empty()
+        || affinity
+            .matches_labels(&node.labels(), &node.name)
+            .unwrap_or(false)
+}
+
 /// Resources, node name, affinity and ports.
 pub(crate) fn check_fit(pod: &Pod, others: &[Arc<Pod>], node: &NodeInfo) -> Result<(), Rejection> {
     let allocatable: Amounts = amounts(&node.allocatable());
@@ -229,12 +239,7 @@ pub(crate) fn check_fit(pod: &Pod, others: &[Arc<Pod>], node: &NodeInfo) -> Resu
             "Predicate NodeName failed: node(s) didn't match the requested node name",
         ));
     }
-    let affinity = RequiredNodeAffinity::new(pod);
-    if !affinity.is_empty()
-        && !affinity
-            .matches_labels(&node.labels(), &node.name)
-            .unwrap_or(false)
-    {
+    if !matches_node(pod, node) {
         return Err(Rejection::new(
             "NodeAffinity",
             "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector",

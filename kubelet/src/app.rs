@@ -40,7 +40,7 @@ use crate::images::gc::{ImageGc, ImageGcPolicy};
 use crate::images::{ImageManager, Keyring};
 use crate::metrics::Metrics;
 use crate::node::machine::{Machine, Reservations, allocatable, capacity, huge_page_cgroup_name};
-use crate::node::{NodeInfo, NodeReporter, Registration, renew_lease};
+use crate::node::{NodeInfo, NodeReporter, Registration, renew_lease, watch_node};
 use crate::objects::ObjectManager;
 use crate::pleg::{Pleg, PodCache};
 use crate::pod_manager::PodManager;
@@ -891,6 +891,7 @@ fn start_node(
         std_duration(&config.node_status_report_frequency),
     );
     *kubelet.reporter.lock() = Some(reporter.clone());
+    watch_node(&client, node.clone(), token.clone());
     tokio::spawn(reporter.run(token.clone()));
     // The lease must not wait behind other requests: a late renewal looks like a dead node.
     let unlimited = client.without_rate_limit();

@@ -6,6 +6,7 @@ mod lease;
 pub mod machine;
 mod register;
 pub mod status;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, UdpSocket};
@@ -16,6 +17,7 @@ use arc_swap::ArcSwap;
 
 pub use lease::renew_lease;
 pub use register::{NodeConditions, NodeReporter, Registration};
+pub use watch::watch_node;
 
 use self::machine::Machine;
 
@@ -106,9 +108,20 @@ impl NodeInfo {
         self.allocatable.clone()
     }
 
-    /// Remembers the Node object.
+    /// Remembers the Node object, unless a newer state of it is known: answers to writes and the watch overtake each other.
     pub fn set_object(&self, node: Node) {
-        self.object.store(std::sync::Arc::new(Some(node)));
+        let version = |node: &Node| node.metadata.resource_version.parse::<u64>().ok();
+        let node = std::sync::Arc::new(Some(node));
+        self.object
+            .rcu(|known| match (known.as_ref(), node.as_ref()) {
+                (Some(known_node), Some(new))
+                    if known_node.metadata.uid == new.metadata.uid
+                        && version(known_node) > version(new) =>
+                {
+                    std::sync::Arc::clone(known)
+                }
+                _ => std::sync::Arc::clone(&node),
+            });
     }
 
     /// Labels of the Node object; the ones it would be registered with before that.
@@ -156,4 +169,38 @@ fn default_route_ip() -> Option<IpAddr> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_state_of_the_node_is_not_remembered() {
+        let node = NodeInfo::new(
+            "n",
+            "n",
+            Machine::default(),
+            &[],
+            BTreeMap::new(),
+            BTreeMap::new(),
+        );
+        let state = |uid: &str, version: &str, label: &str| {
+            let mut state = Node::default();
+            state.metadata.uid = uid.to_owned();
+            state.metadata.resource_version = version.to_owned();
+            state.metadata.labels = [("l".to_owned(), label.to_owned())].into();
+            state
+        };
+        for (uid, version, label, seen) in [
+            ("a", "9", "first", "first"),
+            ("a", "10", "newer", "newer"),
+            ("a", "9", "late", "newer"),
+            ("a", "10", "same", "same"),
+            ("b", "1", "another node", "another node"),
+        ] {
+            node.set_object(state(uid, version, label));
+            assert_eq!(node.labels()["l"], seen, "after {label}");
+        }
+    }
 }

@@ -197,6 +197,16 @@ impl NodeReporter {
         }
     }
 
+    /// Reads the Node anew, past every cache.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn refresh(&self) -> Result<(), client::Error> {
+        let node = self.client.api::<Node>().get(&self.node.name).await?;
+        self.node.set_object(node);
+        Ok(())
+    }
+
     /// Registers and reports until the token ends it.
     pub async fn run(self: Arc<Self>, token: CancellationToken) {
         if self.registration.register && !self.register(&token).await {

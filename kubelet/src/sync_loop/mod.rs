@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use reasons::ReasonCache;
 pub use runtime_state::RuntimeState;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, matches_node};
 use crate::allocation::{AllocationManager, Trigger};
 use crate::backoff::Backoff;
 use crate::events::{Kind, Recorder};
@@ -49,6 +49,10 @@ use crate::status::{DeletionSafety, StatusManager, needs_readiness_reconcile};
 const HOUSEKEEPING_PERIOD: Duration = Duration::from_secs(2);
 const SYNC_PERIOD: Duration = Duration::from_secs(1);
 const RUNTIME_CHECK_PERIOD: Duration = Duration::from_secs(5);
+/// Until runtime and network work for the first time, and for this long at most, the runtime is asked more often: nothing can
+/// run before. Upstream: `fastStatusUpdateOnce`.
+const RUNTIME_START_PERIOD: Duration = Duration::from_millis(100);
+const RUNTIME_START_LIMIT: Duration = Duration::from_secs(120);
 const CONTAINER_GC_PERIOD: Duration = Duration::from_secs(60);
 const IMAGE_GC_PERIOD: Duration = Duration::from_secs(300);
 const IMAGE_LIST_PERIOD: Duration = Duration::from_secs(30);
@@ -205,6 +209,9 @@ impl Kubelet {
                 event = inputs.sources.recv() => match event {
                     Some(event) => {
                         if let Some((op, pod)) = inputs.config.apply(event) {
+                            if matches!(op, Op::Add) {
+                                self.know_labels_for(&pod).await;
+                            }
                             self.handle(op, pod);
                         }
                         *self.sources_ready.lock() = inputs.config.all_ready();
@@ -255,11 +262,18 @@ impl Kubelet {
                 }
             }
         }
-        let kubelet = self.clone();
-        tokio::spawn(every(RUNTIME_CHECK_PERIOD, token.clone(), move || {
-            let kubelet = kubelet.clone();
-            async move { kubelet.check_runtime().await }
-        }));
+        let (kubelet, ended) = (self.clone(), token.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                () = kubelet.check_runtime_often() => {}
+            }
+            every(RUNTIME_CHECK_PERIOD, ended, move || {
+                let kubelet = kubelet.clone();
+                async move { kubelet.check_runtime().await }
+            })
+            .await;
+        });
         let kubelet = self.clone();
         tokio::spawn(every(CONTAINER_GC_PERIOD, token.clone(), move || {
             let kubelet = kubelet.clone();
@@ -286,6 +300,19 @@ impl Kubelet {
             let kubelet = kubelet.clone();
             async move { kubelet.collect_images().await }
         }));
+    }
+
+    /// Until the runtime works.
+    async fn check_runtime_often(&self) {
+        let started = Instant::now();
+        while started.elapsed() < RUNTIME_START_LIMIT {
+            self.check_runtime().await;
+            let state = &self.runtime_state;
+            if state.runtime_errors().is_none() && state.network_error().is_none() {
+                return;
+            }
+            tokio::time::sleep(RUNTIME_START_PERIOD).await;
+        }
     }
 
     async fn check_runtime(&self) {
@@ -353,6 +380,20 @@ impl Kubelet {
             Op::Update | Op::Delete => self.update(pod),
             Op::Remove => self.remove(pod),
             Op::Reconcile => self.reconcile(pod),
+        }
+    }
+
+    /// The scheduler may have seen labels of this node that the watch has not brought yet: a pod that does not match is a
+    /// reason to read the Node anew before the pod is refused. Upstream: `getNodeAnyWay` in `predicateAdmitHandler`.
+    async fn know_labels_for(&self, pod: &Pod) {
+        if matches_node(pod, &self.options.node) {
+            return;
+        }
+        let reporter = self.reporter.lock().clone();
+        if let Some(reporter) = reporter
+            && let Err(error) = reporter.refresh().await
+        {
+            tracing::error!(pod = %pod.metadata.name, %error, "Cannot read the Node to check the pod's affinity");
         }
     }
 
