@@ -48,6 +48,13 @@ impl DynamicObject {
         Ok(Self { metadata, value })
     }
 
+    /// The object of a watch event.
+    pub(crate) fn decode(body: &[u8]) -> Result<Self, Error> {
+        Self::new(
+            serde_json::from_slice(body).map_err(|error| Error::decode("watch event", error))?,
+        )
+    }
+
     /// The object's metadata.
     pub fn metadata(&self) -> &ObjectMeta {
         &self.metadata
@@ -372,10 +379,7 @@ impl DynamicApi {
         );
         let response = self.client.stream(&call).await?;
         Ok(watch::with_decoder(response, |_, body| {
-            DynamicObject::new(
-                serde_json::from_slice(body)
-                    .map_err(|error| Error::decode("watch event", error))?,
-            )
+            DynamicObject::decode(body)
         }))
     }
 }

@@ -33,7 +33,7 @@ impl ObjectKey {
     }
 
     /// The key of an object.
-    pub fn of<T: Cacheable>(object: &T) -> Self {
+    pub fn of<T: Cacheable + ?Sized>(object: &T) -> Self {
         let metadata = object.object_meta();
         Self::new(metadata.namespace.as_str(), metadata.name.as_str())
     }

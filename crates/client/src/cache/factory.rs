@@ -1,6 +1,6 @@
 //! One informer per collection, started together. Upstream: `client-go/informers.SharedInformerFactory`.
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use std::time::Duration;
 use api_types::Resource;
 use api_types::meta::v1::PartialObjectMetadata;
 use apimachinery::gvk::GroupVersionResource;
-use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::shared_informer::Core;
 use super::{Cacheable, ListScope, SharedInformer};
 use crate::dynamic::DynamicObject;
 use crate::rest::Client;
@@ -27,7 +27,7 @@ pub struct InformerFactory {
 struct Shared {
     client: Client,
     resync: Duration,
-    informers: Mutex<HashMap<Identity, Arc<dyn AnyInformer>>>,
+    informers: Mutex<HashMap<Identity, Arc<Core>>>,
     tasks: TaskTracker,
 }
 
@@ -42,46 +42,9 @@ struct Identity {
     field_selector: String,
 }
 
-/// An informer of some type.
-trait AnyInformer: Any + Send + Sync {
-    fn run(self: Arc<Self>, token: CancellationToken) -> BoxFuture<'static, ()>;
-    fn is_running(&self) -> bool;
-    fn wait_for_sync<'a>(&'a self, token: &'a CancellationToken) -> BoxFuture<'a, bool>;
-    fn has_synced(&self) -> bool;
-    fn describe(&self) -> String;
-    fn as_any(&self) -> &dyn Any;
-}
-
-impl<T: Cacheable> AnyInformer for SharedInformer<T> {
-    fn run(self: Arc<Self>, token: CancellationToken) -> BoxFuture<'static, ()> {
-        Box::pin(async move { SharedInformer::run(&self, token).await })
-    }
-    fn is_running(&self) -> bool {
-        SharedInformer::is_running(self)
-    }
-    fn wait_for_sync<'a>(&'a self, token: &'a CancellationToken) -> BoxFuture<'a, bool> {
-        Box::pin(SharedInformer::wait_for_sync(self, token))
-    }
-    fn has_synced(&self) -> bool {
-        SharedInformer::has_synced(self)
-    }
-    fn describe(&self) -> String {
-        format!("{self:?}")
-    }
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
 impl fmt::Debug for InformerFactory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let informers: Vec<String> = self
-            .shared
-            .informers
-            .lock()
-            .values()
-            .map(|informer| informer.describe())
-            .collect();
+        let informers: Vec<Arc<Core>> = self.shared.informers.lock().values().cloned().collect();
         f.debug_struct("InformerFactory")
             .field("informers", &informers)
             .finish()
@@ -172,23 +135,21 @@ impl InformerFactory {
             label_selector: scope.label_selector.clone(),
             field_selector: scope.field_selector.clone(),
         };
+        // Its identity says what kind the objects of an informer are.
         let mut informers = self.shared.informers.lock();
-        if let Some(known) = informers
-            .get(&identity)
-            .and_then(|known| known.as_any().downcast_ref::<SharedInformer<T>>())
-        {
-            return known.clone();
-        }
-        let informer = make();
-        informers.insert(identity, Arc::new(informer.clone()));
-        informer
+        SharedInformer::of(
+            informers
+                .entry(identity)
+                .or_insert_with(|| make().core().clone())
+                .clone(),
+        )
     }
 
     /// Starts every informer asked for so far that is not running. They end with the token. Call again after asking for more.
     pub fn start(&self, token: CancellationToken) {
         for informer in self.shared.informers.lock().values() {
             if !informer.is_running() {
-                self.shared.tasks.spawn(informer.clone().run(token.clone()));
+                self.shared.tasks.spawn(informer.run(token.clone()));
             }
         }
     }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+
+use super::object::{AnyObject, Cacheable, typed};
 
 /// Gets the news of an informer. Called by one task at a time, in order; must not block it for long: put a key into a queue.
 pub trait EventHandler<T>: Send + Sync + 'static {
@@ -45,21 +46,39 @@ impl<T> Clone for DeletedObject<T> {
 }
 
 /// What a handler's task gets.
-pub(super) enum Notification<T> {
-    Add(Arc<T>, bool),
-    Update(Arc<T>, Arc<T>),
-    Delete(DeletedObject<T>),
+#[derive(Clone)]
+pub(super) enum Notification {
+    Add(AnyObject, bool),
+    Update(AnyObject, AnyObject),
+    Delete {
+        object: AnyObject,
+        final_state_unknown: bool,
+    },
     /// Everything of the initial list has been handed over before this.
     Synced,
 }
 
-impl<T> Clone for Notification<T> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Add(object, initial) => Self::Add(object.clone(), *initial),
-            Self::Update(old, new) => Self::Update(old.clone(), new.clone()),
-            Self::Delete(object) => Self::Delete(object.clone()),
-            Self::Synced => Self::Synced,
+/// A handler without the type of its objects.
+trait Deliver: Send + Sync {
+    /// Calls the handler. `Synced` is no news to it.
+    fn deliver(&self, notification: Notification);
+}
+
+struct Handler<T>(Arc<dyn EventHandler<T>>);
+
+impl<T: Cacheable> Deliver for Handler<T> {
+    fn deliver(&self, notification: Notification) {
+        match notification {
+            Notification::Add(object, initial) => self.0.on_add(&typed(object), initial),
+            Notification::Update(old, new) => self.0.on_update(&typed(old), &typed(new)),
+            Notification::Delete {
+                object,
+                final_state_unknown,
+            } => self.0.on_delete(DeletedObject {
+                object: typed(object),
+                final_state_unknown,
+            }),
+            Notification::Synced => {}
         }
     }
 }
@@ -97,25 +116,29 @@ impl HandlerRegistration {
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// One handler with its queue.
-pub(super) struct Listener<T> {
+pub(super) struct Listener {
     pub registration: HandlerRegistration,
     pub resync: Option<Duration>,
     pub next_resync: Option<Instant>,
-    sender: mpsc::UnboundedSender<Notification<T>>,
+    sender: mpsc::UnboundedSender<Notification>,
     /// Taken by the task when it starts.
-    task: Option<ListenerTask<T>>,
+    task: Option<ListenerTask>,
     removed: Arc<AtomicBool>,
 }
 
-struct ListenerTask<T> {
-    handler: Arc<dyn EventHandler<T>>,
-    receiver: mpsc::UnboundedReceiver<Notification<T>>,
+struct ListenerTask {
+    handler: Box<dyn Deliver>,
+    receiver: mpsc::UnboundedReceiver<Notification>,
     synced: Arc<tokio::sync::watch::Sender<bool>>,
     removed: Arc<AtomicBool>,
 }
 
-impl<T: Send + Sync + 'static> Listener<T> {
-    pub(super) fn new(handler: Arc<dyn EventHandler<T>>, resync: Duration) -> Self {
+impl Listener {
+    pub(super) fn new<T: Cacheable>(handler: Arc<dyn EventHandler<T>>, resync: Duration) -> Self {
+        Self::over(Box::new(Handler(handler)), resync)
+    }
+
+    fn over(handler: Box<dyn Deliver>, resync: Duration) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let synced = Arc::new(tokio::sync::watch::Sender::new(false));
         let removed = Arc::new(AtomicBool::new(false));
@@ -139,7 +162,7 @@ impl<T: Send + Sync + 'static> Listener<T> {
     }
 
     /// Queues a notification. Never waits.
-    pub(super) fn notify(&self, notification: Notification<T>) {
+    pub(super) fn notify(&self, notification: Notification) {
         // A closed queue means that the handler was removed or the informer has ended.
         let _ = self.sender.send(notification);
     }
@@ -158,7 +181,7 @@ impl<T: Send + Sync + 'static> Listener<T> {
     }
 }
 
-impl<T: Send + Sync + 'static> ListenerTask<T> {
+impl ListenerTask {
     async fn run(mut self) {
         let mut since_yield = 0u32;
         while let Some(notification) = self.receiver.recv().await {
@@ -166,12 +189,10 @@ impl<T: Send + Sync + 'static> ListenerTask<T> {
                 return;
             }
             match notification {
-                Notification::Add(object, initial) => self.handler.on_add(&object, initial),
-                Notification::Update(old, new) => self.handler.on_update(&old, &new),
-                Notification::Delete(object) => self.handler.on_delete(object),
                 Notification::Synced => {
                     self.synced.send_replace(true);
                 }
+                news => self.handler.deliver(news),
             }
             // A long queue must not keep a worker thread from other tasks.
             since_yield += 1;
@@ -184,17 +205,15 @@ impl<T: Send + Sync + 'static> ListenerTask<T> {
 }
 
 /// The handlers of an informer. Locked while an event is put into their queues, so that all see the same order.
-pub(super) struct Listeners<T> {
-    pub all: Vec<Listener<T>>,
+pub(super) struct Listeners {
+    pub all: Vec<Listener>,
     /// The first list is in the store and in every queue.
     pub synced: bool,
     pub running: bool,
     pub stopped: bool,
 }
 
-pub(super) type SharedListeners<T> = Arc<Mutex<Listeners<T>>>;
-
-impl<T: Send + Sync + 'static> Listeners<T> {
+impl Listeners {
     pub(super) fn new() -> Self {
         Self {
             all: Vec::new(),
@@ -204,7 +223,7 @@ impl<T: Send + Sync + 'static> Listeners<T> {
         }
     }
 
-    pub(super) fn notify(&self, notification: &Notification<T>) {
+    pub(super) fn notify(&self, notification: &Notification) {
         for listener in &self.all {
             listener.notify(notification.clone());
         }

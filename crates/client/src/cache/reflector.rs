@@ -17,8 +17,8 @@ use futures::StreamExt as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Cacheable;
 use super::list_watch::{Events, ListWatch};
+use super::object::{AnyObject, Cacheable};
 use super::transforms::Transform;
 use crate::error::Error;
 use crate::key::ObjectKey;
@@ -34,22 +34,22 @@ const WATCH_GRACE: Duration = Duration::from_secs(30);
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 
 /// Where a reflector writes.
-pub(super) trait Sink<T>: Send + Sync {
+pub(super) trait Sink: Send + Sync {
     /// The collection is exactly this.
-    fn replace(&self, objects: Vec<Arc<T>>, resource_version: &str);
+    fn replace(&self, objects: Vec<AnyObject>, resource_version: &str);
     /// An object is new or changed.
-    fn upsert(&self, object: Arc<T>);
+    fn upsert(&self, object: AnyObject);
     /// An object is gone.
-    fn delete(&self, last: Arc<T>);
+    fn delete(&self, last: AnyObject);
     /// Nothing changed up to this version.
     fn bookmark(&self, resource_version: &str);
 }
 
 /// See the module.
-pub(super) struct Reflector<T> {
-    source: Arc<dyn ListWatch<T>>,
-    sink: Arc<dyn Sink<T>>,
-    transform: Option<Transform<T>>,
+pub(super) struct Reflector {
+    source: Arc<dyn ListWatch>,
+    sink: Arc<dyn Sink>,
+    transform: Option<Transform<dyn Cacheable>>,
     backoff: Backoff,
     /// Cleared for good when the server does not know initial events.
     use_watch_list: bool,
@@ -67,11 +67,11 @@ enum WatchEnd {
     Relist,
 }
 
-impl<T: Cacheable> Reflector<T> {
+impl Reflector {
     pub(super) fn new(
-        source: Arc<dyn ListWatch<T>>,
-        sink: Arc<dyn Sink<T>>,
-        transform: Option<Transform<T>>,
+        source: Arc<dyn ListWatch>,
+        sink: Arc<dyn Sink>,
+        transform: Option<Transform<dyn Cacheable>>,
     ) -> Self {
         Self {
             source,
@@ -120,7 +120,7 @@ impl<T: Cacheable> Reflector<T> {
     }
 
     /// Gets everything as initial events; the stream that gave them goes on with the changes.
-    async fn watch_list(&mut self) -> Result<Events<T>, Error> {
+    async fn watch_list(&mut self) -> Result<Events, Error> {
         loop {
             let version = if self.version_unavailable {
                 String::new()
@@ -190,7 +190,7 @@ impl<T: Cacheable> Reflector<T> {
         Ok(())
     }
 
-    async fn pages(&self, resource_version: String) -> Result<(Vec<Arc<T>>, String), Error> {
+    async fn pages(&self, resource_version: String) -> Result<(Vec<AnyObject>, String), Error> {
         let limit = if matches!(resource_version.as_str(), "" | "0") {
             PAGE
         } else {
@@ -226,7 +226,7 @@ impl<T: Cacheable> Reflector<T> {
     }
 
     /// Passes on changes until a new round is needed.
-    async fn follow(&mut self, mut events: Option<Events<T>>) -> Result<(), Error> {
+    async fn follow(&mut self, mut events: Option<Events>) -> Result<(), Error> {
         loop {
             let stream = match events.take() {
                 Some(stream) => stream,
@@ -258,7 +258,7 @@ impl<T: Cacheable> Reflector<T> {
         }
     }
 
-    async fn pass_on(&mut self, mut stream: Events<T>) -> Result<WatchEnd, Error> {
+    async fn pass_on(&mut self, mut stream: Events) -> Result<WatchEnd, Error> {
         let started = Instant::now();
         let deadline = started + MAX_WATCH + WATCH_GRACE;
         let mut count = 0u64;
@@ -298,7 +298,7 @@ impl<T: Cacheable> Reflector<T> {
         Ok(WatchEnd::Resume)
     }
 
-    fn apply(&mut self, event: WatchEvent<T>) {
+    fn apply(&mut self, event: WatchEvent<AnyObject>) {
         let version = event.object().object_meta().resource_version.clone();
         match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
@@ -313,11 +313,11 @@ impl<T: Cacheable> Reflector<T> {
     }
 }
 
-fn prepare<T>(transform: Option<&Transform<T>>, mut object: T) -> Arc<T> {
+fn prepare(transform: Option<&Transform<dyn Cacheable>>, mut object: AnyObject) -> AnyObject {
     if let Some(transform) = transform {
-        transform(&mut object);
+        transform(Arc::get_mut(&mut object).expect("an object just read has one owner"));
     }
-    Arc::new(object)
+    object
 }
 
 fn watch_options() -> ListOptions {
@@ -331,18 +331,18 @@ fn watch_options() -> ListOptions {
 }
 
 /// The objects of the initial events and their version; `None` when the stream ends before they are complete.
-async fn collect_initial<T: Cacheable>(
-    stream: &mut Events<T>,
-    transform: Option<&Transform<T>>,
-) -> Result<Option<(Vec<Arc<T>>, String)>, Error> {
-    let mut objects: HashMap<ObjectKey, Arc<T>> = HashMap::new();
+async fn collect_initial(
+    stream: &mut Events,
+    transform: Option<&Transform<dyn Cacheable>>,
+) -> Result<Option<(Vec<AnyObject>, String)>, Error> {
+    let mut objects: HashMap<ObjectKey, AnyObject> = HashMap::new();
     while let Some(event) = stream.next().await {
         match event? {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                objects.insert(ObjectKey::of(&object), prepare(transform, object));
+                objects.insert(ObjectKey::of(&*object), prepare(transform, object));
             }
             WatchEvent::Deleted(object) => {
-                objects.remove(&ObjectKey::of(&object));
+                objects.remove(&ObjectKey::of(&*object));
             }
             WatchEvent::Bookmark(object) => {
                 let metadata = object.object_meta();

@@ -1,27 +1,28 @@
 //! The informer: a reflector, its store, and the handlers of everybody who is interested.
+//!
+//! [`SharedInformer`] is the typed face, [`Core`] does the work for objects of any kind.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::Resource;
 use api_types::meta::v1::PartialObjectMetadata;
 use apimachinery::gvk::GroupVersionResource;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Cacheable;
-use super::handlers::{
-    DeletedObject, EventHandler, HandlerRegistration, Listener, Listeners, Notification,
-    SharedListeners,
-};
+use super::handlers::{EventHandler, HandlerRegistration, Listener, Listeners, Notification};
 use super::list_watch::{
-    DynamicListWatch, ListScope, ListWatch, MetadataListWatch, TypedListWatch,
+    BuiltInListWatch, DynamicListWatch, ListScope, ListWatch, MetadataListWatch,
 };
+use super::object::{AnyObject, Cacheable};
 use super::reflector::{Reflector, Sink};
-use super::store::{Lister, Store};
+use super::store::{Lister, Store, index_fn};
 use super::transforms::Transform;
 use crate::dynamic::DynamicObject;
 use crate::rest::Client;
@@ -80,15 +81,18 @@ use crate::rest::Client;
 /// One watch per informer, whatever the number of handlers and listers. Memory is one copy of each object. A relist needs
 /// both the old and the new content for a moment. Reading takes a read lock for a moment; listing copies pointers.
 pub struct SharedInformer<T> {
-    core: Arc<Core<T>>,
+    core: Arc<Core>,
+    kind: PhantomData<fn() -> T>,
 }
 
-struct Core<T> {
-    source: Arc<dyn ListWatch<T>>,
-    transform: Option<Transform<T>>,
+/// An informer without the type of its objects.
+pub(super) struct Core {
+    source: Arc<dyn ListWatch>,
+    transform: Option<Transform<dyn Cacheable>>,
     resync: Duration,
-    store: Arc<Store<T>>,
-    listeners: SharedListeners<T>,
+    store: Arc<Store>,
+    /// Locked while an event is put into the queues, so that all handlers see the same order.
+    listeners: Mutex<Listeners>,
     synced: watch::Sender<bool>,
     /// A handler with a resync period was added.
     resync_changed: Notify,
@@ -98,14 +102,21 @@ impl<T> Clone for SharedInformer<T> {
     fn clone(&self) -> Self {
         Self {
             core: self.core.clone(),
+            kind: PhantomData,
         }
     }
 }
 
-impl<T: Cacheable> fmt::Debug for SharedInformer<T> {
+impl<T> fmt::Debug for SharedInformer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.core.fmt(f)
+    }
+}
+
+impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SharedInformer")
-            .field("source", &self.core.source.describe())
+            .field("source", &self.source.describe())
             .field("synced", &self.has_synced())
             .finish()
     }
@@ -114,9 +125,12 @@ impl<T: Cacheable> fmt::Debug for SharedInformer<T> {
 impl<T: Resource> SharedInformer<T> {
     /// An informer of a built-in resource. Normally the factory makes it.
     pub fn new(client: &Client, scope: ListScope<T>, resync: Duration) -> Self {
-        let transform = scope.transform.clone();
-        let api = client.api_in(scope.namespace.as_deref());
-        Self::over(Arc::new(TypedListWatch { api, scope }), transform, resync)
+        let scope = scope.untyped();
+        Self::over(
+            scope.transform.clone(),
+            Arc::new(BuiltInListWatch::new::<T>(client, scope)),
+            resync,
+        )
     }
 }
 
@@ -128,15 +142,15 @@ impl SharedInformer<PartialObjectMetadata> {
         scope: ListScope<PartialObjectMetadata>,
         resync: Duration,
     ) -> Self {
-        let transform = scope.transform.clone();
+        let scope = scope.untyped();
         let api = client.metadata(resource.clone(), scope.namespace.as_deref());
         let name = format!(
             "metadata of {}.{}/{}",
             resource.resource, resource.group, resource.version
         );
         Self::over(
+            scope.transform.clone(),
             Arc::new(MetadataListWatch { api, scope, name }),
-            transform,
             resync,
         )
     }
@@ -150,38 +164,40 @@ impl SharedInformer<DynamicObject> {
         scope: ListScope<DynamicObject>,
         resync: Duration,
     ) -> Self {
-        let transform = scope.transform.clone();
+        let scope = scope.untyped();
         let api = client.dynamic(resource.clone(), scope.namespace.as_deref());
         let name = format!(
             "{}.{}/{}",
             resource.resource, resource.group, resource.version
         );
         Self::over(
+            scope.transform.clone(),
             Arc::new(DynamicListWatch { api, scope, name }),
-            transform,
             resync,
         )
     }
 }
 
 impl<T: Cacheable> SharedInformer<T> {
-    /// An informer over any source.
-    pub fn over(
-        source: Arc<dyn ListWatch<T>>,
-        transform: Option<Transform<T>>,
+    /// An informer over a source of objects of this kind.
+    fn over(
+        transform: Option<Transform<dyn Cacheable>>,
+        source: Arc<dyn ListWatch>,
         resync: Duration,
     ) -> Self {
+        Self::of(Arc::new(Core::new(transform, source, resync)))
+    }
+
+    /// The typed face of a core whose objects are of this kind.
+    pub(super) fn of(core: Arc<Core>) -> Self {
         Self {
-            core: Arc::new(Core {
-                source,
-                transform,
-                resync,
-                store: Arc::new(Store::new()),
-                listeners: Arc::new(Mutex::new(Listeners::new())),
-                synced: watch::Sender::new(false),
-                resync_changed: Notify::new(),
-            }),
+            core,
+            kind: PhantomData,
         }
+    }
+
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.core
     }
 
     /// Adds a handler with the informer's resync period. Needs a runtime if the informer is running.
@@ -200,41 +216,12 @@ impl<T: Cacheable> SharedInformer<T> {
         } else {
             resync.max(Duration::from_secs(1))
         };
-        let mut listener = Listener::new(handler, resync);
-        let registration = listener.registration.clone();
-        // Holding the lock keeps events out until the handler has been given what is there.
-        let mut listeners = self.core.listeners.lock();
-        if listeners.stopped {
-            tracing::warn!(
-                informer = self.core.source.describe(),
-                "Handler was not added to shared informer because it has stopped already"
-            );
-            return registration;
-        }
-        if listeners.running {
-            listener.start();
-        }
-        if listeners.synced {
-            for object in self.core.store.all() {
-                listener.notify(Notification::Add(object, true));
-            }
-            listener.notify(Notification::Synced);
-        }
-        listeners.all.push(listener);
-        drop(listeners);
-        self.core.resync_changed.notify_one();
-        registration
+        self.core.add_listener(Listener::new(handler, resync))
     }
 
     /// Removes a handler; it gets nothing more, except a call that is under way.
     pub fn remove_handler(&self, registration: &HandlerRegistration) {
-        self.core.listeners.lock().all.retain(|listener| {
-            let keep = listener.registration.id != registration.id;
-            if !keep {
-                listener.remove();
-            }
-            keep
-        });
+        self.core.remove_listener(registration);
     }
 
     /// Adds an index: `values` gives, for an object, the values it is found under by [`Lister::by_index`]. It must depend on nothing but
@@ -244,7 +231,7 @@ impl<T: Cacheable> SharedInformer<T> {
         name: &str,
         values: impl Fn(&T) -> Vec<String> + Send + Sync + 'static,
     ) {
-        self.core.store.add_index(name, Arc::new(values));
+        self.core.store.add_index(name, index_fn(values));
     }
 
     /// Reads the cache.
@@ -254,17 +241,12 @@ impl<T: Cacheable> SharedInformer<T> {
 
     /// Whether the first list is in the cache.
     pub fn has_synced(&self) -> bool {
-        *self.core.synced.borrow()
+        self.core.has_synced()
     }
 
     /// Waits until the first list is in the cache. `false` when the token is cancelled before.
-    pub async fn wait_for_sync(&self, token: &CancellationToken) -> bool {
-        let mut synced = self.core.synced.subscribe();
-        // The sender lives in `self.core`, so the wait cannot fail.
-        token
-            .run_until_cancelled(synced.wait_for(|synced| *synced))
-            .await
-            .is_some_and(|result| result.is_ok())
+    pub fn wait_for_sync<'a>(&'a self, token: &'a CancellationToken) -> BoxFuture<'a, bool> {
+        self.core.wait_for_sync(token)
     }
 
     /// The version of the collection the cache corresponds to; "" before the first list.
@@ -274,52 +256,115 @@ impl<T: Cacheable> SharedInformer<T> {
 
     /// Whether it has been started.
     pub fn is_running(&self) -> bool {
-        self.core.listeners.lock().running
+        self.core.is_running()
     }
 
     /// Runs the informer until the token is cancelled. A second call returns at once.
-    pub async fn run(&self, token: CancellationToken) {
-        {
-            let mut listeners = self.core.listeners.lock();
-            if listeners.running || listeners.stopped {
-                tracing::warn!(
-                    informer = self.core.source.describe(),
-                    "The shared informer has started, run more than once is not allowed"
-                );
-                return;
-            }
-            listeners.running = true;
-            for listener in &mut listeners.all {
-                listener.start();
-            }
-        }
-        // Also when this future is dropped: the handlers' tasks end when their queues close.
-        let _stop = Stop(&self.core);
-        let reflector = Reflector::new(
-            self.core.source.clone(),
-            self.core.clone(),
-            self.core.transform.clone(),
-        );
-        tokio::select! {
-            () = reflector.run(&token) => {}
-            () = self.core.resync() => {}
-        }
+    pub fn run(&self, token: CancellationToken) -> BoxFuture<'static, ()> {
+        self.core.run(token)
     }
 }
 
-/// Closes the handlers' queues.
-struct Stop<'a, T>(&'a Core<T>);
-
-impl<T> Drop for Stop<'_, T> {
-    fn drop(&mut self) {
-        let mut listeners = self.0.listeners.lock();
-        listeners.running = false;
-        listeners.stopped = true;
-        listeners.all.clear();
+impl Core {
+    fn new(
+        transform: Option<Transform<dyn Cacheable>>,
+        source: Arc<dyn ListWatch>,
+        resync: Duration,
+    ) -> Self {
+        Self {
+            source,
+            transform,
+            resync,
+            store: Arc::new(Store::new()),
+            listeners: Mutex::new(Listeners::new()),
+            synced: watch::Sender::new(false),
+            resync_changed: Notify::new(),
+        }
     }
-}
 
-impl<T: Cacheable> Core<T> {
+    fn add_listener(&self, mut listener: Listener) -> HandlerRegistration {
+        let registration = listener.registration.clone();
+        // Holding the lock keeps events out until the handler has been given what is there.
+        let mut listeners = self.listeners.lock();
+        if listeners.stopped {
+            tracing::warn!(
+                informer = self.source.describe(),
+                "Handler was not added to shared informer because it has stopped already"
+            );
+            return registration;
+        }
+        if listeners.running {
+            listener.start();
+        }
+        if listeners.synced {
+            for object in self.store.all() {
+                listener.notify(Notification::Add(object, true));
+            }
+            listener.notify(Notification::Synced);
+        }
+        listeners.all.push(listener);
+        drop(listeners);
+        self.resync_changed.notify_one();
+        registration
+    }
+
+    fn remove_listener(&self, registration: &HandlerRegistration) {
+        self.listeners.lock().all.retain(|listener| {
+            let keep = listener.registration.id != registration.id;
+            if !keep {
+                listener.remove();
+            }
+            keep
+        });
+    }
+
+    pub(super) fn has_synced(&self) -> bool {
+        *self.synced.borrow()
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.listeners.lock().running
+    }
+
+    pub(super) fn wait_for_sync<'a>(&'a self, token: &'a CancellationToken) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let mut synced = self.synced.subscribe();
+            // The sender lives in `self`, so the wait cannot fail.
+            token
+                .run_until_cancelled(synced.wait_for(|synced| *synced))
+                .await
+                .is_some_and(|result| result.is_ok())
+        })
+    }
+
+    pub(super) fn run(self: &Arc<Self>, token: CancellationToken) -> BoxFuture<'static, ()> {
+        let core = self.clone();
+        Box::pin(async move {
+            {
+                let mut listeners = core.listeners.lock();
+                if listeners.running || listeners.stopped {
+                    tracing::warn!(
+                        informer = core.source.describe(),
+                        "The shared informer has started, run more than once is not allowed"
+                    );
+                    return;
+                }
+                listeners.running = true;
+                for listener in &mut listeners.all {
+                    listener.start();
+                }
+            }
+            // Also when this future is dropped: the handlers' tasks end when their queues close.
+            let _stop = Stop(&core);
+            let reflector =
+                Reflector::new(core.source.clone(), core.clone(), core.transform.clone());
+            tokio::select! {
+                () = reflector.run(&token) => {}
+                () = core.resync() => {}
+            }
+        })
+    }
+
     /// Repeats the cache's content to handlers that want it, for ever.
     async fn resync(&self) {
         loop {
@@ -357,8 +402,20 @@ impl<T: Cacheable> Core<T> {
     }
 }
 
-impl<T: Cacheable> Sink<T> for Core<T> {
-    fn replace(&self, objects: Vec<Arc<T>>, resource_version: &str) {
+/// Closes the handlers' queues.
+struct Stop<'a>(&'a Core);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        let mut listeners = self.0.listeners.lock();
+        listeners.running = false;
+        listeners.stopped = true;
+        listeners.all.clear();
+    }
+}
+
+impl Sink for Core {
+    fn replace(&self, objects: Vec<AnyObject>, resource_version: &str) {
         let mut listeners = self.listeners.lock();
         let initial = !listeners.synced;
         let replaced = self.store.replace(objects, resource_version);
@@ -371,10 +428,10 @@ impl<T: Cacheable> Sink<T> for Core<T> {
             }
         }
         for object in replaced.removed {
-            listeners.notify(&Notification::Delete(DeletedObject {
+            listeners.notify(&Notification::Delete {
                 object,
                 final_state_unknown: true,
-            }));
+            });
         }
         if initial {
             listeners.synced = true;
@@ -383,7 +440,7 @@ impl<T: Cacheable> Sink<T> for Core<T> {
         }
     }
 
-    fn upsert(&self, object: Arc<T>) {
+    fn upsert(&self, object: AnyObject) {
         let listeners = self.listeners.lock();
         let notification = match self.store.insert(object.clone()) {
             // The same state once more, after a resumed watch.
@@ -398,13 +455,13 @@ impl<T: Cacheable> Sink<T> for Core<T> {
         listeners.notify(&notification);
     }
 
-    fn delete(&self, last: Arc<T>) {
+    fn delete(&self, last: AnyObject) {
         let listeners = self.listeners.lock();
-        if self.store.remove(&last).is_some() {
-            listeners.notify(&Notification::Delete(DeletedObject {
+        if self.store.remove(&*last).is_some() {
+            listeners.notify(&Notification::Delete {
                 object: last,
                 final_state_unknown: false,
-            }));
+            });
         }
     }
 

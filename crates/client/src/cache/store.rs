@@ -5,49 +5,57 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use apimachinery::labels::Selector;
 use parking_lot::RwLock;
 
-use super::Cacheable;
+use super::object::{AnyObject, Cacheable, typed, typed_ref};
 use crate::key::ObjectKey;
 
-type IndexFn<T> = Arc<dyn Fn(&T) -> Vec<String> + Send + Sync>;
+type IndexFn = Arc<dyn Fn(&dyn Cacheable) -> Vec<String> + Send + Sync>;
 
-/// The objects of an informer.
-pub(super) struct Store<T> {
-    state: RwLock<State<T>>,
+/// The function of an index without the type of its objects.
+pub(super) fn index_fn<T: Cacheable>(
+    values: impl Fn(&T) -> Vec<String> + Send + Sync + 'static,
+) -> IndexFn {
+    Arc::new(move |object| values(typed_ref(object)))
 }
 
-struct State<T> {
-    objects: HashMap<ObjectKey, Arc<T>>,
+/// The objects of an informer.
+pub(super) struct Store {
+    state: RwLock<State>,
+}
+
+struct State {
+    objects: HashMap<ObjectKey, AnyObject>,
     namespaces: HashMap<String, HashSet<ObjectKey>>,
-    indexes: BTreeMap<String, Index<T>>,
+    indexes: BTreeMap<String, Index>,
     /// The version of the collection this state corresponds to.
     resource_version: String,
 }
 
-struct Index<T> {
-    values: IndexFn<T>,
+struct Index {
+    values: IndexFn,
     keys: HashMap<String, HashSet<ObjectKey>>,
 }
 
 /// What a relist changed.
-pub(super) struct Replaced<T> {
-    pub added: Vec<Arc<T>>,
-    pub updated: Vec<(Arc<T>, Arc<T>)>,
-    pub removed: Vec<Arc<T>>,
+pub(super) struct Replaced {
+    pub added: Vec<AnyObject>,
+    pub updated: Vec<(AnyObject, AnyObject)>,
+    pub removed: Vec<AnyObject>,
 }
 
-impl<T> Index<T> {
-    fn insert(&mut self, key: &ObjectKey, object: &T) {
+impl Index {
+    fn insert(&mut self, key: &ObjectKey, object: &dyn Cacheable) {
         for value in (self.values)(object) {
             self.keys.entry(value).or_default().insert(key.clone());
         }
     }
 
-    fn remove(&mut self, key: &ObjectKey, object: &T) {
+    fn remove(&mut self, key: &ObjectKey, object: &dyn Cacheable) {
         for value in (self.values)(object) {
             if let Some(keys) = self.keys.get_mut(&value) {
                 keys.remove(key);
@@ -59,14 +67,14 @@ impl<T> Index<T> {
     }
 }
 
-impl<T: Cacheable> State<T> {
-    fn insert(&mut self, key: ObjectKey, object: Arc<T>) -> Option<Arc<T>> {
+impl State {
+    fn insert(&mut self, key: ObjectKey, object: AnyObject) -> Option<AnyObject> {
         let old = self.objects.insert(key.clone(), object.clone());
         for index in self.indexes.values_mut() {
             if let Some(old) = &old {
-                index.remove(&key, old);
+                index.remove(&key, &**old);
             }
-            index.insert(&key, &object);
+            index.insert(&key, &*object);
         }
         if old.is_none() {
             self.namespaces
@@ -77,10 +85,10 @@ impl<T: Cacheable> State<T> {
         old
     }
 
-    fn remove(&mut self, key: &ObjectKey) -> Option<Arc<T>> {
+    fn remove(&mut self, key: &ObjectKey) -> Option<AnyObject> {
         let old = self.objects.remove(key)?;
         for index in self.indexes.values_mut() {
-            index.remove(key, &old);
+            index.remove(key, &*old);
         }
         if let Some(keys) = self.namespaces.get_mut(&key.namespace) {
             keys.remove(key);
@@ -90,9 +98,17 @@ impl<T: Cacheable> State<T> {
         }
         Some(old)
     }
+
+    /// The objects of these keys.
+    fn at(&self, keys: Option<&HashSet<ObjectKey>>) -> Vec<AnyObject> {
+        keys.into_iter()
+            .flatten()
+            .filter_map(|key| self.objects.get(key).cloned())
+            .collect()
+    }
 }
 
-impl<T: Cacheable> Store<T> {
+impl Store {
     pub(super) fn new() -> Self {
         Self {
             state: RwLock::new(State {
@@ -105,7 +121,7 @@ impl<T: Cacheable> Store<T> {
     }
 
     /// Puts an object in; gives what was there.
-    pub(super) fn insert(&self, object: Arc<T>) -> Option<Arc<T>> {
+    pub(super) fn insert(&self, object: AnyObject) -> Option<AnyObject> {
         let resource_version = object.object_meta().resource_version.clone();
         let mut state = self.state.write();
         state.resource_version = resource_version;
@@ -113,7 +129,7 @@ impl<T: Cacheable> Store<T> {
     }
 
     /// Takes an object out. `last` is its final state, which carries the version of the deletion.
-    pub(super) fn remove(&self, last: &T) -> Option<Arc<T>> {
+    pub(super) fn remove(&self, last: &dyn Cacheable) -> Option<AnyObject> {
         let mut state = self.state.write();
         state.resource_version = last.object_meta().resource_version.clone();
         state.remove(&ObjectKey::of(last))
@@ -125,9 +141,9 @@ impl<T: Cacheable> Store<T> {
     }
 
     /// Replaces everything in one step.
-    pub(super) fn replace(&self, objects: Vec<Arc<T>>, resource_version: &str) -> Replaced<T> {
+    pub(super) fn replace(&self, objects: Vec<AnyObject>, resource_version: &str) -> Replaced {
         // The new maps are built before the write lock is taken: readers wait for the swap only.
-        let mut fresh: HashMap<ObjectKey, Arc<T>> = HashMap::with_capacity(objects.len());
+        let mut fresh: HashMap<ObjectKey, AnyObject> = HashMap::with_capacity(objects.len());
         for object in objects {
             fresh.insert(ObjectKey::of(&*object), object);
         }
@@ -138,24 +154,24 @@ impl<T: Cacheable> Store<T> {
                 .or_default()
                 .insert(key.clone());
         }
-        let build = |values: &IndexFn<T>| {
+        let build = |values: &IndexFn| {
             let mut index = Index {
                 values: values.clone(),
                 keys: HashMap::new(),
             };
             for (key, object) in &fresh {
-                index.insert(key, object);
+                index.insert(key, &**object);
             }
             index
         };
-        let known: Vec<(String, IndexFn<T>)> = self
+        let known: Vec<(String, IndexFn)> = self
             .state
             .read()
             .indexes
             .iter()
             .map(|(name, index)| (name.clone(), index.values.clone()))
             .collect();
-        let mut indexes: BTreeMap<String, Index<T>> = known
+        let mut indexes: BTreeMap<String, Index> = known
             .iter()
             .map(|(name, values)| (name.clone(), build(values)))
             .collect();
@@ -191,7 +207,7 @@ impl<T: Cacheable> Store<T> {
         replaced
     }
 
-    pub(super) fn add_index(&self, name: &str, values: IndexFn<T>) -> bool {
+    pub(super) fn add_index(&self, name: &str, values: IndexFn) -> bool {
         let mut state = self.state.write();
         if state.indexes.contains_key(name) {
             return false;
@@ -201,14 +217,58 @@ impl<T: Cacheable> Store<T> {
             keys: HashMap::new(),
         };
         for (key, object) in &state.objects {
-            index.insert(key, object);
+            index.insert(key, &**object);
         }
         state.indexes.insert(name.to_owned(), index);
         true
     }
 
-    pub(super) fn all(&self) -> Vec<Arc<T>> {
+    pub(super) fn get(&self, key: &ObjectKey) -> Option<AnyObject> {
+        self.state.read().objects.get(key).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<AnyObject> {
         self.state.read().objects.values().cloned().collect()
+    }
+
+    fn of_namespace(&self, namespace: &str) -> Vec<AnyObject> {
+        let state = self.state.read();
+        state.at(state.namespaces.get(namespace))
+    }
+
+    fn of_index(&self, index: &str, value: &str) -> Vec<AnyObject> {
+        let state = self.state.read();
+        state.at(state
+            .indexes
+            .get(index)
+            .and_then(|index| index.keys.get(value)))
+    }
+
+    fn matching(&self, selector: &Selector) -> Vec<AnyObject> {
+        let state = self.state.read();
+        state
+            .objects
+            .values()
+            .filter(|object| selector.matches(&object.object_meta().labels))
+            .cloned()
+            .collect()
+    }
+
+    fn index_values(&self, index: &str) -> Vec<String> {
+        self.state
+            .read()
+            .indexes
+            .get(index)
+            .map(|index| index.keys.keys().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    fn keys(&self) -> Vec<ObjectKey> {
+        self.state.read().objects.keys().cloned().collect()
+    }
+
+    fn len(&self) -> usize {
+        self.state.read().objects.len()
     }
 
     pub(super) fn resource_version(&self) -> String {
@@ -219,34 +279,41 @@ impl<T: Cacheable> Store<T> {
 /// Reads an informer's cache. Clones share it. See [`super::SharedInformer`] for what may be relied on; above all, **never**
 /// wait for the cache to show a write of one's own without a bound, and never change what is in it (the types see to that).
 pub struct Lister<T> {
-    store: Arc<Store<T>>,
+    store: Arc<Store>,
+    kind: PhantomData<fn() -> T>,
 }
 
 impl<T> Clone for Lister<T> {
     fn clone(&self) -> Self {
         Self {
             store: self.store.clone(),
+            kind: PhantomData,
         }
     }
 }
 
-impl<T: Cacheable> fmt::Debug for Lister<T> {
+impl<T> fmt::Debug for Lister<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lister")
-            .field("objects", &self.len())
+            .field("objects", &self.store.len())
             .finish()
     }
 }
 
 impl<T: Cacheable> Lister<T> {
-    pub(super) fn new(store: Arc<Store<T>>) -> Self {
-        Self { store }
+    /// `store` holds objects of this kind.
+    pub(super) fn new(store: Arc<Store>) -> Self {
+        Self {
+            store,
+            kind: PhantomData,
+        }
     }
 
     /// A lister over fixed objects, for tests of what reads listers.
     pub fn of(objects: impl IntoIterator<Item = T>) -> Self {
         let store = Store::new();
-        store.replace(objects.into_iter().map(Arc::new).collect(), "");
+        let objects = objects.into_iter().map(|object| Arc::new(object) as _);
+        store.replace(objects.collect(), "");
         Self::new(Arc::new(store))
     }
 
@@ -256,13 +323,13 @@ impl<T: Cacheable> Lister<T> {
         name: &str,
         values: impl Fn(&T) -> Vec<String> + Send + Sync + 'static,
     ) -> Self {
-        self.store.add_index(name, Arc::new(values));
+        self.store.add_index(name, index_fn(values));
         self
     }
 
     /// One object.
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<T>> {
-        self.store.state.read().objects.get(key).cloned()
+        self.store.get(key).map(typed)
     }
 
     /// One object of a namespace.
@@ -272,71 +339,44 @@ impl<T: Cacheable> Lister<T> {
 
     /// All objects, in no order.
     pub fn list(&self) -> Vec<Arc<T>> {
-        self.store.all()
+        all_typed(self.store.all())
     }
 
     /// All objects of a namespace, in no order.
     pub fn list_namespace(&self, namespace: &str) -> Vec<Arc<T>> {
-        let state = self.store.state.read();
-        state
-            .namespaces
-            .get(namespace)
-            .into_iter()
-            .flatten()
-            .filter_map(|key| state.objects.get(key).cloned())
-            .collect()
+        all_typed(self.store.of_namespace(namespace))
     }
 
     /// All objects a label selector matches.
     pub fn select(&self, selector: &Selector) -> Vec<Arc<T>> {
-        let state = self.store.state.read();
-        state
-            .objects
-            .values()
-            .filter(|object| selector.matches(&object.object_meta().labels))
-            .cloned()
-            .collect()
+        all_typed(self.store.matching(selector))
     }
 
     /// The objects of a namespace a label selector matches.
     pub fn select_in(&self, namespace: &str, selector: &Selector) -> Vec<Arc<T>> {
-        let mut found = self.list_namespace(namespace);
+        let mut found = self.store.of_namespace(namespace);
         found.retain(|object| selector.matches(&object.object_meta().labels));
-        found
+        all_typed(found)
     }
 
     /// The objects for which the index gives `value`. Empty for an index nobody added.
     pub fn by_index(&self, index: &str, value: &str) -> Vec<Arc<T>> {
-        let state = self.store.state.read();
-        let keys = state
-            .indexes
-            .get(index)
-            .and_then(|index| index.keys.get(value));
-        keys.into_iter()
-            .flatten()
-            .filter_map(|key| state.objects.get(key).cloned())
-            .collect()
+        all_typed(self.store.of_index(index, value))
     }
 
     /// All values an index has.
     pub fn index_values(&self, index: &str) -> Vec<String> {
-        self.store
-            .state
-            .read()
-            .indexes
-            .get(index)
-            .map(|index| index.keys.keys().cloned().collect())
-            .unwrap_or_default()
+        self.store.index_values(index)
     }
 
     /// The keys of all objects.
     pub fn keys(&self) -> Vec<ObjectKey> {
-        self.store.state.read().objects.keys().cloned().collect()
+        self.store.keys()
     }
 
     /// Number of objects.
     pub fn len(&self) -> usize {
-        self.store.state.read().objects.len()
+        self.store.len()
     }
 
     /// Whether there are none.
@@ -348,14 +388,11 @@ impl<T: Cacheable> Lister<T> {
     pub fn resource_version(&self) -> String {
         self.store.resource_version()
     }
+}
 
-    /// Runs `look` on all objects under one lock, so that it sees one state. It must be quick and must not use the lister.
-    pub fn with_all<R>(
-        &self,
-        look: impl FnOnce(&mut dyn Iterator<Item = (&ObjectKey, &Arc<T>)>) -> R,
-    ) -> R {
-        look(&mut self.store.state.read().objects.iter())
-    }
+/// In place: the vector's own memory is used again.
+fn all_typed<T: Cacheable>(objects: Vec<AnyObject>) -> Vec<Arc<T>> {
+    objects.into_iter().map(typed).collect()
 }
 
 #[cfg(test)]
@@ -373,21 +410,23 @@ mod tests {
         Arc::new(pod)
     }
 
-    fn names(mut pods: Vec<Arc<Pod>>) -> Vec<String> {
-        pods.sort_by_key(|pod| pod.metadata.name.clone());
-        pods.iter().map(|pod| pod.metadata.name.clone()).collect()
+    fn names<T: Cacheable + ?Sized>(objects: Vec<Arc<T>>) -> Vec<String> {
+        let name = |object: &Arc<T>| object.object_meta().name.clone();
+        let mut names: Vec<String> = objects.iter().map(name).collect();
+        names.sort();
+        names
     }
 
-    fn by_node(pod: &Pod) -> Vec<String> {
-        vec![pod.spec.node_name.clone()]
+    fn by_node() -> IndexFn {
+        index_fn(|pod: &Pod| vec![pod.spec.node_name.clone()])
     }
 
     #[test]
     fn indexes_follow_every_change() {
         let store = Arc::new(Store::new());
-        let lister = Lister::new(store.clone());
-        assert!(store.add_index("node", Arc::new(by_node)));
-        assert!(!store.add_index("node", Arc::new(by_node)));
+        let lister = Lister::<Pod>::new(store.clone());
+        assert!(store.add_index("node", by_node()));
+        assert!(!store.add_index("node", by_node()));
         store.insert(pod("a", "one", "n1", 1));
         store.insert(pod("a", "two", "n1", 2));
         store.insert(pod("b", "three", "n2", 3));
@@ -396,27 +435,27 @@ mod tests {
             store
                 .insert(pod("a", "one", "n2", 4))
                 .unwrap()
-                .metadata
+                .object_meta()
                 .resource_version,
             "1"
         );
         assert_eq!(names(lister.by_index("node", "n2")), ["one", "three"]);
         assert_eq!(names(lister.list_namespace("a")), ["one", "two"]);
-        store.remove(&pod("a", "two", "n1", 5));
+        store.remove(&*pod("a", "two", "n1", 5));
         assert!(
             lister.by_index("node", "n1").is_empty() && lister.by_index("nope", "n1").is_empty()
         );
         assert_eq!(lister.index_values("node"), ["n2"]);
         assert_eq!(lister.resource_version(), "5");
-        store.add_index("late", Arc::new(by_node));
+        store.add_index("late", by_node());
         assert_eq!(names(lister.by_index("late", "n2")), ["one", "three"]);
     }
 
     #[test]
     fn a_relist_replaces_everything_at_once() {
         let store = Arc::new(Store::new());
-        let lister = Lister::new(store.clone());
-        store.add_index("node", Arc::new(by_node));
+        let lister = Lister::<Pod>::new(store.clone());
+        store.add_index("node", by_node());
         store.insert(pod("a", "keep", "n1", 1));
         store.insert(pod("a", "drop", "n1", 2));
         let replaced = store.replace(

@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 
 use api_types::codec::Header;
 use api_types::meta::v1::{
-    CreateOptions, DeleteOptions, GetOptions, ListOptions, PatchOptions, Status, UpdateOptions,
+    CreateOptions, DeleteOptions, GetOptions, ListOptions, ObjectMeta, PatchOptions, Status,
+    UpdateOptions,
 };
 use api_types::{Kind, List as _, Resource, Struct, encode_envelope_as, encode_json_as};
 use bytes::Bytes;
@@ -65,16 +66,14 @@ pub enum Deleted<T> {
 
 /// One resource in one namespace, or cluster-wide.
 pub struct Api<T> {
-    client: Client,
-    namespace: Option<String>,
+    endpoint: Endpoint,
     kind: PhantomData<fn() -> T>,
 }
 
 impl<T> Clone for Api<T> {
     fn clone(&self) -> Self {
         Self {
-            client: self.client.clone(),
-            namespace: self.namespace.clone(),
+            endpoint: self.endpoint.clone(),
             kind: PhantomData,
         }
     }
@@ -83,8 +82,8 @@ impl<T> Clone for Api<T> {
 impl<T> fmt::Debug for Api<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Api")
-            .field("client", &self.client)
-            .field("namespace", &self.namespace)
+            .field("client", &self.endpoint.client)
+            .field("namespace", &self.endpoint.namespace)
             .finish()
     }
 }
@@ -93,18 +92,13 @@ impl Client {
     /// A cluster-scoped resource, or a namespaced one over all namespaces (list and watch only; `create` and `update` take the
     /// namespace from the object).
     pub fn api<T: Resource>(&self) -> Api<T> {
-        Api {
-            client: self.clone(),
-            namespace: None,
-            kind: PhantomData,
-        }
+        self.api_in(None)
     }
 
     /// A namespaced resource in one namespace.
     pub fn namespaced<T: Resource>(&self, namespace: impl Into<String>) -> Api<T> {
         Api {
-            client: self.clone(),
-            namespace: Some(namespace.into()),
+            endpoint: Endpoint::of::<T>(self, Some(namespace.into())),
             kind: PhantomData,
         }
     }
@@ -112,17 +106,56 @@ impl Client {
     /// Either of the two.
     pub fn api_in<T: Resource>(&self, namespace: Option<&str>) -> Api<T> {
         Api {
-            client: self.clone(),
-            namespace: namespace.map(str::to_owned),
+            endpoint: Endpoint::of::<T>(self, namespace.map(str::to_owned)),
             kind: PhantomData,
         }
     }
 }
 
-impl<T: Resource> Api<T> {
-    /// The client behind it.
-    pub fn client(&self) -> &Client {
-        &self.client
+/// Where a built-in resource is found.
+#[derive(Debug)]
+struct ResourcePath {
+    group: &'static str,
+    version: &'static str,
+    api_version: &'static str,
+    plural: &'static str,
+    namespaced: bool,
+}
+
+impl ResourcePath {
+    const fn of<T: Resource>() -> &'static Self {
+        const {
+            &Self {
+                group: T::GROUP,
+                version: T::VERSION,
+                api_version: T::API_VERSION,
+                plural: T::PLURAL,
+                namespaced: T::NAMESPACED,
+            }
+        }
+    }
+}
+
+/// An [`Api`] without the type: what is the same for all kinds, and is compiled once therefore.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    client: Client,
+    resource: &'static ResourcePath,
+    namespace: Option<String>,
+}
+
+impl Endpoint {
+    pub(crate) fn of<T: Resource>(client: &Client, namespace: Option<String>) -> Self {
+        Self {
+            client: client.clone(),
+            resource: ResourcePath::of::<T>(),
+            namespace,
+        }
+    }
+
+    /// `apps/v1/deployments`, for logs.
+    pub(crate) fn describe(&self) -> String {
+        format!("{}/{}", self.resource.api_version, self.resource.plural)
     }
 
     fn content_type(&self) -> ContentType {
@@ -130,25 +163,38 @@ impl<T: Resource> Api<T> {
     }
 
     fn call(&self, method: Method, namespace: Option<&str>, name: &str, subresource: &str) -> Call {
-        let namespace = namespace.filter(|_| T::NAMESPACED);
+        let resource = self.resource;
+        let namespace = namespace.filter(|_| resource.namespaced);
         let path = resource_path(
-            T::GROUP,
-            T::VERSION,
+            resource.group,
+            resource.version,
             namespace,
-            T::PLURAL,
+            resource.plural,
             name,
             subresource,
         );
         let target = Target {
-            group: T::GROUP.to_owned(),
-            resource: T::PLURAL.to_owned(),
+            group: resource.group.to_owned(),
+            resource: resource.plural.to_owned(),
             name: name.to_owned(),
         };
         Call::new(method, path, target).header(ACCEPT, self.content_type().accept())
     }
 
+    /// A call on the whole collection.
+    fn collection(&self, method: Method, options: &ListOptions) -> Call {
+        let mut call = self.call(method, self.namespace.as_deref(), "", "");
+        list_query(&mut call, options);
+        call
+    }
+
+    /// A call on an existing object in the namespace of the handle.
+    fn named(&self, method: Method, name: &str, subresource: &str) -> Result<Call, Error> {
+        self.named_in(method, self.namespace.as_deref(), name, subresource)
+    }
+
     /// A call on an existing object. An empty name would silently address the whole collection.
-    fn named(
+    fn named_in(
         &self,
         method: Method,
         namespace: Option<&str>,
@@ -158,26 +204,102 @@ impl<T: Resource> Api<T> {
         if name.is_empty() {
             return Err(Error::InvalidRequest(format!(
                 "{}: resource name may not be empty",
-                T::PLURAL
+                self.resource.plural
             )));
         }
         Ok(self.call(method, namespace, name, subresource))
     }
 
-    /// The namespace of the handle, or the object's own.
-    fn namespace_of<'a>(&'a self, object: &'a T) -> Option<&'a str> {
-        self.namespace
-            .as_deref()
-            .or(Some(object.metadata().namespace.as_str()))
-    }
-
-    fn with_object<B: Kind>(&self, call: Call, object: &B) -> Call {
+    fn with_object(&self, call: Call, object: &dyn Struct) -> Call {
         let content_type = self.content_type();
         call.body(content_type.name(), content_type.encode(object))
     }
 
+    /// The namespace of the handle, or the object's own.
+    fn namespace_of<'a>(&'a self, metadata: &'a ObjectMeta) -> Option<&'a str> {
+        self.namespace
+            .as_deref()
+            .or(Some(metadata.namespace.as_str()))
+    }
+
+    fn create(&self, object: &dyn Struct, metadata: &ObjectMeta, options: &CreateOptions) -> Call {
+        let mut call = self.call(Method::POST, self.namespace_of(metadata), "", "");
+        write_query(
+            &mut call,
+            &options.dry_run,
+            &options.field_manager,
+            &options.field_validation,
+        );
+        self.with_object(call, object)
+    }
+
+    fn put(
+        &self,
+        object: &dyn Struct,
+        metadata: &ObjectMeta,
+        subresource: &str,
+        options: &UpdateOptions,
+    ) -> Result<Call, Error> {
+        let mut call = self.named_in(
+            Method::PUT,
+            self.namespace_of(metadata),
+            &metadata.name,
+            subresource,
+        )?;
+        write_query(
+            &mut call,
+            &options.dry_run,
+            &options.field_manager,
+            &options.field_validation,
+        );
+        Ok(self.with_object(call, object))
+    }
+
+    fn patch(
+        &self,
+        name: &str,
+        subresource: &str,
+        patch: &Patch,
+        options: &PatchOptions,
+    ) -> Result<Call, Error> {
+        let mut call = self
+            .named(Method::PATCH, name, subresource)?
+            .body(patch.content_type(), patch.body().to_vec());
+        patch_query(&mut call, options);
+        Ok(call)
+    }
+
+    /// The answer to a list.
+    pub(crate) async fn list(&self, options: &ListOptions) -> Result<Response<Bytes>, Error> {
+        self.client
+            .read(&self.collection(Method::GET, options))
+            .await
+    }
+
+    /// A watch whose objects `decode` reads.
+    pub(crate) async fn watch<O>(
+        &self,
+        options: &ListOptions,
+        decode: watch::Decode<O>,
+    ) -> Result<WatchStream<O>, Error> {
+        let options = ListOptions {
+            watch: true,
+            ..options.clone()
+        };
+        let call = self.collection(Method::GET, &options);
+        let response = self.client.stream(&call).await?;
+        Ok(watch::with_decoder(response, decode))
+    }
+}
+
+impl<T: Resource> Api<T> {
+    /// The client behind it.
+    pub fn client(&self) -> &Client {
+        &self.endpoint.client
+    }
+
     async fn fetch<R: Struct + Default>(&self, call: &Call) -> Result<R, Error> {
-        let response = self.client.read(call).await?;
+        let response = self.client().read(call).await?;
         decode(Media::of(response.headers()), response.body())
     }
 
@@ -188,7 +310,7 @@ impl<T: Resource> Api<T> {
 
     /// One object, at least as new as a resource version.
     pub async fn get_opts(&self, name: &str, options: &GetOptions) -> Result<T, Error> {
-        let mut call = self.named(Method::GET, self.namespace.as_deref(), name, "")?;
+        let mut call = self.endpoint.named(Method::GET, name, "")?;
         call.query("resourceVersion", options.resource_version.as_str());
         self.fetch(&call).await
     }
@@ -203,9 +325,8 @@ impl<T: Resource> Api<T> {
 
     /// One page, or everything when the options set no limit.
     pub async fn list(&self, options: &ListOptions) -> Result<T::List, Error> {
-        let mut call = self.call(Method::GET, self.namespace.as_deref(), "", "");
-        list_query(&mut call, options);
-        self.fetch(&call).await
+        self.fetch(&self.endpoint.collection(Method::GET, options))
+            .await
     }
 
     /// All pages of a list, 500 objects at a time unless the options set another limit. When the continue token expires on the
@@ -254,14 +375,8 @@ impl<T: Resource> Api<T> {
 
     /// Makes an object.
     pub async fn create_opts(&self, object: &T, options: &CreateOptions) -> Result<T, Error> {
-        let mut call = self.call(Method::POST, self.namespace_of(object), "", "");
-        write_query(
-            &mut call,
-            &options.dry_run,
-            &options.field_manager,
-            &options.field_validation,
-        );
-        self.fetch(&self.with_object(call, object)).await
+        self.fetch(&self.endpoint.create(object, object.metadata(), options))
+            .await
     }
 
     /// Replaces an object; a conflict when it is newer than the given one.
@@ -295,19 +410,10 @@ impl<T: Resource> Api<T> {
         subresource: &str,
         options: &UpdateOptions,
     ) -> Result<T, Error> {
-        let mut call = self.named(
-            Method::PUT,
-            self.namespace_of(object),
-            &object.metadata().name,
-            subresource,
-        )?;
-        write_query(
-            &mut call,
-            &options.dry_run,
-            &options.field_manager,
-            &options.field_validation,
-        );
-        self.fetch(&self.with_object(call, object)).await
+        let call = self
+            .endpoint
+            .put(object, object.metadata(), subresource, options)?;
+        self.fetch(&call).await
     }
 
     /// Changes an object.
@@ -338,18 +444,15 @@ impl<T: Resource> Api<T> {
         patch: &Patch,
         options: &PatchOptions,
     ) -> Result<T, Error> {
-        let mut call = self
-            .named(Method::PATCH, self.namespace.as_deref(), name, subresource)?
-            .body(patch.content_type(), patch.body().to_vec());
-        patch_query(&mut call, options);
+        let call = self.endpoint.patch(name, subresource, patch, options)?;
         self.fetch(&call).await
     }
 
     /// Deletes an object.
     pub async fn delete(&self, name: &str, options: &DeleteOptions) -> Result<Deleted<T>, Error> {
-        let call = self.named(Method::DELETE, self.namespace.as_deref(), name, "")?;
-        let call = delete_body(call, self.content_type(), options);
-        let response = self.client.read(&call).await?;
+        let call = self.endpoint.named(Method::DELETE, name, "")?;
+        let call = delete_body(call, self.endpoint.content_type(), options);
+        let response = self.client().read(&call).await?;
         deleted(&response)
     }
 
@@ -359,22 +462,14 @@ impl<T: Resource> Api<T> {
         delete: &DeleteOptions,
         list: &ListOptions,
     ) -> Result<(), Error> {
-        let mut call = self.call(Method::DELETE, self.namespace.as_deref(), "", "");
-        list_query(&mut call, list);
-        let call = delete_body(call, self.content_type(), delete);
-        self.client.read(&call).await.map(drop)
+        let call = self.endpoint.collection(Method::DELETE, list);
+        let call = delete_body(call, self.endpoint.content_type(), delete);
+        self.client().read(&call).await.map(drop)
     }
 
     /// Changes from the options' resource version on. Ends with the server's timeout, an error, or when dropped.
     pub async fn watch(&self, options: &ListOptions) -> Result<WatchStream<T>, Error> {
-        let mut call = self.call(Method::GET, self.namespace.as_deref(), "", "");
-        let options = ListOptions {
-            watch: true,
-            ..options.clone()
-        };
-        list_query(&mut call, &options);
-        let response = self.client.stream(&call).await?;
-        Ok(watch::typed(response))
+        self.endpoint.watch(options, decode).await
     }
 
     /// Reads a subresource.
@@ -383,7 +478,7 @@ impl<T: Resource> Api<T> {
         name: &str,
         subresource: &str,
     ) -> Result<R, Error> {
-        let call = self.named(Method::GET, self.namespace.as_deref(), name, subresource)?;
+        let call = self.endpoint.named(Method::GET, name, subresource)?;
         self.fetch(&call).await
     }
 
@@ -394,8 +489,8 @@ impl<T: Resource> Api<T> {
         subresource: &str,
         body: &B,
     ) -> Result<R, Error> {
-        let call = self.named(Method::POST, self.namespace.as_deref(), name, subresource)?;
-        self.fetch(&self.with_object(call, body)).await
+        let call = self.endpoint.named(Method::POST, name, subresource)?;
+        self.fetch(&self.endpoint.with_object(call, body)).await
     }
 
     /// Replaces a subresource: `scale`, `approval`, `finalize`.
@@ -405,8 +500,8 @@ impl<T: Resource> Api<T> {
         subresource: &str,
         body: &B,
     ) -> Result<R, Error> {
-        let call = self.named(Method::PUT, self.namespace.as_deref(), name, subresource)?;
-        self.fetch(&self.with_object(call, body)).await
+        let call = self.endpoint.named(Method::PUT, name, subresource)?;
+        self.fetch(&self.endpoint.with_object(call, body)).await
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use api_types::meta::v1::Status;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
 };
@@ -253,33 +254,39 @@ impl Client {
         Err(self.failure(call, &parts, &body))
     }
 
-    /// Sends a call and reads the answer, whatever its code.
-    pub(crate) async fn collect(&self, call: &Call) -> Result<Response<Bytes>, Error> {
-        let started = Instant::now();
-        let result = match self.inner.config.timeout {
-            None => self.collect_now(call).await,
-            Some(timeout) => tokio::time::timeout(timeout, self.collect_now(call))
-                .await
-                .unwrap_or_else(|_| {
-                    Err(Error::Timeout {
-                        method: call.method.clone(),
-                        url: self.url(call),
-                        timeout,
-                    })
-                }),
-        };
-        if let Some(metrics) = &self.inner.config.metrics {
-            metrics.finished(&call.method, &self.inner.base.authority, started.elapsed());
-            if let Ok(response) = &result {
-                metrics.sizes(
-                    &call.method,
-                    &self.inner.base.authority,
-                    call.body.len(),
-                    response.body().len(),
-                );
+    /// Sends a call and reads the answer, whatever its code. Boxed, so that the futures of the many typed methods around it stay
+    /// small and do not bring it along in code of their own.
+    pub(crate) fn collect<'a>(
+        &'a self,
+        call: &'a Call,
+    ) -> BoxFuture<'a, Result<Response<Bytes>, Error>> {
+        Box::pin(async move {
+            let started = Instant::now();
+            let result = match self.inner.config.timeout {
+                None => self.collect_now(call).await,
+                Some(timeout) => tokio::time::timeout(timeout, self.collect_now(call))
+                    .await
+                    .unwrap_or_else(|_| {
+                        Err(Error::Timeout {
+                            method: call.method.clone(),
+                            url: self.url(call),
+                            timeout,
+                        })
+                    }),
+            };
+            if let Some(metrics) = &self.inner.config.metrics {
+                metrics.finished(&call.method, &self.inner.base.authority, started.elapsed());
+                if let Ok(response) = &result {
+                    metrics.sizes(
+                        &call.method,
+                        &self.inner.base.authority,
+                        call.body.len(),
+                        response.body().len(),
+                    );
+                }
             }
-        }
-        result
+            result
+        })
     }
 
     async fn collect_now(&self, call: &Call) -> Result<Response<Bytes>, Error> {
@@ -306,20 +313,26 @@ impl Client {
         }
     }
 
-    /// Sends a call and returns when the head of a 2xx answer is there. Not limited by the client's timeout.
-    pub(crate) async fn stream(&self, call: &Call) -> Result<Response<ResponseBody>, Error> {
-        // Streams are not compressed by the server, and decompressing one would delay its events.
-        let response = self.attempt(call, false, &mut Retry::default()).await?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let (parts, body) = response.into_parts();
-        let body = body
-            .collect()
-            .await
-            .map(http_body_util::Collected::to_bytes)
-            .unwrap_or_default();
-        Err(self.failure(call, &parts, &body))
+    /// Sends a call and returns when the head of a 2xx answer is there. Not limited by the client's timeout. Boxed as
+    /// [`Self::collect`] is.
+    pub(crate) fn stream<'a>(
+        &'a self,
+        call: &'a Call,
+    ) -> BoxFuture<'a, Result<Response<ResponseBody>, Error>> {
+        Box::pin(async move {
+            // Streams are not compressed by the server, and decompressing one would delay its events.
+            let response = self.attempt(call, false, &mut Retry::default()).await?;
+            if response.status().is_success() {
+                return Ok(response);
+            }
+            let (parts, body) = response.into_parts();
+            let body = body
+                .collect()
+                .await
+                .map(http_body_util::Collected::to_bytes)
+                .unwrap_or_default();
+            Err(self.failure(call, &parts, &body))
+        })
     }
 
     /// Sends until an answer comes that is not to be retried. Its code may be anything.

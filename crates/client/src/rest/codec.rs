@@ -65,28 +65,23 @@ impl ContentType {
 /// Reads an object of a known kind. The kind in the body is not compared: the caller knows what it asked for.
 pub(crate) fn decode<T: Struct + Default>(media: Media, body: &[u8]) -> Result<T, Error> {
     let mut object = T::default();
-    match decode_into(media, body, &mut object) {
-        Ok(()) => Ok(object),
-        Err(error) => Err(Error::decode(object.schema().name, error)),
-    }
+    decode_into(media, body, &mut object)?;
+    Ok(object)
 }
 
-fn decode_into(
-    media: Media,
-    body: &[u8],
-    object: &mut dyn Struct,
-) -> Result<(), api_types::DecodeError> {
-    match media {
+/// Reads an object into one that is zero.
+pub(crate) fn decode_into(media: Media, body: &[u8], object: &mut dyn Struct) -> Result<(), Error> {
+    let decoded = match media {
         Media::Json => decode_json_into(object, body),
-        Media::Protobuf => {
-            let envelope = decode_envelope(body)?;
+        Media::Protobuf => decode_envelope(body).and_then(|envelope| {
             if envelope.content_type == JSON {
                 decode_json_into(object, envelope.raw)
             } else {
                 decode_protobuf_into(object, envelope.raw)
             }
-        }
-    }
+        }),
+    };
+    decoded.map_err(|error| Error::decode(object.schema().name, error))
 }
 
 /// The apiVersion and kind a body says it is.

@@ -12,10 +12,10 @@ mod metrics;
 mod transport;
 
 pub use api::{Api, Deleted, Patch};
-pub(crate) use api::{delete_body, list_query, patch_query, write_query};
+pub(crate) use api::{Endpoint, delete_body, list_query, patch_query, write_query};
 pub(crate) use call::{Call, Target, resource_path};
 pub use client::{Client, Upgraded};
-pub(crate) use codec::{Media, decode, kind_of};
+pub(crate) use codec::{Media, decode, decode_into, kind_of};
 pub use metrics::RestMetrics;
 pub use transport::{
     BoxError, RequestBody, ResponseBody, Stream, Transport, TransportError, TransportErrorKind,

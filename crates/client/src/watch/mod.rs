@@ -47,25 +47,50 @@ impl<T> WatchEvent<T> {
             | Self::Bookmark(object) => object,
         }
     }
+
+    /// The same change with its object in another form.
+    fn try_map<U>(
+        self,
+        change: impl FnOnce(T) -> Result<U, Error>,
+    ) -> Result<WatchEvent<U>, Error> {
+        let (event, object): (fn(U) -> WatchEvent<U>, T) = match self {
+            Self::Added(object) => (WatchEvent::Added, object),
+            Self::Modified(object) => (WatchEvent::Modified, object),
+            Self::Deleted(object) => (WatchEvent::Deleted, object),
+            Self::Bookmark(object) => (WatchEvent::Bookmark, object),
+        };
+        change(object).map(event)
+    }
 }
 
-type Decode<T> = fn(Media, &[u8]) -> Result<T, Error>;
+pub(crate) type Decode<T> = fn(Media, &[u8]) -> Result<T, Error>;
 
 /// The events of a watch. Dropping it ends the watch.
 pub struct WatchStream<T> {
+    events: EncodedEvents,
+    decode: Decode<T>,
+}
+
+/// The events of a watch with their objects as they came: what has to be done whatever their type is.
+struct EncodedEvents {
     body: ResponseBody,
     frames: Frames,
     media: Media,
-    decode: Decode<T>,
     ready: VecDeque<Bytes>,
     ended: bool,
+}
+
+/// An object as it came.
+struct Encoded {
+    media: Media,
+    bytes: Bytes,
 }
 
 impl<T> fmt::Debug for WatchStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WatchStream")
-            .field("media", &self.media)
-            .field("ended", &self.ended)
+            .field("media", &self.events.media)
+            .field("ended", &self.events.ended)
             .finish_non_exhaustive()
     }
 }
@@ -81,17 +106,47 @@ pub(crate) fn with_decoder<T>(
 ) -> WatchStream<T> {
     let media = Media::of(response.headers());
     WatchStream {
-        body: response.into_body(),
-        frames: Frames::new(media),
-        media,
+        events: EncodedEvents {
+            body: response.into_body(),
+            frames: Frames::new(media),
+            media,
+            ready: VecDeque::new(),
+            ended: false,
+        },
         decode,
-        ready: VecDeque::new(),
-        ended: false,
     }
 }
 
 impl<T> WatchStream<T> {
-    fn read(&self, frame: &[u8]) -> Result<WatchEvent<T>, Error> {
+    /// The same events, their objects read in another way.
+    pub(crate) fn decoded_by<U>(self, decode: Decode<U>) -> WatchStream<U> {
+        WatchStream {
+            events: self.events,
+            decode,
+        }
+    }
+}
+
+impl<T> Stream for WatchStream<T> {
+    type Item = Result<WatchEvent<T>, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let event = match ready!(this.events.poll_next(cx)) {
+            Some(Ok(event)) => event,
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            None => return Poll::Ready(None),
+        };
+        let event = event.try_map(|object| (this.decode)(object.media, &object.bytes));
+        if event.is_err() {
+            this.events.end();
+        }
+        Poll::Ready(Some(event))
+    }
+}
+
+impl EncodedEvents {
+    fn read(&self, frame: &Bytes) -> Result<WatchEvent<Encoded>, Error> {
         match self.media {
             Media::Json => {
                 #[derive(Deserialize)]
@@ -102,7 +157,7 @@ impl<T> WatchStream<T> {
                 }
                 let event: JsonEvent<'_> = serde_json::from_slice(frame)
                     .map_err(|error| Error::decode("watch event", error))?;
-                self.event(event.r#type, event.object.get().as_bytes())
+                event_of(event.r#type, frame.slice_ref(event.object.get().as_bytes()))
             }
             Media::Protobuf => {
                 let mut event = WireEvent::default();
@@ -113,48 +168,30 @@ impl<T> WatchStream<T> {
                 };
                 decode_protobuf_into(&mut event, raw)
                     .map_err(|error| Error::decode("watch event", error))?;
-                self.event(&event.type_, &event.object.raw)
+                event_of(&event.type_, Bytes::from(event.object.raw))
             }
         }
     }
 
-    fn event(&self, kind: &str, object: &[u8]) -> Result<WatchEvent<T>, Error> {
-        // Inside a protobuf event an object without a protobuf form is JSON.
-        let media = if api_types::codec::is_envelope(object) {
-            Media::Protobuf
-        } else {
-            Media::Json
-        };
-        let read = || (self.decode)(media, object);
-        match kind {
-            "ADDED" => read().map(WatchEvent::Added),
-            "MODIFIED" => read().map(WatchEvent::Modified),
-            "DELETED" => read().map(WatchEvent::Deleted),
-            "BOOKMARK" => read().map(WatchEvent::Bookmark),
-            "ERROR" => Err(Error::Api(Box::new(decode::<Status>(media, object)?))),
-            other => Err(Error::decode(
-                "watch event",
-                format!("got invalid watch event type: {other}"),
-            )),
-        }
+    /// No event comes after this.
+    fn end(&mut self) {
+        self.ended = true;
+        self.ready.clear();
     }
-}
 
-impl<T> Stream for WatchStream<T> {
-    type Item = Result<WatchEvent<T>, Error>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
+    fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<WatchEvent<Encoded>, Error>>> {
         loop {
-            if let Some(frame) = this.ready.pop_front() {
-                let event = this.read(&frame);
+            if let Some(frame) = self.ready.pop_front() {
+                let event = self.read(&frame);
                 if event.is_err() {
-                    this.ended = true;
-                    this.ready.clear();
+                    self.end();
                 }
                 return Poll::Ready(Some(event));
             }
-            if this.ended {
+            if self.ended {
                 return Poll::Ready(None);
             }
             let broken = |source: crate::rest::BoxError| Error::Transport {
@@ -162,10 +199,10 @@ impl<T> Stream for WatchStream<T> {
                 url: "watch".into(),
                 source: TransportError::new(TransportErrorKind::Broken, source),
             };
-            match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 None => {
-                    this.ended = true;
-                    if this.frames.is_inside() {
+                    self.ended = true;
+                    if self.frames.is_inside() {
                         return Poll::Ready(Some(Err(broken(
                             "unexpected EOF during watch stream event decoding".into(),
                         ))));
@@ -173,17 +210,41 @@ impl<T> Stream for WatchStream<T> {
                 }
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data()
-                        && let Err(error) = this.frames.push(&data, &mut this.ready)
+                        && let Err(error) = self.frames.push(&data, &mut self.ready)
                     {
-                        this.ended = true;
+                        self.ended = true;
                         return Poll::Ready(Some(Err(error)));
                     }
                 }
                 Some(Err(error)) => {
-                    this.ended = true;
+                    self.ended = true;
                     return Poll::Ready(Some(Err(broken(error))));
                 }
             }
         }
+    }
+}
+
+fn event_of(kind: &str, bytes: Bytes) -> Result<WatchEvent<Encoded>, Error> {
+    // Inside a protobuf event an object without a protobuf form is JSON.
+    let media = if api_types::codec::is_envelope(&bytes) {
+        Media::Protobuf
+    } else {
+        Media::Json
+    };
+    let object = Encoded { media, bytes };
+    match kind {
+        "ADDED" => Ok(WatchEvent::Added(object)),
+        "MODIFIED" => Ok(WatchEvent::Modified(object)),
+        "DELETED" => Ok(WatchEvent::Deleted(object)),
+        "BOOKMARK" => Ok(WatchEvent::Bookmark(object)),
+        "ERROR" => Err(Error::Api(Box::new(decode::<Status>(
+            media,
+            &object.bytes,
+        )?))),
+        other => Err(Error::decode(
+            "watch event",
+            format!("got invalid watch event type: {other}"),
+        )),
     }
 }
