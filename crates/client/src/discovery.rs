@@ -48,7 +48,7 @@ impl Discovery {
         accept: &'static str,
     ) -> Result<http::Response<bytes::Bytes>, Error> {
         let call = Call::new(Method::GET, path, Target::default()).header(ACCEPT, accept);
-        self.client.read(&call).await
+        self.client.read(call).await
     }
 
     /// The groups with their versions; the core group has the name "".

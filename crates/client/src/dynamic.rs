@@ -202,7 +202,7 @@ impl DynamicApi {
         )
     }
 
-    async fn fetch(&self, call: &Call) -> Result<Value, Error> {
+    async fn fetch(&self, call: Call) -> Result<Value, Error> {
         let response = self.client.read(call).await?;
         serde_json::from_slice(response.body())
             .map_err(|error| Error::decode(self.resource.resource.as_str(), error))
@@ -215,7 +215,7 @@ impl DynamicApi {
 
     /// A subresource of one object, or the object itself for "".
     pub async fn get_subresource(&self, name: &str, subresource: &str) -> Result<Value, Error> {
-        self.fetch(&self.call(Method::GET, named(name)?, subresource))
+        self.fetch(self.call(Method::GET, named(name)?, subresource))
             .await
     }
 
@@ -223,7 +223,7 @@ impl DynamicApi {
     pub async fn list(&self, options: &ListOptions) -> Result<DynamicList, Error> {
         let mut call = self.call(Method::GET, "", "");
         list_query(&mut call, options);
-        let mut value = self.fetch(&call).await?;
+        let mut value = self.fetch(call).await?;
         let text = |pointer: &str| {
             value
                 .pointer(pointer)
@@ -288,7 +288,7 @@ impl DynamicApi {
             &options.field_manager,
             &options.field_validation,
         );
-        self.fetch(&call).await
+        self.fetch(call).await
     }
 
     /// Replaces an object.
@@ -325,7 +325,7 @@ impl DynamicApi {
             &options.field_manager,
             &options.field_validation,
         );
-        self.fetch(&call).await
+        self.fetch(call).await
     }
 
     /// Changes an object, or one of its subresources.
@@ -340,12 +340,12 @@ impl DynamicApi {
             .call(Method::PATCH, named(name)?, subresource)
             .body(patch.content_type(), patch.body().to_vec());
         patch_query(&mut call, options);
-        self.fetch(&call).await
+        self.fetch(call).await
     }
 
     /// Deletes an object; gives the object or a Status.
     pub async fn delete(&self, name: &str, options: &DeleteOptions) -> Result<Value, Error> {
-        self.fetch(&delete_body(
+        self.fetch(delete_body(
             self.call(Method::DELETE, named(name)?, ""),
             ContentType::Json,
             options,
@@ -362,7 +362,7 @@ impl DynamicApi {
         let mut call = self.call(Method::DELETE, "", "");
         list_query(&mut call, list);
         self.client
-            .read(&delete_body(call, ContentType::Json, delete))
+            .read(delete_body(call, ContentType::Json, delete))
             .await
             .map(drop)
     }
@@ -377,7 +377,7 @@ impl DynamicApi {
                 ..options.clone()
             },
         );
-        let response = self.client.stream(&call).await?;
+        let response = self.client.stream(call).await?;
         Ok(watch::with_decoder(response, |_, body| {
             DynamicObject::decode(body)
         }))
@@ -409,7 +409,7 @@ impl MetadataApi {
     pub async fn get(&self, name: &str) -> Result<PartialObjectMetadata, Error> {
         let response = self
             .client
-            .read(&self.call(Method::GET, named(name)?, ACCEPT_OBJECT))
+            .read(self.call(Method::GET, named(name)?, ACCEPT_OBJECT))
             .await?;
         decode(Media::of(response.headers()), response.body())
     }
@@ -418,7 +418,7 @@ impl MetadataApi {
     pub async fn list(&self, options: &ListOptions) -> Result<PartialObjectMetadataList, Error> {
         let mut call = self.call(Method::GET, "", ACCEPT_LIST);
         list_query(&mut call, options);
-        let response = self.client.read(&call).await?;
+        let response = self.client.read(call).await?;
         decode(Media::of(response.headers()), response.body())
     }
 
@@ -475,7 +475,7 @@ impl MetadataApi {
                 ..options.clone()
             },
         );
-        let response = self.client.stream(&call).await?;
+        let response = self.client.stream(call).await?;
         Ok(watch::typed(response))
     }
 
@@ -490,7 +490,7 @@ impl MetadataApi {
             .call(Method::PATCH, named(name)?, ACCEPT_OBJECT)
             .body(patch.content_type(), patch.body().to_vec());
         patch_query(&mut call, options);
-        let response = self.client.read(&call).await?;
+        let response = self.client.read(call).await?;
         decode(Media::of(response.headers()), response.body())
     }
 
@@ -506,7 +506,7 @@ impl MetadataApi {
             content_type,
             options,
         );
-        let response = self.client.read(&call).await?;
+        let response = self.client.read(call).await?;
         let media = Media::of(response.headers());
         match crate::rest::kind_of(media, response.body()) {
             Some((_, kind)) if kind == "Status" => Ok(Deleted::Status(Box::new(decode::<Status>(
@@ -526,11 +526,7 @@ impl MetadataApi {
         let mut call = self.call(Method::DELETE, "", JSON);
         list_query(&mut call, list);
         self.client
-            .read(&delete_body(
-                call,
-                self.client.config().content_type,
-                delete,
-            ))
+            .read(delete_body(call, self.client.config().content_type, delete))
             .await
             .map(drop)
     }

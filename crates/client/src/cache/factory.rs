@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::list_watch::{self, BuiltInKind, ListWatch};
 use super::shared_informer::Core;
 use super::{Cacheable, ListScope, SharedInformer};
 use crate::dynamic::DynamicObject;
@@ -41,6 +42,9 @@ struct Identity {
     label_selector: String,
     field_selector: String,
 }
+
+/// Makes where an informer reads from, in one namespace or all.
+type Source<'a> = dyn Fn(&Client, Option<&str>) -> Arc<dyn ListWatch> + 'a;
 
 impl fmt::Debug for InformerFactory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,8 +80,9 @@ impl InformerFactory {
 
     /// The informer over a part of the objects of a type. The transform of whoever asks first is used.
     pub fn informer_with<T: Resource>(&self, scope: ListScope<T>) -> SharedInformer<T> {
-        self.get(None, &scope, || {
-            SharedInformer::new(&self.shared.client, scope.clone(), self.shared.resync)
+        let kind = BuiltInKind::of::<T>();
+        self.get(None, scope, &|client, namespace| {
+            list_watch::built_in(client, kind, namespace)
         })
     }
 
@@ -92,13 +97,8 @@ impl InformerFactory {
             transform: Some(super::transforms::drop_managed_fields()),
             ..ListScope::default()
         };
-        self.get(Some(resource), &scope, || {
-            SharedInformer::for_resource(
-                &self.shared.client,
-                resource,
-                scope.clone(),
-                self.shared.resync,
-            )
+        self.get(Some(resource), scope, &|client, namespace| {
+            list_watch::metadata(client, resource, namespace)
         })
     }
 
@@ -112,37 +112,41 @@ impl InformerFactory {
             namespace: namespace.map(str::to_owned),
             ..ListScope::default()
         };
-        self.get(Some(resource), &scope, || {
-            SharedInformer::dynamic(
-                &self.shared.client,
-                resource,
-                scope.clone(),
-                self.shared.resync,
-            )
+        self.get(Some(resource), scope, &|client, namespace| {
+            list_watch::dynamic(client, resource, namespace)
         })
     }
 
     fn get<T: Cacheable>(
         &self,
         resource: Option<&GroupVersionResource>,
-        scope: &ListScope<T>,
-        make: impl FnOnce() -> SharedInformer<T>,
+        scope: ListScope<T>,
+        source: &Source<'_>,
     ) -> SharedInformer<T> {
+        // The identity has the type: what is found is an informer of it.
+        SharedInformer::of(self.core(TypeId::of::<T>(), resource, scope.untyped(), source))
+    }
+
+    fn core(
+        &self,
+        kind: TypeId,
+        resource: Option<&GroupVersionResource>,
+        scope: ListScope<dyn Cacheable>,
+        source: &Source<'_>,
+    ) -> Arc<Core> {
         let identity = Identity {
-            kind: TypeId::of::<T>(),
+            kind,
             resource: resource.cloned(),
             namespace: scope.namespace.clone(),
             label_selector: scope.label_selector.clone(),
             field_selector: scope.field_selector.clone(),
         };
-        // Its identity says what kind the objects of an informer are.
+        let make = || {
+            let source = source(&self.shared.client, scope.namespace.as_deref());
+            Core::new(source, scope, self.shared.resync)
+        };
         let mut informers = self.shared.informers.lock();
-        SharedInformer::of(
-            informers
-                .entry(identity)
-                .or_insert_with(|| make().core().clone())
-                .clone(),
-        )
+        informers.entry(identity).or_insert_with(make).clone()
     }
 
     /// Starts every informer asked for so far that is not running. They end with the token. Call again after asking for more.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use api_types::meta::v1::{ListOptions, PartialObjectMetadata};
 use api_types::{List as _, Resource};
+use apimachinery::gvk::GroupVersionResource;
 use futures::future::BoxFuture;
 
 use super::object::{AnyObject, Cacheable, decode_object, typed_mut};
 use super::transforms::Transform;
 use crate::dynamic::{DynamicApi, DynamicObject, MetadataApi};
 use crate::error::Error;
-use crate::rest::{Client, Endpoint, Media, decode};
+use crate::rest::{Client, Endpoint, Media, ResourcePath, decode};
 use crate::watch::WatchStream;
 
 /// One page of a collection.
@@ -124,34 +125,31 @@ impl<T: Cacheable> ListScope<T> {
 }
 
 impl ListScope<dyn Cacheable> {
-    /// The options with this scope's selectors.
-    fn select(&self, options: &ListOptions) -> ListOptions {
+    /// Options that select what is in scope.
+    pub(super) fn options(&self) -> ListOptions {
         ListOptions {
             label_selector: self.label_selector.clone(),
             field_selector: self.field_selector.clone(),
-            ..options.clone()
+            ..ListOptions::default()
         }
     }
 }
 
-/// A built-in resource.
-pub(super) struct BuiltInListWatch {
-    endpoint: Endpoint,
-    scope: ListScope<dyn Cacheable>,
-    kind: BuiltInKind,
-}
-
-/// How the objects of a built-in resource are read.
-struct BuiltInKind {
+/// A built-in kind, as its objects are found and read.
+pub(super) struct BuiltInKind {
+    path: &'static ResourcePath,
     object: fn(Media, &[u8]) -> Result<AnyObject, Error>,
     list: fn(Media, &[u8]) -> Result<Listed, Error>,
 }
 
 impl BuiltInKind {
-    fn of<T: Resource>() -> Self {
-        Self {
-            object: decode_object::<T>,
-            list: decode_list::<T>,
+    pub(super) const fn of<T: Resource>() -> &'static Self {
+        const {
+            &Self {
+                path: ResourcePath::of::<T>(),
+                object: decode_object::<T>,
+                list: decode_list::<T>,
+            }
         }
     }
 }
@@ -174,30 +172,33 @@ fn untyped<T: Cacheable>(items: Vec<T>) -> Vec<AnyObject> {
     objects
 }
 
-impl BuiltInListWatch {
-    pub(super) fn new<T: Resource>(client: &Client, scope: ListScope<dyn Cacheable>) -> Self {
-        Self {
-            endpoint: Endpoint::of::<T>(client, scope.namespace.clone()),
-            scope,
-            kind: BuiltInKind::of::<T>(),
-        }
-    }
+/// The objects of a built-in kind.
+pub(super) fn built_in(
+    client: &Client,
+    kind: &'static BuiltInKind,
+    namespace: Option<&str>,
+) -> Arc<dyn ListWatch> {
+    Arc::new(BuiltInListWatch {
+        endpoint: Endpoint::new(client, kind.path, namespace.map(str::to_owned)),
+        kind,
+    })
+}
+
+struct BuiltInListWatch {
+    endpoint: Endpoint,
+    kind: &'static BuiltInKind,
 }
 
 impl ListWatch for BuiltInListWatch {
     fn list<'a>(&'a self, options: &'a ListOptions) -> BoxFuture<'a, Result<Listed, Error>> {
         Box::pin(async move {
-            let response = self.endpoint.list(&self.scope.select(options)).await?;
+            let response = self.endpoint.list(options).await?;
             (self.kind.list)(Media::of(response.headers()), response.body())
         })
     }
 
     fn watch<'a>(&'a self, options: &'a ListOptions) -> BoxFuture<'a, Result<Events, Error>> {
-        Box::pin(async move {
-            self.endpoint
-                .watch(&self.scope.select(options), self.kind.object)
-                .await
-        })
+        Box::pin(self.endpoint.watch(options, self.kind.object))
     }
 
     fn describe(&self) -> String {
@@ -205,17 +206,34 @@ impl ListWatch for BuiltInListWatch {
     }
 }
 
-/// Any resource, metadata only.
-pub(super) struct MetadataListWatch {
-    pub(super) api: MetadataApi,
-    pub(super) scope: ListScope<dyn Cacheable>,
-    pub(super) name: String,
+/// The objects of any resource, metadata only.
+pub(super) fn metadata(
+    client: &Client,
+    resource: &GroupVersionResource,
+    namespace: Option<&str>,
+) -> Arc<dyn ListWatch> {
+    Arc::new(MetadataListWatch {
+        api: client.metadata(resource.clone(), namespace),
+        name: format!("metadata of {}", name_of(resource)),
+    })
+}
+
+fn name_of(resource: &GroupVersionResource) -> String {
+    format!(
+        "{}.{}/{}",
+        resource.resource, resource.group, resource.version
+    )
+}
+
+struct MetadataListWatch {
+    api: MetadataApi,
+    name: String,
 }
 
 impl ListWatch for MetadataListWatch {
     fn list<'a>(&'a self, options: &'a ListOptions) -> BoxFuture<'a, Result<Listed, Error>> {
         Box::pin(async move {
-            let list = self.api.list(&self.scope.select(options)).await?;
+            let list = self.api.list(options).await?;
             Ok(Listed {
                 resource_version: list.metadata.resource_version,
                 continue_: list.metadata.continue_,
@@ -226,7 +244,7 @@ impl ListWatch for MetadataListWatch {
 
     fn watch<'a>(&'a self, options: &'a ListOptions) -> BoxFuture<'a, Result<Events, Error>> {
         Box::pin(async move {
-            let events = self.api.watch(&self.scope.select(options)).await?;
+            let events = self.api.watch(options).await?;
             Ok(events.decoded_by(decode_object::<PartialObjectMetadata>))
         })
     }
@@ -236,17 +254,27 @@ impl ListWatch for MetadataListWatch {
     }
 }
 
-/// Any resource, as JSON.
-pub(super) struct DynamicListWatch {
-    pub(super) api: DynamicApi,
-    pub(super) scope: ListScope<dyn Cacheable>,
-    pub(super) name: String,
+/// The objects of any resource, as JSON.
+pub(super) fn dynamic(
+    client: &Client,
+    resource: &GroupVersionResource,
+    namespace: Option<&str>,
+) -> Arc<dyn ListWatch> {
+    Arc::new(DynamicListWatch {
+        api: client.dynamic(resource.clone(), namespace),
+        name: name_of(resource),
+    })
+}
+
+struct DynamicListWatch {
+    api: DynamicApi,
+    name: String,
 }
 
 impl ListWatch for DynamicListWatch {
     fn list<'a>(&'a self, options: &'a ListOptions) -> BoxFuture<'a, Result<Listed, Error>> {
         Box::pin(async move {
-            let list = self.api.list(&self.scope.select(options)).await?;
+            let list = self.api.list(options).await?;
             Ok(Listed {
                 resource_version: list.resource_version,
                 continue_: list.continue_,
@@ -257,7 +285,7 @@ impl ListWatch for DynamicListWatch {
 
     fn watch<'a>(&'a self, options: &'a ListOptions) -> BoxFuture<'a, Result<Events, Error>> {
         Box::pin(async move {
-            let events = self.api.watch(&self.scope.select(options)).await?;
+            let events = self.api.watch(options).await?;
             let decode = |_, body: &[u8]| Ok(Arc::new(DynamicObject::decode(body)?) as AnyObject);
             Ok(events.decoded_by(decode))
         })

@@ -17,7 +17,7 @@ use futures::StreamExt as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::list_watch::{Events, ListWatch};
+use super::list_watch::{Events, ListScope, ListWatch};
 use super::object::{AnyObject, Cacheable};
 use super::transforms::Transform;
 use crate::error::Error;
@@ -49,7 +49,7 @@ pub(super) trait Sink: Send + Sync {
 pub(super) struct Reflector {
     source: Arc<dyn ListWatch>,
     sink: Arc<dyn Sink>,
-    transform: Option<Transform<dyn Cacheable>>,
+    scope: ListScope<dyn Cacheable>,
     backoff: Backoff,
     /// Cleared for good when the server does not know initial events.
     use_watch_list: bool,
@@ -71,12 +71,12 @@ impl Reflector {
     pub(super) fn new(
         source: Arc<dyn ListWatch>,
         sink: Arc<dyn Sink>,
-        transform: Option<Transform<dyn Cacheable>>,
+        scope: ListScope<dyn Cacheable>,
     ) -> Self {
         Self {
             source,
             sink,
-            transform,
+            scope,
             backoff: Backoff::new(),
             use_watch_list: true,
             version: String::new(),
@@ -131,12 +131,12 @@ impl Reflector {
                 resource_version: version,
                 resource_version_match: "NotOlderThan".into(),
                 send_initial_events: Some(true),
-                ..watch_options()
+                ..self.watch_options()
             };
             let attempt = async {
                 let mut stream = self.source.watch(&options).await?;
                 Ok::<_, Error>(
-                    collect_initial(&mut stream, self.transform.as_ref())
+                    collect_initial(&mut stream, self.scope.transform.as_ref())
                         .await?
                         .map(|initial| (initial, stream)),
                 )
@@ -199,7 +199,7 @@ impl Reflector {
         let mut options = ListOptions {
             resource_version,
             limit,
-            ..ListOptions::default()
+            ..self.scope.options()
         };
         let mut objects = Vec::new();
         loop {
@@ -207,7 +207,7 @@ impl Reflector {
                 // The token outlived its version half way: one piece, then.
                 Err(error) if error.is_gone() && !options.continue_.is_empty() => {
                     objects.clear();
-                    options = ListOptions::default();
+                    options = self.scope.options();
                     self.source.list(&options).await?
                 }
                 other => other?,
@@ -215,7 +215,7 @@ impl Reflector {
             objects.extend(
                 page.items
                     .into_iter()
-                    .map(|object| prepare(self.transform.as_ref(), object)),
+                    .map(|object| prepare(self.scope.transform.as_ref(), object)),
             );
             if page.continue_.is_empty() {
                 return Ok((objects, page.resource_version));
@@ -233,7 +233,7 @@ impl Reflector {
                 None => {
                     let options = ListOptions {
                         resource_version: self.version.clone(),
-                        ..watch_options()
+                        ..self.watch_options()
                     };
                     match self.source.watch(&options).await {
                         Ok(stream) => stream,
@@ -298,15 +298,23 @@ impl Reflector {
         Ok(WatchEnd::Resume)
     }
 
+    fn watch_options(&self) -> ListOptions {
+        ListOptions {
+            allow_watch_bookmarks: true,
+            timeout_seconds: Some(watch_seconds()),
+            ..self.scope.options()
+        }
+    }
+
     fn apply(&mut self, event: WatchEvent<AnyObject>) {
         let version = event.object().object_meta().resource_version.clone();
         match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                self.sink.upsert(prepare(self.transform.as_ref(), object))
-            }
-            WatchEvent::Deleted(object) => {
-                self.sink.delete(prepare(self.transform.as_ref(), object))
-            }
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => self
+                .sink
+                .upsert(prepare(self.scope.transform.as_ref(), object)),
+            WatchEvent::Deleted(object) => self
+                .sink
+                .delete(prepare(self.scope.transform.as_ref(), object)),
             WatchEvent::Bookmark(_) => self.sink.bookmark(&version),
         }
         self.version = version;
@@ -320,14 +328,10 @@ fn prepare(transform: Option<&Transform<dyn Cacheable>>, mut object: AnyObject) 
     object
 }
 
-fn watch_options() -> ListOptions {
+/// Spread, so that the watches of many clients do not end together.
+fn watch_seconds() -> i64 {
     let spread = (MAX_WATCH - MIN_WATCH).mul_f64(rand::random());
-    let seconds = i64::try_from((MIN_WATCH + spread).as_secs()).unwrap_or(i64::MAX);
-    ListOptions {
-        allow_watch_bookmarks: true,
-        timeout_seconds: Some(seconds),
-        ..ListOptions::default()
-    }
+    i64::try_from((MIN_WATCH + spread).as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The objects of the initial events and their version; `None` when the stream ends before they are complete.
@@ -419,7 +423,7 @@ mod tests {
     #[test]
     fn watch_timeouts_are_spread() {
         for _ in 0..100 {
-            let seconds = watch_options().timeout_seconds.unwrap();
+            let seconds = watch_seconds();
             assert!((300..=600).contains(&seconds), "{seconds}");
         }
     }

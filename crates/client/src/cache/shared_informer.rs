@@ -17,13 +17,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::handlers::{EventHandler, HandlerRegistration, Listener, Listeners, Notification};
-use super::list_watch::{
-    BuiltInListWatch, DynamicListWatch, ListScope, ListWatch, MetadataListWatch,
-};
+use super::list_watch::{self, BuiltInKind, ListScope, ListWatch};
 use super::object::{AnyObject, Cacheable};
 use super::reflector::{Reflector, Sink};
 use super::store::{Lister, Store, index_fn};
-use super::transforms::Transform;
 use crate::dynamic::DynamicObject;
 use crate::rest::Client;
 
@@ -88,7 +85,7 @@ pub struct SharedInformer<T> {
 /// An informer without the type of its objects.
 pub(super) struct Core {
     source: Arc<dyn ListWatch>,
-    transform: Option<Transform<dyn Cacheable>>,
+    scope: ListScope<dyn Cacheable>,
     resync: Duration,
     store: Arc<Store>,
     /// Locked while an event is put into the queues, so that all handlers see the same order.
@@ -126,11 +123,9 @@ impl<T: Resource> SharedInformer<T> {
     /// An informer of a built-in resource. Normally the factory makes it.
     pub fn new(client: &Client, scope: ListScope<T>, resync: Duration) -> Self {
         let scope = scope.untyped();
-        Self::over(
-            scope.transform.clone(),
-            Arc::new(BuiltInListWatch::new::<T>(client, scope)),
-            resync,
-        )
+        let kind = BuiltInKind::of::<T>();
+        let source = list_watch::built_in(client, kind, scope.namespace.as_deref());
+        Self::of(Core::new(source, scope, resync))
     }
 }
 
@@ -143,16 +138,8 @@ impl SharedInformer<PartialObjectMetadata> {
         resync: Duration,
     ) -> Self {
         let scope = scope.untyped();
-        let api = client.metadata(resource.clone(), scope.namespace.as_deref());
-        let name = format!(
-            "metadata of {}.{}/{}",
-            resource.resource, resource.group, resource.version
-        );
-        Self::over(
-            scope.transform.clone(),
-            Arc::new(MetadataListWatch { api, scope, name }),
-            resync,
-        )
+        let source = list_watch::metadata(client, resource, scope.namespace.as_deref());
+        Self::of(Core::new(source, scope, resync))
     }
 }
 
@@ -165,39 +152,18 @@ impl SharedInformer<DynamicObject> {
         resync: Duration,
     ) -> Self {
         let scope = scope.untyped();
-        let api = client.dynamic(resource.clone(), scope.namespace.as_deref());
-        let name = format!(
-            "{}.{}/{}",
-            resource.resource, resource.group, resource.version
-        );
-        Self::over(
-            scope.transform.clone(),
-            Arc::new(DynamicListWatch { api, scope, name }),
-            resync,
-        )
+        let source = list_watch::dynamic(client, resource, scope.namespace.as_deref());
+        Self::of(Core::new(source, scope, resync))
     }
 }
 
 impl<T: Cacheable> SharedInformer<T> {
-    /// An informer over a source of objects of this kind.
-    fn over(
-        transform: Option<Transform<dyn Cacheable>>,
-        source: Arc<dyn ListWatch>,
-        resync: Duration,
-    ) -> Self {
-        Self::of(Arc::new(Core::new(transform, source, resync)))
-    }
-
     /// The typed face of a core whose objects are of this kind.
     pub(super) fn of(core: Arc<Core>) -> Self {
         Self {
             core,
             kind: PhantomData,
         }
-    }
-
-    pub(super) fn core(&self) -> &Arc<Core> {
-        &self.core
     }
 
     /// Adds a handler with the informer's resync period. Needs a runtime if the informer is running.
@@ -266,20 +232,20 @@ impl<T: Cacheable> SharedInformer<T> {
 }
 
 impl Core {
-    fn new(
-        transform: Option<Transform<dyn Cacheable>>,
+    pub(super) fn new(
         source: Arc<dyn ListWatch>,
+        scope: ListScope<dyn Cacheable>,
         resync: Duration,
-    ) -> Self {
-        Self {
+    ) -> Arc<Self> {
+        Arc::new(Self {
             source,
-            transform,
+            scope,
             resync,
             store: Arc::new(Store::new()),
             listeners: Mutex::new(Listeners::new()),
             synced: watch::Sender::new(false),
             resync_changed: Notify::new(),
-        }
+        })
     }
 
     fn add_listener(&self, mut listener: Listener) -> HandlerRegistration {
@@ -356,8 +322,7 @@ impl Core {
             }
             // Also when this future is dropped: the handlers' tasks end when their queues close.
             let _stop = Stop(&core);
-            let reflector =
-                Reflector::new(core.source.clone(), core.clone(), core.transform.clone());
+            let reflector = Reflector::new(core.source.clone(), core.clone(), core.scope.clone());
             tokio::select! {
                 () = reflector.run(&token) => {}
                 () = core.resync() => {}

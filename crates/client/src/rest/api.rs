@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use api_types::codec::Header;
 use api_types::meta::v1::{
@@ -10,6 +12,7 @@ use api_types::meta::v1::{
 };
 use api_types::{Kind, List as _, Resource, Struct, encode_envelope_as, encode_json_as};
 use bytes::Bytes;
+use futures::future::{self, BoxFuture};
 use http::header::ACCEPT;
 use http::{Method, Response};
 
@@ -98,7 +101,7 @@ impl Client {
     /// A namespaced resource in one namespace.
     pub fn namespaced<T: Resource>(&self, namespace: impl Into<String>) -> Api<T> {
         Api {
-            endpoint: Endpoint::of::<T>(self, Some(namespace.into())),
+            endpoint: Endpoint::new(self, ResourcePath::of::<T>(), Some(namespace.into())),
             kind: PhantomData,
         }
     }
@@ -106,7 +109,7 @@ impl Client {
     /// Either of the two.
     pub fn api_in<T: Resource>(&self, namespace: Option<&str>) -> Api<T> {
         Api {
-            endpoint: Endpoint::of::<T>(self, namespace.map(str::to_owned)),
+            endpoint: Endpoint::new(self, ResourcePath::of::<T>(), namespace.map(str::to_owned)),
             kind: PhantomData,
         }
     }
@@ -114,7 +117,7 @@ impl Client {
 
 /// Where a built-in resource is found.
 #[derive(Debug)]
-struct ResourcePath {
+pub(crate) struct ResourcePath {
     group: &'static str,
     version: &'static str,
     api_version: &'static str,
@@ -123,7 +126,7 @@ struct ResourcePath {
 }
 
 impl ResourcePath {
-    const fn of<T: Resource>() -> &'static Self {
+    pub(crate) const fn of<T: Resource>() -> &'static Self {
         const {
             &Self {
                 group: T::GROUP,
@@ -145,10 +148,14 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn of<T: Resource>(client: &Client, namespace: Option<String>) -> Self {
+    pub(crate) fn new(
+        client: &Client,
+        resource: &'static ResourcePath,
+        namespace: Option<String>,
+    ) -> Self {
         Self {
             client: client.clone(),
-            resource: ResourcePath::of::<T>(),
+            resource,
             namespace,
         }
     }
@@ -222,6 +229,28 @@ impl Endpoint {
             .or(Some(metadata.namespace.as_str()))
     }
 
+    fn get(&self, name: &str, options: &GetOptions) -> Result<Call, Error> {
+        let mut call = self.named(Method::GET, name, "")?;
+        call.query("resourceVersion", options.resource_version.as_str());
+        Ok(call)
+    }
+
+    fn with_body(
+        &self,
+        method: Method,
+        name: &str,
+        subresource: &str,
+        body: &dyn Struct,
+    ) -> Result<Call, Error> {
+        let call = self.named(method, name, subresource)?;
+        Ok(self.with_object(call, body))
+    }
+
+    fn delete(&self, name: &str, options: &DeleteOptions) -> Result<Call, Error> {
+        let call = self.named(Method::DELETE, name, "")?;
+        Ok(delete_body(call, self.content_type(), options))
+    }
+
     fn create(&self, object: &dyn Struct, metadata: &ObjectMeta, options: &CreateOptions) -> Call {
         let mut call = self.call(Method::POST, self.namespace_of(metadata), "", "");
         write_query(
@@ -269,11 +298,20 @@ impl Endpoint {
         Ok(call)
     }
 
+    /// The answer to a call that could be made.
+    fn send(&self, call: Result<Call, Error>) -> BoxFuture<'_, Result<Response<Bytes>, Error>> {
+        match call {
+            Ok(call) => self.client.read(call),
+            Err(error) => Box::pin(future::ready(Err(error))),
+        }
+    }
+
     /// The answer to a list.
-    pub(crate) async fn list(&self, options: &ListOptions) -> Result<Response<Bytes>, Error> {
-        self.client
-            .read(&self.collection(Method::GET, options))
-            .await
+    pub(crate) fn list(
+        &self,
+        options: &ListOptions,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, Error>> {
+        self.client.read(self.collection(Method::GET, options))
     }
 
     /// A watch whose objects `decode` reads.
@@ -287,8 +325,29 @@ impl Endpoint {
             ..options.clone()
         };
         let call = self.collection(Method::GET, &options);
-        let response = self.client.stream(&call).await?;
+        let response = self.client.stream(call).await?;
         Ok(watch::with_decoder(response, decode))
+    }
+}
+
+/// What the methods of [`Api`] give. Nothing is sent before it is awaited.
+#[must_use = "nothing is sent unless it is awaited"]
+pub struct Answer<'a, R> {
+    response: BoxFuture<'a, Result<Response<Bytes>, Error>>,
+    read: fn(Result<Response<Bytes>, Error>) -> Result<R, Error>,
+}
+
+impl<R> fmt::Debug for Answer<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").finish_non_exhaustive()
+    }
+}
+
+impl<R> Future for Answer<'_, R> {
+    type Output = Result<R, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.response.as_mut().poll(cx).map(self.read)
     }
 }
 
@@ -298,35 +357,41 @@ impl<T: Resource> Api<T> {
         &self.endpoint.client
     }
 
-    async fn fetch<R: Struct + Default>(&self, call: &Call) -> Result<R, Error> {
-        let response = self.client().read(call).await?;
-        decode(Media::of(response.headers()), response.body())
+    /// The answer to a call, read as an `R`.
+    fn answer<R: Struct + Default>(&self, call: Result<Call, Error>) -> Answer<'_, R> {
+        Answer {
+            response: self.endpoint.send(call),
+            read: object,
+        }
     }
 
     /// One object.
-    pub async fn get(&self, name: &str) -> Result<T, Error> {
-        self.get_opts(name, &GetOptions::default()).await
+    pub fn get(&self, name: &str) -> Answer<'_, T> {
+        self.answer(self.endpoint.named(Method::GET, name, ""))
     }
 
     /// One object, at least as new as a resource version.
-    pub async fn get_opts(&self, name: &str, options: &GetOptions) -> Result<T, Error> {
-        let mut call = self.endpoint.named(Method::GET, name, "")?;
-        call.query("resourceVersion", options.resource_version.as_str());
-        self.fetch(&call).await
+    pub fn get_opts(&self, name: &str, options: &GetOptions) -> Answer<'_, T> {
+        self.answer(self.endpoint.get(name, options))
     }
 
     /// One object, or `None` when there is no such object.
-    pub async fn get_optional(&self, name: &str) -> Result<Option<T>, Error> {
-        match self.get(name).await {
-            Err(error) if error.is_not_found() => Ok(None),
-            other => other.map(Some),
+    pub fn get_optional(&self, name: &str) -> Answer<'_, Option<T>> {
+        Answer {
+            response: self.get(name).response,
+            read: |response| match response {
+                Err(error) if error.is_not_found() => Ok(None),
+                other => object(other).map(Some),
+            },
         }
     }
 
     /// One page, or everything when the options set no limit.
-    pub async fn list(&self, options: &ListOptions) -> Result<T::List, Error> {
-        self.fetch(&self.endpoint.collection(Method::GET, options))
-            .await
+    pub fn list(&self, options: &ListOptions) -> Answer<'_, T::List> {
+        Answer {
+            response: self.endpoint.list(options),
+            read: object,
+        }
     }
 
     /// All pages of a list, 500 objects at a time unless the options set another limit. When the continue token expires on the
@@ -369,102 +434,82 @@ impl<T: Resource> Api<T> {
     }
 
     /// Makes an object.
-    pub async fn create(&self, object: &T) -> Result<T, Error> {
-        self.create_opts(object, &CreateOptions::default()).await
+    pub fn create(&self, object: &T) -> Answer<'_, T> {
+        self.create_opts(object, &CreateOptions::default())
     }
 
     /// Makes an object.
-    pub async fn create_opts(&self, object: &T, options: &CreateOptions) -> Result<T, Error> {
-        self.fetch(&self.endpoint.create(object, object.metadata(), options))
-            .await
+    pub fn create_opts(&self, object: &T, options: &CreateOptions) -> Answer<'_, T> {
+        self.answer(Ok(self.endpoint.create(object, object.metadata(), options)))
     }
 
     /// Replaces an object; a conflict when it is newer than the given one.
-    pub async fn update(&self, object: &T) -> Result<T, Error> {
-        self.update_opts(object, &UpdateOptions::default()).await
+    pub fn update(&self, object: &T) -> Answer<'_, T> {
+        self.update_opts(object, &UpdateOptions::default())
     }
 
     /// Replaces an object.
-    pub async fn update_opts(&self, object: &T, options: &UpdateOptions) -> Result<T, Error> {
-        self.put(object, "", options).await
+    pub fn update_opts(&self, object: &T, options: &UpdateOptions) -> Answer<'_, T> {
+        self.put(object, "", options)
     }
 
     /// Replaces an object's status.
-    pub async fn update_status(&self, object: &T) -> Result<T, Error> {
+    pub fn update_status(&self, object: &T) -> Answer<'_, T> {
         self.update_status_opts(object, &UpdateOptions::default())
-            .await
     }
 
     /// Replaces an object's status.
-    pub async fn update_status_opts(
-        &self,
-        object: &T,
-        options: &UpdateOptions,
-    ) -> Result<T, Error> {
-        self.put(object, "status", options).await
+    pub fn update_status_opts(&self, object: &T, options: &UpdateOptions) -> Answer<'_, T> {
+        self.put(object, "status", options)
     }
 
-    async fn put(
-        &self,
-        object: &T,
-        subresource: &str,
-        options: &UpdateOptions,
-    ) -> Result<T, Error> {
-        let call = self
-            .endpoint
-            .put(object, object.metadata(), subresource, options)?;
-        self.fetch(&call).await
+    fn put(&self, object: &T, subresource: &str, options: &UpdateOptions) -> Answer<'_, T> {
+        self.answer(
+            self.endpoint
+                .put(object, object.metadata(), subresource, options),
+        )
     }
 
     /// Changes an object.
-    pub async fn patch(
-        &self,
-        name: &str,
-        patch: &Patch,
-        options: &PatchOptions,
-    ) -> Result<T, Error> {
-        self.patch_subresource(name, "", patch, options).await
+    pub fn patch(&self, name: &str, patch: &Patch, options: &PatchOptions) -> Answer<'_, T> {
+        self.patch_subresource(name, "", patch, options)
     }
 
     /// Changes an object's status.
-    pub async fn patch_status(
-        &self,
-        name: &str,
-        patch: &Patch,
-        options: &PatchOptions,
-    ) -> Result<T, Error> {
-        self.patch_subresource(name, "status", patch, options).await
+    pub fn patch_status(&self, name: &str, patch: &Patch, options: &PatchOptions) -> Answer<'_, T> {
+        self.patch_subresource(name, "status", patch, options)
     }
 
     /// Changes a subresource that answers with the whole object (`status`, `ephemeralcontainers`, `resize`, `scale` of its own kind).
-    pub async fn patch_subresource(
+    pub fn patch_subresource(
         &self,
         name: &str,
         subresource: &str,
         patch: &Patch,
         options: &PatchOptions,
-    ) -> Result<T, Error> {
-        let call = self.endpoint.patch(name, subresource, patch, options)?;
-        self.fetch(&call).await
+    ) -> Answer<'_, T> {
+        self.answer(self.endpoint.patch(name, subresource, patch, options))
     }
 
     /// Deletes an object.
-    pub async fn delete(&self, name: &str, options: &DeleteOptions) -> Result<Deleted<T>, Error> {
-        let call = self.endpoint.named(Method::DELETE, name, "")?;
-        let call = delete_body(call, self.endpoint.content_type(), options);
-        let response = self.client().read(&call).await?;
-        deleted(&response)
+    pub fn delete(&self, name: &str, options: &DeleteOptions) -> Answer<'_, Deleted<T>> {
+        Answer {
+            response: self.endpoint.send(self.endpoint.delete(name, options)),
+            read: deleted,
+        }
     }
 
     /// Deletes all objects a selection matches.
-    pub async fn delete_collection(
-        &self,
-        delete: &DeleteOptions,
-        list: &ListOptions,
-    ) -> Result<(), Error> {
+    pub fn delete_collection(&self, delete: &DeleteOptions, list: &ListOptions) -> Answer<'_, ()> {
         let call = self.endpoint.collection(Method::DELETE, list);
-        let call = delete_body(call, self.endpoint.content_type(), delete);
-        self.client().read(&call).await.map(drop)
+        Answer {
+            response: self.endpoint.send(Ok(delete_body(
+                call,
+                self.endpoint.content_type(),
+                delete,
+            ))),
+            read: |response| response.map(drop),
+        }
     }
 
     /// Changes from the options' resource version on. Ends with the server's timeout, an error, or when dropped.
@@ -473,39 +518,44 @@ impl<T: Resource> Api<T> {
     }
 
     /// Reads a subresource.
-    pub async fn get_subresource<R: Kind>(
-        &self,
-        name: &str,
-        subresource: &str,
-    ) -> Result<R, Error> {
-        let call = self.endpoint.named(Method::GET, name, subresource)?;
-        self.fetch(&call).await
+    pub fn get_subresource<R: Kind>(&self, name: &str, subresource: &str) -> Answer<'_, R> {
+        self.answer(self.endpoint.named(Method::GET, name, subresource))
     }
 
     /// Posts to a subresource: `binding`, `eviction`, `token`.
-    pub async fn create_subresource<B: Kind, R: Kind>(
+    pub fn create_subresource<B: Kind, R: Kind>(
         &self,
         name: &str,
         subresource: &str,
         body: &B,
-    ) -> Result<R, Error> {
-        let call = self.endpoint.named(Method::POST, name, subresource)?;
-        self.fetch(&self.endpoint.with_object(call, body)).await
+    ) -> Answer<'_, R> {
+        self.answer(
+            self.endpoint
+                .with_body(Method::POST, name, subresource, body),
+        )
     }
 
     /// Replaces a subresource: `scale`, `approval`, `finalize`.
-    pub async fn update_subresource<B: Kind, R: Kind>(
+    pub fn update_subresource<B: Kind, R: Kind>(
         &self,
         name: &str,
         subresource: &str,
         body: &B,
-    ) -> Result<R, Error> {
-        let call = self.endpoint.named(Method::PUT, name, subresource)?;
-        self.fetch(&self.endpoint.with_object(call, body)).await
+    ) -> Answer<'_, R> {
+        self.answer(
+            self.endpoint
+                .with_body(Method::PUT, name, subresource, body),
+        )
     }
 }
 
-fn deleted<T: Kind>(response: &Response<Bytes>) -> Result<Deleted<T>, Error> {
+fn object<R: Struct + Default>(response: Result<Response<Bytes>, Error>) -> Result<R, Error> {
+    let response = response?;
+    decode(Media::of(response.headers()), response.body())
+}
+
+fn deleted<T: Kind>(response: Result<Response<Bytes>, Error>) -> Result<Deleted<T>, Error> {
+    let response = response?;
     let media = Media::of(response.headers());
     if kind_of(media, response.body()).is_some_and(|(_, kind)| kind == "Status") {
         return Ok(Deleted::Status(Box::new(decode(media, response.body())?)));

@@ -180,13 +180,13 @@ impl Client {
     }
 
     /// Sends any request and reads the whole answer, whatever its code. The URI is a path with an optional query.
-    pub async fn raw(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
-        self.collect(&raw_call(request)).await
+    pub fn raw(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Bytes>, Error>> {
+        Box::pin(async move { self.collect(&raw_call(request)).await })
     }
 
     /// Like [`Self::raw`]; an answer that is not 2xx is an error.
     pub async fn raw_checked(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
-        self.read(&raw_call(request)).await
+        self.read(raw_call(request)).await
     }
 
     /// Sends any request and returns once the answer's head is there. An answer that is not 2xx is an error.
@@ -194,7 +194,7 @@ impl Client {
         &self,
         request: Request<Bytes>,
     ) -> Result<Response<ResponseBody>, Error> {
-        self.stream(&raw_call(request)).await
+        self.stream(raw_call(request)).await
     }
 
     /// Asks the server to switch protocols. The caller sets `Connection` and `Upgrade` and all headers of the new protocol.
@@ -234,59 +234,52 @@ impl Client {
     /// `/version` of the server.
     pub async fn server_version(&self) -> Result<serde_json::Value, Error> {
         let response = self
-            .read(&Call::new(
-                Method::GET,
-                "/version".into(),
-                Target::default(),
-            ))
+            .read(Call::new(Method::GET, "/version".into(), Target::default()))
             .await?;
         serde_json::from_slice(response.body())
             .map_err(|error| Error::decode("version.Info", error))
     }
 
-    /// Sends a call, reads the answer and checks its code.
-    pub(crate) async fn read(&self, call: &Call) -> Result<Response<Bytes>, Error> {
-        let response = self.collect(call).await?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let (parts, body) = response.into_parts();
-        Err(self.failure(call, &parts, &body))
+    /// Sends a call, reads the answer and checks its code. Boxed, so that the futures around it stay small and do not bring all
+    /// this along in code of their own.
+    pub(crate) fn read(&self, call: Call) -> BoxFuture<'_, Result<Response<Bytes>, Error>> {
+        Box::pin(async move {
+            let response = self.collect(&call).await?;
+            if response.status().is_success() {
+                return Ok(response);
+            }
+            let (parts, body) = response.into_parts();
+            Err(self.failure(&call, &parts, &body))
+        })
     }
 
-    /// Sends a call and reads the answer, whatever its code. Boxed, so that the futures of the many typed methods around it stay
-    /// small and do not bring it along in code of their own.
-    pub(crate) fn collect<'a>(
-        &'a self,
-        call: &'a Call,
-    ) -> BoxFuture<'a, Result<Response<Bytes>, Error>> {
-        Box::pin(async move {
-            let started = Instant::now();
-            let result = match self.inner.config.timeout {
-                None => self.collect_now(call).await,
-                Some(timeout) => tokio::time::timeout(timeout, self.collect_now(call))
-                    .await
-                    .unwrap_or_else(|_| {
-                        Err(Error::Timeout {
-                            method: call.method.clone(),
-                            url: self.url(call),
-                            timeout,
-                        })
-                    }),
-            };
-            if let Some(metrics) = &self.inner.config.metrics {
-                metrics.finished(&call.method, &self.inner.base.authority, started.elapsed());
-                if let Ok(response) = &result {
-                    metrics.sizes(
-                        &call.method,
-                        &self.inner.base.authority,
-                        call.body.len(),
-                        response.body().len(),
-                    );
-                }
+    /// Sends a call and reads the answer, whatever its code.
+    async fn collect(&self, call: &Call) -> Result<Response<Bytes>, Error> {
+        let started = Instant::now();
+        let result = match self.inner.config.timeout {
+            None => self.collect_now(call).await,
+            Some(timeout) => tokio::time::timeout(timeout, self.collect_now(call))
+                .await
+                .unwrap_or_else(|_| {
+                    Err(Error::Timeout {
+                        method: call.method.clone(),
+                        url: self.url(call),
+                        timeout,
+                    })
+                }),
+        };
+        if let Some(metrics) = &self.inner.config.metrics {
+            metrics.finished(&call.method, &self.inner.base.authority, started.elapsed());
+            if let Ok(response) = &result {
+                metrics.sizes(
+                    &call.method,
+                    &self.inner.base.authority,
+                    call.body.len(),
+                    response.body().len(),
+                );
             }
-            result
-        })
+        }
+        result
     }
 
     async fn collect_now(&self, call: &Call) -> Result<Response<Bytes>, Error> {
@@ -314,14 +307,14 @@ impl Client {
     }
 
     /// Sends a call and returns when the head of a 2xx answer is there. Not limited by the client's timeout. Boxed as
-    /// [`Self::collect`] is.
-    pub(crate) fn stream<'a>(
-        &'a self,
-        call: &'a Call,
-    ) -> BoxFuture<'a, Result<Response<ResponseBody>, Error>> {
+    /// [`Self::read`] is.
+    pub(crate) fn stream(
+        &self,
+        call: Call,
+    ) -> BoxFuture<'_, Result<Response<ResponseBody>, Error>> {
         Box::pin(async move {
             // Streams are not compressed by the server, and decompressing one would delay its events.
-            let response = self.attempt(call, false, &mut Retry::default()).await?;
+            let response = self.attempt(&call, false, &mut Retry::default()).await?;
             if response.status().is_success() {
                 return Ok(response);
             }
@@ -331,7 +324,7 @@ impl Client {
                 .await
                 .map(http_body_util::Collected::to_bytes)
                 .unwrap_or_default();
-            Err(self.failure(call, &parts, &body))
+            Err(self.failure(&call, &parts, &body))
         })
     }
 

@@ -11,8 +11,8 @@ mod codec;
 mod metrics;
 mod transport;
 
-pub use api::{Api, Deleted, Patch};
-pub(crate) use api::{Endpoint, delete_body, list_query, patch_query, write_query};
+pub use api::{Answer, Api, Deleted, Patch};
+pub(crate) use api::{Endpoint, ResourcePath, delete_body, list_query, patch_query, write_query};
 pub(crate) use call::{Call, Target, resource_path};
 pub use client::{Client, Upgraded};
 pub(crate) use codec::{Media, decode, decode_into, kind_of};
