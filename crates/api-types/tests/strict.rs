@@ -139,7 +139,7 @@ fn types_that_read_themselves_have_their_own_errors() {
     );
     fails::<Pod>(
         r#"{"spec":{"containers":[{"livenessProbe":{"httpGet":{"port":1.5}}}]}}"#,
-        "json: cannot unmarshal number 1.5 into Go value of type int32",
+        "json: cannot unmarshal number 1.5 into Go struct field HTTPGetAction.spec.containers.livenessProbe.ProbeHandler.httpGet.port of type int32",
     );
     // A number is a quantity too.
     let pod: Pod = decode_json(br#"{"spec":{"containers":[{"resources":{"limits":{"cpu":2}}}]}}"#)

@@ -143,16 +143,42 @@ impl<'a> Decoder<'a> {
         if self.first_error.is_some() {
             return;
         }
-        let go_type = go_type.trim_start_matches('*');
-        self.first_error = Some(if self.owner.is_empty() {
-            format!("json: cannot unmarshal {what} into Go value of type {go_type}")
-        } else {
-            let path = self.fields.join(".");
-            format!(
-                "json: cannot unmarshal {what} into Go struct field {}.{path} of type {go_type}",
-                self.owner
-            )
-        });
+        self.first_error = Some(self.type_error_text(what, go_type.trim_start_matches('*')));
+    }
+
+    fn type_error_text(&self, what: &str, go_type: &str) -> String {
+        if self.owner.is_empty() {
+            return format!("json: cannot unmarshal {what} into Go value of type {go_type}");
+        }
+        let path = self.fields.join(".");
+        format!(
+            "json: cannot unmarshal {what} into Go struct field {}.{path} of type {go_type}",
+            self.owner
+        )
+    }
+
+    /// The error of a type that reads itself with Go's plain decoder. Where it was met is filled in all the same.
+    #[cold]
+    fn own_mismatch(&self, raw: &[u8], go_type: &str) -> Stop {
+        let what = match raw.first() {
+            Some(b'{') => "object".to_string(),
+            Some(b'[') => "array".to_string(),
+            Some(b'"') => "string".to_string(),
+            Some(b't' | b'f') => "bool".to_string(),
+            _ if go_type == "string" => "number".to_string(),
+            _ => format!("number {}", String::from_utf8_lossy(raw)),
+        };
+        Stop::Refused(self.type_error_text(&what, go_type))
+    }
+
+    fn own_int(&self, raw: &[u8], go_type: &str) -> Result<i64, Stop> {
+        if raw == b"null" {
+            return Ok(0);
+        }
+        std::str::from_utf8(raw)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| self.own_mismatch(raw, go_type))
     }
 
     #[cold]
@@ -329,7 +355,7 @@ impl<'a> Decoder<'a> {
                     target.serialize_as_string = true;
                 } else {
                     let raw = self.scan.skip_value(self.depth)?;
-                    target.duration = Duration(own_int(raw, "time.Duration")?);
+                    target.duration = Duration(self.own_int(raw, "time.Duration")?);
                     target.serialize_as_string = false;
                 }
                 Ok(())
@@ -339,8 +365,9 @@ impl<'a> Decoder<'a> {
                     *target = IntOrString::String(self.scan.string()?.into_owned());
                 } else {
                     let raw = self.scan.skip_value(self.depth)?;
-                    let number = own_int(raw, "int32")?;
-                    let number = i32::try_from(number).map_err(|_| own_mismatch(raw, "int32"))?;
+                    let number = self.own_int(raw, "int32")?;
+                    let number =
+                        i32::try_from(number).map_err(|_| self.own_mismatch(raw, "int32"))?;
                     *target = IntOrString::Int(number);
                 }
                 Ok(())
@@ -403,7 +430,7 @@ impl<'a> Decoder<'a> {
             }
             _ => {
                 let raw = self.scan.skip_value(self.depth)?;
-                Err(own_mismatch(raw, "string"))
+                Err(self.own_mismatch(raw, "string"))
             }
         }
     }
@@ -627,31 +654,6 @@ fn push_name(path: &mut String, name: &str) {
         path.push('.');
     }
     path.push_str(name);
-}
-
-/// The error of a type that reads itself with Go's plain decoder.
-fn own_mismatch(raw: &[u8], go_type: &str) -> Stop {
-    let what = match raw.first() {
-        Some(b'{') => "object".to_string(),
-        Some(b'[') => "array".to_string(),
-        Some(b'"') => "string".to_string(),
-        Some(b't' | b'f') => "bool".to_string(),
-        _ if go_type == "string" => "number".to_string(),
-        _ => format!("number {}", String::from_utf8_lossy(raw)),
-    };
-    Stop::Refused(format!(
-        "json: cannot unmarshal {what} into Go value of type {go_type}"
-    ))
-}
-
-fn own_int(raw: &[u8], go_type: &str) -> Result<i64, Stop> {
-    if raw == b"null" {
-        return Ok(0);
-    }
-    std::str::from_utf8(raw)
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| own_mismatch(raw, go_type))
 }
 
 fn read_quantity(raw: &[u8]) -> Result<Quantity, String> {
