@@ -21,6 +21,8 @@ pub mod config;
 pub mod connect;
 /// What is served, in every form clients ask for.
 pub mod discovery;
+/// Go's words about JSON.
+pub mod go_json;
 /// One function per verb.
 pub mod handlers;
 /// What runs once the server serves.

@@ -1,14 +1,20 @@
 //! Request bodies: read within a limit, decoded, with field validation. Upstream: endpoints/handlers/rest.go and the
 //! strict decoders of the serializers.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use api_types::codec;
 use api_types::kinds::{self, KindInfo};
 use apimachinery::status::{self, StatusError};
 use bytes::Bytes;
 use component_base::serving::{Body, CollectError};
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::options::FieldValidation;
 use super::yaml;
+use crate::go_json;
 use crate::negotiation::Encoding;
 use crate::registry::object::Object;
 use crate::request::context::Warnings;
@@ -25,6 +31,9 @@ pub async fn read(body: Body) -> Result<Bytes, StatusError> {
         CollectError::Read(source) => status::bad_request(source.to_string()),
     })
 }
+
+/// What is said of a protobuf body without a byte.
+pub const EMPTY_DATA: &str = "empty data";
 
 /// A decoded body and what it called itself.
 #[derive(Debug)]
@@ -47,6 +56,7 @@ pub fn decode(
         .kind
         .map_or_else(String::new, |name| name.api_version.to_owned());
     match encoding {
+        Encoding::Protobuf if body.is_empty() => Err(unrecognized(kind, EMPTY_DATA, body)),
         Encoding::Protobuf => {
             let envelope =
                 codec::decode_envelope(body).map_err(|error| unrecognized(kind, error, body))?;
@@ -69,7 +79,7 @@ pub fn decode(
             &expected_version,
             validation,
             warnings,
-            Vec::new(),
+            None,
         ),
         Encoding::Yaml => {
             let value = yaml::to_json(body).map_err(|error| unrecognized(kind, error, body))?;
@@ -86,7 +96,7 @@ pub fn decode(
                 &expected_version,
                 validation,
                 warnings,
-                findings.into_iter().collect(),
+                findings,
             )
         }
     }
@@ -99,38 +109,11 @@ fn decode_json(
     expected_version: &str,
     validation: FieldValidation,
     warnings: &Warnings,
-    mut findings: Vec<String>,
+    duplicate_key: Option<String>,
 ) -> Result<Decoded, StatusError> {
-    #[derive(serde::Deserialize, Default)]
-    #[serde(default, rename_all = "camelCase")]
-    struct TypeMeta<'a> {
-        #[serde(borrow)]
-        api_version: Option<std::borrow::Cow<'a, str>>,
-        #[serde(borrow)]
-        kind: Option<std::borrow::Cow<'a, str>>,
-    }
-    let first = json.iter().find(|byte| !byte.is_ascii_whitespace());
-    let what = match first {
-        Some(b'[') => "array",
-        Some(b'"') => "string",
-        Some(b't' | b'f') => "bool",
-        Some(b'0'..=b'9' | b'-') => "number",
-        _ => "",
-    };
-    if !what.is_empty() && serde_json::from_slice::<serde::de::IgnoredAny>(json).is_ok() {
-        let text = format!(
-            "couldn't get version/kind; json parse error: json: cannot unmarshal {what} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
-        );
-        return Err(unrecognized(kind, text, body));
-    }
-    // What does not parse here is reported by the decoder below, in Go's words.
-    let type_meta: TypeMeta<'_> = serde_json::from_slice(json).unwrap_or_default();
-    let (api_version, name) = names(
-        type_meta.api_version.as_deref().unwrap_or_default(),
-        type_meta.kind.as_deref().unwrap_or_default(),
-        expected_version,
-        kind,
-    );
+    let (api_version, name) =
+        version_and_kind(json).map_err(|text| unrecognized(kind, text, body))?;
+    let (api_version, name) = names(&api_version, &name, expected_version, kind);
     let target = target(&api_version, &name, kind)?;
     let mut object = Object::new((target.new)());
     if validation == FieldValidation::Ignore {
@@ -144,27 +127,59 @@ fn decode_json(
     }
     let problems = codec::decode_json_reporting_into(object.value_mut(), json)
         .map_err(|error| decode_failed(&name, &api_version, kind, error, body))?;
-    findings.extend(problems.iter().map(ToString::to_string));
-    if !findings.is_empty() {
-        match validation {
-            FieldValidation::Strict => {
-                return Err(cannot_be_handled(
-                    &name,
-                    &api_version,
-                    kind,
-                    strict_error(&findings),
-                ));
-            }
-            _ => findings
-                .into_iter()
-                .for_each(|finding| warnings.add(finding)),
+    let problems = problems.iter().map(ToString::to_string);
+    if validation == FieldValidation::Strict {
+        let duplicates = duplicate_key.as_deref().map(yaml::duplicates_error);
+        let findings: Vec<String> = duplicates.into_iter().chain(problems).collect();
+        if !findings.is_empty() {
+            let error = strict_error(&findings);
+            return Err(cannot_be_handled(&name, &api_version, kind, error));
         }
+    } else {
+        let findings = duplicate_key.into_iter().chain(problems);
+        findings.for_each(|finding| warnings.add(finding));
     }
     Ok(Decoded {
         object,
         api_version,
         kind: name,
     })
+}
+
+/// What a JSON text says that it is. Upstream reads this first, on its own. Errors have its words.
+pub fn version_and_kind(json: &[u8]) -> Result<(String, String), String> {
+    let parse_error = |text: String| format!("couldn't get version/kind; json parse error: {text}");
+    // Of a key that comes twice the last value counts.
+    let fields: BTreeMap<Cow<'_, str>, &RawValue> = match serde_json::from_slice(json) {
+        Ok(fields) => fields,
+        Err(error) => {
+            let what = go_json::parse(json)
+                .map_err(|_| parse_error(go_json::syntax_error(json, &error)))?;
+            if what.is_null() {
+                return Ok(Default::default());
+            }
+            let target = "value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }";
+            return Err(parse_error(go_json::cannot_unmarshal(&what, target)));
+        }
+    };
+    let name = |key: &str| -> Result<String, String> {
+        match fields
+            .get(key)
+            .map(|raw| go_json::parse(raw.get().as_bytes()))
+        {
+            None | Some(Ok(Value::Null) | Err(_)) => Ok(String::new()),
+            Some(Ok(Value::String(text))) => Ok(text),
+            Some(Ok(other)) => {
+                let target = format!("struct field .{key} of type string");
+                Err(parse_error(go_json::cannot_unmarshal(&other, &target)))
+            }
+        }
+    };
+    let (api_version, kind) = (name("apiVersion")?, name("kind")?);
+    if api_version.matches('/').count() > 1 {
+        return Err(format!("unexpected GroupVersion string: {api_version}"));
+    }
+    Ok((api_version, kind))
 }
 
 /// Upstream's joined strict decoding error.
@@ -212,18 +227,32 @@ fn target(
                 "the API version in the data ({api_version}) does not match the expected API version ({expected})"
             )))
         }
-        Some(found) => Err(status::bad_request(format!(
-            "{name} in version {version:?} cannot be handled as a {}: converting ({}.{}) to ({}.{}): unknown conversion",
+        found => Err(status::bad_request(format!(
+            "{name} in version {version:?} cannot be handled as a {}: {}",
             kind.kind,
+            no_conversion(found, api_version, name, kind)
+        ))),
+    }
+}
+
+/// Why what is known, or not known, by these names cannot become an object of a kind.
+pub fn no_conversion(
+    found: Option<&KindInfo>,
+    api_version: &str,
+    name: &str,
+    kind: &KindInfo,
+) -> String {
+    match found {
+        Some(found) => format!(
+            "converting ({}.{}) to ({}.{}): unknown conversion",
             found.version,
             found.kind,
             hub_package(kind.group),
             kind.kind
-        ))),
-        None => Err(status::bad_request(format!(
-            "{name} in version {version:?} cannot be handled as a {}: no kind {name:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
-            kind.kind
-        ))),
+        ),
+        None => format!(
+            "no kind {name:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        ),
     }
 }
 
@@ -323,6 +352,32 @@ mod tests {
             r#"{"kind":"Service","apiVersion":"v1"}"#,
             FieldValidation::Warn,
             "Service in version \"v1\" cannot be handled as a Pod: converting (v1.Service) to (core.Pod): unknown conversion",
+        );
+        refused(
+            r#"{"apiVersion":"a/b/c","kind":"Pod"}"#,
+            FieldValidation::Warn,
+            "the object provided is unrecognized (must be of type Pod): unexpected GroupVersion string: a/b/c ({\"apiVersion\":\"a/b/c\",\"kind\":\" ...)",
+        );
+        refused(
+            r#"{"apiVersion":7,"kind":"Pod"}"#,
+            FieldValidation::Warn,
+            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: json: cannot unmarshal number into Go struct field .apiVersion of type string ({\"apiVersion\":7,\"kind\":\"Pod\"})",
+        );
+        refused(
+            "[1]",
+            FieldValidation::Warn,
+            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" } (5b315d)",
+        );
+        let empty = decode(
+            Encoding::Protobuf,
+            b"",
+            kind("Pod"),
+            FieldValidation::Warn,
+            &Warnings::default(),
+        );
+        assert_eq!(
+            empty.unwrap_err().message,
+            "the object provided is unrecognized (must be of type Pod): empty data (<empty>)"
         );
     }
 

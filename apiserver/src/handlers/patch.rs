@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use api_types::codec;
+use api_types::kinds::KindInfo;
 use api_types::meta::v1::{PatchOptions, UpdateOptions};
 use apimachinery::field::{self, Path};
 use apimachinery::gvk::{GroupKind, GroupResource};
@@ -22,9 +23,10 @@ use super::write::{
     validator,
 };
 use super::{Endpoint, body, respond, yaml};
+use crate::go_json;
 use crate::registry::managed_fields;
 use crate::registry::object::Object;
-use crate::request::context::RequestContext;
+use crate::request::context::{RequestContext, Warnings};
 use crate::server::ApiServer;
 
 /// The kinds of patches, by Content-Type.
@@ -113,7 +115,7 @@ impl PatchRequest {
     }
 
     /// Applies a patch that is not an apply to an object of the served version (or a subresource's kind).
-    pub fn apply_to(&self, cx: &RequestContext, served: &Object) -> Result<Object, StatusError> {
+    pub fn apply_to(&self, warnings: &Warnings, served: &Object) -> Result<Object, StatusError> {
         let original = api_types::encode_json(served.value());
         let (patched, mut findings) = match self.kind {
             PatchType::Json => self.json_patch(&original)?,
@@ -121,22 +123,21 @@ impl PatchRequest {
             PatchType::Strategic => self.strategic_patch(&original, served)?,
             PatchType::Apply => return Err(status::internal("apply is not a patch of JSON")),
         };
-        let text = serde_json::to_vec(&patched).map_err(status::internal)?;
-        let schema = served.value().schema();
-        let kind = schema
-            .kind
-            .and_then(|kind| api_types::kinds::lookup(kind.group, kind.version, kind.kind));
-        let mut object = Object::new((kind.ok_or_else(|| status::internal("unknown kind"))?.new)());
-        let invalid = |message: String| {
-            let value = String::from_utf8_lossy(&text).into_owned();
-            let errors = field::invalid(&Path::new("patch"), value.as_str(), message).into();
-            status::invalid(&GroupKind::default(), "", &errors)
-        };
+        let invalid = |message: String| invalid_patch(&patched.shown, message);
+        let kind = served.value().schema().kind;
+        let kind = kind
+            .and_then(|kind| api_types::kinds::lookup(kind.group, kind.version, kind.kind))
+            .ok_or_else(|| status::internal("unknown kind"))?;
+        // A strategic merge patch is decoded as what it patched, whatever it calls itself.
+        if self.kind != PatchType::Strategic {
+            check_kind(&patched.text, kind).map_err(invalid)?;
+        }
+        let mut object = Object::new((kind.new)());
         if self.validation == FieldValidation::Ignore {
-            codec::decode_json_into(object.value_mut(), &text)
+            codec::decode_json_into(object.value_mut(), &patched.text)
                 .map_err(|error| invalid(error.to_string()))?;
         } else {
-            let problems = codec::decode_json_reporting_into(object.value_mut(), &text)
+            let problems = codec::decode_json_reporting_into(object.value_mut(), &patched.text)
                 .map_err(|error| invalid(error.to_string()))?;
             findings.extend(problems.iter().map(ToString::to_string));
             if !findings.is_empty() {
@@ -145,7 +146,7 @@ impl PatchRequest {
                 }
                 findings
                     .into_iter()
-                    .for_each(|finding| cx.warnings.add(finding));
+                    .for_each(|finding| warnings.add(finding));
             }
         }
         object.clear_field("TypeMeta");
@@ -163,13 +164,15 @@ impl PatchRequest {
             .collect()
     }
 
-    fn json_patch(&self, original: &[u8]) -> Result<(Value, Vec<String>), StatusError> {
+    fn json_patch(&self, original: &[u8]) -> Result<(Patched, Vec<String>), StatusError> {
         let findings = self.duplicates("json patch ");
-        let document: Value = serde_json::from_slice(original).map_err(status::internal)?;
-        if let Some(what) = json_kind(&self.bytes).filter(|what| *what != "array") {
-            return Err(status::bad_request(format!(
-                "error decoding patch: json: cannot unmarshal {what} into Go value of type []handlers.jsonPatchOp"
-            )));
+        let bad_patch = |text: String| status::bad_request(format!("error decoding patch: {text}"));
+        match go_json::parse(&self.bytes).map_err(bad_patch)? {
+            Value::Array(_) | Value::Null => {}
+            other => {
+                let target = "value of type []handlers.jsonPatchOp";
+                return Err(bad_patch(go_json::cannot_unmarshal(&other, target)));
+            }
         }
         let patch = patches::json::Patch::parse(&self.bytes)
             .map_err(|error| status::bad_request(error.to_string()))?;
@@ -180,7 +183,7 @@ impl PatchRequest {
                 patch.len()
             )));
         }
-        let patched = patch.apply(document).map_err(|error| {
+        let patched = patch.apply(original).map_err(|error| {
             status::generic_server_response(
                 422,
                 "",
@@ -191,56 +194,61 @@ impl PatchRequest {
                 false,
             )
         })?;
-        Ok((patched, findings))
+        Ok((Patched::shown_whole(patched), findings))
     }
 
-    fn merge_patch(&self, original: &[u8]) -> Result<(Value, Vec<String>), StatusError> {
+    fn merge_patch(&self, original: &[u8]) -> Result<(Patched, Vec<String>), StatusError> {
         let findings = self.duplicates("");
-        if self.validation != FieldValidation::Ignore
-            && let Some(what) = json_kind(&self.bytes).filter(|what| *what != "object")
-        {
-            return Err(status::bad_request(format!(
-                "error decoding patch: json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"
-            )));
+        if self.validation != FieldValidation::Ignore {
+            go_json::parse_object(&self.bytes).map_err(|error| {
+                // What the strict reading of the patch says first.
+                status::bad_request(format!("error decoding patch: {error}"))
+            })?;
         }
-        let patched = patches::merge::apply_bytes(original, &self.bytes).map_err(|error| {
-            // What the strict reading of the patch says first.
-            match serde_json::from_slice::<Value>(&self.bytes) {
-                Err(error) if self.validation != FieldValidation::Ignore => {
-                    status::bad_request(format!(
-                        "error decoding patch: {}",
-                        go_syntax_error(&self.bytes, &error)
-                    ))
-                }
-                _ => status::bad_request(error.to_string()),
-            }
-        })?;
-        Ok((patched, findings))
+        let patched = patches::merge::apply_bytes(original, &self.bytes)
+            .map_err(|error| status::bad_request(error.to_string()))?;
+        Ok((Patched::shown_whole(patched), findings))
     }
 
     fn strategic_patch(
         &self,
         original: &[u8],
         served: &Object,
-    ) -> Result<(Value, Vec<String>), StatusError> {
+    ) -> Result<(Patched, Vec<String>), StatusError> {
         let findings = self.duplicates("");
-        let patch: Map<String, Value> = serde_json::from_slice(&self.bytes)
-            .map_err(|error| status::bad_request(go_syntax_error(&self.bytes, &error)))?;
-        let document: Map<String, Value> =
-            serde_json::from_slice(original).map_err(status::internal)?;
+        let patch = go_json::parse_object(&self.bytes).map_err(status::bad_request)?;
+        let document = go_json::parse_object(original).map_err(status::internal)?;
+        let shown = patches::strategic::go_map(&patch);
+        let schema = served.value().schema();
         let patched = patches::strategic::apply(
             document,
             patch,
-            patches::strategic::PatchSchema::new(served.value().schema()),
+            patches::strategic::PatchSchema::new(schema),
         )
         .map_err(strategic_error)?;
-        Ok((Value::Object(patched), findings))
+        if let Some(problem) = patches::strategic::restore_problem(&patched, schema) {
+            return Err(invalid_patch(&shown, problem));
+        }
+        let text = serde_json::to_vec(&patched).map_err(status::internal)?;
+        Ok((Patched { text, shown }, findings))
     }
 
     /// The configuration of an apply.
     pub fn configuration(&self) -> Result<Value, StatusError> {
-        yaml::to_json(&self.bytes)
-            .map_err(|error| status::bad_request(format!("error decoding YAML: {error}")))
+        let bad_yaml = |error: String| status::bad_request(format!("error decoding YAML: {error}"));
+        let value = yaml::to_json(&self.bytes)
+            .map_err(|error| bad_yaml(format!("error converting YAML to JSON: {error}")))?;
+        match value {
+            Value::Object(_) => Ok(value),
+            Value::Null => Ok(Value::Object(Map::new())),
+            other => {
+                let target = "value of type map[string]interface {}";
+                let problem = go_json::cannot_unmarshal(&other, target);
+                Err(bad_yaml(format!(
+                    "error unmarshaling JSON: while decoding JSON: {problem}"
+                )))
+            }
+        }
     }
 
     /// Applies an apply configuration. None as live object: it creates. The result is of the served version.
@@ -263,10 +271,10 @@ impl PatchRequest {
         if self.validation != FieldValidation::Ignore
             && let Some(text) = yaml::duplicate_key(&self.bytes)
         {
-            let text = format!("error converting YAML to JSON: {text}");
             if self.validation == FieldValidation::Strict {
+                let error = yaml::duplicates_error(&text);
                 return Err(status::bad_request(format!(
-                    "error strict decoding YAML: {text}"
+                    "error strict decoding YAML: error converting YAML to JSON: {error}"
                 )));
             }
             cx.warnings.add(text);
@@ -292,23 +300,37 @@ fn strategic_error(error: patches::strategic::Error) -> StatusError {
     }
 }
 
-/// What a JSON text is, in Go's words; None when it is no JSON.
-fn json_kind(bytes: &[u8]) -> Option<&'static str> {
-    Some(match serde_json::from_slice::<Value>(bytes).ok()? {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    })
+/// A patched object before it is decoded.
+struct Patched {
+    text: Vec<u8>,
+    /// What errors show.
+    shown: String,
 }
 
-/// Go's text for broken JSON: that of the decoder of types, which reads any JSON to its end.
-fn go_syntax_error(bytes: &[u8], error: &serde_json::Error) -> String {
-    match codec::decode_json::<api_types::meta::v1::Status>(bytes) {
-        Err(codec::DecodeError::Syntax { message, .. }) => message,
-        _ => error.to_string(),
+impl Patched {
+    fn shown_whole(text: Vec<u8>) -> Patched {
+        let shown = String::from_utf8_lossy(&text).into_owned();
+        Patched { text, shown }
+    }
+}
+
+fn invalid_patch(shown: &str, message: String) -> StatusError {
+    let errors = field::invalid(&Path::new("patch"), shown, message).into();
+    status::invalid(&GroupKind::default(), "", &errors)
+}
+
+/// A patched text must still be of the kind that it was.
+fn check_kind(text: &[u8], kind: &'static KindInfo) -> Result<(), String> {
+    let (api_version, name) = body::version_and_kind(text)?;
+    let api_version = match api_version.as_str() {
+        "" => kind.schema.kind.map_or("", |kind| kind.api_version),
+        api_version => api_version,
+    };
+    let name = if name.is_empty() { kind.kind } else { &name };
+    match api_types::kinds::lookup_api_version(api_version, name) {
+        // Another version of the same kind would be converted.
+        Some(found) if found.kind == kind.kind && found.group == kind.group => Ok(()),
+        found => Err(body::no_conversion(found, api_version, name, kind)),
     }
 }
 
@@ -445,7 +467,7 @@ async fn patch_stored(
                     (None, _) => return Err(status::not_found(&resource.group_resource(), &cx.info.name)),
                     (Some(existing), _) => {
                         let served = resource.to_served(existing.clone())?;
-                        let patched = request.apply_to(cx, &served)?;
+                        let patched = request.apply_to(&cx.warnings, &served)?;
                         let mut object = write::hub_of(endpoint, patched)?;
                         managed_fields::update(resource, Some(existing), &mut object, &request.manager, endpoint.subresource_name());
                         object
@@ -472,6 +494,80 @@ async fn patch_stored(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_patch_cannot_make_another_kind_of_an_object() {
+        let kind = api_types::kinds::lookup("", "v1", "ConfigMap").unwrap();
+        let check = |text: &str, want: Result<(), &str>| {
+            assert_eq!(
+                check_kind(text.as_bytes(), kind),
+                want.map_err(str::to_owned)
+            );
+        };
+        check(r#"{"apiVersion":"v1","kind":"ConfigMap"}"#, Ok(()));
+        check(r#"{"kind":"ConfigMap"}"#, Ok(()));
+        check(
+            r#"{"apiVersion":"v1","kind":"Nonsense"}"#,
+            Err(
+                "no kind \"Nonsense\" is registered for version \"v1\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+            ),
+        );
+        check(
+            r#"{"apiVersion":"v1","kind":"Pod"}"#,
+            Err("converting (v1.Pod) to (core.ConfigMap): unknown conversion"),
+        );
+        check(
+            r#"{"apiVersion":"a/b/c","kind":"ConfigMap"}"#,
+            Err("unexpected GroupVersion string: a/b/c"),
+        );
+    }
+
+    #[test]
+    fn invalid_patches_show_what_upstream_shows() {
+        let mut map = api_types::core::v1::ConfigMap::default();
+        map.metadata.name = "a".to_owned();
+        map.metadata.uid = "u".to_owned();
+        map.data.insert("k".to_owned(), "v".to_owned());
+        map.type_meta.api_version = "v1".to_owned();
+        map.type_meta.kind = "ConfigMap".to_owned();
+        let served = Object::from(map);
+        let check = |kind, validation, patch: &str, want: &str| {
+            let request = PatchRequest {
+                kind,
+                bytes: patch.to_owned().into(),
+                options: PatchOptions::default(),
+                validation,
+                manager: String::new(),
+            };
+            let error = request.apply_to(&Warnings::default(), &served).unwrap_err();
+            assert_eq!(error.message, want, "{patch}");
+        };
+        let (warn, strict) = (FieldValidation::Warn, FieldValidation::Strict);
+        check(
+            PatchType::Merge,
+            warn,
+            r#"{"data":7}"#,
+            r#" "" is invalid: patch: Invalid value: "{\"apiVersion\":\"v1\",\"data\":7,\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"a\",\"uid\":\"u\"}}": json: cannot unmarshal number into Go struct field ConfigMap.data of type map[string]string"#,
+        );
+        check(
+            PatchType::Strategic,
+            warn,
+            r#"{"metadata":7}"#,
+            r#" "" is invalid: patch: Invalid value: "map[metadata:7]": cannot restore struct from: int64"#,
+        );
+        check(
+            PatchType::Strategic,
+            strict,
+            r#"{"unknown":1}"#,
+            r#" "" is invalid: patch: Invalid value: "map[unknown:1]": strict decoding error: unknown field "unknown""#,
+        );
+        check(
+            PatchType::Json,
+            warn,
+            "",
+            "error decoding patch: unexpected end of JSON input",
+        );
+    }
 
     #[test]
     fn duplicate_keys_are_found_with_their_path() {

@@ -426,32 +426,29 @@ fn delete_options(cx: &RequestContext, bytes: &[u8]) -> Result<DeleteOptions, St
 
 fn decode_delete_options(encoding: Encoding, bytes: &[u8]) -> Result<DeleteOptions, StatusError> {
     let bad = |error: &dyn std::fmt::Display| status::bad_request(error.to_string());
-    let wrong_kind = |api_version: &str, kind: &str| {
-        status::bad_request(format!(
+    let check_kind = |api_version: &str, kind: &str| match kind {
+        "" | "DeleteOptions" => Ok(()),
+        _ => Err(status::bad_request(format!(
             "no kind {kind:?} is registered for version {api_version:?} in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
-        ))
+        ))),
     };
-    let options: DeleteOptions = match encoding {
+    let decode_json = |json: &[u8]| {
+        let (api_version, kind) = body::version_and_kind(json).map_err(|error| bad(&error))?;
+        check_kind(&api_version, &kind)?;
+        api_types::decode_json(json).map_err(|error| bad(&error))
+    };
+    match encoding {
         Encoding::Protobuf => {
             let envelope = api_types::decode_envelope(bytes).map_err(|error| bad(&error))?;
-            if !matches!(envelope.kind, "" | "DeleteOptions") {
-                return Err(wrong_kind(envelope.api_version, envelope.kind));
-            }
-            api_types::decode_protobuf(envelope.raw).map_err(|error| bad(&error))?
+            check_kind(envelope.api_version, envelope.kind)?;
+            api_types::decode_protobuf(envelope.raw).map_err(|error| bad(&error))
         }
-        Encoding::Json => api_types::decode_json(bytes).map_err(|error| bad(&error))?,
+        Encoding::Json => decode_json(bytes),
         Encoding::Yaml => {
             let value = super::yaml::to_json(bytes).map_err(|error| bad(&error))?;
-            api_types::decode_json(value.to_string().as_bytes()).map_err(|error| bad(&error))?
+            decode_json(value.to_string().as_bytes())
         }
-    };
-    if !matches!(options.type_meta.kind.as_str(), "" | "DeleteOptions") {
-        return Err(wrong_kind(
-            &options.type_meta.api_version,
-            &options.type_meta.kind,
-        ));
     }
-    Ok(options)
 }
 
 /// DELETE of one object.
@@ -562,4 +559,33 @@ pub async fn delete_collection(
     task.await.map_err(status::internal)??;
     // The answer lists what was there, as it was.
     list::respond_list(cx, &endpoint.resource, media, &listed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(body: &str, want: &str) {
+        let error = decode_delete_options(Encoding::Json, body.as_bytes()).unwrap_err();
+        assert_eq!(error.message, want);
+    }
+
+    #[test]
+    fn delete_options_say_first_what_they_are() {
+        refused(
+            "{",
+            "couldn't get version/kind; json parse error: unexpected end of JSON input",
+        );
+        refused(
+            "[]",
+            "couldn't get version/kind; json parse error: json: cannot unmarshal array into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }",
+        );
+        refused(
+            r#"{"apiVersion":"v1","kind":"Pod"}"#,
+            "no kind \"Pod\" is registered for version \"v1\" in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\"",
+        );
+        let options = decode_delete_options(Encoding::Json, br#"{"gracePeriodSeconds":3}"#);
+        assert_eq!(options.unwrap().grace_period_seconds, Some(3));
+    }
 }

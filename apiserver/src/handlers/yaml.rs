@@ -11,20 +11,8 @@ pub struct YamlError(pub String);
 
 /// Reads YAML (or JSON) text as a JSON value. Of a key that comes twice, the last value counts.
 pub fn to_json(text: &[u8]) -> Result<Value, YamlError> {
-    read(text, DuplicateKeyPolicy::LastWins).map_err(|problem| {
-        let (line, rest) = problem.split_once(" column ").unwrap_or((&problem, ""));
-        let what = rest.split_once(": ").map_or(rest, |(_, what)| what);
-        let what = what.lines().next().unwrap_or_default();
-        match line
-            .strip_prefix("error: line ")
-            .or_else(|| line.strip_prefix("line "))
-        {
-            Some(line) => YamlError(format!(
-                "error converting YAML to JSON: yaml: line {line}: {what}"
-            )),
-            None => YamlError(format!("error converting YAML to JSON: yaml: {problem}")),
-        }
-    })
+    read(text, DuplicateKeyPolicy::LastWins)
+        .map_err(|problem| YamlError(format!("yaml: {}", go_words(&problem, text))))
 }
 
 /// The first key that comes twice in a map, in the words of strict decoding.
@@ -33,9 +21,63 @@ pub fn duplicate_key(text: &[u8]) -> Option<String> {
     let (before, after) = problem.split_once("duplicate mapping key: ")?;
     let key = after.split(", set ").next().unwrap_or_default();
     let line = before.split("line ").nth(1)?.split(' ').next()?;
-    Some(format!(
-        "yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map"
-    ))
+    Some(format!("line {line}: key {key:?} already set in map"))
+}
+
+/// Strict decoding's error about keys that come twice.
+pub fn duplicates_error(duplicates: &str) -> String {
+    format!("yaml: unmarshal errors:\n  {duplicates}")
+}
+
+/// What go-yaml says where our parser says `problem`. Both come from libyaml, so most texts are known; others stay.
+fn go_words(problem: &str, text: &[u8]) -> String {
+    let place = problem.strip_prefix("error: ").unwrap_or(problem);
+    let parsed = place.strip_prefix("line ").and_then(|rest| {
+        let (line, rest) = rest.split_once(" column ")?;
+        let (_, what) = rest.split_once(": ")?;
+        Some((line.parse::<usize>().ok()?, what))
+    });
+    let Some((line, what)) = parsed else {
+        return problem.to_owned();
+    };
+    let what = what.lines().next().unwrap_or_default();
+    // What was being done is not said.
+    let what = match what.split_once(", ") {
+        Some((doing, what)) if doing.starts_with("while ") => what,
+        _ => what,
+    };
+    let last_line = text.split(|byte| *byte == b'\n').count();
+    let open_end = text.ends_with(b"\n");
+    // Lines that errors of the parser name count from 0, those of the scanner from 1; the first one has none.
+    let (line, what) = match what {
+        "expected ',' or ']'" => (line - 1, "did not find expected ',' or ']'"),
+        what if what.starts_with("did not find expected") && !what.contains("hexadecimal") => {
+            (line - 1, what)
+        }
+        what if what.starts_with("unclosed bracket") => {
+            let before = text.trim_ascii_end().last().copied().unwrap_or_default();
+            let what = match before {
+                b'[' | b'{' | b',' | b':' => "did not find expected node content",
+                _ if what.contains('[') => "did not find expected ',' or ']'",
+                _ => "did not find expected ',' or '}'",
+            };
+            // The end of the text is on a line of its own.
+            (last_line - usize::from(open_end), what)
+        }
+        "misplaced bracket" => (line - 1, "did not find expected node content"),
+        what if what.starts_with("unexpected character") || what.starts_with("tab") => {
+            (line, "found character that cannot start any token")
+        }
+        "simple key expected ':'" | "simple key is no longer valid" => {
+            (line, "could not find expected ':'")
+        }
+        "unclosed quote" => (line, "found unexpected end of stream"),
+        what => (line, what),
+    };
+    match line {
+        0 => what.to_owned(),
+        line => format!("line {line}: {what}"),
+    }
 }
 
 fn read(text: &[u8], duplicate_keys: DuplicateKeyPolicy) -> Result<Value, String> {
@@ -210,6 +252,39 @@ fn looks_like_number_or_date(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[track_caller]
+    fn refused(text: &str, want: &str) {
+        assert_eq!(to_json(text.as_bytes()).unwrap_err().0, want);
+    }
+
+    #[test]
+    fn broken_text_has_go_yamls_words() {
+        refused("a: [\n", "yaml: line 1: did not find expected node content");
+        refused("a: [", "yaml: line 1: did not find expected node content");
+        refused("a: [1\n", "yaml: line 1: did not find expected ',' or ']'");
+        refused(
+            "a:\n  b: {c: 1\n",
+            "yaml: line 2: did not find expected ',' or '}'",
+        );
+        refused(
+            "a: 1\nb: {c: |\n",
+            "yaml: line 2: found character that cannot start any token",
+        );
+        refused(
+            "a: 1\nb: c: d\n",
+            "yaml: line 2: mapping values are not allowed in this context",
+        );
+    }
+
+    #[test]
+    fn keys_that_come_twice_are_named() {
+        assert_eq!(
+            duplicate_key(b"a: 1\nb: 2\na: 3\n").as_deref(),
+            Some("line 3: key \"a\" already set in map")
+        );
+        assert_eq!(duplicate_key(b"a: 1\nb: 2\n"), None);
+    }
 
     #[test]
     fn writes_block_style_that_reads_back() {

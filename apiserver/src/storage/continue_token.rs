@@ -33,8 +33,10 @@ pub fn decode_continue(token: &str, key_prefix: &str) -> Result<(String, i64), E
             "continue key is not valid: illegal base64 data at input byte {position}"
         ))
     })?;
-    let token: Token = serde_json::from_slice(&data)
-        .map_err(|error| invalid(format!("continue key is not valid: {error}")))?;
+    let token: Token = serde_json::from_slice(&data).map_err(|error| {
+        let problem = crate::go_json::syntax_error(&data, &error);
+        invalid(format!("continue key is not valid: {problem}"))
+    })?;
     if token.v != VERSION {
         return Err(invalid(format!(
             "continue key is not valid: server does not recognize this encoded version {}",
@@ -140,7 +142,10 @@ mod tests {
                 raw("{\"v\":\"meta.k8s.io/v1\",\"rv\":1,\"start\":\"a//b\"}"),
                 "continue key is not valid: a//b",
             ),
-            (raw("not json"), "continue key is not valid"),
+            (
+                raw("not json"),
+                "continue key is not valid: invalid character 'o' in literal null (expecting 'u')",
+            ),
             ("%%%".to_owned(), "illegal base64 data at input byte 0"),
         ] {
             let Err(Error::BadRequest { message }) = decode_continue(&token, "/registry/pods/")

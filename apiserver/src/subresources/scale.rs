@@ -205,7 +205,7 @@ async fn update(
                         )?
                     }
                     Change::Patch(request) => {
-                        let mut scale = request.apply_to(cx, &old)?;
+                        let mut scale = request.apply_to(&cx.warnings, &old)?;
                         managed_fields::update_scale(resource, &old, &mut scale, &manager);
                         scale
                     }

@@ -784,7 +784,8 @@ pub fn validate_controller_revision(revision: &ControllerRevision) -> ErrorList 
     match serde_json::from_slice::<serde_json::Value>(raw) {
         _ if raw.is_empty() => errors.push(field::required(&path, "data is mandatory")),
         Err(error) => {
-            let detail = format!("error parsing data: {error}");
+            let problem = crate::go_json::syntax_error(raw, &error);
+            let detail = format!("error parsing data: {problem}");
             errors.push(field::invalid(&path, "<value omitted>", detail));
         }
         Ok(serde_json::Value::Null) => errors.push(field::required(&path, "data is mandatory")),

@@ -125,41 +125,8 @@ fn docker_config(secret: &Secret, key: &'static str, path: &Path) -> Option<Erro
     let Some(value) = secret.data.get(key) else {
         return Some(field::required(&path, ""));
     };
-    let problem = json_object_problem(&value.0)?;
+    let problem = crate::go_json::parse_object(&value.0).err()?;
     Some(field::invalid(&path, "<secret contents redacted>", problem))
-}
-
-/// Why Go cannot read bytes into a map, in its words where they are easy to foresee.
-fn json_object_problem(bytes: &[u8]) -> Option<String> {
-    let kind = match serde_json::from_slice::<serde_json::Value>(bytes) {
-        Ok(serde_json::Value::Object(_) | serde_json::Value::Null) => return None,
-        Ok(serde_json::Value::Array(_)) => "array",
-        Ok(serde_json::Value::String(_)) => "string",
-        Ok(serde_json::Value::Number(_)) => "number",
-        Ok(serde_json::Value::Bool(_)) => "bool",
-        Err(error) => return Some(go_syntax_error(bytes, &error)),
-    };
-    Some(format!(
-        "json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
-    ))
-}
-
-fn go_syntax_error(bytes: &[u8], error: &serde_json::Error) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let first = text.trim_start().chars().next();
-    match first {
-        None => "unexpected end of JSON input".to_owned(),
-        _ if error.is_eof() => "unexpected end of JSON input".to_owned(),
-        Some(c) if !matches!(c, '{' | '[' | '"' | '-' | '0'..='9' | 't' | 'f' | 'n') => {
-            let quoted = if c == '\'' {
-                "'\\''".to_owned()
-            } else {
-                format!("'{c}'")
-            };
-            format!("invalid character {quoted} looking for beginning of value")
-        }
-        Some(_) => error.to_string(),
-    }
 }
 
 pub fn validate_secret_update(new: &Secret, old: &Secret) -> ErrorList {

@@ -57,7 +57,10 @@ fn annotations(annotations: &BTreeMap<String, String>) -> ErrorList {
                     Err(error) => errors.push(field::invalid(&path, TAINTS, error.to_string())),
                 }
             }
-            Err(error) => errors.push(field::invalid(&path, TAINTS, error.to_string())),
+            Err(error) => {
+                let problem = crate::go_json::syntax_error(text.as_bytes(), &error);
+                errors.push(field::invalid(&path, TAINTS, problem));
+            }
         }
     }
     if let Some(text) = annotations.get(AVOID_PODS).filter(|text| !text.is_empty()) {

@@ -4,7 +4,12 @@
 //! key adds it, `test` of an absent key holds against null, `copy` of an absent key copies null. It is stricter in one
 //! way: the whole document can be replaced and tested, not added or removed.
 
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::lazy::Node;
 
 /// Most operations that an API server accepts in one patch.
 pub const MAX_OPERATIONS: usize = 10_000;
@@ -26,13 +31,14 @@ pub enum ParseError {
 }
 
 /// Operations to apply in order. They are checked when applied, not when parsed, as upstream.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Patch(Vec<Map<String, Value>>);
+#[derive(Debug, Clone, Default)]
+pub struct Patch(Vec<BTreeMap<String, Box<RawValue>>>);
 
 impl Patch {
     /// Parses the text of a patch: an array of operations, or null for none.
     pub fn parse(text: &[u8]) -> Result<Self, ParseError> {
-        let operations: Option<Vec<Option<Map<String, Value>>>> = serde_json::from_slice(text)?;
+        let operations: Option<Vec<Option<BTreeMap<String, Box<RawValue>>>>> =
+            serde_json::from_slice(text)?;
         Ok(Self(
             operations
                 .unwrap_or_default()
@@ -52,18 +58,20 @@ impl Patch {
         self.0.is_empty()
     }
 
-    /// The document with all operations applied, or why one of them does not apply.
-    pub fn apply(&self, mut document: Value) -> Result<Value, Error> {
-        if !document.is_array() && !document.is_object() {
-            return Err(Error(
-                "the document to patch must be a JSON object or array".to_owned(),
-            ));
-        }
+    /// The document with all operations applied, or why one of them does not apply. Both are JSON text; objects that no
+    /// operation goes into keep the order of their keys.
+    pub fn apply(&self, document: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut document = Node::parse(document)
+            .ok()
+            .filter(|document| document.is_object() || document.is_array())
+            .ok_or_else(|| {
+                Error("the document to patch must be a JSON object or array".to_owned())
+            })?;
         let mut copied = 0;
         for operation in &self.0 {
             apply_operation(&mut document, operation, &mut copied)?;
         }
-        Ok(document)
+        Ok(document.to_text())
     }
 }
 
@@ -71,21 +79,30 @@ const MISSING: &str = "missing value";
 const BAD_INDEX: &str = "invalid index referenced";
 
 fn apply_operation(
-    document: &mut Value,
-    operation: &Map<String, Value>,
+    document: &mut Node,
+    operation: &BTreeMap<String, Box<RawValue>>,
     copied: &mut usize,
 ) -> Result<(), Error> {
-    let kind = operation
-        .get("op")
-        .and_then(Value::as_str)
-        .unwrap_or("unknown");
-    let pointer = |field: &str| -> Result<&str, Error> {
+    let text = |field: &str| -> Option<Value> {
+        let text = operation.get(field)?;
+        serde_json::from_str(text.get()).ok()
+    };
+    let kind = match text("op") {
+        Some(Value::String(kind)) => kind,
+        _ => "unknown".to_owned(),
+    };
+    let kind = kind.as_str();
+    let value = || {
+        let value = operation.get("value");
+        value.map_or_else(Node::null, |value| Node::Text(value.clone()))
+    };
+    let pointer = |field: &str| -> Result<String, Error> {
         let failed = |cause: &str| {
             Error(format!(
                 "{kind} operation failed to decode {field}: {cause}"
             ))
         };
-        match operation.get(field) {
+        match text(field) {
             Some(Value::String(text)) => Ok(text),
             Some(Value::Null) | None => Err(failed(&format!(
                 "operation missing {field} field: {MISSING}"
@@ -100,15 +117,15 @@ fn apply_operation(
     };
     match kind {
         "add" => {
-            let path = pointer("path")?;
+            let path = &pointer("path")?;
             let (parent, key) = find(document, path).ok_or_else(|| no_parent("path", path))?;
-            let value = operation.get("value").cloned().unwrap_or_default();
+            let value = value();
             parent
                 .add(key, value)
                 .map_err(|error| Error(format!("error in add for path: '{path}': {error}")))
         }
         "remove" => {
-            let path = pointer("path")?;
+            let path = &pointer("path")?;
             let (parent, key) = find(document, path).ok_or_else(|| no_parent("path", path))?;
             parent
                 .remove(&key)
@@ -116,8 +133,8 @@ fn apply_operation(
             Ok(())
         }
         "replace" => {
-            let path = pointer("path")?;
-            let value = operation.get("value").cloned().unwrap_or_default();
+            let path = &pointer("path")?;
+            let value = value();
             if path.is_empty() {
                 if !value.is_object() && !value.is_array() {
                     return Err(Error(
@@ -135,12 +152,12 @@ fn apply_operation(
             })
         }
         "move" => {
-            let from = pointer("from")?;
+            let from = &pointer("from")?;
             let (parent, key) = find(document, from).ok_or_else(|| no_parent("from path", from))?;
             let value = parent
                 .remove(&key)
                 .map_err(|error| Error(format!("error in move for path: '{key}': {error}")))?;
-            let path = pointer("path")?;
+            let path = &pointer("path")?;
             let (parent, key) =
                 find(document, path).ok_or_else(|| no_parent("destination path", path))?;
             parent
@@ -148,10 +165,10 @@ fn apply_operation(
                 .map_err(|error| Error(format!("error in move for path: '{path}': {error}")))
         }
         "test" => {
-            let path = pointer("path")?;
-            let want = operation.get("value").unwrap_or(&Value::Null);
+            let path = &pointer("path")?;
+            let want = value().value();
             let got = if path.is_empty() {
-                document
+                document.value()
             } else {
                 let (parent, key) = find(document, path).ok_or_else(|| {
                     Error(format!(
@@ -161,6 +178,7 @@ fn apply_operation(
                 parent
                     .get(&key)
                     .map_err(|error| Error(format!("error in test for path: '{path}': {error}")))?
+                    .value()
             };
             if got == want {
                 Ok(())
@@ -169,17 +187,16 @@ fn apply_operation(
             }
         }
         "copy" => {
-            let from = pointer("from")?;
+            let from = &pointer("from")?;
             let (parent, key) = find(document, from).ok_or_else(|| no_parent("from path", from))?;
             let value = parent
                 .get(&key)
-                .map_err(|error| Error(format!("error in copy for from: '{from}': {error}")))?
-                .clone();
-            let path = pointer("path")?;
+                .map_err(|error| Error(format!("error in copy for from: '{from}': {error}")))?;
+            let path = &pointer("path")?;
             let (parent, key) =
                 find(document, path).ok_or_else(|| no_parent("destination path", path))?;
             // Copying a value into itself over and over would otherwise fill the memory.
-            *copied += value.to_string().len();
+            *copied += value.to_text().len();
             if *copied > MAX_COPY_BYTES {
                 return Err(Error(format!(
                     "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit \
@@ -196,30 +213,32 @@ fn apply_operation(
 
 /// The object or array that a pointer's last part is in.
 enum Container<'a> {
-    Object(&'a mut Map<String, Value>),
-    Array(&'a mut Vec<Value>),
+    Object(&'a mut BTreeMap<String, Node>),
+    Array(&'a mut Vec<Node>),
 }
 
-fn find<'a>(document: &'a mut Value, pointer: &str) -> Option<(Container<'a>, String)> {
+fn find<'a>(document: &'a mut Node, pointer: &str) -> Option<(Container<'a>, String)> {
     let (parents, key) = pointer.rsplit_once('/')?;
-    let mut current = document;
+    let mut current = open(document)?;
     for part in parents.split('/').skip(1) {
         let key = unescape(part);
-        current = match current {
-            Value::Object(fields) => fields.get_mut(&key)?,
-            Value::Array(items) => {
+        current = open(match current {
+            Container::Object(fields) => fields.get_mut(&key)?,
+            Container::Array(items) => {
                 let index = index_of(&key, items.len()).ok()?;
                 items.get_mut(index)?
             }
-            _ => return None,
-        };
+        })?;
     }
-    let container = match current {
-        Value::Object(fields) => Container::Object(fields),
-        Value::Array(items) => Container::Array(items),
-        _ => return None,
-    };
-    Some((container, unescape(key)))
+    Some((current, unescape(key)))
+}
+
+fn open(node: &mut Node) -> Option<Container<'_>> {
+    if node.is_object() {
+        node.open_object().map(Container::Object)
+    } else {
+        node.open_array().map(Container::Array)
+    }
 }
 
 /// `~1` is a slash and `~0` a tilde, read once from the left.
@@ -254,20 +273,21 @@ fn index_of(key: &str, length: usize) -> Result<usize, String> {
         .map_err(|_| format!("Unable to access invalid index: {index}: {BAD_INDEX}"))
 }
 
-impl<'a> Container<'a> {
-    fn get(self, key: &str) -> Result<&'a Value, String> {
+impl Container<'_> {
+    fn get(self, key: &str) -> Result<Node, String> {
         match self {
-            Self::Object(fields) => Ok(fields.get(key).unwrap_or(&Value::Null)),
+            Self::Object(fields) => Ok(fields.get(key).cloned().unwrap_or_else(Node::null)),
             Self::Array(items) => {
                 let index = index_of(key, items.len())?;
                 items
                     .get(index)
+                    .cloned()
                     .ok_or_else(|| format!("Unable to access invalid index: {key}: {BAD_INDEX}"))
             }
         }
     }
 
-    fn add(self, key: String, value: Value) -> Result<(), String> {
+    fn add(self, key: String, value: Node) -> Result<(), String> {
         match self {
             Self::Object(fields) => {
                 fields.insert(key, value);
@@ -287,7 +307,7 @@ impl<'a> Container<'a> {
         Ok(())
     }
 
-    fn replace(self, key: String, value: Value) -> Result<(), String> {
+    fn replace(self, key: String, value: Node) -> Result<(), String> {
         match self {
             Self::Object(fields) => {
                 fields.insert(key, value);
@@ -300,7 +320,7 @@ impl<'a> Container<'a> {
         Ok(())
     }
 
-    fn remove(self, key: &str) -> Result<Value, String> {
+    fn remove(self, key: &str) -> Result<Node, String> {
         match self {
             Self::Object(fields) => fields
                 .remove(key)
@@ -327,7 +347,8 @@ pub(crate) mod tests {
     #[track_caller]
     fn check(document: Value, patch: Value, want: Result<Value, &str>) {
         let patch = Patch::parse(patch.to_string().as_bytes()).expect("patch");
-        let got = patch.apply(document);
+        let got = patch.apply(document.to_string().as_bytes());
+        let got = got.map(|text| serde_json::from_slice(&text).expect("JSON"));
         assert_eq!(
             got.map_err(|error| error.to_string()),
             want.map_err(str::to_owned)
@@ -503,11 +524,23 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_no_operation_goes_into_keeps_its_order() {
+        let patch = br#"[{"op":"add","path":"/y/e","value":{"b":1,"a":2}}]"#;
+        let patched = Patch::parse(patch)
+            .expect("patch")
+            .apply(br#"{"z":{"b":1,"a":2},"y":{"d":1,"c":2}}"#);
+        assert_eq!(
+            String::from_utf8(patched.expect("applies")).expect("text"),
+            r#"{"y":{"c":2,"d":1,"e":{"b":1,"a":2}},"z":{"b":1,"a":2}}"#
+        );
+    }
+
+    #[test]
     fn copies_are_bounded() {
         let mut operations = vec![json!({"op":"add","path":"/a","value":["x".repeat(1000)]})];
         operations.extend((0..20).map(|_| json!({"op":"copy","from":"/a","path":"/a/-"})));
         let patch = Patch::parse(Value::from(operations).to_string().as_bytes()).expect("patch");
-        let error = patch.apply(json!({})).expect_err("doubles each time");
+        let error = patch.apply(b"{}").expect_err("doubles each time");
         assert!(
             error.to_string().starts_with("Unable to complete the copy"),
             "{error}"
@@ -560,7 +593,9 @@ pub(crate) mod tests {
                 .map(|(op, path, from, value)| json!({"op": op, "path": path, "from": from, "value": value}))
                 .collect();
             let patch = Patch::parse(Value::from(operations).to_string().as_bytes());
-            let _ = patch.expect("well-formed").apply(document);
+            let _ = patch
+                .expect("well-formed")
+                .apply(document.to_string().as_bytes());
         }
     }
 }

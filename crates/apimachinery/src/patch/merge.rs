@@ -1,6 +1,10 @@
 //! JSON merge patch (RFC 7386). Upstream: evanphx/json-patch v4, merge.go.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
+
+use super::lazy::Node;
 
 /// Why a merge patch cannot be applied or made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -18,36 +22,47 @@ pub enum Error {
 /// An array in place of the patch replaces the document, and a document that is not an object is replaced, as upstream
 /// has it; whoever decodes the result refuses what is not an object.
 pub fn apply(document: Value, patch: Value) -> Result<Value, Error> {
-    match (document, patch) {
-        (Value::Null, _) => Err(Error::BadDocument),
-        (Value::Object(mut document), Value::Object(patch)) => {
-            merge_objects(&mut document, patch);
-            Ok(Value::Object(document))
+    let merged = apply_bytes(
+        document.to_string().as_bytes(),
+        patch.to_string().as_bytes(),
+    )?;
+    serde_json::from_slice(&merged).map_err(|_| Error::BadDocument)
+}
+
+/// Applies a patch to a document, both as JSON text. Objects that the patch does not go into keep the order of their keys.
+pub fn apply_bytes(document: &[u8], patch: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut document = Node::parse(document).map_err(|_| Error::BadDocument)?;
+    let mut patch = Node::parse(patch).map_err(|_| Error::BadPatch)?;
+    if document.is_null() {
+        return Err(Error::BadDocument);
+    }
+    if !patch.is_object() && !patch.is_array() {
+        return Err(Error::BadPatch);
+    }
+    match (document.open_object(), patch.open_object()) {
+        (Some(fields), Some(changes)) => {
+            merge_objects(fields, std::mem::take(changes));
+            Ok(document.to_text())
         }
-        (_, patch @ (Value::Object(_) | Value::Array(_))) => Ok(without_nulls(patch)),
-        _ => Err(Error::BadPatch),
+        _ => Ok(without_nulls(patch).to_text()),
     }
 }
 
-/// Applies a patch to a document, both as JSON text.
-pub fn apply_bytes(document: &[u8], patch: &[u8]) -> Result<Value, Error> {
-    let document = serde_json::from_slice(document).map_err(|_| Error::BadDocument)?;
-    let patch = serde_json::from_slice(patch).map_err(|_| Error::BadPatch)?;
-    apply(document, patch)
-}
-
-fn merge_objects(document: &mut Map<String, Value>, patch: Map<String, Value>) {
-    for (key, value) in patch {
-        match (document.get_mut(&key), value) {
-            (_, Value::Null) => {
-                document.remove(&key);
-            }
-            (Some(Value::Object(current)), Value::Object(changes)) => {
-                merge_objects(current, changes)
-            }
-            // Where the old value is an object and the new one is not, nulls in the new one stay, as upstream.
-            (Some(current @ Value::Object(_)), value) => *current = value,
-            (_, value) => {
+fn merge_objects(document: &mut BTreeMap<String, Node>, patch: BTreeMap<String, Node>) {
+    for (key, mut value) in patch {
+        if value.is_null() {
+            document.remove(&key);
+            continue;
+        }
+        match document.get_mut(&key).and_then(Node::open_object) {
+            Some(current) => match value.open_object() {
+                Some(changes) => merge_objects(current, std::mem::take(changes)),
+                // Where the old value is an object and the new one is not, nulls in the new one stay, as upstream.
+                None => {
+                    document.insert(key, value);
+                }
+            },
+            None => {
                 document.insert(key, without_nulls(value));
             }
         }
@@ -55,17 +70,23 @@ fn merge_objects(document: &mut Map<String, Value>, patch: Map<String, Value>) {
 }
 
 /// The value without null fields of objects, at any depth. Null items of arrays stay.
-fn without_nulls(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => Value::Object(
-            fields
-                .into_iter()
-                .filter(|(_, value)| !value.is_null())
-                .map(|(k, v)| (k, without_nulls(v)))
+fn without_nulls(mut value: Node) -> Node {
+    if let Some(fields) = value.open_object() {
+        let kept = std::mem::take(fields).into_iter();
+        let kept = kept.filter(|(_, value)| !value.is_null());
+        Node::Object(
+            kept.map(|(key, value)| (key, without_nulls(value)))
                 .collect(),
-        ),
-        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
-        scalar => scalar,
+        )
+    } else if let Some(items) = value.open_array() {
+        Node::Array(
+            std::mem::take(items)
+                .into_iter()
+                .map(without_nulls)
+                .collect(),
+        )
+    } else {
+        value
     }
 }
 
@@ -146,6 +167,18 @@ mod tests {
         assert_eq!(apply(json!({}), json!("x")), Err(Error::BadPatch));
         assert_eq!(apply_bytes(b"{}", b"{"), Err(Error::BadPatch));
         assert_eq!(apply_bytes(b"{", b"{}"), Err(Error::BadDocument));
+    }
+
+    #[test]
+    fn what_a_patch_leaves_alone_keeps_its_order() {
+        let merged = apply_bytes(
+            br#"{"z":{"b":1,"a":2},"y":{"d":1,"c":{"f":1,"e":2}},"x":1}"#,
+            br#"{"y":{"d":{"h":1,"g":null,"a":1}},"w":"<"}"#,
+        );
+        assert_eq!(
+            String::from_utf8(merged.unwrap()).unwrap(),
+            r#"{"w":"\u003c","x":1,"y":{"c":{"f":1,"e":2},"d":{"a":1,"h":1}},"z":{"b":1,"a":2}}"#
+        );
     }
 
     proptest! {

@@ -4,5 +4,6 @@
 //! lists merge. Each has the quirks of the library that upstream uses.
 
 pub mod json;
+mod lazy;
 pub mod merge;
 pub mod strategic;

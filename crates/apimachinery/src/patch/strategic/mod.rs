@@ -7,6 +7,7 @@
 
 mod apply;
 mod diff;
+mod restore;
 mod schema;
 
 use std::fmt::Write;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 
 pub use apply::apply;
 pub use diff::create_two_way;
+pub use restore::restore_problem;
 pub use schema::PatchSchema;
 
 const DIRECTIVE: &str = "$patch";
@@ -159,7 +161,8 @@ fn go_list(items: &[Value]) -> String {
     format!("[{}]", items.join(" "))
 }
 
-fn go_map(fields: &Map<String, Value>) -> String {
+/// Go's `%v` of a decoded JSON object, in which errors about patches show them.
+pub fn go_map(fields: &Map<String, Value>) -> String {
     let mut entries: Vec<(&String, &Value)> = fields.iter().collect();
     entries.sort_unstable_by_key(|(key, _)| *key);
     let mut out = "map[".to_owned();
