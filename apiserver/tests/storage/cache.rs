@@ -32,11 +32,16 @@ async fn answer(
             "{:?} @{} continue {:?} remaining {:?}",
             names(&list),
             list.resource_version(),
-            list.continue_token(),
+            next_page(list.continue_token()),
             list.remaining_item_count()
         ),
         Err(error) => format!("{error:?}"),
     }
+}
+
+/// Where a token goes on. The cache's tokens are not those of etcd, but mean the same.
+fn next_page(token: &str) -> Option<(String, i64)> {
+    (!token.is_empty()).then(|| apiserver::storage::decode_continue(token, "").unwrap())
 }
 
 /// The cache must not be told from etcd by any question.

@@ -157,7 +157,9 @@ impl List {
             {
                 range.end = format!("{}\0", entry.key);
                 let revision = i64::try_from(revision).unwrap_or(i64::MAX);
-                continue_token = encode_continue(&range.end, &scope.prefix, revision)?;
+                // As upstream's watch cache, whose prefix ends before the slash; etcd's tokens start behind it.
+                let prefix = scope.prefix.strip_suffix('/').unwrap_or(&scope.prefix);
+                continue_token = encode_continue(&range.end, prefix, revision)?;
                 if predicate.is_everything() {
                     remaining = i64::try_from(behind - position - 1).ok();
                 }

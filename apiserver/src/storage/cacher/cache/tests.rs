@@ -800,6 +800,10 @@ async fn pages_of_a_snapshot() {
             .unwrap();
         let names: String = list.iter().map(|entry| entry.name().to_owned()).collect();
         let next = (!list.continue_token().is_empty()).then(|| {
+            let token = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+            let token = base64::Engine::decode(&token, list.continue_token()).unwrap();
+            let token = String::from_utf8(token).unwrap();
+            assert!(token.contains(r#""start":"/"#), "{token}");
             let (key, revision) = crate::storage::continue_token::decode_continue(
                 list.continue_token(),
                 &scope.prefix,
