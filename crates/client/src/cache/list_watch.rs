@@ -110,7 +110,7 @@ impl<T> ListScope<T> {
 }
 
 impl<T: Cacheable> ListScope<T> {
-    /// The same scope without the type.
+    /// The same scope without the type, as everything behind the informer's face has it.
     pub(super) fn untyped(self) -> ListScope<dyn Cacheable> {
         ListScope {
             namespace: self.namespace,
@@ -164,6 +164,7 @@ fn decode_list<T: Resource>(media: Media, body: &[u8]) -> Result<Listed, Error> 
     })
 }
 
+/// Moves each object to where it is going to stay.
 fn untyped<T: Cacheable>(items: Vec<T>) -> Vec<AnyObject> {
     let mut objects: Vec<AnyObject> = Vec::with_capacity(items.len());
     for item in items {

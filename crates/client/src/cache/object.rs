@@ -67,3 +67,38 @@ pub(super) fn decode_object<T: Cacheable + Struct + Default>(
     decode_into(media, body, fresh)?;
     Ok(object)
 }
+
+#[cfg(test)]
+mod tests {
+    use api_types::core::v1::{ConfigMap, Pod};
+
+    use super::*;
+
+    #[test]
+    fn an_object_is_given_out_as_it_was_put_in() {
+        let pod = Arc::new(Pod::default());
+        let mut object: AnyObject = pod.clone();
+        assert!(std::ptr::eq(typed_ref::<Pod>(&*object), &*pod));
+        assert!(Arc::ptr_eq(&typed::<Pod>(object.clone()), &pod));
+        drop(pod);
+        let fresh = Arc::get_mut(&mut object).unwrap();
+        typed_mut::<Pod>(fresh).spec.node_name = "node-1".into();
+        assert_eq!(typed::<Pod>(object).spec.node_name, "node-1");
+    }
+
+    #[test]
+    #[should_panic(expected = "objects of its own kind only")]
+    fn no_object_is_taken_for_another_kind() {
+        typed::<ConfigMap>(Arc::new(Pod::default()));
+    }
+
+    #[test]
+    fn decoded_objects_are_alone_and_errors_name_the_kind() {
+        let body = br#"{"metadata":{"name":"one"}}"#;
+        let mut object = decode_object::<Pod>(Media::Json, body).unwrap();
+        assert_eq!(object.object_meta().name, "one");
+        assert!(Arc::get_mut(&mut object).is_some());
+        let error = decode_object::<Pod>(Media::Json, b"{").err().unwrap();
+        assert!(error.to_string().contains("Pod"), "{error}");
+    }
+}

@@ -139,7 +139,7 @@ impl ResourcePath {
     }
 }
 
-/// An [`Api`] without the type: what is the same for all kinds, and is compiled once therefore.
+/// An [`Api`] without the type: its requests, which are made in the same way for all kinds.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     client: Client,
@@ -330,7 +330,8 @@ impl Endpoint {
     }
 }
 
-/// What the methods of [`Api`] give. Nothing is sent before it is awaited.
+/// What the methods of [`Api`] give. Nothing is sent before it is awaited. It is one future for all methods, and all that knows the
+/// type is the function that reads the response in the end.
 #[must_use = "nothing is sent unless it is awaited"]
 pub struct Answer<'a, R> {
     response: BoxFuture<'a, Result<Response<Bytes>, Error>>,
