@@ -1,0 +1,3 @@
+//! Whole schemas and objects, compared with what upstream's implementation says, and with chance.
+
+mod reference;
