@@ -3,6 +3,7 @@
 //! Ownership is tracked in the version a client uses, so objects are looked at as served JSON. A write never fails for this
 //! bookkeeping; only an apply does.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
@@ -193,17 +194,42 @@ pub fn update(
     if !object.has_metadata() {
         return;
     }
-    let live_document = match live {
-        Some(live) => served_document(resource, live),
-        None => Ok(empty(resource)),
-    };
-    let entries = match (live_document, served_document(resource, object)) {
-        (Ok(live), Ok(new)) => {
-            manager_of(resource, subresource).update_no_errors(&live, &new, manager, Time::now())
-        }
-        _ => Vec::new(),
-    };
+    let entries = of_update(resource, live, object, manager, subresource).unwrap_or_default();
     object.edit_metadata(|metadata| metadata.managed_fields = entries);
+}
+
+fn of_update(
+    resource: &Resource,
+    live: Option<&Object>,
+    object: &Object,
+    manager: &str,
+    subresource: &str,
+) -> Result<Vec<ManagedFieldsEntry>, StatusError> {
+    let zero;
+    let (live, new) = if resource.conversion.is_some() {
+        let live = live.map(|live| resource.to_served(live.clone()));
+        (
+            live.transpose()?.map(Cow::Owned),
+            Cow::Owned(resource.to_served(object.clone())?),
+        )
+    } else {
+        (live.map(Cow::Borrowed), Cow::Borrowed(object))
+    };
+    let live = match &live {
+        Some(live) => live.value(),
+        None => {
+            zero = resource.new_served();
+            zero.value()
+        }
+    };
+    let document = |value| document(value, resource.api_version, resource.info.kind);
+    Ok(manager_of(resource, subresource).update_objects(
+        live,
+        new.value(),
+        manager,
+        Time::now(),
+        || (document(live), document(new.value())),
+    ))
 }
 
 /// What admission made of the managed fields counts only if it can be read.

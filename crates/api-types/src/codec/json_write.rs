@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::Header;
 use super::json_scan::write_compact;
-use crate::schema::{JsonForm, Omit, StructSchema};
+use crate::schema::{FieldSchema, JsonForm, Omit, StructSchema};
 use crate::special::{IntOrString, MicroTime, Time, TimeOrMetaDuration};
 use crate::value::{Struct, Value, View, is_empty, is_zero};
 
@@ -97,6 +97,15 @@ fn write_struct(value: &dyn Struct, out: &mut Vec<u8>) {
     }
 }
 
+/// Whether JSON leaves a field out.
+pub fn json_is_left_out(field: &FieldSchema, value: &dyn Value) -> bool {
+    match field.omit {
+        Omit::Never => false,
+        Omit::Empty => is_empty(value),
+        Omit::Zero => is_zero(value),
+    }
+}
+
 fn write_fields(value: &dyn Struct, from: usize, first: &mut bool, out: &mut Vec<u8>) {
     let schema = value.schema();
     for (index, field) in schema.fields.iter().enumerate().skip(from) {
@@ -110,12 +119,7 @@ fn write_fields(value: &dyn Struct, from: usize, first: &mut bool, out: &mut Vec
         if field.json.is_empty() {
             continue;
         }
-        let left_out = match field.omit {
-            Omit::Never => false,
-            Omit::Empty => is_empty(inner),
-            Omit::Zero => is_zero(inner),
-        };
-        if left_out {
+        if json_is_left_out(field, inner) {
             continue;
         }
         write_key(field.json, first, out);

@@ -4,11 +4,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
-use api_types::schema::{FieldSchema, JsonForm, Omit, StructSchema, TypeRef};
+use api_types::schema::{FieldPath, FieldSchema, JsonForm, Omit, StructSchema, TypeRef};
 use serde_json::Value;
 
+use super::path::PathElement;
 use super::schema::{
     Atom, Field, List, ListRelationship, MapType, ObjectType, Scalar, Schema, TypeId,
 };
@@ -68,21 +69,76 @@ pub const ATOMIC_STRUCTS: &[(&str, &str)] = &[
 /// The type of a built-in kind.
 pub fn built_in_type(group: &str, version: &str, kind: &str) -> Option<ObjectType> {
     let info = api_types::kinds::lookup(group, version, kind)?;
-    let (schema, roots) = &*BUILT_IN;
-    let root = *roots.get(&(std::ptr::from_ref(info.schema) as usize))?;
+    let built_in = built_in();
     Some(ObjectType {
-        schema: Arc::clone(schema),
-        root,
+        schema: Arc::clone(&built_in.schema),
+        root: built_in.root(info.schema)?,
     })
 }
 
-static BUILT_IN: LazyLock<(Arc<Schema>, HashMap<usize, TypeId>)> = LazyLock::new(|| {
-    let mut builder = Builder::default();
-    for info in api_types::kinds::KINDS {
-        builder.struct_type(info.schema);
+/// The types of all built-in kinds.
+pub(super) struct BuiltIn {
+    pub schema: Arc<Schema>,
+    /// Types of structs by the address of their table.
+    structs: HashMap<usize, TypeId>,
+    /// Fields by the struct's type. A struct whose field says how it merges has a type for that field only.
+    fields: Vec<OnceLock<Vec<PlannedField>>>,
+}
+
+/// A field of a struct, ready to be compared.
+pub(super) struct PlannedField {
+    pub field: &'static FieldSchema,
+    /// Where the struct has it.
+    pub path: FieldPath,
+    pub element: PathElement,
+    pub ty: TypeId,
+}
+
+impl BuiltIn {
+    /// The type of a struct by itself.
+    pub(super) fn root(&self, table: &'static StructSchema) -> Option<TypeId> {
+        self.structs
+            .get(&(std::ptr::from_ref(table) as usize))
+            .copied()
     }
-    (Arc::new(builder.schema), builder.structs)
-});
+
+    /// The fields of a struct in the order of their names, as a type that stands for the struct has them.
+    pub(super) fn fields(&self, ty: TypeId, table: &'static StructSchema) -> &[PlannedField] {
+        self.fields[ty.index()].get_or_init(|| {
+            let map = self.schema.atom(ty).map.as_ref();
+            let fields = map.map(MapType::fields).unwrap_or_default();
+            fields
+                .iter()
+                .filter_map(|of_type| {
+                    let (path, field) = table.find_json(&of_type.name)?;
+                    Some(PlannedField {
+                        field,
+                        path,
+                        element: PathElement::Field(of_type.name.clone()),
+                        ty: of_type.ty,
+                    })
+                })
+                .collect()
+        })
+    }
+}
+
+/// The types of all built-in kinds, made when first asked for.
+pub(super) fn built_in() -> &'static BuiltIn {
+    static BUILT_IN: LazyLock<BuiltIn> = LazyLock::new(|| {
+        let mut builder = Builder::default();
+        for info in api_types::kinds::KINDS {
+            builder.struct_type(info.schema);
+        }
+        let fields = std::iter::repeat_with(OnceLock::new).take(builder.schema.len());
+        BuiltIn {
+            fields: fields.collect(),
+            schema: Arc::new(builder.schema),
+            structs: builder.structs,
+        }
+    });
+    &BUILT_IN
+}
 
 #[derive(Default)]
 struct Builder {

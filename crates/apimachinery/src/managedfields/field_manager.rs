@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api_types::Time;
 use api_types::meta::v1::ManagedFieldsEntry;
+use api_types::{Struct, Time};
 use serde_json::Value;
 
 use super::built_in::built_in_type;
@@ -16,7 +16,7 @@ use super::entries::{
 use super::last_applied::{KUBECTL, annotation, remaining_conflicts, set_annotation};
 use super::schema::ObjectType;
 use super::set::{Filter, Set};
-use super::typed::TypedValue;
+use super::typed::{TypedValue, compare_objects};
 use super::updater::{self, Updater, Versioned};
 use super::{MAX_UPDATE_MANAGERS, ParseSetError};
 use crate::gvk::GroupVersionKind;
@@ -201,7 +201,8 @@ impl FieldManager {
         manager: &str,
         now: Time,
     ) -> Result<Vec<ManagedFieldsEntry>, UpdateError> {
-        let managers = self.managers_for_update(live, new);
+        let managers =
+            self.managers_before(entries_of(live).as_deref(), entries_of(new).as_deref());
         self.update_managers(live, new, managers, manager, now)
             .map(encode)
     }
@@ -217,23 +218,71 @@ impl FieldManager {
         self.update(live, new, manager, now).unwrap_or_default()
     }
 
+    /// Like [`FieldManager::update_no_errors`], for objects of the kind's own type; `live` is the zero value for a create.
+    ///
+    /// `documents` makes the JSON documents of the two (live first), which is asked for only when a manager is at another
+    /// version than the field manager.
+    pub fn update_objects(
+        &self,
+        live: &dyn Struct,
+        new: &dyn Struct,
+        manager: &str,
+        now: Time,
+        documents: impl FnOnce() -> (Value, Value),
+    ) -> Vec<ManagedFieldsEntry> {
+        let entries_of = |object: &dyn Struct| {
+            let entries = object
+                .object_meta()
+                .map(|metadata| &metadata.managed_fields);
+            entries.filter(|entries| !entries.is_empty()).cloned()
+        };
+        let managers =
+            self.managers_before(entries_of(live).as_deref(), entries_of(new).as_deref());
+        if managers
+            .values()
+            .any(|owned| owned.api_version != self.api_version)
+        {
+            let (live, new) = documents();
+            return self.update_no_errors(&live, &new, manager, now);
+        }
+        // Objects from before managed fields were tracked are not tracked until the first apply.
+        let is_create = live
+            .object_meta()
+            .is_none_or(|metadata| metadata.uid.is_empty());
+        if managers.is_empty() && !is_create {
+            return Vec::new();
+        }
+        let (Ok(comparison), Some(ty)) = (compare_objects(live, new), self.object_type()) else {
+            return Vec::new();
+        };
+        let current = current_operation();
+        let mut managers =
+            self.updater()
+                .update_compared(comparison, &ty, &self.api_version, managers, &current);
+        self.rename_current(&current, &mut managers, manager, now);
+        cap_update_managers(&mut managers, MAX_UPDATE_MANAGERS);
+        encode(managers)
+    }
+
     /// The managers before an update. Clients may set managed fields themselves, or reset them; a client that knows nothing
     /// of them keeps them.
-    fn managers_for_update(&self, live: &Value, new: &Value) -> Managers {
+    fn managers_before(
+        &self,
+        live: Option<&[ManagedFieldsEntry]>,
+        new: Option<&[ManagedFieldsEntry]>,
+    ) -> Managers {
         let of_live = || {
-            entries_of(live)
-                .and_then(|entries| decode(&entries).ok())
+            live.and_then(|entries| decode(entries).ok())
                 .unwrap_or_default()
         };
         // What arrives through a subresource does not set metadata.
         if !self.subresource.is_empty() {
             return of_live();
         }
-        let entries = entries_of(new);
-        if is_reset(entries.as_deref()) {
+        if is_reset(new) {
             return Managers::new();
         }
-        match entries.map(|entries| decode(&entries)) {
+        match new.map(decode) {
             Some(Ok(managers)) if !managers.is_empty() => managers,
             _ => of_live(),
         }
@@ -280,8 +329,7 @@ impl FieldManager {
                 names(new)
             ))
         })?;
-        // A name that nobody has, so that what this operation changed can be told from what the manager had before.
-        let current = Manager::update("current-operation", "", "");
+        let current = current_operation();
         let mut managers = self
             .updater()
             .update(&live, &typed_new, managers, &current)
@@ -291,7 +339,13 @@ impl FieldManager {
                     names(new)
                 ))
             })?;
-        if let Some(mut owned) = managers.remove(&current) {
+        self.rename_current(&current, &mut managers, manager, now);
+        Ok(managers)
+    }
+
+    /// What the current operation owns becomes the manager's.
+    fn rename_current(&self, current: &Manager, managers: &mut Managers, manager: &str, now: Time) {
+        if let Some(mut owned) = managers.remove(current) {
             owned.set = without_server_fields(&owned.set);
             if !owned.set.is_empty() {
                 let id = Manager::update(manager, &self.api_version, &self.subresource);
@@ -302,7 +356,6 @@ impl FieldManager {
                 managers.insert(id, owned);
             }
         }
-        Ok(managers)
     }
 
     /// Merges the applied configuration into the live object.
@@ -432,6 +485,11 @@ impl FieldManager {
             api_version: self.api_version.clone(),
         })
     }
+}
+
+/// A name that nobody has, so that what an operation changed can be told from what its manager had before.
+fn current_operation() -> Manager {
+    Manager::update("current-operation", "", "")
 }
 
 fn kind_of(object: &Value) -> GroupVersionKind {

@@ -12,6 +12,13 @@ use serde_json::Value;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TypeId(pub(super) u32);
 
+impl TypeId {
+    /// Position among the types of its schema.
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// What a value of a type may be: any of the parts that are there.
 #[derive(Debug, Clone, Default)]
 pub struct Atom {

@@ -6,8 +6,9 @@ use super::conflict::{Conflict, Conflicts};
 use super::entries::{Manager, Managers, Owned};
 use super::field_manager::{ConversionError, TypeConverter};
 use super::path::values_equal;
+use super::schema::ObjectType;
 use super::set::{Filter, Set};
-use super::typed::{Comparison, TypedValue};
+use super::typed::{self, Comparison, TypedValue};
 
 /// Why an operation failed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -43,6 +44,44 @@ impl Updater<'_> {
     ) -> Result<Managers, Error> {
         let mut managers = self.reconcile(live, managers)?;
         let compared = self.take_over(live, new, &mut managers, manager, true)?;
+        self.own_changes(compared, &new.api_version, &mut managers, manager);
+        Ok(managers)
+    }
+
+    /// [`Updater::update`] where the objects have been compared and all managers are at their version.
+    pub(super) fn update_compared(
+        &self,
+        comparison: Comparison,
+        ty: &ObjectType,
+        api_version: &str,
+        mut managers: Managers,
+        manager: &Manager,
+    ) -> Managers {
+        for owned in managers.values_mut() {
+            if let Some(set) = typed::reconcile(&owned.set, ty) {
+                owned.set = set;
+            }
+        }
+        let comparison = comparison.filter(self.ignore.get(api_version));
+        let written = comparison.written();
+        for (_, owned) in managers.iter_mut().filter(|(other, _)| *other != manager) {
+            owned.set = owned
+                .set
+                .difference(&written)
+                .difference(&comparison.removed);
+        }
+        managers.retain(|_, owned| !owned.set.is_empty());
+        self.own_changes(comparison, api_version, &mut managers, manager);
+        managers
+    }
+
+    fn own_changes(
+        &self,
+        compared: Comparison,
+        api_version: &str,
+        managers: &mut Managers,
+        manager: &Manager,
+    ) {
         let before = managers
             .remove(manager)
             .map_or_else(Set::new, |owned| owned.set);
@@ -50,11 +89,11 @@ impl Updater<'_> {
             .difference(&compared.removed)
             .union(&compared.modified)
             .union(&compared.added);
-        if let Some(filter) = self.ignore.get(&new.api_version) {
+        if let Some(filter) = self.ignore.get(api_version) {
             set = filter.apply(&set);
         }
         if !set.is_empty() {
-            let api_version = new.api_version.clone();
+            let api_version = api_version.to_owned();
             managers.insert(
                 manager.clone(),
                 Owned {
@@ -65,7 +104,6 @@ impl Updater<'_> {
                 },
             );
         }
-        Ok(managers)
     }
 
     /// Merges a configuration into the object. The object is `None` if that changes nothing.
@@ -126,7 +164,7 @@ impl Updater<'_> {
         // What changed, and of that what was set, by version.
         let mut versions: BTreeMap<String, Option<(Comparison, Set)>> = BTreeMap::new();
         let with_written = |comparison: Comparison| {
-            let written = comparison.modified.union(&comparison.added);
+            let written = comparison.written();
             (comparison, written)
         };
         let comparison = compare(&old.typed, &new.typed, &new.api_version)?;

@@ -1,4 +1,5 @@
 mod field_manager;
+mod objects;
 mod properties;
 mod recorded;
 mod schemas;

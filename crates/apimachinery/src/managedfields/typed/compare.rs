@@ -27,6 +27,12 @@ impl Comparison {
         self.removed.is_empty() && self.modified.is_empty() && self.added.is_empty()
     }
 
+    /// What the second value sets.
+    #[must_use]
+    pub fn written(&self) -> Set {
+        self.modified.union(&self.added)
+    }
+
     /// The differences that a filter keeps.
     #[must_use]
     pub fn filter(self, filter: Option<&Filter>) -> Self {
@@ -40,7 +46,7 @@ impl Comparison {
         }
     }
 
-    fn attach(&mut self, element: &PathElement, itself: Itself, below: Self) {
+    pub(super) fn attach(&mut self, element: &PathElement, itself: Itself, below: Self) {
         for (set, below, is_member) in [
             (&mut self.removed, below.removed, itself.removed),
             (&mut self.modified, below.modified, itself.modified),
@@ -56,10 +62,10 @@ impl Comparison {
 
 /// What happened to a value itself, besides what happened below it.
 #[derive(Debug, Clone, Copy, Default)]
-struct Itself {
-    removed: bool,
-    modified: bool,
-    added: bool,
+pub(super) struct Itself {
+    pub removed: bool,
+    pub modified: bool,
+    pub added: bool,
 }
 
 pub(super) fn compare(lhs: &Value, rhs: &Value, ty: &ObjectType) -> Result<Comparison, Errors> {
@@ -68,12 +74,12 @@ pub(super) fn compare(lhs: &Value, rhs: &Value, ty: &ObjectType) -> Result<Compa
     Ok(out)
 }
 
-struct Comparer<'a> {
-    schema: &'a Schema,
+pub(super) struct Comparer<'a> {
+    pub schema: &'a Schema,
 }
 
 impl Comparer<'_> {
-    fn visit(
+    pub(super) fn visit(
         &self,
         ty: Option<TypeId>,
         lhs: Option<&Value>,
@@ -221,36 +227,54 @@ impl Comparer<'_> {
         }
         let ty = Some(list.element);
         for (element, (left, right)) in &by_element {
-            let mut itself = Itself::default();
-            match (left.as_slice(), right.as_slice()) {
-                ([] | [_], [] | [_]) => {
-                    let (left, right) = (left.first().copied(), right.first().copied());
-                    self.visit_part(ty, element, left, right, out, &mut errors);
-                    continue;
-                }
-                // Duplicates count as a whole.
-                ([_, _, ..], [_, _, ..]) => {
-                    let same = left.len() == right.len()
-                        && left.iter().zip(right).all(|(a, b)| values_equal(a, b));
-                    itself.modified = !same;
-                }
-                // Duplicates that became one item: the item is new.
-                ([_, _, ..], _) => {
-                    if let Some(item) = right.first() {
-                        self.visit_part(ty, element, None, Some(item), out, &mut errors);
-                    }
-                    itself.removed = true;
-                }
-                // One item that became duplicates: the item is gone.
-                (_, [_, _, ..]) => {
-                    if let Some(item) = left.first() {
-                        self.visit_part(ty, element, Some(item), None, out, &mut errors);
-                    }
-                    itself.added = true;
-                }
+            if left.len() <= 1 && right.len() <= 1 {
+                let (left, right) = (left.first().copied(), right.first().copied());
+                self.visit_part(ty, element, left, right, out, &mut errors);
+                continue;
+            }
+            let same = left.len() == right.len()
+                && left.iter().zip(right).all(|(a, b)| values_equal(a, b));
+            let (pair, itself) = of_duplicates(
+                left.first().copied(),
+                left.len(),
+                right.first().copied(),
+                right.len(),
+                same,
+            );
+            if pair.0.is_some() || pair.1.is_some() {
+                self.visit_part(ty, element, pair.0, pair.1, out, &mut errors);
             }
             out.attach(element, itself, Comparison::default());
         }
         errors.finish()
+    }
+}
+
+/// What happened to the items of one element where there are several on a side: which of them to look at in addition, and
+/// what happened to the element itself.
+pub(super) fn of_duplicates<T>(
+    left: Option<T>,
+    lefts: usize,
+    right: Option<T>,
+    rights: usize,
+    same: bool,
+) -> ((Option<T>, Option<T>), Itself) {
+    let mut itself = Itself::default();
+    match (lefts, rights) {
+        // Duplicates count as a whole.
+        (2.., 2..) => {
+            itself.modified = !same;
+            ((None, None), itself)
+        }
+        // Duplicates that became one item: the item is new.
+        (2.., _) => {
+            itself.removed = true;
+            ((None, right), itself)
+        }
+        // One item that became duplicates: the item is gone.
+        _ => {
+            itself.added = true;
+            ((left, None), itself)
+        }
     }
 }

@@ -6,6 +6,7 @@
 mod compare;
 mod field_set;
 mod merge;
+mod objects;
 mod reconcile;
 mod remove;
 mod validate;
@@ -16,6 +17,8 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 pub use compare::Comparison;
+pub(super) use objects::compare_objects;
+pub(super) use reconcile::reconcile;
 
 use super::path::PathElement;
 use super::schema::{List, ListRelationship, ObjectType, Schema, TypeId};

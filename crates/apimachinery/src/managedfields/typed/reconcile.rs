@@ -7,7 +7,7 @@ use crate::managedfields::schema::{
 use crate::managedfields::set::Set;
 
 /// The set under the current schema; `None` if nothing changes. Paths that the schema does not know stay.
-pub(super) fn reconcile(set: &Set, ty: &ObjectType) -> Option<Set> {
+pub(in crate::managedfields) fn reconcile(set: &Set, ty: &ObjectType) -> Option<Set> {
     let mut walker = Walker {
         schema: &ty.schema,
         path: Vec::new(),
