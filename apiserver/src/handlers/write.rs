@@ -117,7 +117,7 @@ pub fn validator<'a>(
     create: Attributes,
     update: Option<Attributes>,
     create_authorization: Option<component_base::auth::Attributes>,
-) -> impl Fn(Object, Option<Arc<Object>>) -> BoxFuture<'a, Result<(), StatusError>> + Send + Sync + 'a
+) -> impl Fn(Object, Option<Arc<Object>>) -> BoxFuture<'a, Result<Object, StatusError>> + Send + Sync + 'a
 {
     move |object, old| {
         let mut attributes = match (&old, &update) {
@@ -133,14 +133,18 @@ pub fn validator<'a>(
                 authorize_create(server, &authorization).await?;
             }
             if !server.admission.handles(attributes.operation) {
-                return Ok(());
+                return Ok(object);
             }
             if attributes.name.is_empty() {
                 attributes.name.clone_from(&object.metadata().name);
             }
             attributes.object = Some(object);
             attributes.old_object = old;
-            server.admission.validate(&attributes).await
+            server.admission.validate(&attributes).await?;
+            attributes
+                .object
+                .take()
+                .ok_or_else(|| status::internal("admission removed the object"))
         })
     }
 }

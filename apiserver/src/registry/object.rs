@@ -79,8 +79,10 @@ impl Object {
 
     /// Sets a field to the one of another object of the same kind.
     pub fn copy_field(&mut self, from: &Object, go: &str) {
+        // Most fields that are copied are equal, and comparing costs less than copying.
         if let Some((index, _)) = self.value.schema().field(go)
             && std::ptr::eq(self.value.schema(), from.value.schema())
+            && !value::values_equal(self.value.get(index), from.value.get(index))
         {
             copy(from.value.get(index), self.value.get_mut(index));
         }

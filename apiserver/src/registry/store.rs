@@ -42,8 +42,8 @@ pub struct Write<'a> {
     pub garbage_collection: bool,
 }
 
-/// Validating admission, called with the object as it will be stored.
-pub type Validate<'a> = dyn Fn(Object, Option<Arc<Object>>) -> BoxFuture<'a, Result<(), StatusError>>
+/// Validating admission, called with the object as it will be stored, which it gives back.
+pub type Validate<'a> = dyn Fn(Object, Option<Arc<Object>>) -> BoxFuture<'a, Result<Object, StatusError>>
     + Send
     + Sync
     + 'a;
@@ -149,6 +149,26 @@ pub fn ensure_namespace(
     ))
 }
 
+/// An object's version as a number; none is 0. What is no number is a 500 with Go's words, as upstream's versioner leaves it.
+fn object_version(object: &Object) -> Result<u64, StatusError> {
+    let text = object.metadata().resource_version.as_str();
+    if text.is_empty() {
+        return Ok(0);
+    }
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().map_err(|_| {
+        let problem = if is_number {
+            "value out of range"
+        } else {
+            "invalid syntax"
+        };
+        plain(format!(
+            "strconv.ParseUint: parsing {}: {problem}",
+            apimachinery::quote::quote(text)
+        ))
+    })
+}
+
 fn path_segment(name: &str, prefix: bool) -> Vec<String> {
     // A generated name's prefix may be "." or "..".
     if prefix {
@@ -219,10 +239,9 @@ impl Write<'_> {
         validate: &Validate<'_>,
     ) -> Result<Object, StatusError> {
         let reservation = self.prepare_create(&mut object).await?;
-        let result = self.store_new(&mut object, validate).await;
+        let result = self.store_new(object, validate).await;
         reservation.finish(result.is_ok()).await;
-        result?;
-        Ok(object)
+        result
     }
 
     /// Everything before validating admission of a new object, but for the checks themselves.
@@ -241,11 +260,11 @@ impl Write<'_> {
 
     async fn store_new(
         &self,
-        object: &mut Object,
+        mut object: Object,
         validate: &Validate<'_>,
-    ) -> Result<(), StatusError> {
-        self.before_create(object)?;
-        validate(object.clone(), None).await?;
+    ) -> Result<Object, StatusError> {
+        self.before_create(&mut object)?;
+        let mut object = validate(object, None).await?;
         if !matches!(object.metadata().resource_version.as_str(), "" | "0") {
             return Err(plain(
                 "resourceVersion should not be set on objects to be created".to_owned(),
@@ -253,7 +272,7 @@ impl Write<'_> {
         }
         let name = object.metadata().name.clone();
         let key = self.key(&name)?;
-        let value = self.resource.encode_stored(object);
+        let value = self.resource.encode_stored(&object);
         let storage = self.storage()?;
         let created = if self.context.dry_run {
             match storage.get(&key, "").await {
@@ -275,9 +294,9 @@ impl Write<'_> {
                     .map(|stored| stored.resource_version.to_string())
                     .unwrap_or_default();
                 object.edit_metadata(|metadata| metadata.resource_version = version);
-                Ok(())
+                Ok(object)
             }
-            Err(error) => Err(self.create_failed(error, object, &key).await),
+            Err(error) => Err(self.create_failed(error, &object, &key).await),
         }
     }
 
@@ -520,28 +539,26 @@ impl Write<'_> {
         mut object: Object,
     ) -> Result<Object, Refused> {
         let reservation = self.prepare_create(&mut object).await?;
-        let mut checked = self.before_create(&mut object);
-        if checked.is_ok() {
-            checked = validate(object.clone(), None).await;
-        }
+        let checked = match self.before_create(&mut object) {
+            Ok(()) => validate(object, None).await,
+            Err(error) => Err(error),
+        };
         // As upstream, allocations of a create-on-update are confirmed before the transaction.
         reservation.finish(checked.is_ok()).await;
-        checked?;
-        Ok(object)
+        Ok(checked?)
     }
 
     async fn attempt_update(
         &self,
-        existing: &Object,
+        existing: &Arc<Object>,
         validate: &Validate<'_>,
         mut object: Object,
     ) -> Result<Object, Refused> {
-        let existing_version = existing.metadata().resource_version.clone();
-        let version = object.metadata().resource_version.clone();
-        if version.is_empty() && self.strategy.allow_unconditional_update() {
-            object
-                .edit_metadata(|metadata| metadata.resource_version.clone_from(&existing_version));
-        } else if version.is_empty() || version == "0" {
+        let existing_version = &existing.metadata().resource_version;
+        let version = object_version(&object)?;
+        if version == 0 && self.strategy.allow_unconditional_update() {
+            object.edit_metadata(|metadata| metadata.resource_version.clone_from(existing_version));
+        } else if version == 0 {
             let kind = GroupKind {
                 group: self.resource.info.group.to_owned(),
                 kind: self.resource.info.resource.to_owned(),
@@ -549,7 +566,7 @@ impl Write<'_> {
             let path = Path::new("metadata").child("resourceVersion");
             let errors = field::invalid(&path, 0i64, "must be specified for an update").into();
             return Err(status::invalid(&kind, &self.name, &errors).into());
-        } else if version != existing_version {
+        } else if version != object_version(existing)? {
             return Err(status::conflict(
                 &self.group_resource(),
                 &self.name,
@@ -565,13 +582,15 @@ impl Write<'_> {
             }
             None => Reservation::none(),
         };
-        let mut checked = self.before_update(&mut object, existing);
-        super::managed_fields::ignore_timestamp_changes(&mut object, existing);
-        if checked.is_ok() {
-            checked = validate(object.clone(), Some(Arc::new(existing.clone()))).await;
-        }
+        let checked = match self.before_update(&mut object, existing) {
+            Ok(()) => {
+                super::managed_fields::ignore_timestamp_changes(&mut object, existing);
+                validate(object, Some(existing.clone())).await
+            }
+            Err(error) => Err(error),
+        };
         reservation.finish(checked.is_ok()).await;
-        checked?;
+        let object = checked?;
         let old = existing.metadata();
         if object.metadata().finalizers.is_empty()
             && old.deletion_timestamp.is_some()
@@ -725,5 +744,33 @@ impl Write<'_> {
             value,
             resource_version,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_numbers() {
+        let version = |text: &str| {
+            let mut object = Object::from(api_types::core::v1::Pod::default());
+            object.edit_metadata(|metadata| metadata.resource_version = text.to_owned());
+            object_version(&object).map_err(|error| {
+                let status: Status = error.into();
+                (status.code, status.reason, status.message)
+            })
+        };
+        assert_eq!(version(""), Ok(0));
+        assert_eq!(version("0"), Ok(0));
+        assert_eq!(version("007"), Ok(7));
+        for (text, problem) in [
+            ("nonsense", "invalid syntax"),
+            ("+1", "invalid syntax"),
+            ("99999999999999999999", "value out of range"),
+        ] {
+            let message = format!("strconv.ParseUint: parsing {text:?}: {problem}");
+            assert_eq!(version(text), Err((500, String::new(), message)));
+        }
     }
 }

@@ -192,61 +192,36 @@ impl ApiServer {
         audit_id: &HeaderValue,
         received: Instant,
     ) -> Response {
-        let path = match percent_encoding::percent_decode_str(request.uri().path()).decode_utf8() {
-            Ok(path) => path.into_owned(),
-            Err(_) => {
-                return no_cache(serving::error_response(
-                    StatusCode::BAD_REQUEST,
-                    "invalid path encoding",
-                ));
-            }
+        let mut cx = match context_of(request, audit_id, received) {
+            Ok(cx) => cx,
+            Err(response) => return response,
         };
-        let query = Query::parse(request.uri().query().unwrap_or_default());
-        let info = match RequestInfo::parse(request.method(), &path, &query) {
-            Ok(info) => info,
-            Err(error) => {
-                let text = format!(
-                    "Internal Server Error: {:?}: failed to create RequestInfo: {error}",
-                    request.uri().to_string()
-                );
-                return serving::error_response(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    &filter::sanitize(&text),
-                );
-            }
-        };
-        let long_running = is_long_running(&info);
-        let mut cx = RequestContext {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            info,
-            query,
-            headers: request.headers().clone(),
-            user: UserInfo::default(),
-            audit_id: audit_id.to_str().unwrap_or_default().to_owned(),
-            warnings: Warnings::default(),
-            received,
-            deadline: None,
-            connection: serving::connection(request),
-        };
+        let long_running = is_long_running(&cx.info);
         if !long_running {
             match self.deadline(&cx) {
                 Ok(deadline) => cx.deadline = Some(deadline),
                 Err(error) => return no_cache(respond::error(&cx, error)),
             }
         }
-        let deadline = cx.deadline;
-        let timeout_cx = cx.clone();
-        let answer = self.authenticated(cx, request);
-        let response = match deadline {
-            None => answer.await,
-            Some(deadline) => match tokio::time::timeout_at(deadline, answer).await {
-                Ok(response) => response,
-                Err(_) => respond::error(
-                    &timeout_cx,
-                    status::timeout("request did not complete within the allotted timeout", 0),
-                ),
-            },
+        let response = match cx.deadline {
+            None => self.authenticated(cx, request).await,
+            Some(deadline) => {
+                let answer = tokio::time::timeout_at(deadline, self.authenticated(cx, request));
+                match answer.await {
+                    Ok(response) => response,
+                    // The context went with the answer.
+                    Err(_) => match context_of(request, audit_id, received) {
+                        Ok(cx) => respond::error(
+                            &cx,
+                            status::timeout(
+                                "request did not complete within the allotted timeout",
+                                0,
+                            ),
+                        ),
+                        Err(response) => response,
+                    },
+                }
+            }
         };
         no_cache(response)
     }
@@ -409,6 +384,41 @@ fn no_sniff(mut response: Response) -> Response {
         HeaderValue::from_static("nosniff"),
     );
     response
+}
+
+/// What is known of a request before anybody is asked about it, or the answer to one that makes no sense.
+fn context_of(
+    request: &Request,
+    audit_id: &HeaderValue,
+    received: Instant,
+) -> Result<RequestContext, Response> {
+    let Ok(path) = percent_encoding::percent_decode_str(request.uri().path()).decode_utf8() else {
+        return Err(no_cache(serving::error_response(
+            StatusCode::BAD_REQUEST,
+            "invalid path encoding",
+        )));
+    };
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let info = RequestInfo::parse(request.method(), &path, &query).map_err(|error| {
+        let text = format!(
+            "Internal Server Error: {:?}: failed to create RequestInfo: {error}",
+            request.uri().to_string()
+        );
+        serving::error_response(StatusCode::INTERNAL_SERVER_ERROR, &filter::sanitize(&text))
+    })?;
+    Ok(RequestContext {
+        method: request.method().clone(),
+        uri: request.uri().clone(),
+        info,
+        query,
+        headers: request.headers().clone(),
+        user: UserInfo::default(),
+        audit_id: audit_id.to_str().unwrap_or_default().to_owned(),
+        warnings: Warnings::default(),
+        received,
+        deadline: None,
+        connection: serving::connection(request),
+    })
 }
 
 /// Responses are not to be cached, unless the handler said otherwise.

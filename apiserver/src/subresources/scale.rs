@@ -174,8 +174,8 @@ async fn update(
     // Admission judges the scale; the workload itself is changed without it.
     let validate = validator(server, create, None, Some(create_attributes(cx)));
     let validate = move |object: Object, old: Option<Arc<Object>>| match old {
-        Some(_) => Box::pin(std::future::ready(Ok(())))
-            as component_base::auth::BoxFuture<'_, Result<(), StatusError>>,
+        Some(_) => Box::pin(std::future::ready(Ok(object)))
+            as component_base::auth::BoxFuture<'_, Result<Object, StatusError>>,
         None => validate(object, None),
     };
     let (object, _) = write::write_of(server, cx, endpoint, resource.strategy, dry_run)

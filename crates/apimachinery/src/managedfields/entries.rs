@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use api_types::Time;
 use api_types::meta::v1::ManagedFieldsEntry;
+use api_types::{FieldsV1, Time};
 use serde_json::Value;
 
 use super::path::Path;
@@ -93,6 +93,18 @@ pub(super) struct Owned {
     pub applied: bool,
     /// When the entry changed last.
     pub time: Option<Time>,
+    /// The fields as they are stored, while they are the same.
+    pub text: Option<FieldsV1>,
+}
+
+impl Owned {
+    /// Sets the fields.
+    pub(super) fn set_fields(&mut self, set: Set) {
+        if self.set != set {
+            self.text = None;
+        }
+        self.set = set;
+    }
 }
 
 /// All managers of an object.
@@ -124,6 +136,14 @@ pub fn decode_managed_fields(entries: &[ManagedFieldsEntry]) -> Result<(), Decod
 }
 
 pub(super) fn decode(entries: &[ManagedFieldsEntry]) -> Result<Managers, DecodeError> {
+    decode_beside(entries, &[])
+}
+
+/// The managers in entries of which some are those of the stored object: their text need not be written anew.
+pub(super) fn decode_beside(
+    entries: &[ManagedFieldsEntry],
+    stored: &[ManagedFieldsEntry],
+) -> Result<Managers, DecodeError> {
     let mut managers = Managers::new();
     for (i, entry) in entries.iter().enumerate() {
         let applied = match entry.operation.as_str() {
@@ -158,6 +178,14 @@ pub(super) fn decode(entries: &[ManagedFieldsEntry]) -> Result<Managers, DecodeE
             api_version: entry.api_version.clone(),
             applied,
             time: entry.time,
+            text: entry
+                .fields_v1
+                .as_ref()
+                .filter(|text| {
+                    let same = stored.get(i).and_then(|entry| entry.fields_v1.as_ref());
+                    same == Some(*text)
+                })
+                .cloned(),
         };
         managers.insert(manager, owned);
     }
@@ -177,7 +205,7 @@ pub(super) fn encode(managers: Managers) -> Vec<ManagedFieldsEntry> {
             api_version: owned.api_version,
             time: owned.time,
             fields_type: "FieldsV1".to_owned(),
-            fields_v1: Some(owned.set.to_fields_v1()),
+            fields_v1: Some(owned.text.unwrap_or_else(|| owned.set.to_fields_v1())),
             subresource: manager.subresource,
         })
         .collect();
@@ -277,7 +305,7 @@ pub(super) fn cap_update_managers(managers: &mut Managers, max: usize) {
         if let Some(owned) = managers.remove(&manager)
             && let Some(all) = managers.get_mut(&bucket)
         {
-            all.set = owned.set.union(&all.set);
+            all.set_fields(owned.set.union(&all.set));
             all.time = owned.time;
             count -= 1;
         }
@@ -285,7 +313,7 @@ pub(super) fn cap_update_managers(managers: &mut Managers, max: usize) {
 }
 
 /// Fields of metadata that the server sets, and that nobody owns.
-pub(super) fn without_server_fields(set: &Set) -> Set {
+pub(super) fn without_server_fields(mut set: Set) -> Set {
     static SERVER_FIELDS: std::sync::LazyLock<Set> = std::sync::LazyLock::new(|| {
         let metadata = [
             "name",
@@ -308,7 +336,8 @@ pub(super) fn without_server_fields(set: &Set) -> Set {
             )
             .collect()
     });
-    set.difference(&SERVER_FIELDS)
+    set.remove(&SERVER_FIELDS);
+    set
 }
 
 /// Takes back new times in entries of an object that did not change otherwise, so that an apply that changes nothing does not

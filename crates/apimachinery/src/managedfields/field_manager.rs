@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::built_in::built_in_type;
 use super::conflict::Conflicts;
 use super::entries::{
-    Manager, Managers, cap_update_managers, decode, encode, entries_of, is_reset,
+    Manager, Managers, cap_update_managers, decode, decode_beside, encode, entries_of, is_reset,
     without_server_fields,
 };
 use super::last_applied::{KUBECTL, annotation, remaining_conflicts, set_annotation};
@@ -272,7 +272,7 @@ impl FieldManager {
         new: Option<&[ManagedFieldsEntry]>,
     ) -> Managers {
         let of_live = || {
-            live.and_then(|entries| decode(entries).ok())
+            live.and_then(|entries| decode_beside(entries, entries).ok())
                 .unwrap_or_default()
         };
         // What arrives through a subresource does not set metadata.
@@ -282,7 +282,7 @@ impl FieldManager {
         if is_reset(new) {
             return Managers::new();
         }
-        match new.map(decode) {
+        match new.map(|entries| decode_beside(entries, live.unwrap_or_default())) {
             Some(Ok(managers)) if !managers.is_empty() => managers,
             _ => of_live(),
         }
@@ -346,11 +346,11 @@ impl FieldManager {
     /// What the current operation owns becomes the manager's.
     fn rename_current(&self, current: &Manager, managers: &mut Managers, manager: &str, now: Time) {
         if let Some(mut owned) = managers.remove(current) {
-            owned.set = without_server_fields(&owned.set);
+            owned.set = without_server_fields(owned.set);
             if !owned.set.is_empty() {
                 let id = Manager::update(manager, &self.api_version, &self.subresource);
-                if let Some(previous) = managers.get(&id) {
-                    owned.set = owned.set.union(&previous.set);
+                if let Some(previous) = managers.remove(&id) {
+                    owned.set.absorb(previous.set);
                 }
                 owned.time = Some(now);
                 managers.insert(id, owned);
@@ -445,7 +445,7 @@ impl FieldManager {
             self.updater()
                 .apply(&typed_live, &typed_config, managers, &id, force)?;
         if let Some(mut owned) = managers.remove(&id) {
-            owned.set = without_server_fields(&owned.set);
+            owned.set = without_server_fields(owned.set);
             if object.is_some() {
                 owned.time = Some(now);
             }

@@ -45,7 +45,8 @@ impl Set {
 
     /// The set as the fields of a managed fields entry.
     pub fn to_fields_v1(&self) -> FieldsV1 {
-        let mut out = String::from("{");
+        let mut out = String::with_capacity(256);
+        out.push('{');
         self.write(false, &mut out);
         out.push('}');
         FieldsV1::new(out.into_bytes())
@@ -53,16 +54,14 @@ impl Set {
 
     fn write(&self, include_self: bool, out: &mut String) {
         let mut first = true;
-        let mut key = |element: &str, out: &mut String| {
+        let mut comma = |out: &mut String| {
             if !std::mem::take(&mut first) {
                 out.push(',');
             }
-            write_string(element, out);
-            out.push(':');
         };
         if include_self {
-            key(".", out);
-            out.push_str("{}");
+            comma(out);
+            out.push_str("\".\":{}");
         }
         let (mut members, mut children) = (
             self.members.iter().peekable(),
@@ -79,12 +78,14 @@ impl Set {
             let child = if order.is_ge() { children.next() } else { None };
             match (member, child) {
                 (Some(element), None) => {
-                    key(&element_text(element), out);
-                    out.push_str("{}");
+                    comma(out);
+                    write_element(element, out);
+                    out.push_str(":{}");
                 }
                 (member, Some((element, set))) => {
-                    key(&element_text(element), out);
-                    out.push('{');
+                    comma(out);
+                    write_element(element, out);
+                    out.push_str(":{");
                     set.write(member.is_some(), out);
                     out.push('}');
                 }
@@ -143,25 +144,36 @@ fn parse_element(text: &str) -> Result<Option<PathElement>, ParseSetError> {
     }))
 }
 
-fn element_text(element: &PathElement) -> Cow<'_, str> {
+/// An element as a JSON string.
+fn write_element(element: &PathElement, out: &mut String) {
+    out.push('"');
     match element {
-        PathElement::Field(name) => Cow::Owned(format!("f:{name}")),
-        PathElement::Key(fields) => {
-            let mut out = String::from("k:{");
-            for (i, (name, value)) in fields.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                write_string(name, &mut out);
-                out.push(':');
-                out.push_str(&scalar_json(value));
-            }
-            out.push('}');
-            Cow::Owned(out)
+        PathElement::Field(name) => {
+            out.push_str("f:");
+            write_escaped(name, out);
         }
-        PathElement::Value(value) => Cow::Owned(format!("v:{}", scalar_json(value))),
-        PathElement::Index(index) => Cow::Owned(format!("i:{index}")),
+        PathElement::Key(fields) => {
+            let mut text = String::with_capacity(64);
+            for (i, (name, value)) in fields.iter().enumerate() {
+                text.push(if i > 0 { ',' } else { '{' });
+                write_string(name, &mut text);
+                text.push(':');
+                text.push_str(&scalar_json(value));
+            }
+            text.push_str(if fields.is_empty() { "{}" } else { "}" });
+            out.push_str("k:");
+            write_escaped(&text, out);
+        }
+        PathElement::Value(value) => {
+            out.push_str("v:");
+            write_escaped(&scalar_json(value), out);
+        }
+        PathElement::Index(index) => {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "i:{index}");
+        }
     }
+    out.push('"');
 }
 
 /// Go's JSON of a value; whole floats have no fraction.
@@ -177,18 +189,26 @@ fn scalar_json(value: &Value) -> String {
 /// A JSON string with only those escapes that JSON demands.
 fn write_string(text: &str, out: &mut String) {
     out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if (c as u32) < 0x20 => {
-                let _ = write!(out, "\\u{:04x}", c as u32);
-            }
-            c => out.push(c),
-        }
-    }
+    write_escaped(text, out);
     out.push('"');
+}
+
+fn write_escaped(text: &str, out: &mut String) {
+    let needs_escape = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(needs_escape) {
+        out.push_str(&rest[..at]);
+        match rest.as_bytes()[at] {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            control => {
+                let _ = write!(out, "\\u{control:04x}");
+            }
+        }
+        rest = &rest[at + 1..];
+    }
+    out.push_str(rest);
 }

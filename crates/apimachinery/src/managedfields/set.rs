@@ -91,10 +91,11 @@ impl Set {
 
     /// What the set has below an element.
     pub fn child(&self, element: &PathElement) -> Option<&Set> {
-        self.children
-            .binary_search_by(|(e, _)| e.cmp(element))
-            .ok()
-            .map(|at| &self.children[at].1)
+        self.find_child(element).map(|at| &self.children[at].1)
+    }
+
+    fn find_child(&self, element: &PathElement) -> Option<usize> {
+        self.children.binary_search_by(|(e, _)| e.cmp(element)).ok()
     }
 
     /// Whether an element at this level is a member.
@@ -181,32 +182,50 @@ impl Set {
     }
 
     fn difference_with(&self, other: &Self, recursive: bool) -> Self {
-        let mut out = Self::new();
-        merge(
-            &self.members,
-            &other.members,
-            |e| e,
-            |a, b| {
-                out.members.extend(a.filter(|_| b.is_none()).cloned());
-            },
-        );
-        merge(
-            &self.children,
-            &other.children,
-            |(e, _)| e,
-            |a, b| {
-                let Some((element, child)) = a else { return };
-                if recursive && other.has_element(element) {
-                    return;
-                }
-                let rest = match b {
-                    Some((_, removed)) => child.difference_with(removed, recursive),
-                    None => child.clone(),
-                };
-                out.insert_child(element.clone(), rest);
-            },
-        );
+        let mut out = self.clone();
+        out.remove_with(other, recursive);
         out
+    }
+
+    /// Takes the paths of another set out. Answers whether there were any. A path below one in the other set stays.
+    pub(super) fn remove(&mut self, other: &Self) -> bool {
+        self.remove_with(other, false)
+    }
+
+    /// The cost is that of a search for each path of the other set.
+    fn remove_with(&mut self, other: &Self, recursive: bool) -> bool {
+        let mut removed = false;
+        if self.members.is_empty() && self.children.is_empty() {
+            return removed;
+        }
+        for element in &other.members {
+            if let Ok(at) = self.members.binary_search(element) {
+                self.members.remove(at);
+                removed = true;
+            }
+            if recursive && let Some(at) = self.find_child(element) {
+                self.children.remove(at);
+                removed = true;
+            }
+        }
+        for (element, below) in &other.children {
+            if let Some(at) = self.find_child(element) {
+                removed |= self.children[at].1.remove_with(below, recursive);
+                if self.children[at].1.is_empty() {
+                    self.children.remove(at);
+                }
+            }
+        }
+        removed
+    }
+
+    /// Adds the paths of another set.
+    pub(super) fn absorb(&mut self, other: Self) {
+        if self.is_empty() {
+            *self = other;
+        } else if !other.is_empty() {
+            *self = self.union(&other);
+        }
     }
 
     /// The paths that have no path of the set below them.
@@ -323,10 +342,13 @@ pub enum Filter {
 
 impl Filter {
     /// What is left of a set.
-    pub fn apply(&self, set: &Set) -> Set {
+    pub fn apply(&self, mut set: Set) -> Set {
         match self {
-            Self::Exclude(excluded) => set.recursive_difference(excluded),
-            Self::Include(matcher) => matcher.keep(set),
+            Self::Exclude(excluded) => {
+                set.remove_with(excluded, true);
+                set
+            }
+            Self::Include(matcher) => matcher.keep(&set),
         }
     }
 }

@@ -57,18 +57,21 @@ impl Updater<'_> {
         mut managers: Managers,
         manager: &Manager,
     ) -> Managers {
-        for owned in managers.values_mut() {
+        let comparison = comparison.filter(self.ignore.get(api_version));
+        for (other, owned) in &mut managers {
+            let mut changed = false;
             if let Some(set) = typed::reconcile(&owned.set, ty) {
                 owned.set = set;
+                changed = true;
             }
-        }
-        let comparison = comparison.filter(self.ignore.get(api_version));
-        let written = comparison.written();
-        for (_, owned) in managers.iter_mut().filter(|(other, _)| *other != manager) {
-            owned.set = owned
-                .set
-                .difference(&written)
-                .difference(&comparison.removed);
+            if other != manager {
+                for gone in [&comparison.modified, &comparison.added, &comparison.removed] {
+                    changed |= owned.set.remove(gone);
+                }
+            }
+            if changed {
+                owned.text = None;
+            }
         }
         managers.retain(|_, owned| !owned.set.is_empty());
         self.own_changes(comparison, api_version, &mut managers, manager);
@@ -85,12 +88,12 @@ impl Updater<'_> {
         let before = managers
             .remove(manager)
             .map_or_else(Set::new, |owned| owned.set);
-        let mut set = before
-            .difference(&compared.removed)
-            .union(&compared.modified)
-            .union(&compared.added);
+        let mut set = before;
+        set.remove(&compared.removed);
+        set.absorb(compared.modified);
+        set.absorb(compared.added);
         if let Some(filter) = self.ignore.get(api_version) {
-            set = filter.apply(&set);
+            set = filter.apply(set);
         }
         if !set.is_empty() {
             let api_version = api_version.to_owned();
@@ -101,6 +104,7 @@ impl Updater<'_> {
                     api_version,
                     applied: false,
                     time: None,
+                    text: None,
                 },
             );
         }
@@ -126,7 +130,7 @@ impl Updater<'_> {
         };
         let mut set = config.typed.to_field_set();
         if let Some(filter) = self.ignore.get(&config.api_version) {
-            set = filter.apply(&set);
+            set = filter.apply(set);
         }
         let last = managers.remove(manager);
         let time = last.as_ref().and_then(|last| last.time);
@@ -137,6 +141,7 @@ impl Updater<'_> {
                 api_version: config.api_version.clone(),
                 applied: true,
                 time,
+                text: None,
             },
         );
         let pruned = self
@@ -210,7 +215,7 @@ impl Updater<'_> {
         }
         for (other, rest) in taken {
             match (rest, managers.get_mut(&other)) {
-                (Some(rest), Some(owned)) => owned.set = rest,
+                (Some(rest), Some(owned)) => owned.set_fields(rest),
                 _ => {
                     managers.remove(&other);
                 }
@@ -330,7 +335,7 @@ impl Updater<'_> {
                 continue;
             };
             if let Some(set) = live.typed.reconcile(&owned.set) {
-                owned.set = set;
+                owned.set_fields(set);
             }
             out.insert(manager, owned);
         }

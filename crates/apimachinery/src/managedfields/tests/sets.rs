@@ -104,22 +104,22 @@ fn filters() {
     );
     let reset: Set = [Path::of_fields(&["status"])].into_iter().collect();
     assert_eq!(
-        text(&Filter::Exclude(reset).apply(&all)),
+        text(&Filter::Exclude(reset).apply(all.clone())),
         r#"{"f:metadata":{"f:labels":{"f:x":{}}},"f:spec":{".":{},"f:a":{}}}"#
     );
     let status = Matcher::prefix([Some(PathElement::field("status"))]);
     assert_eq!(
-        text(&Filter::Include(status.clone()).apply(&all)),
+        text(&Filter::Include(status.clone()).apply(all.clone())),
         r#"{"f:status":{"f:b":{}}}"#
     );
     let labels = Matcher::prefix([None, Some(PathElement::field("labels")), None]);
     // A wildcard hides the patterns beside it.
     let both = Filter::Include(status.or(&labels));
     assert_eq!(
-        text(&both.apply(&all)),
+        text(&both.apply(all.clone())),
         r#"{"f:metadata":{"f:labels":{"f:x":{}}},"f:spec":{}}"#
     );
-    assert_eq!(Filter::Include(Matcher::all()).apply(&all), all);
+    assert_eq!(Filter::Include(Matcher::all()).apply(all.clone()), all);
 }
 
 pub(super) fn any_set() -> BoxedStrategy<Set> {

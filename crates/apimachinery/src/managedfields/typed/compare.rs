@@ -39,9 +39,9 @@ impl Comparison {
         match filter {
             None => self,
             Some(filter) => Self {
-                removed: filter.apply(&self.removed),
-                modified: filter.apply(&self.modified),
-                added: filter.apply(&self.added),
+                removed: filter.apply(self.removed),
+                modified: filter.apply(self.modified),
+                added: filter.apply(self.added),
             },
         }
     }
@@ -52,7 +52,9 @@ impl Comparison {
             (&mut self.modified, below.modified, itself.modified),
             (&mut self.added, below.added, itself.added),
         ] {
-            set.insert_child(element.clone(), below);
+            if !below.is_empty() {
+                set.insert_child(element.clone(), below);
+            }
             if is_member {
                 set.insert_element(element.clone());
             }
