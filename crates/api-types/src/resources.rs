@@ -102,6 +102,8 @@ static NO_LIST: StructSchema = StructSchema {
         ..FieldSchema::NONE
     }],
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0b1,
     introduced: "",
     deprecated: "",
 };

@@ -151,6 +151,11 @@ pub struct StructSchema {
     pub fields: &'static [FieldSchema],
     /// Indices into `fields` of those with a protobuf tag, in ascending tag order.
     pub wire: &'static [u8],
+    /// The tags of `wire`, in the same order.
+    pub tags: &'static [u16],
+    /// Bit `i` is set for a field of which JSON may have something though protobuf has no record of it. Fields beyond the
+    /// 128th have no bit.
+    pub written_when_absent: u128,
     /// First minor release that had the type (`1.9`), or empty.
     pub introduced: &'static str,
     /// Release that deprecated it, or empty.

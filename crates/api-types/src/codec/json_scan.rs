@@ -341,6 +341,17 @@ pub fn compact(raw: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn write_compact(raw: &[u8], out: &mut Vec<u8>) {
+    // What a server wrote is compact already; in a first look only blanks in strings cannot be told from those outside.
+    let needs_a_look = |byte: &u8| {
+        matches!(
+            byte,
+            b'<' | b'>' | b'&' | 0xe2 | b' ' | b'\t' | b'\n' | b'\r'
+        )
+    };
+    if !raw.iter().any(needs_a_look) {
+        out.extend_from_slice(raw);
+        return;
+    }
     let mut in_string = false;
     let mut escaped = false;
     let mut start = 0;

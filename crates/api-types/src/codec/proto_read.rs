@@ -101,7 +101,22 @@ impl<'a> Records<'a> {
         Ok(&left[..len])
     }
 
+    /// Nearly all records have a tag below 16 and a value of less than 128 bytes.
+    fn read_short(&mut self) -> Option<(u32, Payload<'a>)> {
+        let left = &self.data[self.at..];
+        let (key, length) = (*left.first()?, *left.get(1)?);
+        if key & 0x87 != 2 || length >= 0x80 || key < 8 {
+            return None;
+        }
+        let bytes = left.get(2..2 + usize::from(length))?;
+        self.at += 2 + usize::from(length);
+        Some((u32::from(key >> 3), Payload::Bytes(bytes)))
+    }
+
     fn read(&mut self) -> Result<Option<(u32, Payload<'a>)>, DecodeError> {
+        if let Some(record) = self.read_short() {
+            return Ok(Some(record));
+        }
         let mut group_depth = 0_u32;
         loop {
             if self.at >= self.data.len() {
@@ -211,24 +226,18 @@ fn merge_struct(value: &mut dyn Struct, bytes: &[u8], depth: usize) -> Result<()
 
 /// The index of the field with a tag; `hint` is a position in `schema.wire` to look at first.
 pub(super) fn find_tag(schema: &crate::StructSchema, tag: u32, hint: &mut usize) -> Option<usize> {
-    let wire = schema.wire;
-    let at = |position: usize| schema.fields[usize::from(wire[position])].tag;
-    let mut position = (*hint).min(wire.len());
-    if position < wire.len() && at(position) > tag {
+    let tags = schema.tags;
+    let tag = u16::try_from(tag).ok()?;
+    let mut position = *hint;
+    if tags.get(position).is_none_or(|at| *at > tag) {
         position = 0;
     }
-    while position < wire.len() {
-        let found = at(position);
-        if found == tag {
-            *hint = position;
-            return Some(usize::from(wire[position]));
-        }
-        if found > tag {
-            break;
-        }
-        position += 1;
+    let found = position + tags[position..].iter().position(|at| *at >= tag)?;
+    if tags[found] != tag {
+        return None;
     }
-    None
+    *hint = found;
+    schema.wire.get(found).map(|index| usize::from(*index))
 }
 
 fn merge_value(

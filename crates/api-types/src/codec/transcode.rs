@@ -38,6 +38,13 @@ pub fn transcode_protobuf_to_json(
 
 const END: u32 = u32::MAX;
 
+/// How many fields of a struct have a bit.
+const BITS: usize = 128;
+
+fn bit(index: usize) -> u128 {
+    if index < BITS { 1 << index } else { 0 }
+}
+
 /// One record of a message being read, linked to the next one of the same field.
 #[derive(Clone, Copy)]
 struct Record<'a> {
@@ -89,7 +96,7 @@ impl<'a> Transcoder<'a> {
                 Ok(())
             }
             // The second field wins where it is there: the list, or the schema of SchemaOrBool.
-            _ => self.scoped(schema, raw, depth, |this, heads, depth| {
+            _ => self.scoped(schema, raw, depth, |this, heads, _, depth| {
                 let index = usize::from(this.heads[heads + 1].first != END);
                 let field = &schema.fields[index];
                 this.field_value(field, this.heads[heads + index], b"null", depth, out)
@@ -97,13 +104,14 @@ impl<'a> Transcoder<'a> {
         }
     }
 
-    /// Reads a message's records and calls `body` with the place of its heads; forgets them afterwards.
+    /// Reads a message's records and calls `body` with the place of its heads, the bits of the fields that there are, and the
+    /// depth; forgets them afterwards.
     fn scoped(
         &mut self,
         schema: &'static StructSchema,
         raw: &'a [u8],
         depth: usize,
-        body: impl FnOnce(&mut Self, usize, usize) -> Result<(), DecodeError>,
+        body: impl FnOnce(&mut Self, usize, u128, usize) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
         if depth > MAX_TYPED_DEPTH {
             return Err(too_deep());
@@ -117,6 +125,7 @@ impl<'a> Transcoder<'a> {
             },
         );
         let mut hint = 0;
+        let mut present = 0_u128;
         for record in Records::new(raw) {
             let (tag, payload) = record?;
             let Some(index) = find_tag(schema, tag, &mut hint) else {
@@ -125,15 +134,16 @@ impl<'a> Transcoder<'a> {
             let position =
                 u32::try_from(self.records.len()).map_err(|_| error("proto: too many records"))?;
             self.records.push(Record { payload, next: END });
+            present |= bit(index);
             let head = &mut self.heads[heads + index];
+            let before = std::mem::replace(&mut head.last, position);
             if head.first == END {
                 head.first = position;
             } else {
-                self.records[head.last as usize].next = position;
+                self.records[before as usize].next = position;
             }
-            self.heads[heads + index].last = position;
         }
-        let result = body(self, heads, depth + 1);
+        let result = body(self, heads, present, depth + 1);
         self.records.truncate(records);
         self.heads.truncate(heads);
         result
@@ -148,8 +158,21 @@ impl<'a> Transcoder<'a> {
         depth: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
-        self.scoped(schema, raw, depth, |this, heads, depth| {
-            for (index, field) in schema.fields.iter().enumerate().skip(from) {
+        self.scoped(schema, raw, depth, |this, heads, present, depth| {
+            let mut bits = (present | schema.written_when_absent) >> from << from;
+            // Fields without a bit are looked at one by one.
+            let mut beyond = BITS..schema.fields.len();
+            loop {
+                let index = if bits != 0 {
+                    let lowest = bits.trailing_zeros() as usize;
+                    bits &= bits - 1;
+                    lowest
+                } else if let Some(index) = beyond.next() {
+                    index
+                } else {
+                    break;
+                };
+                let field = &schema.fields[index];
                 let head = this.heads[heads + index];
                 if field.inline {
                     if let TypeRef::Struct(inner) = field.ty {

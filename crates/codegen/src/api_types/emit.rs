@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use super::model::{Model, Package, Resolved, Type, skipped};
+use super::model::{Field, Model, Package, Resolved, Type, skipped};
 use super::names;
 
 pub(crate) const HEADER: &str =
@@ -350,14 +350,19 @@ fn emit_table(
     };
     let mut fields = String::new();
     let mut wire: Vec<(u32, usize)> = Vec::new();
+    let mut written_when_absent = 0_u128;
     for (index, field) in ty.fields.iter().enumerate() {
         let resolved = model.resolve(package, &field.ty)?;
         let repeated = field.proto.split(',').any(|label| label == "rep");
+        let table = table_type(model, &resolved, repeated);
+        if may_be_written_when_absent(field, &table) {
+            written_when_absent |= 1_u128.checked_shl(index as u32).unwrap_or(0);
+        }
         let mut line = format!(
             "go: {:?}, go_type: {:?}, ty: {}",
             field.go,
             model.go_type(package, &field.ty),
-            table_type(model, &resolved, repeated)
+            table
         );
         let key = field.json_key();
         // The three alternatives of apiextensions have no keys, and their fields never stand in an object.
@@ -404,15 +409,42 @@ fn emit_table(
     }
     wire.sort_unstable();
     let order: Vec<String> = wire.iter().map(|(_, index)| index.to_string()).collect();
+    let tags: Vec<String> = wire.iter().map(|(tag, _)| tag.to_string()).collect();
     let deprecated = ty.deprecated.as_str().unwrap_or_default();
     let _ = write!(
         out,
-        "/// Table of `{name}`.\npub static {name}: StructSchema = StructSchema {{\n    name: {name:?},\n    package: {:?},\n    kind: {kind},\n    json_form: JsonForm::{form},\n    wire: &[{}],\n    introduced: {:?},\n    deprecated: {deprecated:?},\n    fields: &[\n{fields}    ],\n}};\n\n",
+        "/// Table of `{name}`.\npub static {name}: StructSchema = StructSchema {{\n    name: {name:?},\n    package: {:?},\n    kind: {kind},\n    json_form: JsonForm::{form},\n    wire: &[{}],\n    tags: &[{}],\n    written_when_absent: {written_when_absent:#x},\n    introduced: {:?},\n    deprecated: {deprecated:?},\n    fields: &[\n{fields}    ],\n}};\n\n",
         package.package,
         order.join(", "),
+        tags.join(", "),
         ty.introduced,
     );
     Ok(())
+}
+
+/// Whether JSON may have a field of which protobuf has no record: what Go always writes, and what `omitempty` does not count as
+/// empty.
+fn may_be_written_when_absent(field: &Field, table: &str) -> bool {
+    let never_empty = [
+        "T::Struct(",
+        "T::Quantity",
+        "T::Time",
+        "T::MicroTime",
+        "T::Duration",
+        "T::TimeOrMetaDuration",
+        "T::IntOrString",
+        "T::RawExtension",
+        "T::FieldsV1",
+        "T::Json",
+    ];
+    if field.inline || field.is_type_meta() {
+        return true;
+    }
+    match field.omit.as_str() {
+        "omitzero" => false,
+        "omitempty" => never_empty.iter().any(|start| table.starts_with(start)),
+        _ => !field.json_key().is_empty(),
+    }
 }
 
 /// The table of kinds, sorted by group, version and kind.

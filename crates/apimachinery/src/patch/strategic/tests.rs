@@ -13,6 +13,8 @@ static MERGE_ITEM: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -98,6 +100,8 @@ static RETAIN_KEYS_ITEM: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0,
     introduced: "",
     deprecated: "",
     fields: &[

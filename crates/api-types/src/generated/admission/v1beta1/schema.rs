@@ -15,6 +15,8 @@ pub static AdmissionRequest: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 7, 8, 9, 10, 11, 12, 13, 14, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
+    written_when_absent: 0x5e07,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -43,6 +45,8 @@ pub static AdmissionResponse: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -63,6 +67,8 @@ pub static AdmissionReview: StructSchema = StructSchema {
     kind: Some(KindName { group: "admission.k8s.io", version: "v1beta1", api_version: "admission.k8s.io/v1beta1", kind: "AdmissionReview" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "1.9",
     deprecated: "1.19",
     fields: &[

@@ -15,6 +15,8 @@ pub static ApplyConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -29,6 +31,8 @@ pub static AuditAnnotation: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -44,6 +48,8 @@ pub static ExpressionWarning: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -59,6 +65,8 @@ pub static JSONPatch: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -73,6 +81,8 @@ pub static MatchResources: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 7],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -91,6 +101,8 @@ pub static MutatingAdmissionPolicy: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1alpha1", api_version: "admissionregistration.k8s.io/v1alpha1", kind: "MutatingAdmissionPolicy" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.32",
     deprecated: "1.35",
     fields: &[
@@ -107,6 +119,8 @@ pub static MutatingAdmissionPolicyBinding: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1alpha1", api_version: "admissionregistration.k8s.io/v1alpha1", kind: "MutatingAdmissionPolicyBinding" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.32",
     deprecated: "1.35",
     fields: &[
@@ -123,6 +137,8 @@ pub static MutatingAdmissionPolicyBindingList: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1alpha1", api_version: "admissionregistration.k8s.io/v1alpha1", kind: "MutatingAdmissionPolicyBindingList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.32",
     deprecated: "1.35",
     fields: &[
@@ -139,6 +155,8 @@ pub static MutatingAdmissionPolicyBindingSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -155,6 +173,8 @@ pub static MutatingAdmissionPolicyList: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1alpha1", api_version: "admissionregistration.k8s.io/v1alpha1", kind: "MutatingAdmissionPolicyList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.32",
     deprecated: "1.35",
     fields: &[
@@ -171,6 +191,8 @@ pub static MutatingAdmissionPolicySpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -191,6 +213,8 @@ pub static Mutation: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -207,6 +231,8 @@ pub static NamedRuleWithOperations: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -222,6 +248,8 @@ pub static ParamKind: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -237,6 +265,8 @@ pub static ParamRef: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -254,6 +284,8 @@ pub static TypeChecking: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -268,6 +300,8 @@ pub static ValidatingAdmissionPolicy: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1alpha1", api_version: "admissionregistration.k8s.io/v1alpha1", kind: "ValidatingAdmissionPolicy" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.26",
     deprecated: "1.29",
     fields: &[
@@ -285,6 +319,8 @@ pub static ValidatingAdmissionPolicyBinding: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1alpha1", api_version: "admissionregistration.k8s.io/v1alpha1", kind: "ValidatingAdmissionPolicyBinding" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.26",
     deprecated: "1.29",
     fields: &[
@@ -301,6 +337,8 @@ pub static ValidatingAdmissionPolicyBindingList: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1alpha1", api_version: "admissionregistration.k8s.io/v1alpha1", kind: "ValidatingAdmissionPolicyBindingList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.26",
     deprecated: "1.29",
     fields: &[
@@ -317,6 +355,8 @@ pub static ValidatingAdmissionPolicyBindingSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -334,6 +374,8 @@ pub static ValidatingAdmissionPolicyList: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1alpha1", api_version: "admissionregistration.k8s.io/v1alpha1", kind: "ValidatingAdmissionPolicyList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.26",
     deprecated: "1.29",
     fields: &[
@@ -350,6 +392,8 @@ pub static ValidatingAdmissionPolicySpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -370,6 +414,8 @@ pub static ValidatingAdmissionPolicyStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -386,6 +432,8 @@ pub static Validation: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -403,6 +451,8 @@ pub static Variable: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[

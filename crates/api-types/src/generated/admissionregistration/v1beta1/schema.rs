@@ -15,6 +15,8 @@ pub static ApplyConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -29,6 +31,8 @@ pub static AuditAnnotation: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -44,6 +48,8 @@ pub static ExpressionWarning: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -59,6 +65,8 @@ pub static JSONPatch: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -73,6 +81,8 @@ pub static MatchCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -88,6 +98,8 @@ pub static MatchResources: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 7],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -106,6 +118,8 @@ pub static MutatingAdmissionPolicy: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1beta1", api_version: "admissionregistration.k8s.io/v1beta1", kind: "MutatingAdmissionPolicy" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.34",
     deprecated: "1.37",
     fields: &[
@@ -122,6 +136,8 @@ pub static MutatingAdmissionPolicyBinding: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1beta1", api_version: "admissionregistration.k8s.io/v1beta1", kind: "MutatingAdmissionPolicyBinding" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.34",
     deprecated: "1.37",
     fields: &[
@@ -138,6 +154,8 @@ pub static MutatingAdmissionPolicyBindingList: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1beta1", api_version: "admissionregistration.k8s.io/v1beta1", kind: "MutatingAdmissionPolicyBindingList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.34",
     deprecated: "1.37",
     fields: &[
@@ -154,6 +172,8 @@ pub static MutatingAdmissionPolicyBindingSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -170,6 +190,8 @@ pub static MutatingAdmissionPolicyList: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1beta1", api_version: "admissionregistration.k8s.io/v1beta1", kind: "MutatingAdmissionPolicyList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.34",
     deprecated: "1.37",
     fields: &[
@@ -186,6 +208,8 @@ pub static MutatingAdmissionPolicySpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -206,6 +230,8 @@ pub static MutatingWebhook: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 5, 7, 8, 9, 4, 10, 6, 11],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -231,6 +257,8 @@ pub static MutatingWebhookConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1beta1", api_version: "admissionregistration.k8s.io/v1beta1", kind: "MutatingWebhookConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "1.9",
     deprecated: "1.16",
     fields: &[
@@ -247,6 +275,8 @@ pub static MutatingWebhookConfigurationList: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1beta1", api_version: "admissionregistration.k8s.io/v1beta1", kind: "MutatingWebhookConfigurationList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.9",
     deprecated: "1.16",
     fields: &[
@@ -263,6 +293,8 @@ pub static Mutation: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -279,6 +311,8 @@ pub static NamedRuleWithOperations: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -294,6 +328,8 @@ pub static ParamKind: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -309,6 +345,8 @@ pub static ParamRef: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -326,6 +364,8 @@ pub static ServiceReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -343,6 +383,8 @@ pub static TypeChecking: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -357,6 +399,8 @@ pub static ValidatingAdmissionPolicy: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1beta1", api_version: "admissionregistration.k8s.io/v1beta1", kind: "ValidatingAdmissionPolicy" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.28",
     deprecated: "1.31",
     fields: &[
@@ -374,6 +418,8 @@ pub static ValidatingAdmissionPolicyBinding: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1beta1", api_version: "admissionregistration.k8s.io/v1beta1", kind: "ValidatingAdmissionPolicyBinding" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.28",
     deprecated: "1.31",
     fields: &[
@@ -390,6 +436,8 @@ pub static ValidatingAdmissionPolicyBindingList: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1beta1", api_version: "admissionregistration.k8s.io/v1beta1", kind: "ValidatingAdmissionPolicyBindingList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.28",
     deprecated: "1.31",
     fields: &[
@@ -406,6 +454,8 @@ pub static ValidatingAdmissionPolicyBindingSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -423,6 +473,8 @@ pub static ValidatingAdmissionPolicyList: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1beta1", api_version: "admissionregistration.k8s.io/v1beta1", kind: "ValidatingAdmissionPolicyList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.28",
     deprecated: "1.31",
     fields: &[
@@ -439,6 +491,8 @@ pub static ValidatingAdmissionPolicySpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -459,6 +513,8 @@ pub static ValidatingAdmissionPolicyStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -475,6 +531,8 @@ pub static ValidatingWebhook: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 5, 7, 8, 9, 4, 6, 10],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -499,6 +557,8 @@ pub static ValidatingWebhookConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1beta1", api_version: "admissionregistration.k8s.io/v1beta1", kind: "ValidatingWebhookConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "1.9",
     deprecated: "1.16",
     fields: &[
@@ -515,6 +575,8 @@ pub static ValidatingWebhookConfigurationList: StructSchema = StructSchema {
     kind: Some(KindName { group: "admissionregistration.k8s.io", version: "v1beta1", api_version: "admissionregistration.k8s.io/v1beta1", kind: "ValidatingWebhookConfigurationList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.9",
     deprecated: "1.16",
     fields: &[
@@ -531,6 +593,8 @@ pub static Validation: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -548,6 +612,8 @@ pub static Variable: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -563,6 +629,8 @@ pub static WebhookClientConfig: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[1, 2, 0],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static APIGroupDiscovery: StructSchema = StructSchema {
     kind: Some(KindName { group: "apidiscovery.k8s.io", version: "v2", api_version: "apidiscovery.k8s.io/v2", kind: "APIGroupDiscovery" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "1.30",
     deprecated: "",
     fields: &[
@@ -31,6 +33,8 @@ pub static APIGroupDiscoveryList: StructSchema = StructSchema {
     kind: Some(KindName { group: "apidiscovery.k8s.io", version: "v2", api_version: "apidiscovery.k8s.io/v2", kind: "APIGroupDiscoveryList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.30",
     deprecated: "",
     fields: &[
@@ -47,6 +51,8 @@ pub static APIResourceDiscovery: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8],
+    written_when_absent: 0x1d,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -68,6 +74,8 @@ pub static APISubresourceDiscovery: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x9,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -85,6 +93,8 @@ pub static APIVersionDiscovery: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[

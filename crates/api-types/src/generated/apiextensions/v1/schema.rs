@@ -15,6 +15,8 @@ pub static ConversionRequest: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -31,6 +33,8 @@ pub static ConversionResponse: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -47,6 +51,8 @@ pub static ConversionReview: StructSchema = StructSchema {
     kind: Some(KindName { group: "apiextensions.k8s.io", version: "v1", api_version: "apiextensions.k8s.io/v1", kind: "ConversionReview" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "1.16",
     deprecated: "",
     fields: &[
@@ -63,6 +69,8 @@ pub static CustomResourceColumnDefinition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x23,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -82,6 +90,8 @@ pub static CustomResourceConversion: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -97,6 +107,8 @@ pub static CustomResourceDefinition: StructSchema = StructSchema {
     kind: Some(KindName { group: "apiextensions.k8s.io", version: "v1", api_version: "apiextensions.k8s.io/v1", kind: "CustomResourceDefinition" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.16",
     deprecated: "",
     fields: &[
@@ -114,6 +126,8 @@ pub static CustomResourceDefinitionCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -133,6 +147,8 @@ pub static CustomResourceDefinitionList: StructSchema = StructSchema {
     kind: Some(KindName { group: "apiextensions.k8s.io", version: "v1", api_version: "apiextensions.k8s.io/v1", kind: "CustomResourceDefinitionList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.16",
     deprecated: "",
     fields: &[
@@ -149,6 +165,8 @@ pub static CustomResourceDefinitionNames: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x9,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -168,6 +186,8 @@ pub static CustomResourceDefinitionSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 3, 4, 7, 9, 10],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -187,6 +207,8 @@ pub static CustomResourceDefinitionStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -204,6 +226,8 @@ pub static CustomResourceDefinitionVersion: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 5, 6, 7, 3, 4, 8],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -226,6 +250,8 @@ pub static CustomResourceSubresourceScale: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -242,6 +268,8 @@ pub static CustomResourceSubresourceStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -255,6 +283,8 @@ pub static CustomResourceSubresources: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -270,6 +300,8 @@ pub static CustomResourceValidation: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -284,6 +316,8 @@ pub static ExternalDocumentation: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -299,6 +333,8 @@ pub static JSONSchemaProps: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -356,6 +392,8 @@ pub static JSONSchemaPropsOrArray: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::SchemaOrArray,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -371,6 +409,8 @@ pub static JSONSchemaPropsOrBool: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::SchemaOrBool,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -386,6 +426,8 @@ pub static JSONSchemaPropsOrStringArray: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::SchemaOrStringArray,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -401,6 +443,8 @@ pub static SelectableField: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -415,6 +459,8 @@ pub static ServiceReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -432,6 +478,8 @@ pub static ValidationRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -451,6 +499,8 @@ pub static WebhookClientConfig: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[1, 2, 0],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -467,6 +517,8 @@ pub static WebhookConversion: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[2, 3],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[

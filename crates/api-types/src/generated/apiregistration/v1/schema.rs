@@ -15,6 +15,8 @@ pub static APIService: StructSchema = StructSchema {
     kind: Some(KindName { group: "apiregistration.k8s.io", version: "v1", api_version: "apiregistration.k8s.io/v1", kind: "APIService" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.10",
     deprecated: "",
     fields: &[
@@ -32,6 +34,8 @@ pub static APIServiceCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -50,6 +54,8 @@ pub static APIServiceList: StructSchema = StructSchema {
     kind: Some(KindName { group: "apiregistration.k8s.io", version: "v1", api_version: "apiregistration.k8s.io/v1", kind: "APIServiceList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.10",
     deprecated: "",
     fields: &[
@@ -66,6 +72,8 @@ pub static APIServiceSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 7, 8],
+    written_when_absent: 0x60,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -86,6 +94,8 @@ pub static APIServiceStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -100,6 +110,8 @@ pub static ServiceReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

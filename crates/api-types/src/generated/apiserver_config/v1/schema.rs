@@ -15,6 +15,8 @@ pub static AESConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -29,6 +31,8 @@ pub static AdmissionConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "apiserver.config.k8s.io", version: "v1", api_version: "apiserver.config.k8s.io/v1", kind: "AdmissionConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -44,6 +48,8 @@ pub static AdmissionPluginConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -60,6 +66,8 @@ pub static AnonymousAuthCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -74,6 +82,8 @@ pub static AnonymousAuthConfig: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -89,6 +99,8 @@ pub static AuthenticationConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "apiserver.config.k8s.io", version: "v1", api_version: "apiserver.config.k8s.io/v1", kind: "AuthenticationConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -105,6 +117,8 @@ pub static AuthorizationConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "apiserver.config.k8s.io", version: "v1", api_version: "apiserver.config.k8s.io/v1", kind: "AuthorizationConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -120,6 +134,8 @@ pub static AuthorizerConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -136,6 +152,8 @@ pub static ClaimMappings: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -153,6 +171,8 @@ pub static ClaimOrExpression: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -168,6 +188,8 @@ pub static ClaimValidationRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -185,6 +207,8 @@ pub static EncryptionConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "apiserver.config.k8s.io", version: "v1", api_version: "apiserver.config.k8s.io/v1", kind: "EncryptionConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -200,6 +224,8 @@ pub static ExtraMapping: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -215,6 +241,8 @@ pub static IdentityConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -228,6 +256,8 @@ pub static Issuer: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x9,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -247,6 +277,8 @@ pub static JWTAuthenticator: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -264,6 +296,8 @@ pub static KMSConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0xb,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -282,6 +316,8 @@ pub static Key: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -297,6 +333,8 @@ pub static PrefixedClaimOrExpression: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -313,6 +351,8 @@ pub static ProviderConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -331,6 +371,8 @@ pub static ResourceConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -346,6 +388,8 @@ pub static SecretboxConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -360,6 +404,8 @@ pub static TracingConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "apiserver.config.k8s.io", version: "v1", api_version: "apiserver.config.k8s.io/v1", kind: "TracingConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -375,6 +421,8 @@ pub static UserValidationRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -390,6 +438,8 @@ pub static WebhookConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3f5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -413,6 +463,8 @@ pub static WebhookConnectionInfo: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -428,6 +480,8 @@ pub static WebhookMatchCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[

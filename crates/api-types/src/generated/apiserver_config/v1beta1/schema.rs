@@ -15,6 +15,8 @@ pub static AnonymousAuthCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -29,6 +31,8 @@ pub static AnonymousAuthConfig: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -44,6 +48,8 @@ pub static AuthenticationConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "apiserver.k8s.io", version: "v1beta1", api_version: "apiserver.k8s.io/v1beta1", kind: "AuthenticationConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -60,6 +66,8 @@ pub static AuthorizationConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "apiserver.k8s.io", version: "v1beta1", api_version: "apiserver.k8s.io/v1beta1", kind: "AuthorizationConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -75,6 +83,8 @@ pub static AuthorizerConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -91,6 +101,8 @@ pub static ClaimMappings: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -108,6 +120,8 @@ pub static ClaimOrExpression: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -123,6 +137,8 @@ pub static ClaimValidationRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -140,6 +156,8 @@ pub static Connection: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -155,6 +173,8 @@ pub static EgressSelection: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -170,6 +190,8 @@ pub static EgressSelectorConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "apiserver.k8s.io", version: "v1beta1", api_version: "apiserver.k8s.io/v1beta1", kind: "EgressSelectorConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -185,6 +207,8 @@ pub static ExtraMapping: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -200,6 +224,8 @@ pub static Issuer: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x9,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -219,6 +245,8 @@ pub static JWTAuthenticator: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -236,6 +264,8 @@ pub static PrefixedClaimOrExpression: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -252,6 +282,8 @@ pub static TCPTransport: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -267,6 +299,8 @@ pub static TLSConfig: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -284,6 +318,8 @@ pub static TracingConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "apiserver.k8s.io", version: "v1beta1", api_version: "apiserver.k8s.io/v1beta1", kind: "TracingConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -299,6 +335,8 @@ pub static Transport: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -314,6 +352,8 @@ pub static UDSTransport: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -328,6 +368,8 @@ pub static UserValidationRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -343,6 +385,8 @@ pub static WebhookConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3f5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -366,6 +410,8 @@ pub static WebhookConnectionInfo: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -381,6 +427,8 @@ pub static WebhookMatchCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[

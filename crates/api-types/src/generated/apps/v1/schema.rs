@@ -15,6 +15,8 @@ pub static ControllerRevision: StructSchema = StructSchema {
     kind: Some(KindName { group: "apps", version: "v1", api_version: "apps/v1", kind: "ControllerRevision" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.9",
     deprecated: "",
     fields: &[
@@ -32,6 +34,8 @@ pub static ControllerRevisionList: StructSchema = StructSchema {
     kind: Some(KindName { group: "apps", version: "v1", api_version: "apps/v1", kind: "ControllerRevisionList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.9",
     deprecated: "",
     fields: &[
@@ -48,6 +52,8 @@ pub static DaemonSet: StructSchema = StructSchema {
     kind: Some(KindName { group: "apps", version: "v1", api_version: "apps/v1", kind: "DaemonSet" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.9",
     deprecated: "",
     fields: &[
@@ -65,6 +71,8 @@ pub static DaemonSetCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -83,6 +91,8 @@ pub static DaemonSetList: StructSchema = StructSchema {
     kind: Some(KindName { group: "apps", version: "v1", api_version: "apps/v1", kind: "DaemonSetList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.9",
     deprecated: "",
     fields: &[
@@ -99,6 +109,8 @@ pub static DaemonSetSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 6],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -117,6 +129,8 @@ pub static DaemonSetStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -140,6 +154,8 @@ pub static DaemonSetUpdateStrategy: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -155,6 +171,8 @@ pub static Deployment: StructSchema = StructSchema {
     kind: Some(KindName { group: "apps", version: "v1", api_version: "apps/v1", kind: "Deployment" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.9",
     deprecated: "",
     fields: &[
@@ -172,6 +190,8 @@ pub static DeploymentCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 4, 5, 2, 3],
+    tags: &[1, 2, 4, 5, 6, 7],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -191,6 +211,8 @@ pub static DeploymentList: StructSchema = StructSchema {
     kind: Some(KindName { group: "apps", version: "v1", api_version: "apps/v1", kind: "DeploymentList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.9",
     deprecated: "",
     fields: &[
@@ -207,6 +229,8 @@ pub static DeploymentSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 9],
+    written_when_absent: 0xe,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -228,6 +252,8 @@ pub static DeploymentStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 4, 5, 7, 3, 8, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -250,6 +276,8 @@ pub static DeploymentStrategy: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -265,6 +293,8 @@ pub static ReplicaSet: StructSchema = StructSchema {
     kind: Some(KindName { group: "apps", version: "v1", api_version: "apps/v1", kind: "ReplicaSet" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.9",
     deprecated: "",
     fields: &[
@@ -282,6 +312,8 @@ pub static ReplicaSetCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -300,6 +332,8 @@ pub static ReplicaSetList: StructSchema = StructSchema {
     kind: Some(KindName { group: "apps", version: "v1", api_version: "apps/v1", kind: "ReplicaSetList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.9",
     deprecated: "",
     fields: &[
@@ -316,6 +350,8 @@ pub static ReplicaSetSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 2, 3, 1],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0xc,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -333,6 +369,8 @@ pub static ReplicaSetStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 5, 2, 3, 6, 4],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -353,6 +391,8 @@ pub static RollingUpdateDaemonSet: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -368,6 +408,8 @@ pub static RollingUpdateDeployment: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -383,6 +425,8 @@ pub static RollingUpdateStatefulSetStrategy: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -398,6 +442,8 @@ pub static StatefulSet: StructSchema = StructSchema {
     kind: Some(KindName { group: "apps", version: "v1", api_version: "apps/v1", kind: "StatefulSet" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.9",
     deprecated: "",
     fields: &[
@@ -415,6 +461,8 @@ pub static StatefulSetCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -433,6 +481,8 @@ pub static StatefulSetList: StructSchema = StructSchema {
     kind: Some(KindName { group: "apps", version: "v1", api_version: "apps/v1", kind: "StatefulSetList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.9",
     deprecated: "",
     fields: &[
@@ -449,6 +499,8 @@ pub static StatefulSetOrdinals: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -463,6 +515,8 @@ pub static StatefulSetPersistentVolumeClaimRetentionPolicy: StructSchema = Struc
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -478,6 +532,8 @@ pub static StatefulSetSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+    written_when_absent: 0x56,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -502,6 +558,8 @@ pub static StatefulSetStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 9, 10, 11],
+    written_when_absent: 0x202,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -525,6 +583,8 @@ pub static StatefulSetUpdateStrategy: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

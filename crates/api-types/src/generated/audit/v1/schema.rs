@@ -15,6 +15,8 @@ pub static AuthenticationMetadata: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -29,6 +31,8 @@ pub static Event: StructSchema = StructSchema {
     kind: Some(KindName { group: "audit.k8s.io", version: "v1", api_version: "audit.k8s.io/v1", kind: "Event" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 14, 15, 16, 17, 10, 8],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17],
+    written_when_absent: 0x1807f,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -60,6 +64,8 @@ pub static EventList: StructSchema = StructSchema {
     kind: Some(KindName { group: "audit.k8s.io", version: "v1", api_version: "audit.k8s.io/v1", kind: "EventList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -76,6 +82,8 @@ pub static GroupResources: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -92,6 +100,8 @@ pub static ObjectReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -113,6 +123,8 @@ pub static Policy: StructSchema = StructSchema {
     kind: Some(KindName { group: "audit.k8s.io", version: "v1", api_version: "audit.k8s.io/v1", kind: "Policy" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -131,6 +143,8 @@ pub static PolicyList: StructSchema = StructSchema {
     kind: Some(KindName { group: "audit.k8s.io", version: "v1", api_version: "audit.k8s.io/v1", kind: "PolicyList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -147,6 +161,8 @@ pub static PolicyRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static BoundObjectReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -32,6 +34,8 @@ pub static SelfSubjectReview: StructSchema = StructSchema {
     kind: Some(KindName { group: "authentication.k8s.io", version: "v1", api_version: "authentication.k8s.io/v1", kind: "SelfSubjectReview" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.28",
     deprecated: "",
     fields: &[
@@ -48,6 +52,8 @@ pub static SelfSubjectReviewStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -62,6 +68,8 @@ pub static TokenRequest: StructSchema = StructSchema {
     kind: Some(KindName { group: "authentication.k8s.io", version: "v1", api_version: "authentication.k8s.io/v1", kind: "TokenRequest" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.10",
     deprecated: "",
     fields: &[
@@ -79,6 +87,8 @@ pub static TokenRequestSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 2, 1],
+    tags: &[1, 3, 4],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -95,6 +105,8 @@ pub static TokenRequestStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -110,6 +122,8 @@ pub static TokenReview: StructSchema = StructSchema {
     kind: Some(KindName { group: "authentication.k8s.io", version: "v1", api_version: "authentication.k8s.io/v1", kind: "TokenReview" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.6",
     deprecated: "",
     fields: &[
@@ -127,6 +141,8 @@ pub static TokenReviewSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -142,6 +158,8 @@ pub static TokenReviewStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 3, 2],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -159,6 +177,8 @@ pub static UserInfo: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static SelfSubjectReview: StructSchema = StructSchema {
     kind: Some(KindName { group: "authentication.k8s.io", version: "v1alpha1", api_version: "authentication.k8s.io/v1alpha1", kind: "SelfSubjectReview" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.26",
     deprecated: "1.29",
     fields: &[
@@ -31,6 +33,8 @@ pub static SelfSubjectReviewStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[

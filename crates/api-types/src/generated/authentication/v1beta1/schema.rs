@@ -15,6 +15,8 @@ pub static SelfSubjectReview: StructSchema = StructSchema {
     kind: Some(KindName { group: "authentication.k8s.io", version: "v1beta1", api_version: "authentication.k8s.io/v1beta1", kind: "SelfSubjectReview" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.27",
     deprecated: "1.30",
     fields: &[
@@ -31,6 +33,8 @@ pub static SelfSubjectReviewStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -45,6 +49,8 @@ pub static TokenReview: StructSchema = StructSchema {
     kind: Some(KindName { group: "authentication.k8s.io", version: "v1beta1", api_version: "authentication.k8s.io/v1beta1", kind: "TokenReview" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.4",
     deprecated: "1.19",
     fields: &[
@@ -62,6 +68,8 @@ pub static TokenReviewSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -77,6 +85,8 @@ pub static TokenReviewStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 3, 2],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -94,6 +104,8 @@ pub static UserInfo: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

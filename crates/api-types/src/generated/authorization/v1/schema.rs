@@ -15,6 +15,8 @@ pub static FieldSelectorAttributes: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -30,6 +32,8 @@ pub static LabelSelectorAttributes: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -45,6 +49,8 @@ pub static LocalSubjectAccessReview: StructSchema = StructSchema {
     kind: Some(KindName { group: "authorization.k8s.io", version: "v1", api_version: "authorization.k8s.io/v1", kind: "LocalSubjectAccessReview" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.19",
     deprecated: "",
     fields: &[
@@ -62,6 +68,8 @@ pub static NonResourceAttributes: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -77,6 +85,8 @@ pub static NonResourceRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -92,6 +102,8 @@ pub static ResourceAttributes: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -114,6 +126,8 @@ pub static ResourceRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -131,6 +145,8 @@ pub static SelfSubjectAccessReview: StructSchema = StructSchema {
     kind: Some(KindName { group: "authorization.k8s.io", version: "v1", api_version: "authorization.k8s.io/v1", kind: "SelfSubjectAccessReview" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.19",
     deprecated: "",
     fields: &[
@@ -148,6 +164,8 @@ pub static SelfSubjectAccessReviewSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -163,6 +181,8 @@ pub static SelfSubjectRulesReview: StructSchema = StructSchema {
     kind: Some(KindName { group: "authorization.k8s.io", version: "v1", api_version: "authorization.k8s.io/v1", kind: "SelfSubjectRulesReview" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.19",
     deprecated: "",
     fields: &[
@@ -180,6 +200,8 @@ pub static SelfSubjectRulesReviewSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -194,6 +216,8 @@ pub static SubjectAccessReview: StructSchema = StructSchema {
     kind: Some(KindName { group: "authorization.k8s.io", version: "v1", api_version: "authorization.k8s.io/v1", kind: "SubjectAccessReview" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.6",
     deprecated: "",
     fields: &[
@@ -211,6 +235,8 @@ pub static SubjectAccessReviewSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -230,6 +256,8 @@ pub static SubjectAccessReviewStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 2, 3, 1],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -247,6 +275,8 @@ pub static SubjectRulesReviewStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[

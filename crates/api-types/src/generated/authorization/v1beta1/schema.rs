@@ -15,6 +15,8 @@ pub static LocalSubjectAccessReview: StructSchema = StructSchema {
     kind: Some(KindName { group: "authorization.k8s.io", version: "v1beta1", api_version: "authorization.k8s.io/v1beta1", kind: "LocalSubjectAccessReview" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.2",
     deprecated: "1.19",
     fields: &[
@@ -32,6 +34,8 @@ pub static NonResourceAttributes: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -47,6 +51,8 @@ pub static NonResourceRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -62,6 +68,8 @@ pub static ResourceAttributes: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -84,6 +92,8 @@ pub static ResourceRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -101,6 +111,8 @@ pub static SelfSubjectAccessReview: StructSchema = StructSchema {
     kind: Some(KindName { group: "authorization.k8s.io", version: "v1beta1", api_version: "authorization.k8s.io/v1beta1", kind: "SelfSubjectAccessReview" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.2",
     deprecated: "1.19",
     fields: &[
@@ -118,6 +130,8 @@ pub static SelfSubjectAccessReviewSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -133,6 +147,8 @@ pub static SelfSubjectRulesReview: StructSchema = StructSchema {
     kind: Some(KindName { group: "authorization.k8s.io", version: "v1beta1", api_version: "authorization.k8s.io/v1beta1", kind: "SelfSubjectRulesReview" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.8",
     deprecated: "1.19",
     fields: &[
@@ -150,6 +166,8 @@ pub static SelfSubjectRulesReviewSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -164,6 +182,8 @@ pub static SubjectAccessReview: StructSchema = StructSchema {
     kind: Some(KindName { group: "authorization.k8s.io", version: "v1beta1", api_version: "authorization.k8s.io/v1beta1", kind: "SubjectAccessReview" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.2",
     deprecated: "1.19",
     fields: &[
@@ -181,6 +201,8 @@ pub static SubjectAccessReviewSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -200,6 +222,8 @@ pub static SubjectAccessReviewStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 2, 3, 1],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -217,6 +241,8 @@ pub static SubjectRulesReviewStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static ContainerResourceMetricSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 5],
+    written_when_absent: 0x9,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -32,6 +34,8 @@ pub static ContainerResourceMetricStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0xd,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -49,6 +53,8 @@ pub static CrossVersionObjectReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -65,6 +71,8 @@ pub static ExternalMetricSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -82,6 +90,8 @@ pub static ExternalMetricStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -99,6 +109,8 @@ pub static HorizontalPodAutoscaler: StructSchema = StructSchema {
     kind: Some(KindName { group: "autoscaling", version: "v1", api_version: "autoscaling/v1", kind: "HorizontalPodAutoscaler" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.2",
     deprecated: "",
     fields: &[
@@ -116,6 +128,8 @@ pub static HorizontalPodAutoscalerCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -134,6 +148,8 @@ pub static HorizontalPodAutoscalerList: StructSchema = StructSchema {
     kind: Some(KindName { group: "autoscaling", version: "v1", api_version: "autoscaling/v1", kind: "HorizontalPodAutoscalerList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.2",
     deprecated: "",
     fields: &[
@@ -150,6 +166,8 @@ pub static HorizontalPodAutoscalerSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -167,6 +185,8 @@ pub static HorizontalPodAutoscalerStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0xc,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -185,6 +205,8 @@ pub static MetricSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 5, 4],
+    tags: &[1, 2, 3, 4, 5, 7],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -204,6 +226,8 @@ pub static MetricStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 5, 4],
+    tags: &[1, 2, 3, 4, 5, 7],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -223,6 +247,8 @@ pub static ObjectMetricSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -241,6 +267,8 @@ pub static ObjectMetricStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -259,6 +287,8 @@ pub static PodsMetricSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -275,6 +305,8 @@ pub static PodsMetricStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -291,6 +323,8 @@ pub static ResourceMetricSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -307,6 +341,8 @@ pub static ResourceMetricStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -323,6 +359,8 @@ pub static Scale: StructSchema = StructSchema {
     kind: Some(KindName { group: "autoscaling", version: "v1", api_version: "autoscaling/v1", kind: "Scale" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.2",
     deprecated: "",
     fields: &[
@@ -340,6 +378,8 @@ pub static ScaleSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -354,6 +394,8 @@ pub static ScaleStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[

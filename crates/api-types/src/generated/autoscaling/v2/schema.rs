@@ -15,6 +15,8 @@ pub static ContainerResourceMetricSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -31,6 +33,8 @@ pub static ContainerResourceMetricStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -47,6 +51,8 @@ pub static CrossVersionObjectReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -63,6 +69,8 @@ pub static ExternalMetricSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -78,6 +86,8 @@ pub static ExternalMetricStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -93,6 +103,8 @@ pub static HPAScalingPolicy: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -109,6 +121,8 @@ pub static HPAScalingRules: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[1, 2, 0, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -126,6 +140,8 @@ pub static HorizontalPodAutoscaler: StructSchema = StructSchema {
     kind: Some(KindName { group: "autoscaling", version: "v2", api_version: "autoscaling/v2", kind: "HorizontalPodAutoscaler" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.23",
     deprecated: "",
     fields: &[
@@ -143,6 +159,8 @@ pub static HorizontalPodAutoscalerBehavior: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -158,6 +176,8 @@ pub static HorizontalPodAutoscalerCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -176,6 +196,8 @@ pub static HorizontalPodAutoscalerList: StructSchema = StructSchema {
     kind: Some(KindName { group: "autoscaling", version: "v2", api_version: "autoscaling/v2", kind: "HorizontalPodAutoscalerList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.23",
     deprecated: "",
     fields: &[
@@ -192,6 +214,8 @@ pub static HorizontalPodAutoscalerSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -210,6 +234,8 @@ pub static HorizontalPodAutoscalerStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x18,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -229,6 +255,8 @@ pub static MetricIdentifier: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -244,6 +272,8 @@ pub static MetricSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 5, 4],
+    tags: &[1, 2, 3, 4, 5, 7],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -263,6 +293,8 @@ pub static MetricStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 5, 4],
+    tags: &[1, 2, 3, 4, 5, 7],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -282,6 +314,8 @@ pub static MetricTarget: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -299,6 +333,8 @@ pub static MetricValueStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -315,6 +351,8 @@ pub static ObjectMetricSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -331,6 +369,8 @@ pub static ObjectMetricStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -347,6 +387,8 @@ pub static PodsMetricSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -362,6 +404,8 @@ pub static PodsMetricStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -377,6 +421,8 @@ pub static ResourceMetricSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -392,6 +438,8 @@ pub static ResourceMetricStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static CronJob: StructSchema = StructSchema {
     kind: Some(KindName { group: "batch", version: "v1", api_version: "batch/v1", kind: "CronJob" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.21",
     deprecated: "",
     fields: &[
@@ -32,6 +34,8 @@ pub static CronJobList: StructSchema = StructSchema {
     kind: Some(KindName { group: "batch", version: "v1", api_version: "batch/v1", kind: "CronJobList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.21",
     deprecated: "",
     fields: &[
@@ -48,6 +52,8 @@ pub static CronJobSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 2, 3, 4, 5, 6, 7, 1],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8],
+    written_when_absent: 0x21,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -69,6 +75,8 @@ pub static CronJobStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 4, 5],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -85,6 +93,8 @@ pub static Job: StructSchema = StructSchema {
     kind: Some(KindName { group: "batch", version: "v1", api_version: "batch/v1", kind: "Job" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.2",
     deprecated: "",
     fields: &[
@@ -102,6 +112,8 @@ pub static JobCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -121,6 +133,8 @@ pub static JobList: StructSchema = StructSchema {
     kind: Some(KindName { group: "batch", version: "v1", api_version: "batch/v1", kind: "JobList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.2",
     deprecated: "",
     fields: &[
@@ -137,6 +151,8 @@ pub static JobSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 8, 9, 10, 5, 11, 12, 13, 3, 6, 7, 14, 15, 4],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
+    written_when_absent: 0x400,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -166,6 +182,8 @@ pub static JobStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 7, 9, 10, 8, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -190,6 +208,8 @@ pub static JobTemplateSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -205,6 +225,8 @@ pub static PodFailurePolicy: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -219,6 +241,8 @@ pub static PodFailurePolicyOnExitCodesRequirement: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x6,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -235,6 +259,8 @@ pub static PodFailurePolicyOnPodConditionsPattern: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -250,6 +276,8 @@ pub static PodFailurePolicyRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -266,6 +294,8 @@ pub static SuccessPolicy: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -280,6 +310,8 @@ pub static SuccessPolicyRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -295,6 +327,8 @@ pub static UncountedTerminatedPods: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static CronJob: StructSchema = StructSchema {
     kind: Some(KindName { group: "batch", version: "v1beta1", api_version: "batch/v1beta1", kind: "CronJob" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.8",
     deprecated: "1.21",
     fields: &[
@@ -32,6 +34,8 @@ pub static CronJobList: StructSchema = StructSchema {
     kind: Some(KindName { group: "batch", version: "v1beta1", api_version: "batch/v1beta1", kind: "CronJobList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.8",
     deprecated: "1.21",
     fields: &[
@@ -48,6 +52,8 @@ pub static CronJobSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 2, 3, 4, 5, 6, 7, 1],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8],
+    written_when_absent: 0x21,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -69,6 +75,8 @@ pub static CronJobStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 4, 5],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -85,6 +93,8 @@ pub static JobTemplateSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static CertificateSigningRequest: StructSchema = StructSchema {
     kind: Some(KindName { group: "certificates.k8s.io", version: "v1", api_version: "certificates.k8s.io/v1", kind: "CertificateSigningRequest" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.19",
     deprecated: "",
     fields: &[
@@ -32,6 +34,8 @@ pub static CertificateSigningRequestCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 2, 3, 4, 5, 1],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x33,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -51,6 +55,8 @@ pub static CertificateSigningRequestList: StructSchema = StructSchema {
     kind: Some(KindName { group: "certificates.k8s.io", version: "v1", api_version: "certificates.k8s.io/v1", kind: "CertificateSigningRequestList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.19",
     deprecated: "",
     fields: &[
@@ -67,6 +73,8 @@ pub static CertificateSigningRequestSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 4, 5, 6, 3, 7, 1, 2],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -88,6 +96,8 @@ pub static CertificateSigningRequestStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

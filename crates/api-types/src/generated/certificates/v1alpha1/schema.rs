@@ -15,6 +15,8 @@ pub static ClusterTrustBundle: StructSchema = StructSchema {
     kind: Some(KindName { group: "certificates.k8s.io", version: "v1alpha1", api_version: "certificates.k8s.io/v1alpha1", kind: "ClusterTrustBundle" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.26",
     deprecated: "1.34",
     fields: &[
@@ -31,6 +33,8 @@ pub static ClusterTrustBundleList: StructSchema = StructSchema {
     kind: Some(KindName { group: "certificates.k8s.io", version: "v1alpha1", api_version: "certificates.k8s.io/v1alpha1", kind: "ClusterTrustBundleList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.26",
     deprecated: "1.34",
     fields: &[
@@ -47,6 +51,8 @@ pub static ClusterTrustBundleSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static CertificateSigningRequest: StructSchema = StructSchema {
     kind: Some(KindName { group: "certificates.k8s.io", version: "v1beta1", api_version: "certificates.k8s.io/v1beta1", kind: "CertificateSigningRequest" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.12",
     deprecated: "1.19",
     fields: &[
@@ -32,6 +34,8 @@ pub static CertificateSigningRequestCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 2, 3, 4, 5, 1],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x33,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -51,6 +55,8 @@ pub static CertificateSigningRequestList: StructSchema = StructSchema {
     kind: Some(KindName { group: "certificates.k8s.io", version: "v1beta1", api_version: "certificates.k8s.io/v1beta1", kind: "CertificateSigningRequestList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.12",
     deprecated: "1.19",
     fields: &[
@@ -67,6 +73,8 @@ pub static CertificateSigningRequestSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 4, 5, 6, 3, 7, 1, 2],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -88,6 +96,8 @@ pub static CertificateSigningRequestStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -103,6 +113,8 @@ pub static ClusterTrustBundle: StructSchema = StructSchema {
     kind: Some(KindName { group: "certificates.k8s.io", version: "v1beta1", api_version: "certificates.k8s.io/v1beta1", kind: "ClusterTrustBundle" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.33",
     deprecated: "1.37",
     fields: &[
@@ -119,6 +131,8 @@ pub static ClusterTrustBundleList: StructSchema = StructSchema {
     kind: Some(KindName { group: "certificates.k8s.io", version: "v1beta1", api_version: "certificates.k8s.io/v1beta1", kind: "ClusterTrustBundleList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.33",
     deprecated: "1.37",
     fields: &[
@@ -135,6 +149,8 @@ pub static ClusterTrustBundleSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -150,6 +166,8 @@ pub static PodCertificateRequest: StructSchema = StructSchema {
     kind: Some(KindName { group: "certificates.k8s.io", version: "v1beta1", api_version: "certificates.k8s.io/v1beta1", kind: "PodCertificateRequest" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.35",
     deprecated: "1.38",
     fields: &[
@@ -167,6 +185,8 @@ pub static PodCertificateRequestList: StructSchema = StructSchema {
     kind: Some(KindName { group: "certificates.k8s.io", version: "v1beta1", api_version: "certificates.k8s.io/v1beta1", kind: "PodCertificateRequestList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.35",
     deprecated: "1.38",
     fields: &[
@@ -183,6 +203,8 @@ pub static PodCertificateRequestSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 10],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+    written_when_absent: 0x77f,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -208,6 +230,8 @@ pub static PodCertificateRequestStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 4, 5, 6],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

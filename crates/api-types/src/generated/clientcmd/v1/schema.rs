@@ -15,6 +15,8 @@ pub static AuthInfo: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -43,6 +45,8 @@ pub static AuthProviderConfig: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -58,6 +62,8 @@ pub static Cluster: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -79,6 +85,8 @@ pub static Config: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x78,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -100,6 +108,8 @@ pub static Context: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -117,6 +127,8 @@ pub static ExecConfig: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x27,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -137,6 +149,8 @@ pub static ExecEnvVar: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -152,6 +166,8 @@ pub static NamedAuthInfo: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -167,6 +183,8 @@ pub static NamedCluster: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -182,6 +200,8 @@ pub static NamedContext: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -197,6 +217,8 @@ pub static NamedExtension: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -212,6 +234,8 @@ pub static Preferences: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

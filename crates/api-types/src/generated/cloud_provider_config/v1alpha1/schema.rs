@@ -15,6 +15,8 @@ pub static CloudControllerManagerConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "cloudcontrollermanager.config.k8s.io", version: "v1alpha1", api_version: "cloudcontrollermanager.config.k8s.io/v1alpha1", kind: "CloudControllerManagerConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x7f,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -35,6 +37,8 @@ pub static CloudProviderConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -50,6 +54,8 @@ pub static KubeCloudSharedConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0xfff,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -75,6 +81,8 @@ pub static WebhookConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static ClientConnectionConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1f,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -33,6 +35,8 @@ pub static DebuggingConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -48,6 +52,8 @@ pub static LeaderElectionConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x7f,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static ControllerLeaderConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -30,6 +32,8 @@ pub static GenericControllerManagerConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3ff,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -53,6 +57,8 @@ pub static LeaderMigrationConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "controllermanager.config.k8s.io", version: "v1alpha1", api_version: "controllermanager.config.k8s.io/v1alpha1", kind: "LeaderMigrationConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static LeaseCandidate: StructSchema = StructSchema {
     kind: Some(KindName { group: "coordination.k8s.io", version: "v1alpha2", api_version: "coordination.k8s.io/v1alpha2", kind: "LeaseCandidate" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.32",
     deprecated: "1.35",
     fields: &[
@@ -31,6 +33,8 @@ pub static LeaseCandidateList: StructSchema = StructSchema {
     kind: Some(KindName { group: "coordination.k8s.io", version: "v1alpha2", api_version: "coordination.k8s.io/v1alpha2", kind: "LeaseCandidateList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.32",
     deprecated: "1.35",
     fields: &[
@@ -47,6 +51,8 @@ pub static LeaseCandidateSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x9,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static Lease: StructSchema = StructSchema {
     kind: Some(KindName { group: "coordination.k8s.io", version: "v1beta1", api_version: "coordination.k8s.io/v1beta1", kind: "Lease" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.12",
     deprecated: "1.19",
     fields: &[
@@ -31,6 +33,8 @@ pub static LeaseCandidate: StructSchema = StructSchema {
     kind: Some(KindName { group: "coordination.k8s.io", version: "v1beta1", api_version: "coordination.k8s.io/v1beta1", kind: "LeaseCandidate" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.33",
     deprecated: "1.36",
     fields: &[
@@ -47,6 +51,8 @@ pub static LeaseCandidateList: StructSchema = StructSchema {
     kind: Some(KindName { group: "coordination.k8s.io", version: "v1beta1", api_version: "coordination.k8s.io/v1beta1", kind: "LeaseCandidateList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.33",
     deprecated: "1.36",
     fields: &[
@@ -63,6 +69,8 @@ pub static LeaseCandidateSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x9,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -82,6 +90,8 @@ pub static LeaseList: StructSchema = StructSchema {
     kind: Some(KindName { group: "coordination.k8s.io", version: "v1beta1", api_version: "coordination.k8s.io/v1beta1", kind: "LeaseList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.12",
     deprecated: "1.19",
     fields: &[
@@ -98,6 +108,8 @@ pub static LeaseSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

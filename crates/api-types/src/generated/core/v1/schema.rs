@@ -15,6 +15,8 @@ pub static AWSElasticBlockStoreVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -32,6 +34,8 @@ pub static Affinity: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -48,6 +52,8 @@ pub static AppArmorProfile: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -63,6 +69,8 @@ pub static AttachedVolume: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -78,6 +86,8 @@ pub static AvoidPods: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -92,6 +102,8 @@ pub static AzureDiskVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -111,6 +123,8 @@ pub static AzureFilePersistentVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0xb,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -128,6 +142,8 @@ pub static AzureFileVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -144,6 +160,8 @@ pub static Binding: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "Binding" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -160,6 +178,8 @@ pub static CSIPersistentVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -183,6 +203,8 @@ pub static CSIVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -201,6 +223,8 @@ pub static Capabilities: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -216,6 +240,8 @@ pub static CephFSPersistentVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -235,6 +261,8 @@ pub static CephFSVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -254,6 +282,8 @@ pub static CinderPersistentVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -271,6 +301,8 @@ pub static CinderVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -288,6 +320,8 @@ pub static ClientIPConfig: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -302,6 +336,8 @@ pub static ClusterTrustBundleProjection: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 4, 3],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x10,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -320,6 +356,8 @@ pub static ComponentCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -337,6 +375,8 @@ pub static ComponentStatus: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "ComponentStatus" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -353,6 +393,8 @@ pub static ComponentStatusList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "ComponentStatusList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -369,6 +411,8 @@ pub static ConfigMap: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "ConfigMap" }),
     json_form: JsonForm::Object,
     wire: &[1, 3, 4, 2],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x3,
     introduced: "1.2",
     deprecated: "",
     fields: &[
@@ -387,6 +431,8 @@ pub static ConfigMapEnvSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -402,6 +448,8 @@ pub static ConfigMapKeySelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -418,6 +466,8 @@ pub static ConfigMapList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "ConfigMapList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.2",
     deprecated: "",
     fields: &[
@@ -434,6 +484,8 @@ pub static ConfigMapNodeConfigSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x13,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -452,6 +504,8 @@ pub static ConfigMapProjection: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -468,6 +522,8 @@ pub static ConfigMapVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -485,6 +541,8 @@ pub static Container: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 7, 8, 12, 14, 15, 17, 18, 20, 21, 22, 23, 24, 6, 19, 13, 16, 9, 10, 11],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25],
+    written_when_absent: 0x101,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -523,6 +581,8 @@ pub static ContainerExtendedResourceRequest: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -539,6 +599,8 @@ pub static ContainerImage: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -554,6 +616,8 @@ pub static ContainerPort: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x4,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -572,6 +636,8 @@ pub static ContainerResizePolicy: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -587,6 +653,8 @@ pub static ContainerRestartRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -602,6 +670,8 @@ pub static ContainerRestartRuleOnExitCodes: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -617,6 +687,8 @@ pub static ContainerState: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -633,6 +705,8 @@ pub static ContainerStateRunning: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -647,6 +721,8 @@ pub static ContainerStateTerminated: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x31,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -667,6 +743,8 @@ pub static ContainerStateWaiting: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -682,6 +760,8 @@ pub static ContainerStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
+    written_when_absent: 0x7f,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -710,6 +790,8 @@ pub static ContainerUser: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -724,6 +806,8 @@ pub static DaemonEndpoint: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -738,6 +822,8 @@ pub static DownwardAPIProjection: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -752,6 +838,8 @@ pub static DownwardAPIVolumeFile: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -769,6 +857,8 @@ pub static DownwardAPIVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -784,6 +874,8 @@ pub static EmptyDirVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -799,6 +891,8 @@ pub static EndpointAddress: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 3, 1, 2],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -816,6 +910,8 @@ pub static EndpointPort: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -833,6 +929,8 @@ pub static EndpointSubset: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -849,6 +947,8 @@ pub static Endpoints: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "Endpoints" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -865,6 +965,8 @@ pub static EndpointsList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "EndpointsList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -881,6 +983,8 @@ pub static EnvFromSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -897,6 +1001,8 @@ pub static EnvVar: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -913,6 +1019,8 @@ pub static EnvVarSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -931,6 +1039,8 @@ pub static EphemeralContainer: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -946,6 +1056,8 @@ pub static EphemeralContainerCommon: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 7, 8, 12, 14, 15, 17, 18, 20, 21, 22, 23, 24, 6, 19, 13, 16, 9, 10, 11],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25],
+    written_when_absent: 0x101,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -984,6 +1096,8 @@ pub static EphemeralVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -998,6 +1112,8 @@ pub static Event: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "Event" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
+    written_when_absent: 0xc4e7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -1027,6 +1143,8 @@ pub static EventList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "EventList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -1043,6 +1161,8 @@ pub static EventSeries: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1058,6 +1178,8 @@ pub static EventSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1073,6 +1195,8 @@ pub static ExecAction: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1087,6 +1211,8 @@ pub static FCVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1105,6 +1231,8 @@ pub static FileKeySelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1122,6 +1250,8 @@ pub static FlexPersistentVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1140,6 +1270,8 @@ pub static FlexVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1158,6 +1290,8 @@ pub static FlockerVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1173,6 +1307,8 @@ pub static GCEPersistentDiskVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1190,6 +1326,8 @@ pub static GRPCAction: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1205,6 +1343,8 @@ pub static GitRepoVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1221,6 +1361,8 @@ pub static GlusterfsPersistentVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1238,6 +1380,8 @@ pub static GlusterfsVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1254,6 +1398,8 @@ pub static HTTPGetAction: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1272,6 +1418,8 @@ pub static HTTPHeader: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1287,6 +1435,8 @@ pub static HostAlias: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1302,6 +1452,8 @@ pub static HostIP: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1316,6 +1468,8 @@ pub static HostPathVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1331,6 +1485,8 @@ pub static ISCSIPersistentVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 9, 8, 10],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1355,6 +1511,8 @@ pub static ISCSIVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 9, 8, 10],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1379,6 +1537,8 @@ pub static ImageVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1394,6 +1554,8 @@ pub static ImageVolumeStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1408,6 +1570,8 @@ pub static KeyToPath: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1424,6 +1588,8 @@ pub static Lifecycle: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1440,6 +1606,8 @@ pub static LifecycleHandler: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1457,6 +1625,8 @@ pub static LimitRange: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "LimitRange" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -1473,6 +1643,8 @@ pub static LimitRangeItem: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1492,6 +1664,8 @@ pub static LimitRangeList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "LimitRangeList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -1508,6 +1682,8 @@ pub static LimitRangeSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1522,6 +1698,8 @@ pub static LinuxContainerUser: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1538,6 +1716,8 @@ pub static LoadBalancerIngress: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1555,6 +1735,8 @@ pub static LoadBalancerStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1569,6 +1751,8 @@ pub static LocalObjectReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1583,6 +1767,8 @@ pub static LocalVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1598,6 +1784,8 @@ pub static ModifyVolumeStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1613,6 +1801,8 @@ pub static NFSVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1629,6 +1819,8 @@ pub static Namespace: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "Namespace" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -1646,6 +1838,8 @@ pub static NamespaceCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 4, 5, 6],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1664,6 +1858,8 @@ pub static NamespaceList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "NamespaceList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -1680,6 +1876,8 @@ pub static NamespaceSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1694,6 +1892,8 @@ pub static NamespaceStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1709,6 +1909,8 @@ pub static Node: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "Node" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -1726,6 +1928,8 @@ pub static NodeAddress: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1741,6 +1945,8 @@ pub static NodeAffinity: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1756,6 +1962,8 @@ pub static NodeAllocatableResourceClaimStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1772,6 +1980,8 @@ pub static NodeCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1791,6 +2001,8 @@ pub static NodeConfigSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1805,6 +2017,8 @@ pub static NodeConfigStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1822,6 +2036,8 @@ pub static NodeDaemonEndpoints: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1836,6 +2052,8 @@ pub static NodeFeatures: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1850,6 +2068,8 @@ pub static NodeList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "NodeList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -1866,6 +2086,8 @@ pub static NodeProxyOptions: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "NodeProxyOptions" }),
     json_form: JsonForm::Object,
     wire: &[1],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "1.2",
     deprecated: "",
     fields: &[
@@ -1881,6 +2103,8 @@ pub static NodeRuntimeHandler: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1896,6 +2120,8 @@ pub static NodeRuntimeHandlerFeatures: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1911,6 +2137,8 @@ pub static NodeSelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1925,6 +2153,8 @@ pub static NodeSelectorRequirement: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1941,6 +2171,8 @@ pub static NodeSelectorTerm: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1956,6 +2188,8 @@ pub static NodeSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 6, 2, 3, 4, 5, 1],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -1976,6 +2210,8 @@ pub static NodeStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14],
+    written_when_absent: 0x60,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2003,6 +2239,8 @@ pub static NodeSwapStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2017,6 +2255,8 @@ pub static NodeSystemInfo: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+    written_when_absent: 0x3ff,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2041,6 +2281,8 @@ pub static ObjectFieldSelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2056,6 +2298,8 @@ pub static ObjectReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2076,6 +2320,8 @@ pub static PersistentVolume: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "PersistentVolume" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -2093,6 +2339,8 @@ pub static PersistentVolumeClaim: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "PersistentVolumeClaim" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -2110,6 +2358,8 @@ pub static PersistentVolumeClaimCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2129,6 +2379,8 @@ pub static PersistentVolumeClaimList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "PersistentVolumeClaimList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -2145,6 +2397,8 @@ pub static PersistentVolumeClaimSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 2, 3, 1, 4, 5, 6, 7, 8],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9],
+    written_when_absent: 0x4,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2167,6 +2421,8 @@ pub static PersistentVolumeClaimStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7],
+    tags: &[1, 2, 3, 4, 5, 7, 8, 9],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2188,6 +2444,8 @@ pub static PersistentVolumeClaimTemplate: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2203,6 +2461,8 @@ pub static PersistentVolumeClaimVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2218,6 +2478,8 @@ pub static PersistentVolumeList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "PersistentVolumeList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -2234,6 +2496,8 @@ pub static PersistentVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2269,6 +2533,8 @@ pub static PersistentVolumeSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2292,6 +2558,8 @@ pub static PersistentVolumeStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2309,6 +2577,8 @@ pub static PhotonPersistentDiskVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2324,6 +2594,8 @@ pub static Pod: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "Pod" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -2341,6 +2613,8 @@ pub static PodAffinity: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2356,6 +2630,8 @@ pub static PodAffinityTerm: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x4,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2375,6 +2651,8 @@ pub static PodAntiAffinity: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2390,6 +2668,8 @@ pub static PodAttachOptions: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "PodAttachOptions" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x1,
     introduced: "1.1",
     deprecated: "",
     fields: &[
@@ -2409,6 +2689,8 @@ pub static PodCertificateProjection: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2429,6 +2711,8 @@ pub static PodCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 2, 3, 4, 5, 6, 1],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x1d,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2449,6 +2733,8 @@ pub static PodDNSConfig: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2465,6 +2751,8 @@ pub static PodDNSConfigOption: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2480,6 +2768,8 @@ pub static PodExecOptions: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "PodExecOptions" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x41,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -2500,6 +2790,8 @@ pub static PodExtendedResourceClaimStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2515,6 +2807,8 @@ pub static PodIP: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2529,6 +2823,8 @@ pub static PodList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "PodList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -2545,6 +2841,8 @@ pub static PodLogOptions: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "PodLogOptions" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    written_when_absent: 0x1,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -2569,6 +2867,8 @@ pub static PodOS: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2583,6 +2883,8 @@ pub static PodPortForwardOptions: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "PodPortForwardOptions" }),
     json_form: JsonForm::Object,
     wire: &[1],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "1.6",
     deprecated: "",
     fields: &[
@@ -2598,6 +2900,8 @@ pub static PodProxyOptions: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "PodProxyOptions" }),
     json_form: JsonForm::Object,
     wire: &[1],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -2613,6 +2917,8 @@ pub static PodReadinessGate: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2627,6 +2933,8 @@ pub static PodResourceClaim: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2643,6 +2951,8 @@ pub static PodResourceClaimStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2658,6 +2968,8 @@ pub static PodSchedulingGate: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2672,6 +2984,8 @@ pub static PodSchedulingGroup: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2686,6 +3000,8 @@ pub static PodSecurityContext: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 2, 4, 5, 7, 3, 8, 1, 9, 10, 11, 6, 12],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2712,6 +3028,8 @@ pub static PodSignature: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2726,6 +3044,8 @@ pub static PodSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 2, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15, 17, 18, 19, 20, 21, 22, 1, 11, 23, 24, 25, 26, 27, 16, 28, 29, 30, 31, 32, 33, 3, 34, 35, 36, 37, 38, 39, 40, 41],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 43],
+    written_when_absent: 0x4,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2781,6 +3101,8 @@ pub static PodStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4, 6, 8, 10, 12, 13, 11, 5, 9, 14, 15, 16, 7, 0, 17, 18, 19, 20],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2815,6 +3137,8 @@ pub static PodStatusResult: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "PodStatusResult" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -2831,6 +3155,8 @@ pub static PodTemplate: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "PodTemplate" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -2847,6 +3173,8 @@ pub static PodTemplateList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "PodTemplateList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -2863,6 +3191,8 @@ pub static PodTemplateSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2878,6 +3208,8 @@ pub static PortStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2894,6 +3226,8 @@ pub static PortworxVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2910,6 +3244,8 @@ pub static Preconditions: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2924,6 +3260,8 @@ pub static PreferAvoidPodsEntry: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2941,6 +3279,8 @@ pub static PreferredSchedulingTerm: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2956,6 +3296,8 @@ pub static Probe: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2976,6 +3318,8 @@ pub static ProbeHandler: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -2993,6 +3337,8 @@ pub static ProjectedVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3008,6 +3354,8 @@ pub static QuobyteVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3027,6 +3375,8 @@ pub static RBDPersistentVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3048,6 +3398,8 @@ pub static RBDVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3069,6 +3421,8 @@ pub static RangeAllocation: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "RangeAllocation" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -3086,6 +3440,8 @@ pub static ReplicationController: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "ReplicationController" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -3103,6 +3459,8 @@ pub static ReplicationControllerCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3121,6 +3479,8 @@ pub static ReplicationControllerList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "ReplicationControllerList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -3137,6 +3497,8 @@ pub static ReplicationControllerSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 2, 3, 1],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3154,6 +3516,8 @@ pub static ReplicationControllerStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 4, 2, 3, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3173,6 +3537,8 @@ pub static ResourceClaim: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3188,6 +3554,8 @@ pub static ResourceFieldSelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x6,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3204,6 +3572,8 @@ pub static ResourceHealth: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 6],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3220,6 +3590,8 @@ pub static ResourceQuota: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "ResourceQuota" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -3237,6 +3609,8 @@ pub static ResourceQuotaList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "ResourceQuotaList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -3253,6 +3627,8 @@ pub static ResourceQuotaSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3269,6 +3645,8 @@ pub static ResourceQuotaStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3284,6 +3662,8 @@ pub static ResourceRequirements: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3300,6 +3680,8 @@ pub static ResourceStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3315,6 +3697,8 @@ pub static SELinuxOptions: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3332,6 +3716,8 @@ pub static ScaleIOPersistentVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3355,6 +3741,8 @@ pub static ScaleIOVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3378,6 +3766,8 @@ pub static ScopeSelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3392,6 +3782,8 @@ pub static ScopedResourceSelectorRequirement: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3408,6 +3800,8 @@ pub static SeccompProfile: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3423,6 +3817,8 @@ pub static Secret: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "Secret" }),
     json_form: JsonForm::Object,
     wire: &[1, 3, 5, 4, 2],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x3,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -3442,6 +3838,8 @@ pub static SecretEnvSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3457,6 +3855,8 @@ pub static SecretKeySelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3473,6 +3873,8 @@ pub static SecretList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "SecretList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -3489,6 +3891,8 @@ pub static SecretProjection: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3505,6 +3909,8 @@ pub static SecretReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3520,6 +3926,8 @@ pub static SecretVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3537,6 +3945,8 @@ pub static SecurityContext: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 4, 6, 7, 8, 5, 9, 3, 10, 11],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3562,6 +3972,8 @@ pub static SerializedReference: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "SerializedReference" }),
     json_form: JsonForm::Object,
     wire: &[1],
+    tags: &[1],
+    written_when_absent: 0x3,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -3577,6 +3989,8 @@ pub static Service: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "Service" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -3594,6 +4008,8 @@ pub static ServiceAccount: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "ServiceAccount" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x3,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -3612,6 +4028,8 @@ pub static ServiceAccountList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "ServiceAccountList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -3628,6 +4046,8 @@ pub static ServiceAccountTokenProjection: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x4,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3644,6 +4064,8 @@ pub static ServiceList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "ServiceList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.0",
     deprecated: "",
     fields: &[
@@ -3660,6 +4082,8 @@ pub static ServicePort: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 3, 4, 5, 2],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x18,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3679,6 +4103,8 @@ pub static ServiceProxyOptions: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "ServiceProxyOptions" }),
     json_form: JsonForm::Object,
     wire: &[1],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "1.2",
     deprecated: "",
     fields: &[
@@ -3694,6 +4120,8 @@ pub static ServiceSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 3, 14, 16, 17, 18, 19],
+    tags: &[1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 17, 18, 19, 20, 21, 22, 23],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3727,6 +4155,8 @@ pub static ServiceStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3742,6 +4172,8 @@ pub static SessionAffinityConfig: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3756,6 +4188,8 @@ pub static SleepAction: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3770,6 +4204,8 @@ pub static StorageOSPersistentVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3788,6 +4224,8 @@ pub static StorageOSVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3806,6 +4244,8 @@ pub static Sysctl: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3821,6 +4261,8 @@ pub static TCPSocketAction: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3836,6 +4278,8 @@ pub static Taint: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3853,6 +4297,8 @@ pub static Toleration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3871,6 +4317,8 @@ pub static TopologySelectorLabelRequirement: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3886,6 +4334,8 @@ pub static TopologySelectorTerm: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3900,6 +4350,8 @@ pub static TopologySpreadConstraint: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3921,6 +4373,8 @@ pub static TypedLocalObjectReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3937,6 +4391,8 @@ pub static TypedObjectReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3954,6 +4410,8 @@ pub static Volume: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3969,6 +4427,8 @@ pub static VolumeDevice: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -3984,6 +4444,8 @@ pub static VolumeMount: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 3, 4, 5, 6, 2],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x9,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -4004,6 +4466,8 @@ pub static VolumeMountStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -4022,6 +4486,8 @@ pub static VolumeNodeAffinity: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -4036,6 +4502,8 @@ pub static VolumeProjection: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -4055,6 +4523,8 @@ pub static VolumeResourceRequirements: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -4070,6 +4540,8 @@ pub static VolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 24, 25, 23, 26, 27, 28, 29],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -4113,6 +4585,8 @@ pub static VolumeStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -4127,6 +4601,8 @@ pub static VsphereVirtualDiskVolumeSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -4144,6 +4620,8 @@ pub static WeightedPodAffinityTerm: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -4159,6 +4637,8 @@ pub static WindowsSecurityContextOptions: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

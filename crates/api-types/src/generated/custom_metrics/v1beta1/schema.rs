@@ -15,6 +15,8 @@ pub static MetricListOptions: StructSchema = StructSchema {
     kind: Some(KindName { group: "custom.metrics.k8s.io", version: "v1beta1", api_version: "custom.metrics.k8s.io/v1beta1", kind: "MetricListOptions" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -31,6 +33,8 @@ pub static MetricValue: StructSchema = StructSchema {
     kind: Some(KindName { group: "custom.metrics.k8s.io", version: "v1beta1", api_version: "custom.metrics.k8s.io/v1beta1", kind: "MetricValue" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x6f,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -51,6 +55,8 @@ pub static MetricValueList: StructSchema = StructSchema {
     kind: Some(KindName { group: "custom.metrics.k8s.io", version: "v1beta1", api_version: "custom.metrics.k8s.io/v1beta1", kind: "MetricValueList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static MetricIdentifier: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -30,6 +32,8 @@ pub static MetricListOptions: StructSchema = StructSchema {
     kind: Some(KindName { group: "custom.metrics.k8s.io", version: "v1beta2", api_version: "custom.metrics.k8s.io/v1beta2", kind: "MetricListOptions" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -46,6 +50,8 @@ pub static MetricValue: StructSchema = StructSchema {
     kind: Some(KindName { group: "custom.metrics.k8s.io", version: "v1beta2", api_version: "custom.metrics.k8s.io/v1beta2", kind: "MetricValue" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x2f,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -65,6 +71,8 @@ pub static MetricValueList: StructSchema = StructSchema {
     kind: Some(KindName { group: "custom.metrics.k8s.io", version: "v1beta2", api_version: "custom.metrics.k8s.io/v1beta2", kind: "MetricValueList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static Endpoint: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -36,6 +38,8 @@ pub static EndpointConditions: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -52,6 +56,8 @@ pub static EndpointHints: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -67,6 +73,8 @@ pub static EndpointPort: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -84,6 +92,8 @@ pub static EndpointSlice: StructSchema = StructSchema {
     kind: Some(KindName { group: "discovery.k8s.io", version: "v1", api_version: "discovery.k8s.io/v1", kind: "EndpointSlice" }),
     json_form: JsonForm::Object,
     wire: &[1, 3, 4, 2],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1f,
     introduced: "1.21",
     deprecated: "",
     fields: &[
@@ -102,6 +112,8 @@ pub static EndpointSliceList: StructSchema = StructSchema {
     kind: Some(KindName { group: "discovery.k8s.io", version: "v1", api_version: "discovery.k8s.io/v1", kind: "EndpointSliceList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.21",
     deprecated: "",
     fields: &[
@@ -118,6 +130,8 @@ pub static ForNode: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -132,6 +146,8 @@ pub static ForZone: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[

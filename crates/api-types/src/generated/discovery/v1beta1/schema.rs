@@ -15,6 +15,8 @@ pub static Endpoint: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -35,6 +37,8 @@ pub static EndpointConditions: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -51,6 +55,8 @@ pub static EndpointHints: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -66,6 +72,8 @@ pub static EndpointPort: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -83,6 +91,8 @@ pub static EndpointSlice: StructSchema = StructSchema {
     kind: Some(KindName { group: "discovery.k8s.io", version: "v1beta1", api_version: "discovery.k8s.io/v1beta1", kind: "EndpointSlice" }),
     json_form: JsonForm::Object,
     wire: &[1, 3, 4, 2],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1f,
     introduced: "1.16",
     deprecated: "1.21",
     fields: &[
@@ -101,6 +111,8 @@ pub static EndpointSliceList: StructSchema = StructSchema {
     kind: Some(KindName { group: "discovery.k8s.io", version: "v1beta1", api_version: "discovery.k8s.io/v1beta1", kind: "EndpointSliceList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.16",
     deprecated: "1.21",
     fields: &[
@@ -117,6 +129,8 @@ pub static ForNode: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -131,6 +145,8 @@ pub static ForZone: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[

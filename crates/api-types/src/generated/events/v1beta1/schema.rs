@@ -15,6 +15,8 @@ pub static Event: StructSchema = StructSchema {
     kind: Some(KindName { group: "events.k8s.io", version: "v1beta1", api_version: "events.k8s.io/v1beta1", kind: "Event" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
+    written_when_absent: 0x7107,
     introduced: "1.8",
     deprecated: "1.22",
     fields: &[
@@ -44,6 +46,8 @@ pub static EventList: StructSchema = StructSchema {
     kind: Some(KindName { group: "events.k8s.io", version: "v1beta1", api_version: "events.k8s.io/v1beta1", kind: "EventList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.8",
     deprecated: "1.22",
     fields: &[
@@ -60,6 +64,8 @@ pub static EventSeries: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static ExternalMetricValue: StructSchema = StructSchema {
     kind: Some(KindName { group: "external.metrics.k8s.io", version: "v1beta1", api_version: "external.metrics.k8s.io/v1beta1", kind: "ExternalMetricValue" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x2f,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -34,6 +36,8 @@ pub static ExternalMetricValueList: StructSchema = StructSchema {
     kind: Some(KindName { group: "external.metrics.k8s.io", version: "v1beta1", api_version: "external.metrics.k8s.io/v1beta1", kind: "ExternalMetricValueList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static ExemptPriorityLevelConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -30,6 +32,8 @@ pub static FlowDistinguisherMethod: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -44,6 +48,8 @@ pub static FlowSchema: StructSchema = StructSchema {
     kind: Some(KindName { group: "flowcontrol.apiserver.k8s.io", version: "v1", api_version: "flowcontrol.apiserver.k8s.io/v1", kind: "FlowSchema" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.29",
     deprecated: "",
     fields: &[
@@ -61,6 +67,8 @@ pub static FlowSchemaCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x4,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -79,6 +87,8 @@ pub static FlowSchemaList: StructSchema = StructSchema {
     kind: Some(KindName { group: "flowcontrol.apiserver.k8s.io", version: "v1", api_version: "flowcontrol.apiserver.k8s.io/v1", kind: "FlowSchemaList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.29",
     deprecated: "",
     fields: &[
@@ -95,6 +105,8 @@ pub static FlowSchemaSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -112,6 +124,8 @@ pub static FlowSchemaStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -126,6 +140,8 @@ pub static GroupSubject: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -140,6 +156,8 @@ pub static LimitResponse: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -155,6 +173,8 @@ pub static LimitedPriorityLevelConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -172,6 +192,8 @@ pub static NonResourcePolicyRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 6],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -187,6 +209,8 @@ pub static PolicyRulesWithSubjects: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -203,6 +227,8 @@ pub static PriorityLevelConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "flowcontrol.apiserver.k8s.io", version: "v1", api_version: "flowcontrol.apiserver.k8s.io/v1", kind: "PriorityLevelConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.29",
     deprecated: "",
     fields: &[
@@ -220,6 +246,8 @@ pub static PriorityLevelConfigurationCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x4,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -238,6 +266,8 @@ pub static PriorityLevelConfigurationList: StructSchema = StructSchema {
     kind: Some(KindName { group: "flowcontrol.apiserver.k8s.io", version: "v1", api_version: "flowcontrol.apiserver.k8s.io/v1", kind: "PriorityLevelConfigurationList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.29",
     deprecated: "",
     fields: &[
@@ -254,6 +284,8 @@ pub static PriorityLevelConfigurationReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -268,6 +300,8 @@ pub static PriorityLevelConfigurationSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -284,6 +318,8 @@ pub static PriorityLevelConfigurationStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -298,6 +334,8 @@ pub static QueuingConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -314,6 +352,8 @@ pub static ResourcePolicyRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x17,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -332,6 +372,8 @@ pub static ServiceAccountSubject: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -347,6 +389,8 @@ pub static Subject: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -364,6 +408,8 @@ pub static UserSubject: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[

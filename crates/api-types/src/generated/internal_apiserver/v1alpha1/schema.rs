@@ -15,6 +15,8 @@ pub static ServerStorageVersion: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -32,6 +34,8 @@ pub static StorageVersion: StructSchema = StructSchema {
     kind: Some(KindName { group: "internal.apiserver.k8s.io", version: "v1alpha1", api_version: "internal.apiserver.k8s.io/v1alpha1", kind: "StorageVersion" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -49,6 +53,8 @@ pub static StorageVersionCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x1b,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -68,6 +74,8 @@ pub static StorageVersionList: StructSchema = StructSchema {
     kind: Some(KindName { group: "internal.apiserver.k8s.io", version: "v1alpha1", api_version: "internal.apiserver.k8s.io/v1alpha1", kind: "StorageVersionList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -84,6 +92,8 @@ pub static StorageVersionSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -97,6 +107,8 @@ pub static StorageVersionStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

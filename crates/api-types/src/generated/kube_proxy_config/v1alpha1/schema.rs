@@ -15,6 +15,8 @@ pub static DetectLocalConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -30,6 +32,8 @@ pub static KubeProxyConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "kubeproxy.config.k8s.io", version: "v1alpha1", api_version: "kubeproxy.config.k8s.io/v1alpha1", kind: "KubeProxyConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0xfffffd,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -68,6 +72,8 @@ pub static KubeProxyConntrackConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x7f,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -88,6 +94,8 @@ pub static KubeProxyIPTablesConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1f,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -106,6 +114,8 @@ pub static KubeProxyIPVSConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0xff,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -127,6 +137,8 @@ pub static KubeProxyNFTablesConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -144,6 +156,8 @@ pub static KubeProxyWinkernelConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1f,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static DefaultPreemptionArgs: StructSchema = StructSchema {
     kind: Some(KindName { group: "kubescheduler.config.k8s.io", version: "v1", api_version: "kubescheduler.config.k8s.io/v1", kind: "DefaultPreemptionArgs" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -31,6 +33,8 @@ pub static DynamicResourcesArgs: StructSchema = StructSchema {
     kind: Some(KindName { group: "kubescheduler.config.k8s.io", version: "v1", api_version: "kubescheduler.config.k8s.io/v1", kind: "DynamicResourcesArgs" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -47,6 +51,8 @@ pub static Extender: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x101,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -72,6 +78,8 @@ pub static ExtenderManagedResource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -87,6 +95,8 @@ pub static ExtenderTLSConfig: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -108,6 +118,8 @@ pub static InterPodAffinityArgs: StructSchema = StructSchema {
     kind: Some(KindName { group: "kubescheduler.config.k8s.io", version: "v1", api_version: "kubescheduler.config.k8s.io/v1", kind: "InterPodAffinityArgs" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -124,6 +136,8 @@ pub static KubeSchedulerConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "kubescheduler.config.k8s.io", version: "v1", api_version: "kubescheduler.config.k8s.io/v1", kind: "KubeSchedulerConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1d,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -148,6 +162,8 @@ pub static KubeSchedulerProfile: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -165,6 +181,8 @@ pub static NodeAffinityArgs: StructSchema = StructSchema {
     kind: Some(KindName { group: "kubescheduler.config.k8s.io", version: "v1", api_version: "kubescheduler.config.k8s.io/v1", kind: "NodeAffinityArgs" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -180,6 +198,8 @@ pub static NodeResourcesBalancedAllocationArgs: StructSchema = StructSchema {
     kind: Some(KindName { group: "kubescheduler.config.k8s.io", version: "v1", api_version: "kubescheduler.config.k8s.io/v1", kind: "NodeResourcesBalancedAllocationArgs" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -195,6 +215,8 @@ pub static NodeResourcesFitArgs: StructSchema = StructSchema {
     kind: Some(KindName { group: "kubescheduler.config.k8s.io", version: "v1", api_version: "kubescheduler.config.k8s.io/v1", kind: "NodeResourcesFitArgs" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -212,6 +234,8 @@ pub static Plugin: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -227,6 +251,8 @@ pub static PluginConfig: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -242,6 +268,8 @@ pub static PluginSet: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -257,6 +285,8 @@ pub static Plugins: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x7fff,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -285,6 +315,8 @@ pub static PodTopologySpreadArgs: StructSchema = StructSchema {
     kind: Some(KindName { group: "kubescheduler.config.k8s.io", version: "v1", api_version: "kubescheduler.config.k8s.io/v1", kind: "PodTopologySpreadArgs" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -301,6 +333,8 @@ pub static RequestedToCapacityRatioParam: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -315,6 +349,8 @@ pub static ResourceSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -330,6 +366,8 @@ pub static ScoringStrategy: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -346,6 +384,8 @@ pub static UtilizationShapePoint: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -361,6 +401,8 @@ pub static VolumeBindingArgs: StructSchema = StructSchema {
     kind: Some(KindName { group: "kubescheduler.config.k8s.io", version: "v1", api_version: "kubescheduler.config.k8s.io/v1", kind: "VolumeBindingArgs" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[

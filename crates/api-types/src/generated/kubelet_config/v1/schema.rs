@@ -15,6 +15,8 @@ pub static CredentialProvider: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -35,6 +37,8 @@ pub static CredentialProviderConfig: StructSchema = StructSchema {
     kind: Some(KindName { group: "kubelet.config.k8s.io", version: "v1", api_version: "kubelet.config.k8s.io/v1", kind: "CredentialProviderConfig" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -50,6 +54,8 @@ pub static ExecEnvVar: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -65,6 +71,8 @@ pub static ServiceAccountTokenAttributes: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[

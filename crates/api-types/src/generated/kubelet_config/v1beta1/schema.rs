@@ -15,6 +15,8 @@ pub static CrashLoopBackOffConfig: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -29,6 +31,8 @@ pub static CredentialProvider: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -48,6 +52,8 @@ pub static CredentialProviderConfig: StructSchema = StructSchema {
     kind: Some(KindName { group: "kubelet.config.k8s.io", version: "v1beta1", api_version: "kubelet.config.k8s.io/v1beta1", kind: "CredentialProviderConfig" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -63,6 +69,8 @@ pub static ExecEnvVar: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -78,6 +86,8 @@ pub static ImagePullCredentials: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -94,6 +104,8 @@ pub static ImagePullIntent: StructSchema = StructSchema {
     kind: Some(KindName { group: "kubelet.config.k8s.io", version: "v1beta1", api_version: "kubelet.config.k8s.io/v1beta1", kind: "ImagePullIntent" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -109,6 +121,8 @@ pub static ImagePullSecret: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -126,6 +140,8 @@ pub static ImagePullServiceAccount: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -142,6 +158,8 @@ pub static ImagePulledRecord: StructSchema = StructSchema {
     kind: Some(KindName { group: "kubelet.config.k8s.io", version: "v1beta1", api_version: "kubelet.config.k8s.io/v1beta1", kind: "ImagePulledRecord" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -159,6 +177,8 @@ pub static KubeletAnonymousAuthentication: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -173,6 +193,8 @@ pub static KubeletAuthentication: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -189,6 +211,8 @@ pub static KubeletAuthorization: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -204,6 +228,8 @@ pub static KubeletConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "kubelet.config.k8s.io", version: "v1beta1", api_version: "kubelet.config.k8s.io/v1beta1", kind: "KubeletConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x400b20001001000020804dc00180071,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -343,6 +369,8 @@ pub static KubeletWebhookAuthentication: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -358,6 +386,8 @@ pub static KubeletWebhookAuthorization: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -373,6 +403,8 @@ pub static KubeletX509Authentication: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -387,6 +419,8 @@ pub static MemoryReservation: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -402,6 +436,8 @@ pub static MemorySwapConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -416,6 +452,8 @@ pub static SerializedNodeConfigSource: StructSchema = StructSchema {
     kind: Some(KindName { group: "kubelet.config.k8s.io", version: "v1beta1", api_version: "kubelet.config.k8s.io/v1beta1", kind: "SerializedNodeConfigSource" }),
     json_form: JsonForm::Object,
     wire: &[1],
+    tags: &[1],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -431,6 +469,8 @@ pub static ShutdownGracePeriodByPodPriority: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -446,6 +486,8 @@ pub static UserNamespaces: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static APIGroup: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "APIGroup" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -33,6 +35,8 @@ pub static APIGroupList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "APIGroupList" }),
     json_form: JsonForm::Object,
     wire: &[1],
+    tags: &[1],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -48,6 +52,8 @@ pub static APIResource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 2, 5, 6, 7, 1, 8, 3, 4, 9],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    written_when_absent: 0x67,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -71,6 +77,8 @@ pub static APIResourceList: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "APIResourceList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -87,6 +95,8 @@ pub static APIVersions: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "APIVersions" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -103,6 +113,8 @@ pub static ApplyOptions: StructSchema = StructSchema {
     kind: Some(KindName { group: "meta.k8s.io", version: "v1", api_version: "meta.k8s.io/v1", kind: "ApplyOptions" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xd,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -120,6 +132,8 @@ pub static Condition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x3b,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -139,6 +153,8 @@ pub static CreateOptions: StructSchema = StructSchema {
     kind: Some(KindName { group: "meta.k8s.io", version: "v1", api_version: "meta.k8s.io/v1", kind: "CreateOptions" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -156,6 +172,8 @@ pub static DeleteOptions: StructSchema = StructSchema {
     kind: Some(KindName { group: "meta.k8s.io", version: "v1", api_version: "meta.k8s.io/v1", kind: "DeleteOptions" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -176,6 +194,8 @@ pub static FieldSelectorRequirement: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -192,6 +212,8 @@ pub static GetOptions: StructSchema = StructSchema {
     kind: Some(KindName { group: "meta.k8s.io", version: "v1", api_version: "meta.k8s.io/v1", kind: "GetOptions" }),
     json_form: JsonForm::Object,
     wire: &[1],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -207,6 +229,8 @@ pub static GroupKind: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -222,6 +246,8 @@ pub static GroupResource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -237,6 +263,8 @@ pub static GroupVersion: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -252,6 +280,8 @@ pub static GroupVersionForDiscovery: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -267,6 +297,8 @@ pub static GroupVersionKind: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -283,6 +315,8 @@ pub static GroupVersionResource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -299,6 +333,8 @@ pub static LabelSelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -314,6 +350,8 @@ pub static LabelSelectorRequirement: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -330,6 +368,8 @@ pub static List: StructSchema = StructSchema {
     kind: Some(KindName { group: "meta.k8s.io", version: "v1", api_version: "meta.k8s.io/v1", kind: "List" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -346,6 +386,8 @@ pub static ListMeta: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -364,6 +406,8 @@ pub static ListOptions: StructSchema = StructSchema {
     kind: Some(KindName { group: "meta.k8s.io", version: "v1", api_version: "meta.k8s.io/v1", kind: "ListOptions" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 5, 7, 8, 9, 4, 6, 10, 11],
+    tags: &[1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 15],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -389,6 +433,8 @@ pub static ManagedFieldsEntry: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 6, 7, 8],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -409,6 +455,8 @@ pub static ObjectMeta: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 17],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -437,6 +485,8 @@ pub static OwnerReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 0, 4, 5],
+    tags: &[1, 3, 4, 5, 6, 7],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -456,6 +506,8 @@ pub static PartialObjectMetadata: StructSchema = StructSchema {
     kind: Some(KindName { group: "meta.k8s.io", version: "v1", api_version: "meta.k8s.io/v1", kind: "PartialObjectMetadata" }),
     json_form: JsonForm::Object,
     wire: &[1],
+    tags: &[1],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -471,6 +523,8 @@ pub static PartialObjectMetadataList: StructSchema = StructSchema {
     kind: Some(KindName { group: "meta.k8s.io", version: "v1", api_version: "meta.k8s.io/v1", kind: "PartialObjectMetadataList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -487,6 +541,8 @@ pub static Patch: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -500,6 +556,8 @@ pub static PatchOptions: StructSchema = StructSchema {
     kind: Some(KindName { group: "meta.k8s.io", version: "v1", api_version: "meta.k8s.io/v1", kind: "PatchOptions" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -518,6 +576,8 @@ pub static Preconditions: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -533,6 +593,8 @@ pub static RootPaths: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -547,6 +609,8 @@ pub static ServerAddressByClientCIDR: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -562,6 +626,8 @@ pub static ShardInfo: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -576,6 +642,8 @@ pub static Status: StructSchema = StructSchema {
     kind: Some(KindName { group: "", version: "v1", api_version: "v1", kind: "Status" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -596,6 +664,8 @@ pub static StatusCause: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -612,6 +682,8 @@ pub static StatusDetails: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 4, 5, 3],
+    tags: &[1, 2, 3, 4, 5, 6],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -631,6 +703,8 @@ pub static Table: StructSchema = StructSchema {
     kind: Some(KindName { group: "meta.k8s.io", version: "v1", api_version: "meta.k8s.io/v1", kind: "Table" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -648,6 +722,8 @@ pub static TableColumnDefinition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x1f,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -666,6 +742,8 @@ pub static TableOptions: StructSchema = StructSchema {
     kind: Some(KindName { group: "meta.k8s.io", version: "v1", api_version: "meta.k8s.io/v1", kind: "TableOptions" }),
     json_form: JsonForm::Object,
     wire: &[2],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -682,6 +760,8 @@ pub static TableRow: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -698,6 +778,8 @@ pub static TableRowCondition: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -715,6 +797,8 @@ pub static TypeMeta: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -730,6 +814,8 @@ pub static UpdateOptions: StructSchema = StructSchema {
     kind: Some(KindName { group: "meta.k8s.io", version: "v1", api_version: "meta.k8s.io/v1", kind: "UpdateOptions" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -747,6 +833,8 @@ pub static WatchEvent: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[

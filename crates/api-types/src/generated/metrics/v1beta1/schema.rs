@@ -15,6 +15,8 @@ pub static ContainerMetrics: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -30,6 +32,8 @@ pub static NodeMetrics: StructSchema = StructSchema {
     kind: Some(KindName { group: "metrics.k8s.io", version: "v1beta1", api_version: "metrics.k8s.io/v1beta1", kind: "NodeMetrics" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1f,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -48,6 +52,8 @@ pub static NodeMetricsList: StructSchema = StructSchema {
     kind: Some(KindName { group: "metrics.k8s.io", version: "v1beta1", api_version: "metrics.k8s.io/v1beta1", kind: "NodeMetricsList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -64,6 +70,8 @@ pub static PodMetrics: StructSchema = StructSchema {
     kind: Some(KindName { group: "metrics.k8s.io", version: "v1beta1", api_version: "metrics.k8s.io/v1beta1", kind: "PodMetrics" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1f,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -82,6 +90,8 @@ pub static PodMetricsList: StructSchema = StructSchema {
     kind: Some(KindName { group: "metrics.k8s.io", version: "v1beta1", api_version: "metrics.k8s.io/v1beta1", kind: "PodMetricsList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static HTTPIngressPath: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 2, 1],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x6,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -31,6 +33,8 @@ pub static HTTPIngressRuleValue: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -45,6 +49,8 @@ pub static IPAddress: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1", api_version: "networking.k8s.io/v1", kind: "IPAddress" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.33",
     deprecated: "",
     fields: &[
@@ -61,6 +67,8 @@ pub static IPAddressList: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1", api_version: "networking.k8s.io/v1", kind: "IPAddressList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.33",
     deprecated: "",
     fields: &[
@@ -77,6 +85,8 @@ pub static IPAddressSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -91,6 +101,8 @@ pub static IPBlock: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -106,6 +118,8 @@ pub static Ingress: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1", api_version: "networking.k8s.io/v1", kind: "Ingress" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.19",
     deprecated: "",
     fields: &[
@@ -123,6 +137,8 @@ pub static IngressBackend: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[1, 0],
+    tags: &[3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -138,6 +154,8 @@ pub static IngressClass: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1", api_version: "networking.k8s.io/v1", kind: "IngressClass" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.19",
     deprecated: "",
     fields: &[
@@ -154,6 +172,8 @@ pub static IngressClassList: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1", api_version: "networking.k8s.io/v1", kind: "IngressClassList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.19",
     deprecated: "",
     fields: &[
@@ -170,6 +190,8 @@ pub static IngressClassParametersReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0xe,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -188,6 +210,8 @@ pub static IngressClassSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -203,6 +227,8 @@ pub static IngressList: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1", api_version: "networking.k8s.io/v1", kind: "IngressList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.19",
     deprecated: "",
     fields: &[
@@ -219,6 +245,8 @@ pub static IngressLoadBalancerIngress: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -235,6 +263,8 @@ pub static IngressLoadBalancerStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -249,6 +279,8 @@ pub static IngressPortStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -265,6 +297,8 @@ pub static IngressRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -280,6 +314,8 @@ pub static IngressRuleValue: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -294,6 +330,8 @@ pub static IngressServiceBackend: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -309,6 +347,8 @@ pub static IngressSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 0],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -326,6 +366,8 @@ pub static IngressStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -340,6 +382,8 @@ pub static IngressTLS: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -355,6 +399,8 @@ pub static NetworkPolicy: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1", api_version: "networking.k8s.io/v1", kind: "NetworkPolicy" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.7",
     deprecated: "",
     fields: &[
@@ -371,6 +417,8 @@ pub static NetworkPolicyEgressRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -386,6 +434,8 @@ pub static NetworkPolicyIngressRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -401,6 +451,8 @@ pub static NetworkPolicyList: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1", api_version: "networking.k8s.io/v1", kind: "NetworkPolicyList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.19",
     deprecated: "",
     fields: &[
@@ -417,6 +469,8 @@ pub static NetworkPolicyPeer: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -433,6 +487,8 @@ pub static NetworkPolicyPort: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -449,6 +505,8 @@ pub static NetworkPolicySpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -466,6 +524,8 @@ pub static ParentReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -483,6 +543,8 @@ pub static ServiceBackendPort: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -498,6 +560,8 @@ pub static ServiceCIDR: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1", api_version: "networking.k8s.io/v1", kind: "ServiceCIDR" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.33",
     deprecated: "",
     fields: &[
@@ -515,6 +579,8 @@ pub static ServiceCIDRList: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1", api_version: "networking.k8s.io/v1", kind: "ServiceCIDRList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.33",
     deprecated: "",
     fields: &[
@@ -531,6 +597,8 @@ pub static ServiceCIDRSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -545,6 +613,8 @@ pub static ServiceCIDRStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

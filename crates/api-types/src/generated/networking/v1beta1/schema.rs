@@ -15,6 +15,8 @@ pub static HTTPIngressPath: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 2, 1],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x4,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -31,6 +33,8 @@ pub static HTTPIngressRuleValue: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -45,6 +49,8 @@ pub static IPAddress: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1beta1", api_version: "networking.k8s.io/v1beta1", kind: "IPAddress" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.31",
     deprecated: "1.34",
     fields: &[
@@ -61,6 +67,8 @@ pub static IPAddressList: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1beta1", api_version: "networking.k8s.io/v1beta1", kind: "IPAddressList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.31",
     deprecated: "1.34",
     fields: &[
@@ -77,6 +85,8 @@ pub static IPAddressSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -91,6 +101,8 @@ pub static Ingress: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1beta1", api_version: "networking.k8s.io/v1beta1", kind: "Ingress" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.14",
     deprecated: "1.19",
     fields: &[
@@ -108,6 +120,8 @@ pub static IngressBackend: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -124,6 +138,8 @@ pub static IngressClass: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1beta1", api_version: "networking.k8s.io/v1beta1", kind: "IngressClass" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.18",
     deprecated: "1.19",
     fields: &[
@@ -140,6 +156,8 @@ pub static IngressClassList: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1beta1", api_version: "networking.k8s.io/v1beta1", kind: "IngressClassList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.18",
     deprecated: "1.19",
     fields: &[
@@ -156,6 +174,8 @@ pub static IngressClassParametersReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0xe,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -174,6 +194,8 @@ pub static IngressClassSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -189,6 +211,8 @@ pub static IngressList: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1beta1", api_version: "networking.k8s.io/v1beta1", kind: "IngressList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.14",
     deprecated: "1.19",
     fields: &[
@@ -205,6 +229,8 @@ pub static IngressLoadBalancerIngress: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -221,6 +247,8 @@ pub static IngressLoadBalancerStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -235,6 +263,8 @@ pub static IngressPortStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -251,6 +281,8 @@ pub static IngressRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -266,6 +298,8 @@ pub static IngressRuleValue: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -280,6 +314,8 @@ pub static IngressSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 0],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -297,6 +333,8 @@ pub static IngressStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -311,6 +349,8 @@ pub static IngressTLS: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -326,6 +366,8 @@ pub static ParentReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -343,6 +385,8 @@ pub static ServiceCIDR: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1beta1", api_version: "networking.k8s.io/v1beta1", kind: "ServiceCIDR" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.31",
     deprecated: "1.34",
     fields: &[
@@ -360,6 +404,8 @@ pub static ServiceCIDRList: StructSchema = StructSchema {
     kind: Some(KindName { group: "networking.k8s.io", version: "v1beta1", api_version: "networking.k8s.io/v1beta1", kind: "ServiceCIDRList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.31",
     deprecated: "1.34",
     fields: &[
@@ -376,6 +422,8 @@ pub static ServiceCIDRSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -390,6 +438,8 @@ pub static ServiceCIDRStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

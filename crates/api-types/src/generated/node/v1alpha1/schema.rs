@@ -15,6 +15,8 @@ pub static Overhead: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -29,6 +31,8 @@ pub static RuntimeClass: StructSchema = StructSchema {
     kind: Some(KindName { group: "node.k8s.io", version: "v1alpha1", api_version: "node.k8s.io/v1alpha1", kind: "RuntimeClass" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -45,6 +49,8 @@ pub static RuntimeClassList: StructSchema = StructSchema {
     kind: Some(KindName { group: "node.k8s.io", version: "v1alpha1", api_version: "node.k8s.io/v1alpha1", kind: "RuntimeClassList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -61,6 +67,8 @@ pub static RuntimeClassSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -77,6 +85,8 @@ pub static Scheduling: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

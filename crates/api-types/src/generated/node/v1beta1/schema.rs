@@ -15,6 +15,8 @@ pub static Overhead: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -29,6 +31,8 @@ pub static RuntimeClass: StructSchema = StructSchema {
     kind: Some(KindName { group: "node.k8s.io", version: "v1beta1", api_version: "node.k8s.io/v1beta1", kind: "RuntimeClass" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x7,
     introduced: "1.13",
     deprecated: "1.22",
     fields: &[
@@ -47,6 +51,8 @@ pub static RuntimeClassList: StructSchema = StructSchema {
     kind: Some(KindName { group: "node.k8s.io", version: "v1beta1", api_version: "node.k8s.io/v1beta1", kind: "RuntimeClassList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.13",
     deprecated: "1.22",
     fields: &[
@@ -63,6 +69,8 @@ pub static Scheduling: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static PodSecurityConfiguration: StructSchema = StructSchema {
     kind: Some(KindName { group: "pod-security.admission.config.k8s.io", version: "v1", api_version: "pod-security.admission.config.k8s.io/v1", kind: "PodSecurityConfiguration" }),
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -31,6 +33,8 @@ pub static PodSecurityDefaults: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -50,6 +54,8 @@ pub static PodSecurityExemptions: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

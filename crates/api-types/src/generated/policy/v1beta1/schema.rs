@@ -15,6 +15,8 @@ pub static Eviction: StructSchema = StructSchema {
     kind: Some(KindName { group: "policy", version: "v1beta1", api_version: "policy/v1beta1", kind: "Eviction" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "1.5",
     deprecated: "1.22",
     fields: &[
@@ -31,6 +33,8 @@ pub static PodDisruptionBudget: StructSchema = StructSchema {
     kind: Some(KindName { group: "policy", version: "v1beta1", api_version: "policy/v1beta1", kind: "PodDisruptionBudget" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.5",
     deprecated: "1.21",
     fields: &[
@@ -48,6 +52,8 @@ pub static PodDisruptionBudgetList: StructSchema = StructSchema {
     kind: Some(KindName { group: "policy", version: "v1beta1", api_version: "policy/v1beta1", kind: "PodDisruptionBudgetList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.5",
     deprecated: "1.21",
     fields: &[
@@ -64,6 +70,8 @@ pub static PodDisruptionBudgetSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -81,6 +89,8 @@ pub static PodDisruptionBudgetStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x3c,
     introduced: "",
     deprecated: "",
     fields: &[

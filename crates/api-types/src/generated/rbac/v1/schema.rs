@@ -15,6 +15,8 @@ pub static AggregationRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -29,6 +31,8 @@ pub static ClusterRole: StructSchema = StructSchema {
     kind: Some(KindName { group: "rbac.authorization.k8s.io", version: "v1", api_version: "rbac.authorization.k8s.io/v1", kind: "ClusterRole" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "1.8",
     deprecated: "",
     fields: &[
@@ -46,6 +50,8 @@ pub static ClusterRoleBinding: StructSchema = StructSchema {
     kind: Some(KindName { group: "rbac.authorization.k8s.io", version: "v1", api_version: "rbac.authorization.k8s.io/v1", kind: "ClusterRoleBinding" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xb,
     introduced: "1.8",
     deprecated: "",
     fields: &[
@@ -63,6 +69,8 @@ pub static ClusterRoleBindingList: StructSchema = StructSchema {
     kind: Some(KindName { group: "rbac.authorization.k8s.io", version: "v1", api_version: "rbac.authorization.k8s.io/v1", kind: "ClusterRoleBindingList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.8",
     deprecated: "",
     fields: &[
@@ -79,6 +87,8 @@ pub static ClusterRoleList: StructSchema = StructSchema {
     kind: Some(KindName { group: "rbac.authorization.k8s.io", version: "v1", api_version: "rbac.authorization.k8s.io/v1", kind: "ClusterRoleList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.8",
     deprecated: "",
     fields: &[
@@ -95,6 +105,8 @@ pub static PolicyRule: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -113,6 +125,8 @@ pub static Role: StructSchema = StructSchema {
     kind: Some(KindName { group: "rbac.authorization.k8s.io", version: "v1", api_version: "rbac.authorization.k8s.io/v1", kind: "Role" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.8",
     deprecated: "",
     fields: &[
@@ -129,6 +143,8 @@ pub static RoleBinding: StructSchema = StructSchema {
     kind: Some(KindName { group: "rbac.authorization.k8s.io", version: "v1", api_version: "rbac.authorization.k8s.io/v1", kind: "RoleBinding" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xb,
     introduced: "1.8",
     deprecated: "",
     fields: &[
@@ -146,6 +162,8 @@ pub static RoleBindingList: StructSchema = StructSchema {
     kind: Some(KindName { group: "rbac.authorization.k8s.io", version: "v1", api_version: "rbac.authorization.k8s.io/v1", kind: "RoleBindingList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.8",
     deprecated: "",
     fields: &[
@@ -162,6 +180,8 @@ pub static RoleList: StructSchema = StructSchema {
     kind: Some(KindName { group: "rbac.authorization.k8s.io", version: "v1", api_version: "rbac.authorization.k8s.io/v1", kind: "RoleList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.8",
     deprecated: "",
     fields: &[
@@ -178,6 +198,8 @@ pub static RoleRef: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -194,6 +216,8 @@ pub static Subject: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static AllocatedDeviceStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 4, 5, 6, 3],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x17,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -35,6 +37,8 @@ pub static AllocationResult: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 3, 5],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -51,6 +55,8 @@ pub static CELDeviceSelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -65,6 +71,8 @@ pub static CapacityRequestPolicy: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -81,6 +89,8 @@ pub static CapacityRequestPolicyRange: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -97,6 +107,8 @@ pub static CapacityRequirements: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -111,6 +123,8 @@ pub static Counter: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -125,6 +139,8 @@ pub static CounterSet: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -140,6 +156,8 @@ pub static Device: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -166,6 +184,8 @@ pub static DeviceAllocationConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -182,6 +202,8 @@ pub static DeviceAllocationResult: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -197,6 +219,8 @@ pub static DeviceAttribute: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7],
+    tags: &[2, 3, 4, 5, 6, 7, 8, 9],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -218,6 +242,8 @@ pub static DeviceCapacity: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -233,6 +259,8 @@ pub static DeviceClaim: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -249,6 +277,8 @@ pub static DeviceClaimConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -264,6 +294,8 @@ pub static DeviceClass: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1", api_version: "resource.k8s.io/v1", kind: "DeviceClass" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.34",
     deprecated: "",
     fields: &[
@@ -280,6 +312,8 @@ pub static DeviceClassConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -294,6 +328,8 @@ pub static DeviceClassList: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1", api_version: "resource.k8s.io/v1", kind: "DeviceClassList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.34",
     deprecated: "",
     fields: &[
@@ -310,6 +346,8 @@ pub static DeviceClassSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -326,6 +364,8 @@ pub static DeviceConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -340,6 +380,8 @@ pub static DeviceConstraint: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -356,6 +398,8 @@ pub static DeviceCounterConsumption: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -371,6 +415,8 @@ pub static DeviceRequest: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -387,6 +433,8 @@ pub static DeviceRequestAllocationResult: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -410,6 +458,8 @@ pub static DeviceSelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -424,6 +474,8 @@ pub static DeviceSubRequest: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -444,6 +496,8 @@ pub static DeviceTaint: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -461,6 +515,8 @@ pub static DeviceToleration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -479,6 +535,8 @@ pub static ExactDeviceRequest: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -499,6 +557,8 @@ pub static NetworkDeviceData: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -515,6 +575,8 @@ pub static NodeAllocatableResourceMapping: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -530,6 +592,8 @@ pub static OpaqueDeviceConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -545,6 +609,8 @@ pub static ResourceClaim: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1", api_version: "resource.k8s.io/v1", kind: "ResourceClaim" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.34",
     deprecated: "",
     fields: &[
@@ -562,6 +628,8 @@ pub static ResourceClaimConsumerReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 3, 4, 5],
+    written_when_absent: 0xe,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -579,6 +647,8 @@ pub static ResourceClaimList: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1", api_version: "resource.k8s.io/v1", kind: "ResourceClaimList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.34",
     deprecated: "",
     fields: &[
@@ -595,6 +665,8 @@ pub static ResourceClaimSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -609,6 +681,8 @@ pub static ResourceClaimStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -625,6 +699,8 @@ pub static ResourceClaimTemplate: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1", api_version: "resource.k8s.io/v1", kind: "ResourceClaimTemplate" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.34",
     deprecated: "",
     fields: &[
@@ -641,6 +717,8 @@ pub static ResourceClaimTemplateList: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1", api_version: "resource.k8s.io/v1", kind: "ResourceClaimTemplateList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.34",
     deprecated: "",
     fields: &[
@@ -657,6 +735,8 @@ pub static ResourceClaimTemplateSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -672,6 +752,8 @@ pub static ResourcePool: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -688,6 +770,8 @@ pub static ResourceSlice: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1", api_version: "resource.k8s.io/v1", kind: "ResourceSlice" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.34",
     deprecated: "",
     fields: &[
@@ -704,6 +788,8 @@ pub static ResourceSliceList: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1", api_version: "resource.k8s.io/v1", kind: "ResourceSliceList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.34",
     deprecated: "",
     fields: &[
@@ -720,6 +806,8 @@ pub static ResourceSliceSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static CELDeviceSelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -29,6 +31,8 @@ pub static DeviceSelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -43,6 +47,8 @@ pub static DeviceTaint: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -60,6 +66,8 @@ pub static DeviceTaintRule: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1alpha3", api_version: "resource.k8s.io/v1alpha3", kind: "DeviceTaintRule" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.33",
     deprecated: "1.36",
     fields: &[
@@ -77,6 +85,8 @@ pub static DeviceTaintRuleList: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1alpha3", api_version: "resource.k8s.io/v1alpha3", kind: "DeviceTaintRuleList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.33",
     deprecated: "1.36",
     fields: &[
@@ -93,6 +103,8 @@ pub static DeviceTaintRuleSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -108,6 +120,8 @@ pub static DeviceTaintRuleStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -122,6 +136,8 @@ pub static DeviceTaintSelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -138,6 +154,8 @@ pub static PoolStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 8, 4, 5, 6, 7, 3, 2, 9],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    written_when_absent: 0x4,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -161,6 +179,8 @@ pub static ResourcePoolStatusRequest: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1alpha3", api_version: "resource.k8s.io/v1alpha3", kind: "ResourcePoolStatusRequest" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "1.36",
     deprecated: "1.39",
     fields: &[
@@ -178,6 +198,8 @@ pub static ResourcePoolStatusRequestList: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1alpha3", api_version: "resource.k8s.io/v1alpha3", kind: "ResourcePoolStatusRequestList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.36",
     deprecated: "1.39",
     fields: &[
@@ -194,6 +216,8 @@ pub static ResourcePoolStatusRequestSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -210,6 +234,8 @@ pub static ResourcePoolStatusRequestStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[1, 2, 0],
+    tags: &[2, 3, 6],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

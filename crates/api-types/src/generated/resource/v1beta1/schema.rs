@@ -15,6 +15,8 @@ pub static AllocatedDeviceStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 4, 5, 6, 3],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x17,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -35,6 +37,8 @@ pub static AllocationResult: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 3, 5],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -51,6 +55,8 @@ pub static BasicDevice: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -76,6 +82,8 @@ pub static CELDeviceSelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -90,6 +98,8 @@ pub static CapacityRequestPolicy: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -106,6 +116,8 @@ pub static CapacityRequestPolicyRange: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -122,6 +134,8 @@ pub static CapacityRequirements: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -136,6 +150,8 @@ pub static Counter: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -150,6 +166,8 @@ pub static CounterSet: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -165,6 +183,8 @@ pub static Device: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -180,6 +200,8 @@ pub static DeviceAllocationConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -196,6 +218,8 @@ pub static DeviceAllocationResult: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -211,6 +235,8 @@ pub static DeviceAttribute: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7],
+    tags: &[2, 3, 4, 5, 6, 7, 8, 9],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -232,6 +258,8 @@ pub static DeviceCapacity: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -247,6 +275,8 @@ pub static DeviceClaim: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -263,6 +293,8 @@ pub static DeviceClaimConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -278,6 +310,8 @@ pub static DeviceClass: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta1", api_version: "resource.k8s.io/v1beta1", kind: "DeviceClass" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.32",
     deprecated: "1.35",
     fields: &[
@@ -294,6 +328,8 @@ pub static DeviceClassConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -308,6 +344,8 @@ pub static DeviceClassList: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta1", api_version: "resource.k8s.io/v1beta1", kind: "DeviceClassList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.32",
     deprecated: "1.35",
     fields: &[
@@ -324,6 +362,8 @@ pub static DeviceClassSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -340,6 +380,8 @@ pub static DeviceConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -354,6 +396,8 @@ pub static DeviceConstraint: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -370,6 +414,8 @@ pub static DeviceCounterConsumption: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -385,6 +431,8 @@ pub static DeviceRequest: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -407,6 +455,8 @@ pub static DeviceRequestAllocationResult: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -430,6 +480,8 @@ pub static DeviceSelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -444,6 +496,8 @@ pub static DeviceSubRequest: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 7, 8],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -464,6 +518,8 @@ pub static DeviceTaint: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -481,6 +537,8 @@ pub static DeviceToleration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -499,6 +557,8 @@ pub static NetworkDeviceData: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -515,6 +575,8 @@ pub static NodeAllocatableResourceMapping: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -530,6 +592,8 @@ pub static OpaqueDeviceConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -545,6 +609,8 @@ pub static ResourceClaim: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta1", api_version: "resource.k8s.io/v1beta1", kind: "ResourceClaim" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.32",
     deprecated: "1.35",
     fields: &[
@@ -562,6 +628,8 @@ pub static ResourceClaimConsumerReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 3, 4, 5],
+    written_when_absent: 0xe,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -579,6 +647,8 @@ pub static ResourceClaimList: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta1", api_version: "resource.k8s.io/v1beta1", kind: "ResourceClaimList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.32",
     deprecated: "1.35",
     fields: &[
@@ -595,6 +665,8 @@ pub static ResourceClaimSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -609,6 +681,8 @@ pub static ResourceClaimStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -625,6 +699,8 @@ pub static ResourceClaimTemplate: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta1", api_version: "resource.k8s.io/v1beta1", kind: "ResourceClaimTemplate" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.32",
     deprecated: "1.35",
     fields: &[
@@ -641,6 +717,8 @@ pub static ResourceClaimTemplateList: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta1", api_version: "resource.k8s.io/v1beta1", kind: "ResourceClaimTemplateList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.32",
     deprecated: "1.35",
     fields: &[
@@ -657,6 +735,8 @@ pub static ResourceClaimTemplateSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -672,6 +752,8 @@ pub static ResourcePool: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -688,6 +770,8 @@ pub static ResourceSlice: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta1", api_version: "resource.k8s.io/v1beta1", kind: "ResourceSlice" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.32",
     deprecated: "1.35",
     fields: &[
@@ -704,6 +788,8 @@ pub static ResourceSliceList: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta1", api_version: "resource.k8s.io/v1beta1", kind: "ResourceSliceList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.32",
     deprecated: "1.35",
     fields: &[
@@ -720,6 +806,8 @@ pub static ResourceSliceSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static AllocatedDeviceStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 4, 5, 6, 3],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x17,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -35,6 +37,8 @@ pub static AllocationResult: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 3, 5],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -51,6 +55,8 @@ pub static CELDeviceSelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -65,6 +71,8 @@ pub static CapacityRequestPolicy: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -81,6 +89,8 @@ pub static CapacityRequestPolicyRange: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -97,6 +107,8 @@ pub static CapacityRequirements: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -111,6 +123,8 @@ pub static Counter: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -125,6 +139,8 @@ pub static CounterSet: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -140,6 +156,8 @@ pub static Device: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -166,6 +184,8 @@ pub static DeviceAllocationConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -182,6 +202,8 @@ pub static DeviceAllocationResult: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -197,6 +219,8 @@ pub static DeviceAttribute: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7],
+    tags: &[2, 3, 4, 5, 6, 7, 8, 9],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -218,6 +242,8 @@ pub static DeviceCapacity: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -233,6 +259,8 @@ pub static DeviceClaim: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -249,6 +277,8 @@ pub static DeviceClaimConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -264,6 +294,8 @@ pub static DeviceClass: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta2", api_version: "resource.k8s.io/v1beta2", kind: "DeviceClass" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.33",
     deprecated: "1.36",
     fields: &[
@@ -280,6 +312,8 @@ pub static DeviceClassConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -294,6 +328,8 @@ pub static DeviceClassList: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta2", api_version: "resource.k8s.io/v1beta2", kind: "DeviceClassList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.33",
     deprecated: "1.36",
     fields: &[
@@ -310,6 +346,8 @@ pub static DeviceClassSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -326,6 +364,8 @@ pub static DeviceConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -340,6 +380,8 @@ pub static DeviceConstraint: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -356,6 +398,8 @@ pub static DeviceCounterConsumption: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -371,6 +415,8 @@ pub static DeviceRequest: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -387,6 +433,8 @@ pub static DeviceRequestAllocationResult: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -410,6 +458,8 @@ pub static DeviceSelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -424,6 +474,8 @@ pub static DeviceSubRequest: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -444,6 +496,8 @@ pub static DeviceTaint: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x5,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -461,6 +515,8 @@ pub static DeviceTaintRule: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta2", api_version: "resource.k8s.io/v1beta2", kind: "DeviceTaintRule" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.36",
     deprecated: "1.39",
     fields: &[
@@ -478,6 +534,8 @@ pub static DeviceTaintRuleList: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta2", api_version: "resource.k8s.io/v1beta2", kind: "DeviceTaintRuleList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.36",
     deprecated: "1.39",
     fields: &[
@@ -494,6 +552,8 @@ pub static DeviceTaintRuleSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -509,6 +569,8 @@ pub static DeviceTaintRuleStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -523,6 +585,8 @@ pub static DeviceTaintSelector: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[2, 3, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -539,6 +603,8 @@ pub static DeviceToleration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -557,6 +623,8 @@ pub static ExactDeviceRequest: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -577,6 +645,8 @@ pub static NetworkDeviceData: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -593,6 +663,8 @@ pub static NodeAllocatableResourceMapping: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -608,6 +680,8 @@ pub static OpaqueDeviceConfiguration: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -623,6 +697,8 @@ pub static ResourceClaim: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta2", api_version: "resource.k8s.io/v1beta2", kind: "ResourceClaim" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.33",
     deprecated: "1.36",
     fields: &[
@@ -640,6 +716,8 @@ pub static ResourceClaimConsumerReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 3, 4, 5],
+    written_when_absent: 0xe,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -657,6 +735,8 @@ pub static ResourceClaimList: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta2", api_version: "resource.k8s.io/v1beta2", kind: "ResourceClaimList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.33",
     deprecated: "1.36",
     fields: &[
@@ -673,6 +753,8 @@ pub static ResourceClaimSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -687,6 +769,8 @@ pub static ResourceClaimStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 4],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -703,6 +787,8 @@ pub static ResourceClaimTemplate: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta2", api_version: "resource.k8s.io/v1beta2", kind: "ResourceClaimTemplate" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.33",
     deprecated: "1.36",
     fields: &[
@@ -719,6 +805,8 @@ pub static ResourceClaimTemplateList: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta2", api_version: "resource.k8s.io/v1beta2", kind: "ResourceClaimTemplateList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.33",
     deprecated: "1.36",
     fields: &[
@@ -735,6 +823,8 @@ pub static ResourceClaimTemplateSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -750,6 +840,8 @@ pub static ResourcePool: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -766,6 +858,8 @@ pub static ResourceSlice: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta2", api_version: "resource.k8s.io/v1beta2", kind: "ResourceSlice" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.33",
     deprecated: "1.36",
     fields: &[
@@ -782,6 +876,8 @@ pub static ResourceSliceList: StructSchema = StructSchema {
     kind: Some(KindName { group: "resource.k8s.io", version: "v1beta2", api_version: "resource.k8s.io/v1beta2", kind: "ResourceSliceList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.33",
     deprecated: "1.36",
     fields: &[
@@ -798,6 +894,8 @@ pub static ResourceSliceSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[

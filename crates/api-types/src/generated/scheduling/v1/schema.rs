@@ -15,6 +15,8 @@ pub static PriorityClass: StructSchema = StructSchema {
     kind: Some(KindName { group: "scheduling.k8s.io", version: "v1", api_version: "scheduling.k8s.io/v1", kind: "PriorityClass" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0x7,
     introduced: "1.14",
     deprecated: "",
     fields: &[
@@ -34,6 +36,8 @@ pub static PriorityClassList: StructSchema = StructSchema {
     kind: Some(KindName { group: "scheduling.k8s.io", version: "v1", api_version: "scheduling.k8s.io/v1", kind: "PriorityClassList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.14",
     deprecated: "",
     fields: &[

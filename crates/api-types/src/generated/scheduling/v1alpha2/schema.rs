@@ -15,6 +15,8 @@ pub static BasicSchedulingPolicy: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[],
+    tags: &[],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -28,6 +30,8 @@ pub static GangSchedulingPolicy: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -42,6 +46,8 @@ pub static PodGroup: StructSchema = StructSchema {
     kind: Some(KindName { group: "scheduling.k8s.io", version: "v1alpha2", api_version: "scheduling.k8s.io/v1alpha2", kind: "PodGroup" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -59,6 +65,8 @@ pub static PodGroupList: StructSchema = StructSchema {
     kind: Some(KindName { group: "scheduling.k8s.io", version: "v1alpha2", api_version: "scheduling.k8s.io/v1alpha2", kind: "PodGroupList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -75,6 +83,8 @@ pub static PodGroupResourceClaim: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -91,6 +101,8 @@ pub static PodGroupResourceClaimStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -106,6 +118,8 @@ pub static PodGroupSchedulingConstraints: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -120,6 +134,8 @@ pub static PodGroupSchedulingPolicy: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -135,6 +151,8 @@ pub static PodGroupSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -155,6 +173,8 @@ pub static PodGroupStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -170,6 +190,8 @@ pub static PodGroupTemplate: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6],
+    tags: &[1, 2, 3, 4, 5, 6, 7],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -190,6 +212,8 @@ pub static PodGroupTemplateReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -204,6 +228,8 @@ pub static TopologyConstraint: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -218,6 +244,8 @@ pub static TypedLocalObjectReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x6,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -234,6 +262,8 @@ pub static Workload: StructSchema = StructSchema {
     kind: Some(KindName { group: "scheduling.k8s.io", version: "v1alpha2", api_version: "scheduling.k8s.io/v1alpha2", kind: "Workload" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -250,6 +280,8 @@ pub static WorkloadList: StructSchema = StructSchema {
     kind: Some(KindName { group: "scheduling.k8s.io", version: "v1alpha2", api_version: "scheduling.k8s.io/v1alpha2", kind: "WorkloadList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -266,6 +298,8 @@ pub static WorkloadPodGroupTemplateReference: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -281,6 +315,8 @@ pub static WorkloadSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x2,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static CSIDriver: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1", api_version: "storage.k8s.io/v1", kind: "CSIDriver" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.18",
     deprecated: "",
     fields: &[
@@ -31,6 +33,8 @@ pub static CSIDriverList: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1", api_version: "storage.k8s.io/v1", kind: "CSIDriverList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.18",
     deprecated: "",
     fields: &[
@@ -47,6 +51,8 @@ pub static CSIDriverSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -71,6 +77,8 @@ pub static CSINode: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1", api_version: "storage.k8s.io/v1", kind: "CSINode" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.17",
     deprecated: "",
     fields: &[
@@ -87,6 +95,8 @@ pub static CSINodeDriver: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -104,6 +114,8 @@ pub static CSINodeList: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1", api_version: "storage.k8s.io/v1", kind: "CSINodeList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.17",
     deprecated: "",
     fields: &[
@@ -120,6 +132,8 @@ pub static CSINodeSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -134,6 +148,8 @@ pub static CSIStorageCapacity: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1", api_version: "storage.k8s.io/v1", kind: "CSIStorageCapacity" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0xb,
     introduced: "1.24",
     deprecated: "",
     fields: &[
@@ -153,6 +169,8 @@ pub static CSIStorageCapacityList: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1", api_version: "storage.k8s.io/v1", kind: "CSIStorageCapacityList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.24",
     deprecated: "",
     fields: &[
@@ -169,6 +187,8 @@ pub static StorageClass: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1", api_version: "storage.k8s.io/v1", kind: "StorageClass" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4, 5, 6, 7, 8],
+    tags: &[1, 2, 3, 4, 5, 6, 7, 8],
+    written_when_absent: 0x7,
     introduced: "1.6",
     deprecated: "",
     fields: &[
@@ -191,6 +211,8 @@ pub static StorageClassList: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1", api_version: "storage.k8s.io/v1", kind: "StorageClassList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.6",
     deprecated: "",
     fields: &[
@@ -207,6 +229,8 @@ pub static TokenRequest: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -222,6 +246,8 @@ pub static VolumeAttachment: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1", api_version: "storage.k8s.io/v1", kind: "VolumeAttachment" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.13",
     deprecated: "",
     fields: &[
@@ -239,6 +265,8 @@ pub static VolumeAttachmentList: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1", api_version: "storage.k8s.io/v1", kind: "VolumeAttachmentList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.13",
     deprecated: "",
     fields: &[
@@ -255,6 +283,8 @@ pub static VolumeAttachmentSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -270,6 +300,8 @@ pub static VolumeAttachmentSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -286,6 +318,8 @@ pub static VolumeAttachmentStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -303,6 +337,8 @@ pub static VolumeAttributesClass: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1", api_version: "storage.k8s.io/v1", kind: "VolumeAttributesClass" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "1.34",
     deprecated: "",
     fields: &[
@@ -320,6 +356,8 @@ pub static VolumeAttributesClassList: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1", api_version: "storage.k8s.io/v1", kind: "VolumeAttributesClassList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.34",
     deprecated: "",
     fields: &[
@@ -336,6 +374,8 @@ pub static VolumeError: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -352,6 +392,8 @@ pub static VolumeNodeResources: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[

@@ -15,6 +15,8 @@ pub static CSIStorageCapacity: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1alpha1", api_version: "storage.k8s.io/v1alpha1", kind: "CSIStorageCapacity" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3, 4, 5],
+    tags: &[1, 2, 3, 4, 5],
+    written_when_absent: 0xb,
     introduced: "1.19",
     deprecated: "1.21",
     fields: &[
@@ -34,6 +36,8 @@ pub static CSIStorageCapacityList: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1alpha1", api_version: "storage.k8s.io/v1alpha1", kind: "CSIStorageCapacityList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.19",
     deprecated: "1.21",
     fields: &[
@@ -50,6 +54,8 @@ pub static VolumeAttachment: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1alpha1", api_version: "storage.k8s.io/v1alpha1", kind: "VolumeAttachment" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.9",
     deprecated: "1.21",
     fields: &[
@@ -67,6 +73,8 @@ pub static VolumeAttachmentList: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1alpha1", api_version: "storage.k8s.io/v1alpha1", kind: "VolumeAttachmentList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.9",
     deprecated: "1.21",
     fields: &[
@@ -83,6 +91,8 @@ pub static VolumeAttachmentSource: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -98,6 +108,8 @@ pub static VolumeAttachmentSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -114,6 +126,8 @@ pub static VolumeAttachmentStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2, 3],
+    tags: &[1, 2, 3, 4],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -131,6 +145,8 @@ pub static VolumeAttributesClass: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1alpha1", api_version: "storage.k8s.io/v1alpha1", kind: "VolumeAttributesClass" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x7,
     introduced: "1.29",
     deprecated: "1.32",
     fields: &[
@@ -148,6 +164,8 @@ pub static VolumeAttributesClassList: StructSchema = StructSchema {
     kind: Some(KindName { group: "storage.k8s.io", version: "v1alpha1", api_version: "storage.k8s.io/v1alpha1", kind: "VolumeAttributesClassList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.29",
     deprecated: "1.32",
     fields: &[
@@ -164,6 +182,8 @@ pub static VolumeError: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1, 2],
+    tags: &[1, 2, 3],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[

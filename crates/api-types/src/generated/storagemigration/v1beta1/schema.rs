@@ -15,6 +15,8 @@ pub static StorageVersionMigration: StructSchema = StructSchema {
     kind: Some(KindName { group: "storagemigration.k8s.io", version: "v1beta1", api_version: "storagemigration.k8s.io/v1beta1", kind: "StorageVersionMigration" }),
     json_form: JsonForm::Object,
     wire: &[1, 2, 3],
+    tags: &[1, 2, 3],
+    written_when_absent: 0xf,
     introduced: "1.35",
     deprecated: "1.38",
     fields: &[
@@ -32,6 +34,8 @@ pub static StorageVersionMigrationList: StructSchema = StructSchema {
     kind: Some(KindName { group: "storagemigration.k8s.io", version: "v1beta1", api_version: "storagemigration.k8s.io/v1beta1", kind: "StorageVersionMigrationList" }),
     json_form: JsonForm::Object,
     wire: &[1, 2],
+    tags: &[1, 2],
+    written_when_absent: 0x7,
     introduced: "1.35",
     deprecated: "1.38",
     fields: &[
@@ -48,6 +52,8 @@ pub static StorageVersionMigrationSpec: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0],
+    tags: &[1],
+    written_when_absent: 0x1,
     introduced: "",
     deprecated: "",
     fields: &[
@@ -62,6 +68,8 @@ pub static StorageVersionMigrationStatus: StructSchema = StructSchema {
     kind: None,
     json_form: JsonForm::Object,
     wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x0,
     introduced: "",
     deprecated: "",
     fields: &[
