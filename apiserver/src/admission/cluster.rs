@@ -126,7 +126,7 @@ impl Cluster for StoredCluster {
                         .map_err(Refused::Error)?;
                     changed.copy_field(wanted, "Status");
                     Ok(Update::Write {
-                        value: resource.encode_stored(&changed),
+                        value: resource.encode_stored(&mut changed),
                         ttl: resource.ttl,
                     })
                 })

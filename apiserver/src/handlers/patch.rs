@@ -116,6 +116,15 @@ impl PatchRequest {
 
     /// Applies a patch that is not an apply to an object of the served version (or a subresource's kind).
     pub fn apply_to(&self, warnings: &Warnings, served: &Object) -> Result<Object, StatusError> {
+        if self.kind == PatchType::Strategic
+            && let Some(patched) = self.strategic_patch_of_fields(warnings, served)
+        {
+            return Ok(patched);
+        }
+        self.apply_to_whole(warnings, served)
+    }
+
+    fn apply_to_whole(&self, warnings: &Warnings, served: &Object) -> Result<Object, StatusError> {
         let original = api_types::encode_json(served.value());
         let (patched, mut findings) = match self.kind {
             PatchType::Json => self.json_patch(&original)?,
@@ -231,6 +240,48 @@ impl PatchRequest {
         }
         let text = serde_json::to_vec(&patched).map_err(status::internal)?;
         Ok((Patched { text, shown }, findings))
+    }
+
+    /// A strategic merge patch in which nothing is wrong, at the cost of those of the object's fields that it names. `None`:
+    /// the whole object has to be looked at, if only for what is to be said about the patch.
+    fn strategic_patch_of_fields(&self, warnings: &Warnings, served: &Object) -> Option<Object> {
+        let findings = self.duplicates("");
+        let patch = go_json::parse_object(&self.bytes).ok()?;
+        let schema = served.value().schema();
+        let mut named = Vec::with_capacity(patch.len());
+        for key in patch.keys() {
+            let at = schema.fields.iter().position(|field| field.json == key)?;
+            named.push(at);
+        }
+        let mut original = vec![b'{'];
+        for at in &named {
+            codec::write_json_field(served.value(), *at, &mut original);
+        }
+        original.push(b'}');
+        let document = go_json::parse_object(&original).ok()?;
+        let types = patches::strategic::PatchSchema::new(schema);
+        let patched = patches::strategic::apply(document, patch, types).ok()?;
+        if patches::strategic::restore_problem(&patched, schema).is_some() {
+            return None;
+        }
+        let text = serde_json::to_vec(&patched).ok()?;
+        let mut object = served.clone();
+        for at in named {
+            object.clear_field(schema.fields[at].go);
+        }
+        let problems = codec::decode_json_reporting_into(object.value_mut(), &text).ok()?;
+        if self.validation != FieldValidation::Ignore {
+            let problems = problems.iter().map(ToString::to_string);
+            let findings: Vec<String> = findings.into_iter().chain(problems).collect();
+            if self.validation == FieldValidation::Strict && !findings.is_empty() {
+                return None;
+            }
+            findings
+                .into_iter()
+                .for_each(|finding| warnings.add(finding));
+        }
+        object.clear_field("TypeMeta");
+        Some(object)
     }
 
     /// The configuration of an apply.
@@ -458,16 +509,18 @@ async fn patch_stored(
         .update(None, request.kind == PatchType::Apply, &validate, |existing: Option<Arc<Object>>| {
             let mut attributes = if existing.is_some() { update.clone() } else { create.clone() };
             Box::pin(async move {
-                let existing = existing.as_deref();
-                let mut object = match (existing, request.kind) {
-                    (_, PatchType::Apply) => {
+                let mut object = match (existing.as_deref(), request.kind) {
+                    (existing, PatchType::Apply) => {
                         let served = request.apply_configuration(cx, endpoint, existing)?;
                         write::hub_of(endpoint, served)?
                     }
                     (None, _) => return Err(status::not_found(&resource.group_resource(), &cx.info.name)),
                     (Some(existing), _) => {
-                        let served = resource.to_served(existing.clone())?;
-                        let patched = request.apply_to(&cx.warnings, &served)?;
+                        let patched = if resource.conversion.is_some() {
+                            request.apply_to(&cx.warnings, &resource.to_served(existing.clone())?)?
+                        } else {
+                            request.apply_to(&cx.warnings, existing)?
+                        };
                         let mut object = write::hub_of(endpoint, patched)?;
                         managed_fields::update(resource, Some(existing), &mut object, &request.manager, endpoint.subresource_name());
                         object
@@ -482,7 +535,7 @@ async fn patch_stored(
                     ));
                 }
                 write::check_name(cx, endpoint, &mut object)?;
-                attributes.old_object = existing.map(|existing| Arc::new(existing.clone()));
+                attributes.old_object = existing;
                 let mut object = write::admit(server, &mut attributes, object).await?;
                 dedup_owner_references(&mut object, cx, true);
                 Ok(object)
@@ -567,6 +620,59 @@ mod tests {
             "",
             "error decoding patch: unexpected end of JSON input",
         );
+    }
+
+    #[test]
+    fn a_patch_of_fields_is_a_patch_of_the_whole() {
+        let mut pod = api_types::core::v1::Pod::default();
+        let text = br#"{"metadata": {"name": "a", "labels": {"l": "1", "m": "2"}, "finalizers": ["x", "y"]},
+            "spec": {"nodeName": "n", "containers": [{"name": "c", "image": "i", "env": [{"name": "E", "value": "1"}]}, {"name": "d"}],
+                     "tolerations": [{"key": "k"}]},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}], "podIPs": [{"ip": "1.1.1.1"}]}}"#;
+        codec::decode_json_into(&mut pod, text).unwrap();
+        let served = Object::from(pod);
+        let mut alone = 0;
+        for patch in [
+            r#"{}"#,
+            r#"{"status": {"phase": "Failed", "conditions": [{"type": "Ready", "status": "False"}, {"type": "Other"}]}}"#,
+            r#"{"status": {"$setElementOrder/conditions": [{"type": "Other"}, {"type": "Ready"}], "conditions": [{"type": "Other"}]}}"#,
+            r#"{"status": null}"#,
+            r#"{"status": {"conditions": null, "podIPs": [{"ip": "2.2.2.2"}], "podIP": "2.2.2.2"}}"#,
+            r#"{"status": {"conditions": [{"$patch": "delete", "type": "Ready"}]}}"#,
+            r#"{"metadata": {"labels": {"l": null, "n": "3"}, "$deleteFromPrimitiveList/finalizers": ["x"]}}"#,
+            r#"{"metadata": {"labels": null}, "spec": {"containers": [{"name": "c", "image": "j", "env": [{"name": "F"}]}]}}"#,
+            r#"{"spec": {"$patch": "replace", "containers": [{"name": "z"}]}}"#,
+            r#"{"spec": {"containers": [{"name": "c", "unknown": 1}], "tolerations": []}}"#,
+            r#"{"spec": {"activeDeadlineSeconds": "no number"}}"#,
+            r#"{"metadata": 7}"#,
+            r#"{"apiVersion": "v1", "kind": "Pod", "spec": {"nodeName": "m"}}"#,
+            r#"{"unknown": 1}"#,
+            r#"{"$patch": "delete"}"#,
+            r#"{"metadata": {"labels": {"a": "1", "a": "2"}}}"#,
+        ] {
+            for validation in [
+                FieldValidation::Ignore,
+                FieldValidation::Warn,
+                FieldValidation::Strict,
+            ] {
+                let request = PatchRequest {
+                    kind: PatchType::Strategic,
+                    bytes: patch.to_owned().into(),
+                    options: PatchOptions::default(),
+                    validation,
+                    manager: String::new(),
+                };
+                let (warnings, whole_warnings) = (Warnings::default(), Warnings::default());
+                let Some(of_fields) = request.strategic_patch_of_fields(&warnings, &served) else {
+                    continue;
+                };
+                alone += 1;
+                let whole = request.apply_to_whole(&whole_warnings, &served).unwrap();
+                assert_eq!(format!("{of_fields:?}"), format!("{whole:?}"), "{patch}");
+                assert_eq!(warnings.headers(), whole_warnings.headers(), "{patch}");
+            }
+        }
+        assert!(alone >= 28, "{alone}");
     }
 
     #[test]

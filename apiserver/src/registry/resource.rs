@@ -111,12 +111,22 @@ impl Resource {
     }
 
     /// The bytes to store for a hub object: no resourceVersion, no selfLink.
-    pub fn encode_stored(&self, object: &Object) -> Bytes {
-        let mut object = object.clone();
+    pub fn encode_stored(&self, object: &mut Object) -> Bytes {
+        let mut served_only = (String::new(), String::new());
         object.edit_metadata(|metadata| {
-            metadata.resource_version.clear();
-            metadata.self_link.clear();
+            served_only = (
+                std::mem::take(&mut metadata.resource_version),
+                std::mem::take(&mut metadata.self_link),
+            );
         });
+        let bytes = self.encode(object);
+        object.edit_metadata(|metadata| {
+            (metadata.resource_version, metadata.self_link) = served_only;
+        });
+        bytes
+    }
+
+    fn encode(&self, object: &Object) -> Bytes {
         if self.stored.json {
             let mut json = api_types::encode_json_as(object.value(), self.stored.header());
             if let Some(rewrite) = convert::stored_json(self.info.resource) {

@@ -155,18 +155,18 @@ fn object_version(object: &Object) -> Result<u64, StatusError> {
     if text.is_empty() {
         return Ok(0);
     }
-    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().map_err(|_| {
-        let problem = if is_number {
-            "value out of range"
-        } else {
-            "invalid syntax"
-        };
-        plain(format!(
-            "strconv.ParseUint: parsing {}: {problem}",
-            apimachinery::quote::quote(text)
-        ))
-    })
+    let problem = if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        match text.parse() {
+            Ok(version) => return Ok(version),
+            Err(_) => "value out of range",
+        }
+    } else {
+        "invalid syntax"
+    };
+    Err(plain(format!(
+        "strconv.ParseUint: parsing {}: {problem}",
+        apimachinery::quote::quote(text)
+    )))
 }
 
 fn path_segment(name: &str, prefix: bool) -> Vec<String> {
@@ -272,7 +272,7 @@ impl Write<'_> {
         }
         let name = object.metadata().name.clone();
         let key = self.key(&name)?;
-        let value = self.resource.encode_stored(&object);
+        let value = self.resource.encode_stored(&mut object);
         let storage = self.storage()?;
         let created = if self.context.dry_run {
             match storage.get(&key, "").await {
@@ -452,7 +452,7 @@ impl Write<'_> {
                     None => None,
                 };
                 let created = existing.is_none();
-                let object = match &existing {
+                let mut object = match &existing {
                     Some(existing) => {
                         self.attempt_update(
                             existing,
@@ -468,7 +468,7 @@ impl Write<'_> {
                         return Err(status::not_found(&self.group_resource(), &self.name).into());
                     }
                 };
-                let value = self.resource.encode_stored(&object);
+                let value = self.resource.encode_stored(&mut object);
                 *result.lock() = Some((object, created));
                 Ok::<Update, Refused>(Update::Write {
                     value,
@@ -633,12 +633,12 @@ impl Write<'_> {
                         &self.name,
                     )));
                 };
-                let object = edit(
+                let mut object = edit(
                     self.resource
                         .decode_stored(&stored.value, stored.resource_version)?,
                 )
                 .await?;
-                let value = self.resource.encode_stored(&object);
+                let value = self.resource.encode_stored(&mut object);
                 *result.lock() = Some(object);
                 Ok(Update::Write {
                     value,

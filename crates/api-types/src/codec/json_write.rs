@@ -116,20 +116,37 @@ fn write_fields(value: &dyn Struct, from: usize, first: &mut bool, out: &mut Vec
             }
             continue;
         }
-        if field.json.is_empty() {
-            continue;
-        }
-        if json_is_left_out(field, inner) {
-            continue;
-        }
-        write_key(field.json, first, out);
-        match inner.view() {
-            View::List(list) if list.is_empty() => out.extend_from_slice(empty_list(schema, index)),
-            View::StringMap(map) if map.is_empty() => out.extend_from_slice(b"null"),
-            View::Map(map) if map.is_empty() => out.extend_from_slice(b"null"),
-            View::Bytes(bytes) if bytes.0.is_empty() => out.extend_from_slice(b"null"),
-            _ => write_json_value(inner, out),
-        }
+        write_field(schema, index, inner, first, out);
+    }
+}
+
+/// Appends a field of a struct with its key, and a comma where `out` does not end in the struct's brace. Fields that JSON leaves
+/// out add nothing; neither do inlined ones.
+pub fn write_json_field(value: &dyn Struct, index: usize, out: &mut Vec<u8>) {
+    let mut first = out.last() == Some(&b'{');
+    if !value.schema().fields[index].inline {
+        write_field(value.schema(), index, value.get(index), &mut first, out);
+    }
+}
+
+fn write_field(
+    schema: &StructSchema,
+    index: usize,
+    value: &dyn Value,
+    first: &mut bool,
+    out: &mut Vec<u8>,
+) {
+    let field = &schema.fields[index];
+    if field.json.is_empty() || json_is_left_out(field, value) {
+        return;
+    }
+    write_key(field.json, first, out);
+    match value.view() {
+        View::List(list) if list.is_empty() => out.extend_from_slice(empty_list(schema, index)),
+        View::StringMap(map) if map.is_empty() => out.extend_from_slice(b"null"),
+        View::Map(map) if map.is_empty() => out.extend_from_slice(b"null"),
+        View::Bytes(bytes) if bytes.0.is_empty() => out.extend_from_slice(b"null"),
+        _ => write_json_value(value, out),
     }
 }
 
