@@ -430,7 +430,8 @@ fn traffic_policies(spec: &ServiceSpec, path: &Path) -> ErrorList {
     errors
 }
 
-fn cluster_ips(service: &Service, old: Option<&Service>, path: &Path) -> ErrorList {
+/// What is wrong with the addresses and families of a service.
+pub(crate) fn cluster_ips(service: &Service, old: Option<&Service>, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let spec = &service.spec;
     if spec.type_ == "ExternalName" {

@@ -8,6 +8,8 @@ use apimachinery::field::{self, ErrorList, Path};
 use apimachinery::gvk::GroupKind;
 use apimachinery::status::{self, StatusError};
 
+use crate::apis::validation::services;
+
 const SINGLE: &str = "SingleStack";
 const PREFER_DUAL: &str = "PreferDualStack";
 const REQUIRE_DUAL: &str = "RequireDualStack";
@@ -128,6 +130,11 @@ pub(super) fn init(
     if service.spec.type_ == "ExternalName" || old.is_some_and(|old| keeps_preferred(service, old))
     {
         return Ok(());
+    }
+    // What cannot be right is refused before anything is made up or taken.
+    let errors = services::cluster_ips(service, old, &Path::new("spec"));
+    if !errors.is_empty() {
+        return Err(invalid(service, &errors));
     }
     let headless = service.spec.cluster_ip == NONE;
     let selectorless_headless = headless && service.spec.selector.is_empty();

@@ -165,18 +165,19 @@ impl IpAddresses {
             let ip: IpAddr = asked
                 .parse()
                 .map_err(|_| status::internal(format!("failed to parse service IP {asked:?}")))?;
+            // A dry run neither looks further than the first range nor at what is taken, as upstream.
+            if dry_run {
+                return match ranges.first() {
+                    Some(range) if !Usable::of(range).contains(ip) => Err(invalid(format!(
+                        "failed to allocate IP {asked}: the provided IP ({asked}) is not in the valid range. The range of valid IPs is {range}"
+                    ))),
+                    _ => Ok(asked.to_owned()),
+                };
+            }
             if !ranges.iter().any(|range| Usable::of(range).contains(ip)) {
                 return Err(invalid(format!(
                     "failed to allocate IP {asked}: the provided network does not match the current range"
                 )));
-            }
-            if dry_run {
-                return match client.get::<IPAddress>("", asked).await? {
-                    Some(_) => Err(invalid(format!(
-                        "failed to allocate IP {asked}: provided IP is already allocated"
-                    ))),
-                    None => Ok(asked.to_owned()),
-                };
             }
             return match self.take(client, service, ip).await {
                 Ok(()) => Ok(asked.to_owned()),
@@ -186,11 +187,11 @@ impl IpAddresses {
                 Err(error) => Err(error),
             };
         }
+        if dry_run && let Some(range) = ranges.first() {
+            return Ok(range.network().to_string());
+        }
         for range in &ranges {
-            if let Some(ip) = self
-                .take_any(client, service, Usable::of(range), dry_run)
-                .await?
-            {
+            if let Some(ip) = self.take_any(client, service, Usable::of(range)).await? {
                 return Ok(ip.to_string());
             }
         }
@@ -205,7 +206,6 @@ impl IpAddresses {
         client: &Loopback,
         service: &Service,
         usable: Usable,
-        dry_run: bool,
     ) -> Result<Option<IpAddr>, StatusError> {
         let band = usable.static_band();
         // Above the band first, then in it; in each at random, then in order.
@@ -218,20 +218,14 @@ impl IpAddresses {
                 .collect();
             candidates.dedup();
             for index in candidates {
-                if let Some(ip) = self
-                    .try_take(client, service, usable.at(index), dry_run)
-                    .await?
-                {
+                if let Some(ip) = self.try_take(client, service, usable.at(index)).await? {
                     return Ok(Some(ip));
                 }
             }
             let offset = rand::rng().random_range(start..end);
             // A range that is nearly full is searched from a random place; one that is too large to search never is.
             for index in (offset..end).chain(start..offset).take(1 << 16) {
-                if let Some(ip) = self
-                    .try_take(client, service, usable.at(index), dry_run)
-                    .await?
-                {
+                if let Some(ip) = self.try_take(client, service, usable.at(index)).await? {
                     return Ok(Some(ip));
                 }
             }
@@ -244,17 +238,9 @@ impl IpAddresses {
         client: &Loopback,
         service: &Service,
         ip: IpAddr,
-        dry_run: bool,
     ) -> Result<Option<IpAddr>, StatusError> {
         if client.is_known::<IPAddress>("", &ip.to_string()) {
             return Ok(None);
-        }
-        if dry_run {
-            return Ok(client
-                .get::<IPAddress>("", &ip.to_string())
-                .await?
-                .is_none()
-                .then_some(ip));
         }
         match self.take(client, service, ip).await {
             Ok(()) => Ok(Some(ip)),

@@ -12,6 +12,9 @@ use rand::Rng;
 
 use crate::storage::{Current, Storage, Update, UpdateError, UpdateOptions};
 
+/// The port before the first that a dry run makes up.
+const NO_PORT: i32 = 32_767;
+
 /// The node ports of a cluster.
 #[derive(Clone)]
 pub struct NodePorts {
@@ -145,11 +148,13 @@ impl NodePorts {
         dry_run: bool,
     ) -> Result<Result<i32, Refused>, StatusError> {
         let bit = port - self.first;
-        if bit < 0 || bit >= self.count {
+        let outside = bit < 0 || bit >= self.count;
+        if outside && !dry_run {
             return Ok(Err(Refused::OutOfRange));
         }
+        // A dry run does not mind ports that could not be had, as upstream.
         if dry_run {
-            return Ok(if self.current().await?.has(bit) {
+            return Ok(if !outside && self.current().await?.has(bit) {
                 Err(Refused::Taken)
             } else {
                 Ok(port)
@@ -165,7 +170,16 @@ impl NodePorts {
         .await
     }
 
-    async fn allocate_any(&self, dry_run: bool) -> Result<Result<i32, Refused>, StatusError> {
+    async fn allocate_any(
+        &self,
+        taken: &[i32],
+        dry_run: bool,
+    ) -> Result<Result<i32, Refused>, StatusError> {
+        // What a dry run shows is a port that nobody has, as upstream.
+        if dry_run {
+            let last = taken.iter().copied().max().unwrap_or(NO_PORT);
+            return Ok(Ok(last + 1));
+        }
         let (band, count, first) = (self.static_band(), self.count, self.first);
         let choose = move |bitmap: &Bitmap| {
             for (start, end) in [(band, count), (0, band)] {
@@ -182,9 +196,6 @@ impl NodePorts {
             }
             Err(Refused::Full)
         };
-        if dry_run {
-            return Ok(choose(&self.current().await?).map(|bit| first + bit));
-        }
         self.change(|bitmap| {
             let bit = choose(bitmap)?;
             bitmap.set(bit, true);
@@ -301,7 +312,7 @@ impl NodePorts {
                 }
             } else {
                 asked = self
-                    .allocate_any(dry_run)
+                    .allocate_any(taken, dry_run)
                     .await?
                     .map_err(|why| self.refused(service, index, 0, why))?;
                 taken.push(asked);
@@ -323,7 +334,7 @@ impl NodePorts {
         let got = if asked != 0 {
             self.allocate(asked, dry_run).await?
         } else {
-            self.allocate_any(dry_run).await?
+            self.allocate_any(taken, dry_run).await?
         };
         let port = got.map_err(|why| {
             let detail = match why {
