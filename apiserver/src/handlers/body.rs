@@ -259,7 +259,7 @@ pub fn no_conversion(
 /// Upstream's internal package of a group.
 fn hub_package(group: &str) -> &str {
     match group {
-        "" => "core",
+        "" | "events.k8s.io" => "core",
         group => group.split('.').next().unwrap_or(group),
     }
 }

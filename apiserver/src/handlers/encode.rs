@@ -94,8 +94,19 @@ pub fn finish_json(media: MediaType, mut json: Vec<u8>) -> Vec<u8> {
 }
 
 /// The PartialObjectMetadata message of a served object: its metadata alone.
-pub fn partial_metadata(raw: &[u8]) -> Vec<u8> {
-    let metadata = metadata_of(raw);
+pub fn partial_metadata(kind: &str, raw: &[u8]) -> Vec<u8> {
+    let mut metadata = metadata_of(raw);
+    // Upstream's metadata is that of the internal type, which keeps this annotation as a field of its spec.
+    let without_annotation;
+    if kind == "DaemonSet"
+        && let Ok(mut decoded) = api_types::decode_protobuf::<ObjectMeta>(metadata)
+    {
+        decoded
+            .annotations
+            .remove(crate::apis::validation::apps::TEMPLATE_GENERATION);
+        without_annotation = api_types::codec::encode_protobuf(&decoded);
+        metadata = &without_annotation;
+    }
     let mut out = Vec::with_capacity(metadata.len() + 6);
     wire::put_bytes(&mut out, 1, metadata);
     out
@@ -175,7 +186,7 @@ impl RowFormat {
             IncludeObject::None => out.extend_from_slice(b"null"),
             IncludeObject::Metadata => json(
                 partial_form(self.table_api_version),
-                &partial_metadata(raw),
+                &partial_metadata(self.form.kind, raw),
                 out,
             )?,
             IncludeObject::Object => json(self.form, raw, out)?,

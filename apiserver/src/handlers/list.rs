@@ -299,7 +299,8 @@ impl ListWriter {
         Ok(match &self.items {
             Items::Metadata(_) => {
                 let mut buffer = Vec::new();
-                encode::partial_metadata(resource::concat(&pieces, &mut buffer)).len()
+                let raw = resource::concat(&pieces, &mut buffer);
+                encode::partial_metadata(self.resource.info.kind, raw).len()
             }
             _ => resource::length(&pieces),
         })
@@ -311,11 +312,11 @@ impl ListWriter {
             .pieces(entry.value(), entry.resource_version())?;
         if self.protobuf {
             match &self.items {
-                Items::Metadata(_) => wire::put_bytes(
-                    out,
-                    2,
-                    &encode::partial_metadata(resource::concat(&pieces, &mut self.scratch)),
-                ),
+                Items::Metadata(_) => {
+                    let raw = resource::concat(&pieces, &mut self.scratch);
+                    let partial = encode::partial_metadata(self.resource.info.kind, raw);
+                    wire::put_bytes(out, 2, &partial);
+                }
                 _ => {
                     wire::put_header(out, 2, resource::length(&pieces));
                     pieces.iter().for_each(|piece| out.extend_from_slice(piece));
@@ -330,7 +331,10 @@ impl ListWriter {
         match &self.items {
             // Items of a list carry no kind, as Go's structs do not.
             Items::Objects(form) => json_item(*form, raw, out),
-            Items::Metadata(form) => encode::json(*form, &encode::partial_metadata(raw), out),
+            Items::Metadata(form) => {
+                let partial = encode::partial_metadata(self.resource.info.kind, raw);
+                encode::json(*form, &partial, out)
+            }
             Items::Rows(rows) => {
                 let hub = self
                     .resource

@@ -148,9 +148,6 @@ pub async fn dispatch(
     if cx.method == http::Method::HEAD && info.subresource != "proxy" {
         return Err(method_not_allowed());
     }
-    if let Some(text) = deprecation(&info.api_group, &info.resource) {
-        cx.warnings.add(text);
-    }
     if info.subresource.is_empty() {
         let endpoint = Endpoint {
             resource: resource.clone(),
@@ -197,6 +194,11 @@ async fn main_resource(
     let resource = &endpoint.resource;
     let verb = cx.info.verb.as_str();
     let has_path_name = cx.info.parts.len() > 1;
+    // Objects that are only created have no path of their own.
+    let named = ["get", "update", "patch", "delete"];
+    if has_path_name && !named.iter().any(|verb| resource.has_verb(verb)) {
+        return Err(no_such_resource());
+    }
     // POST to a name, PUT to a collection: the path exists, the method does not.
     let misplaced = match verb {
         "create" => has_path_name,
@@ -208,6 +210,13 @@ async fn main_resource(
     }
     let reads_many = matches!(verb, "list" | "watch");
     respond::check_accept(cx, reads_many && resource.has_verb("watch"))?;
+    if verb == "patch" {
+        patch::PatchType::of(cx)?;
+    }
+    // Requests that upstream's router refuses end before this.
+    if let Some(text) = deprecation(&cx.info.api_group, &cx.info.resource) {
+        cx.warnings.add(text);
+    }
     if resource.storage.is_none() {
         return crate::virtual_resources::serve(server, cx, endpoint, body).await;
     }

@@ -49,7 +49,8 @@ impl PatchType {
         (PatchType::Apply, "application/apply-patch+yaml"),
     ];
 
-    fn of(cx: &RequestContext) -> Result<PatchType, StatusError> {
+    /// The kind of a request, or that there is no such one.
+    pub fn of(cx: &RequestContext) -> Result<PatchType, StatusError> {
         let content_type = cx.header(http::header::CONTENT_TYPE);
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
         PatchType::ALL
@@ -472,7 +473,6 @@ pub async fn patch(
     endpoint: &Endpoint,
     request_body: Body,
 ) -> Result<Response, StatusError> {
-    PatchType::of(cx)?;
     let media = respond::negotiate(cx)?;
     let request = PatchRequest::read(cx, request_body).await?;
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
@@ -489,7 +489,7 @@ pub async fn patch(
 }
 
 /// Patches the stored object, again and again until nobody else changed it meanwhile.
-async fn patch_stored(
+pub async fn patch_stored(
     server: &Arc<ApiServer>,
     cx: &RequestContext,
     endpoint: &Endpoint,

@@ -239,7 +239,7 @@ fn transformed(
         Transform::PartialObjectMetadata => encode::message(
             media,
             encode::partial_form(convert.api_version()),
-            &encode::partial_metadata(raw),
+            &encode::partial_metadata(resource.info.kind, raw),
         ),
         Transform::PartialObjectMetadataList => {
             Err(apimachinery::status::StatusError::from(Status {
@@ -298,7 +298,7 @@ pub fn table_of(
 /// Upstream's internal type name, as its errors show it.
 pub fn go_type(resource: &Resource) -> String {
     let package = match resource.info.group {
-        "" => "core",
+        "" | "events.k8s.io" => "core",
         group => group.split('.').next().unwrap_or_default(),
     };
     format!("{package}.{}", resource.info.kind)

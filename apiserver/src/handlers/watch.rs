@@ -267,7 +267,7 @@ impl EventEncoder {
             }
             Some(convert) => {
                 form = encode::partial_form(convert.api_version());
-                partial = encode::partial_metadata(raw);
+                partial = encode::partial_metadata(self.form.kind, raw);
                 &partial
             }
         };

@@ -320,11 +320,6 @@ pub(super) const CSI_DRIVER_COLUMNS: &[Column] = &[
     column("Modes", "string", "", 0, "volumeLifecycleModes defines what kind of volumes this CSI volume driver supports. The default if the list is empty is \"Persistent\", which is the usage defined by the CSI specification and implemented in Kubernetes via the usual PV/PVC mechanism.\n\nThe other mode is \"Ephemeral\". In this mode, volumes are defined inline inside the pod spec with CSIVolumeSource and their lifecycle is tied to the lifecycle of that pod. A driver has to be aware of this because it is only going to get a NodePublishVolume call for such a volume.\n\nFor more information about implementing this mode, see https://kubernetes-csi.github.io/docs/ephemeral-local-volumes.html A driver can support one or more of these modes and more modes may be added in the future.\n\nThis field is beta. This field is immutable."),
     AGE,
 ];
-pub(super) const CSI_STORAGE_CAPACITY_COLUMNS: &[Column] = &[
-    NAME,
-    column("StorageClassName", "string", "", 0, "storageClassName represents the name of the StorageClass that the reported capacity applies to. It must meet the same requirements as the name of a StorageClass object (non-empty, DNS subdomain). If that object no longer exists, the CSIStorageCapacity object is obsolete and should be removed by its creator. This field is immutable."),
-    column("Capacity", "string", "", 0, "capacity is the value reported by the CSI driver in its GetCapacityResponse for a GetCapacityRequest with topology and parameters that match the previous fields.\n\nThe semantic is currently (CSI spec 1.2) defined as: The available capacity, in bytes, of the storage that can be used to provision volumes. If not set, that information is currently unavailable."),
-];
 pub(super) const MUTATING_WEBHOOK_COLUMNS: &[Column] = &[
     NAME,
     column("Webhooks", "integer", "", 0, "Webhooks indicates the number of webhooks registered in this configuration"),

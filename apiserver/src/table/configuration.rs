@@ -19,7 +19,7 @@ use api_types::rbac::v1::{ClusterRoleBinding, RoleBinding, Subject};
 use api_types::resource::v1::{DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice};
 use api_types::scheduling::v1::PriorityClass;
 use api_types::storage::v1::{
-    CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment, VolumeAttributesClass,
+    CSIDriver, CSINode, StorageClass, VolumeAttachment, VolumeAttributesClass,
 };
 use serde_json::Value;
 
@@ -412,21 +412,6 @@ impl TableRow for CSIDriver {
             .bool(spec.requires_republish.unwrap_or(false))
             .text(or_none(&spec.volume_lifecycle_modes.join(",")))
             .age(&self.metadata);
-    }
-}
-
-impl TableRow for CSIStorageCapacity {
-    const COLUMNS: &'static [Column] = columns::CSI_STORAGE_CAPACITY_COLUMNS;
-
-    fn cells(&self, cells: &mut Cells) {
-        cells
-            .text(self.metadata.name.clone())
-            .text(self.storage_class_name.clone())
-            .text(
-                self.capacity
-                    .as_ref()
-                    .map_or_else(|| UNSET.to_owned(), ToString::to_string),
-            );
     }
 }
 

@@ -172,7 +172,6 @@ pub const PRINTERS: &[Printer] = &[
     printer::<api_types::storage::v1::VolumeAttachment>(),
     printer::<api_types::storage::v1::CSINode>(),
     printer::<api_types::storage::v1::CSIDriver>(),
-    printer::<api_types::storage::v1::CSIStorageCapacity>(),
     printer::<api_types::scheduling::v1::PriorityClass>(),
     printer::<api_types::node::v1::RuntimeClass>(),
     printer::<api_types::discovery::v1::EndpointSlice>(),

@@ -11,6 +11,7 @@ use apimachinery::gvk::GroupKind;
 use apimachinery::status::{self, StatusError};
 use component_base::auth::{Attributes, Decision, UserInfo};
 
+use crate::apis::validation::go_value::bad_option;
 use crate::registry::object::Object;
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
@@ -65,17 +66,21 @@ fn nothing() -> BadValue {
     BadValue::json(&serde_json::Value::Null)
 }
 
-fn problems(resource: bool, other: bool, subject: Option<&SubjectAccessReviewSpec>) -> ErrorList {
+fn problems(
+    resource: bool,
+    other: Option<&NonResourceAttributes>,
+    subject: Option<&SubjectAccessReviewSpec>,
+) -> ErrorList {
     let mut errors = ErrorList::new();
     let spec = Path::new("spec");
-    if resource && other {
+    if resource && other.is_some() {
         errors.push(field::invalid(
             &spec.child("nonResourceAttributes"),
-            nothing(),
+            bad_option(other),
             "cannot be specified in combination with resourceAttributes",
         ));
     }
-    if !resource && !other {
+    if !resource && other.is_none() {
         errors.push(field::invalid(
             &spec.child("resourceAttributes"),
             nothing(),
@@ -131,7 +136,7 @@ pub(super) async fn review(
             review.spec.resource_attributes.as_deref(),
             review.spec.non_resource_attributes.as_deref(),
         );
-        check(&problems(resource.is_some(), other.is_some(), None))?;
+        check(&problems(resource.is_some(), other, None))?;
         review.status = decide(server, &attributes(cx.user.clone(), resource, other)).await;
         return Ok(());
     }
@@ -141,7 +146,7 @@ pub(super) async fn review(
             spec.resource_attributes.as_deref(),
             spec.non_resource_attributes.as_deref(),
         );
-        let mut errors = problems(resource.is_some(), other.is_some(), Some(spec));
+        let mut errors = problems(resource.is_some(), other, Some(spec));
         if let Some(resource) = resource
             && resource.namespace != review.metadata.namespace
         {
@@ -156,7 +161,7 @@ pub(super) async fn review(
         if other.is_some() {
             errors.push(field::invalid(
                 &Path::new("spec").child("nonResourceAttributes"),
-                nothing(),
+                bad_option(other),
                 "disallowed on this kind of request",
             ));
         }
@@ -178,7 +183,7 @@ pub(super) async fn review(
         spec.resource_attributes.as_deref(),
         spec.non_resource_attributes.as_deref(),
     );
-    check(&problems(resource.is_some(), other.is_some(), Some(spec)))?;
+    check(&problems(resource.is_some(), other, Some(spec)))?;
     review.status = decide(server, &attributes(user_of(spec), resource, other)).await;
     Ok(())
 }
@@ -192,7 +197,9 @@ pub(super) fn review_rules(
     let review = object
         .get_mut::<SelfSubjectRulesReview>()
         .ok_or_else(|| status::bad_request("not a SelfSubjectRulesReview"))?;
-    if review.spec.namespace.is_empty() {
+    // The answer is made anew: it has a status and nothing of the question.
+    let namespace = std::mem::take(review).spec.namespace;
+    if namespace.is_empty() {
         return Err(status::bad_request("no namespace on request"));
     }
     let mut errors = Vec::new();
@@ -207,7 +214,7 @@ pub(super) fn review_rules(
     }
     let answer = &mut review.status;
     if let Some(rbac) = &server.rbac {
-        let resolved = rbac.rules_for(&cx.user, &review.spec.namespace);
+        let resolved = rbac.rules_for(&cx.user, &namespace);
         errors.extend(resolved.errors);
         for rule in resolved.rules {
             if !rule.resources.is_empty() {
@@ -229,4 +236,30 @@ pub(super) fn review_rules(
     answer.incomplete = node || !errors.is_empty();
     answer.evaluation_error = errors.join(", ");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_question_is_shown() {
+        let other = NonResourceAttributes {
+            path: "/x".to_owned(),
+            verb: "get".to_owned(),
+        };
+        let text = |errors: ErrorList| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            text(problems(true, Some(&other), None)),
+            [
+                "spec.nonResourceAttributes: Invalid value: {\"Path\":\"/x\",\"Verb\":\"get\"}: cannot be specified in combination with resourceAttributes"
+            ]
+        );
+        assert_eq!(
+            text(problems(false, None, None)),
+            [
+                "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"
+            ]
+        );
+    }
 }

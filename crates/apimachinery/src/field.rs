@@ -275,6 +275,10 @@ impl From<&Vec<String>> for BadValue {
 
 impl From<&std::collections::BTreeMap<String, String>> for BadValue {
     fn from(value: &std::collections::BTreeMap<String, String>) -> Self {
+        // An object that has none has Go's nil map.
+        if value.is_empty() {
+            return Self::Text("null".to_owned());
+        }
         Self::json(&Value::Object(
             value
                 .iter()

@@ -6,6 +6,8 @@ use api_types::autoscaling::{v1 as autoscaling_v1, v2};
 use api_types::batch::v1::{CronJob, Job, PodFailurePolicyOnPodConditionsPattern};
 
 use super::{Row, row};
+use crate::apis::gates;
+use crate::apis::validation::apps::TEMPLATE_GENERATION;
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
@@ -41,6 +43,11 @@ fn deployment(deployment: &mut Deployment) {
 }
 
 fn daemon_set(set: &mut DaemonSet) {
+    // The internal type has it as a number, so the versioned one always shows it, and whoever writes it owns it.
+    let annotations = &mut set.metadata.annotations;
+    annotations
+        .entry(TEMPLATE_GENERATION.to_owned())
+        .or_insert_with(|| "0".to_owned());
     let spec = &mut set.spec;
     if spec.update_strategy.type_.is_empty() {
         spec.update_strategy.type_ = "RollingUpdate".to_owned();
@@ -70,10 +77,11 @@ fn stateful_set(set: &mut StatefulSet) {
         && let Some(rolling) = &mut spec.update_strategy.rolling_update
     {
         rolling.partition.get_or_insert(0);
-        // Gate MaxUnavailableStatefulSet, on by default.
-        rolling
-            .max_unavailable
-            .get_or_insert_with(|| IntOrString::Int(1).into());
+        if gates::enabled("MaxUnavailableStatefulSet") {
+            rolling
+                .max_unavailable
+                .get_or_insert_with(|| IntOrString::Int(1).into());
+        }
     }
     let retention = spec
         .persistent_volume_claim_retention_policy

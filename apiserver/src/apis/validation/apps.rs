@@ -352,7 +352,7 @@ pub fn validate_replica_set_status_update(new: &ReplicaSet, old: &ReplicaSet) ->
 
 // === DaemonSet ===
 
-const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+pub(crate) const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
 
 /// The generation of a daemon set's template, which the versioned type keeps in an annotation.
 pub(crate) fn template_generation(set: &DaemonSet) -> i64 {

@@ -5,13 +5,17 @@ use api_types::coordination::v1::*;
 use super::*;
 
 pub fn validate_lease(lease: &Lease) -> ErrorList {
-    let mut errors = object_meta(&lease.metadata, true, rules::name_is_dns_subdomain);
+    // Finalizers of leases need not be qualified, unlike those of most kinds.
+    let path = Path::new("metadata");
+    let name = rules::name_is_dns_subdomain;
+    let mut errors = rules::validate_object_meta(&lease.metadata, true, name, &path);
     errors.extend(lease_spec(&lease.spec));
     errors
 }
 
 pub fn validate_lease_update(new: &Lease, old: &Lease) -> ErrorList {
-    let mut errors = object_meta_update(&new.metadata, &old.metadata);
+    let path = Path::new("metadata");
+    let mut errors = rules::validate_object_meta_update(&new.metadata, &old.metadata, &path);
     errors.extend(lease_spec(&new.spec));
     errors
 }
@@ -52,4 +56,20 @@ fn lease_spec(spec: &LeaseSpec) -> ErrorList {
         errors.push(field::forbidden(&path.child("preferredHolder"), detail));
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finalizers_of_leases_need_no_domain() {
+        let mut lease = Lease::default();
+        lease.metadata.name = "a".to_owned();
+        lease.metadata.namespace = "b".to_owned();
+        lease.metadata.resource_version = "1".to_owned();
+        lease.metadata.finalizers = vec!["bad".to_owned()];
+        assert!(validate_lease(&lease).is_empty());
+        assert!(validate_lease_update(&lease, &lease).is_empty());
+    }
 }

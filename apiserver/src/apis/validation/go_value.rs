@@ -24,6 +24,14 @@ const RENAMED: [(&str, &str, &str); 11] = [
     ("TypeMeta", "APIVersion", "APIVersion"),
 ];
 
+/// Fields that the internal type has elsewhere: type, field, the field before it.
+const MOVED: [(&str, &str, &str); 4] = [
+    ("PodSpec", "SetHostnameAsFQDN", "Subdomain"),
+    ("PodSpec", "PreemptionPolicy", "Priority"),
+    ("PodSpec", "Overhead", "RuntimeClassName"),
+    ("PodSecurityContext", "FSGroupChangePolicy", "FSGroup"),
+];
+
 /// Fields that the pod's internal security context has, before its own, from the pod's versioned spec.
 const HOST_FIELDS: [&str; 5] = [
     "HostNetwork",
@@ -209,7 +217,10 @@ fn fill_internal(value: &dyn Struct, out: &mut Vec<(String, Node)>) {
         }
         let view = value.get(index).view();
         match view {
-            View::Struct(inner) if field.inline && is_versioned(inner) => {
+            // Internal types embed metadata without a name of its own.
+            View::Struct(inner)
+                if (field.inline || field.go == "ObjectMeta") && is_versioned(inner) =>
+            {
                 fill_versioned(inner, out)
             }
             View::Struct(inner) if field.inline => fill_internal(inner, out),
@@ -220,6 +231,15 @@ fn fill_internal(value: &dyn Struct, out: &mut Vec<(String, Node)>) {
                 ));
             }
             _ => out.push((name.to_owned(), node(value.get(index)))),
+        }
+    }
+    for (_, moved, before) in MOVED.iter().filter(|(ty, ..)| *ty == schema.name) {
+        let position =
+            |out: &[(String, Node)], go: &str| out.iter().position(|(name, _)| name == go);
+        if let Some(from) = position(out, moved) {
+            let field = out.remove(from);
+            let to = position(out, before).map_or(from, |before| before + 1);
+            out.insert(to, field);
         }
     }
 }
@@ -524,6 +544,34 @@ mod tests {
         let want = "@@ -2,6 +2,6 @@\n b\n c\n d\n-e\n+E\n f\n g\n";
         assert_eq!(unified_diff(old, new), want);
         assert_eq!(unified_diff(old, old), "");
+    }
+
+    #[test]
+    fn fields_stand_where_the_internal_type_has_them() {
+        let template = api_types::core::v1::PodTemplateSpec::default();
+        let BadValue::Text(text) = bad_value(&template) else {
+            panic!("a struct prints as JSON");
+        };
+        assert!(text.starts_with(r#"{"Spec":{"Volumes":null"#), "{text}");
+        for pair in [
+            r#""Subdomain":"","SetHostnameAsFQDN":null,"Affinity""#,
+            r#""Priority":null,"PreemptionPolicy":null,"DNSConfig""#,
+            r#""RuntimeClassName":null,"Overhead":null,"EnableServiceLinks""#,
+        ] {
+            assert!(text.contains(pair), "{pair} in {text}");
+        }
+        let mut labelled = template;
+        labelled
+            .metadata
+            .labels
+            .insert("a".to_owned(), "b".to_owned());
+        let BadValue::Text(text) = bad_value(&labelled) else {
+            panic!("a struct prints as JSON");
+        };
+        assert!(
+            text.starts_with(r#"{"labels":{"a":"b"},"Spec":{"#),
+            "{text}"
+        );
     }
 
     #[test]
