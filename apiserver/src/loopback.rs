@@ -5,13 +5,15 @@
 use std::sync::Arc;
 
 use api_types::Resource as ApiResource;
-use api_types::meta::v1::{CreateOptions, DeleteOptions, UpdateOptions};
+use api_types::meta::v1::{CreateOptions, DeleteOptions, PatchOptions, UpdateOptions};
 use apimachinery::status::{self, StatusError};
 use component_base::auth::{ALL_AUTHENTICATED, SYSTEM_PRIVILEGED_GROUP, UserInfo};
 use component_base::serving::ConnectionInfo;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use tokio::time::Instant;
 
+use crate::handlers::options::FieldValidation;
+use crate::handlers::patch::{self, PatchRequest, PatchType};
 use crate::handlers::{self, Endpoint, write};
 use crate::registry::object::Object;
 use crate::registry::resource::Resource;
@@ -25,6 +27,8 @@ use crate::storage::{Everything, ListOptions};
 #[derive(Clone)]
 pub struct Loopback {
     server: Arc<ApiServer>,
+    /// Who owns what is written; empty for what the user agent says.
+    manager: &'static str,
 }
 
 /// A request of the server to itself.
@@ -79,6 +83,29 @@ impl Loopback {
     pub fn new(server: &Arc<ApiServer>) -> Loopback {
         Loopback {
             server: server.clone(),
+            manager: "",
+        }
+    }
+
+    /// The same client, whose writes have another field manager.
+    pub fn managed_by(&self, manager: &'static str) -> Loopback {
+        Loopback {
+            manager,
+            ..self.clone()
+        }
+    }
+
+    fn create_options(&self) -> CreateOptions {
+        CreateOptions {
+            field_manager: self.manager.to_owned(),
+            ..CreateOptions::default()
+        }
+    }
+
+    fn update_options(&self) -> UpdateOptions {
+        UpdateOptions {
+            field_manager: self.manager.to_owned(),
+            ..UpdateOptions::default()
         }
     }
 
@@ -144,14 +171,8 @@ impl Loopback {
         let cx = context("create", &resource, &namespace, "");
         let object = write::hub_of(&endpoint, Object::from(object))?;
         typed(
-            write::create_decoded(
-                &self.server,
-                &cx,
-                &endpoint,
-                object,
-                CreateOptions::default(),
-            )
-            .await?,
+            write::create_decoded(&self.server, &cx, &endpoint, object, self.create_options())
+                .await?,
         )
     }
 
@@ -168,15 +189,9 @@ impl Loopback {
         let cx = context("update", &resource, &namespace, &name);
         let object = write::hub_of(&endpoint, Object::from(object))?;
         typed(
-            write::update_decoded(
-                &self.server,
-                &cx,
-                &endpoint,
-                object,
-                UpdateOptions::default(),
-            )
-            .await?
-            .0,
+            write::update_decoded(&self.server, &cx, &endpoint, object, self.update_options())
+                .await?
+                .0,
         )
     }
 
@@ -200,16 +215,47 @@ impl Loopback {
         "status".clone_into(&mut cx.info.subresource);
         let object = write::hub_of(&endpoint, Object::from(object))?;
         typed(
-            write::update_decoded(
-                &self.server,
-                &cx,
-                &endpoint,
-                object,
-                UpdateOptions::default(),
-            )
-            .await?
-            .0,
+            write::update_decoded(&self.server, &cx, &endpoint, object, self.update_options())
+                .await?
+                .0,
         )
+    }
+
+    /// Applies a configuration through `/status`, whoever owns its fields now.
+    pub async fn apply_status<T: ApiResource>(
+        &self,
+        name: &str,
+        status: serde_json::Value,
+    ) -> Result<(), StatusError> {
+        let resource = self.resource::<T>()?;
+        let subresources = resource.info.subresources.iter();
+        let subresource = subresources.into_iter().find(|row| row.name == "status");
+        let endpoint = Endpoint {
+            resource: resource.clone(),
+            subresource,
+        };
+        let mut cx = context("patch", &resource, "", name);
+        "status".clone_into(&mut cx.info.subresource);
+        let configuration = serde_json::json!({
+            "apiVersion": resource.api_version,
+            "kind": resource.info.kind,
+            "metadata": {"name": name},
+            "status": status,
+        });
+        let request = PatchRequest {
+            kind: PatchType::Apply,
+            bytes: configuration.to_string().into(),
+            options: PatchOptions {
+                force: Some(true),
+                field_manager: self.manager.to_owned(),
+                ..PatchOptions::default()
+            },
+            validation: FieldValidation::Strict,
+            manager: self.manager.to_owned(),
+        };
+        let applied = patch::patch_stored(&self.server, &cx, &endpoint, &request).await?;
+        drop(applied);
+        Ok(())
     }
 
     /// Deletes an object; one that does not exist is deleted already.

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use api_types::Time;
-use api_types::apiregistration::v1::{APIService, APIServiceCondition};
+use api_types::apiregistration::v1::APIService;
 use apimachinery::status::StatusError;
 
+use crate::apis::strategies::api_registration::local_is_available;
 use crate::loopback::Loopback;
 use crate::server::ApiServer;
 
@@ -72,8 +72,11 @@ pub(super) async fn run(server: &ApiServer, client: &Loopback) -> Result<(), Sta
                 client.update(found).await?
             }
         };
+        // One that an older server has stored.
         if stored.status.conditions.is_empty() {
-            client.update_status(available(stored)).await?;
+            let mut stored = stored;
+            stored.status.conditions.push(local_is_available());
+            client.update_status(stored).await?;
         }
     }
     for old in client.list::<APIService>("").await? {
@@ -103,15 +106,4 @@ fn wanted(name: &str, group: &str, version: &str) -> APIService {
     wanted.spec.group_priority_minimum = group_priority(group);
     wanted.spec.version_priority = version_priority(group, version);
     wanted
-}
-
-fn available(mut stored: APIService) -> APIService {
-    stored.status.conditions = vec![APIServiceCondition {
-        type_: "Available".to_owned(),
-        status: "True".to_owned(),
-        last_transition_time: Time::now(),
-        reason: "Local".to_owned(),
-        message: "Local APIServices are always available".to_owned(),
-    }];
-    stored
 }

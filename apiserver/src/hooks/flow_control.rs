@@ -13,6 +13,9 @@ use apimachinery::status::StatusError;
 
 use crate::loopback::Loopback;
 
+/// Who owns these objects.
+pub(super) const PRODUCER: &str = "api-priority-and-fairness-config-producer-v1";
+
 const AUTO_UPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 const MANDATORY: [&str; 2] = ["exempt", "catch-all"];
 
@@ -41,6 +44,18 @@ pub(super) async fn run(client: &Loopback) -> Result<(), StatusError> {
         }
     }
     Ok(())
+}
+
+/// A schema that cannot be changed.
+pub(crate) fn mandatory_flow_schema(name: &str) -> Option<FlowSchema> {
+    let mut schemas = flow_schemas().into_iter();
+    schemas.find(|schema| schema.metadata.name == name && MANDATORY.contains(&name))
+}
+
+/// A priority level that cannot be changed, but for the shares of the exempt one.
+pub(crate) fn mandatory_priority_level(name: &str) -> Option<PriorityLevelConfiguration> {
+    let mut levels = priority_levels().into_iter();
+    levels.find(|level| level.metadata.name == name && MANDATORY.contains(&name))
 }
 
 fn keeps(metadata: &api_types::meta::v1::ObjectMeta) -> bool {

@@ -9,7 +9,9 @@ mod api_services;
 /// Who signs client certificates, for extension servers.
 mod authentication_info;
 /// Default priority levels and flow schemas.
-mod flow_control;
+pub(crate) mod flow_control;
+/// Which flow schemas have no priority level.
+mod flow_schema_status;
 /// This server's Lease.
 mod identity;
 /// default/kubernetes and its endpoints.
@@ -80,8 +82,9 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
     once("rbac/bootstrap-roles", &client).run(|_, client| async move { rbac::run(&client).await });
     once("priority-and-fairness-config-producer", &client)
         .repeat(Duration::from_secs(60), |_, client| async move {
-            flow_control::run(&client).await
+            flow_control::run(&client.managed_by(flow_control::PRODUCER)).await
         });
+    flow_schema_status::start(server, &client, stop.clone());
     once("start-kubernetes-service-cidr-controller", &client)
         .run(|server, client| async move { service_cidr::run(&server, &client).await });
     once("start-cluster-authentication-info-controller", &client)

@@ -70,12 +70,18 @@ fn types_of(resource: &Resource) -> BuiltInTypes {
 /// What a request through an endpoint cannot set, and so cannot own.
 fn reset_fields(resource: &Resource, subresource: &str) -> BTreeMap<String, Filter> {
     let schema = resource.served.schema;
+    let strategy =
+        super::strategies::strategy(resource.info.group, resource.info.kind, subresource);
     let mut set = Set::new();
     for field in schema.fields {
         let resets = match field.go {
-            "TypeMeta" | "ObjectMeta" => false,
+            "TypeMeta" => false,
+            "ObjectMeta" => strategy.reset_fields().contains(&field.go),
             "Status" => !matches!(subresource, "status" | "approval"),
-            _ => matches!(subresource, "status" | "approval"),
+            _ => {
+                matches!(subresource, "status" | "approval")
+                    || strategy.reset_fields().contains(&field.go)
+            }
         };
         if resets {
             set.insert(&Path::of_fields(&[field.json]));

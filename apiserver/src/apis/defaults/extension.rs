@@ -1,6 +1,7 @@
 //! Defaults of the other groups. Upstream: pkg/apis/*/v1/defaults.go.
 
 use api_types::admissionregistration::v1 as admission;
+use api_types::apiregistration::v1 as registration;
 use api_types::discovery::v1::EndpointPort;
 use api_types::flowcontrol::v1 as flowcontrol;
 use api_types::networking::v1 as networking;
@@ -18,6 +19,7 @@ pub(super) fn rows() -> Vec<Row> {
         row(mutating_webhook),
         row(rule),
         row(service_reference),
+        row(api_service_reference),
         row(validating_policy),
         row(mutating_policy),
         row(match_resources),
@@ -68,6 +70,10 @@ fn rule(rule: &mut admission::Rule) {
 }
 
 fn service_reference(reference: &mut admission::ServiceReference) {
+    reference.port.get_or_insert(443);
+}
+
+fn api_service_reference(reference: &mut registration::ServiceReference) {
     reference.port.get_or_insert(443);
 }
 

@@ -13,7 +13,7 @@ use api_types::storage::v1::*;
 use apimachinery::validation as rules;
 
 use super::pod_warnings::deprecated_label;
-use super::{Generation, Kind, Row, Status, path, reset_metadata, row};
+use super::{Generation, Kind, Row, Status, path, row};
 use crate::apis::gates;
 use crate::apis::validation::{
     autoscaling, coordination, discovery, networking, policy, rbac, scheduling, storage,
@@ -161,7 +161,7 @@ static SERVICE_CIDR: Kind<ServiceCIDR> = Kind::new(
 );
 
 static SERVICE_CIDR_STATUS: Status<ServiceCIDR> = Status {
-    prepare: |_, cidr, old| reset_metadata(&mut cidr.metadata, &old.metadata),
+    keeps_metadata: true,
     ..Status::new(|_, cidr, old| networking::validate_service_cidr_status_update(cidr, old))
 };
 
@@ -404,8 +404,8 @@ static VOLUME_ATTACHMENT: Kind<VolumeAttachment> = Kind {
 };
 
 static VOLUME_ATTACHMENT_STATUS: Status<VolumeAttachment> = Status {
+    keeps_metadata: true,
     prepare: |_, attachment, old| {
-        reset_metadata(&mut attachment.metadata, &old.metadata);
         if gates::enabled("MutableCSINodeAllocatableCount") {
             return;
         }

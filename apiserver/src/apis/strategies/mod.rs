@@ -4,11 +4,16 @@
 //! A kind is a [`Kind`]: two functions of validation and a few that differ from what most kinds do. Its `/status` is a
 //! [`Status`]. [`strategy_for`] is the table; kinds that are not in it have no rules of their own.
 
+mod admission_registration;
+pub(crate) mod api_registration;
+mod certificates;
 mod cluster;
 mod core;
+mod flowcontrol;
 mod pod_fields;
 mod pod_warnings;
 mod pods;
+mod resource;
 mod services;
 mod workloads;
 
@@ -23,12 +28,17 @@ use crate::registry::strategy::{Context, GarbageCollection, Strategy};
 
 /// The strategy for writing a kind, or through one of its subresources, where it needs more than the plain one.
 pub fn strategy_for(group: &str, kind: &str, subresource: &str) -> Option<&'static dyn Strategy> {
-    let tables: [&[Row]; 5] = [
+    let tables: [&[Row]; 10] = [
         pods::ROWS,
         services::ROWS,
         core::ROWS,
         workloads::ROWS,
         cluster::ROWS,
+        admission_registration::ROWS,
+        api_registration::ROWS,
+        certificates::ROWS,
+        flowcontrol::ROWS,
+        resource::ROWS,
     ];
     tables
         .into_iter()
@@ -87,6 +97,8 @@ struct Kind<T: Struct> {
     create_on_update: bool,
     unconditional_update: bool,
     garbage_collection: GarbageCollection,
+    /// Go's names of the fields that an update cannot change.
+    reset_fields: &'static [&'static str],
 }
 
 impl<T: Struct> Kind<T> {
@@ -108,6 +120,7 @@ impl<T: Struct> Kind<T> {
             create_on_update: false,
             unconditional_update: true,
             garbage_collection: GarbageCollection::DeleteDependents,
+            reset_fields: &["Status"],
         }
     }
 }
@@ -152,7 +165,9 @@ impl<T: Struct> Strategy for Kind<T> {
     }
 
     fn prepare_for_update(&self, context: &Context, object: &mut Object, old: &Object) {
-        object.copy_field(old, "Status");
+        for field in self.reset_fields {
+            object.copy_field(old, field);
+        }
         if let (Some(value), Some(old)) = (object.get_mut::<T>(), old.get::<T>()) {
             (self.prepare_update)(context, value, old);
         }
@@ -211,7 +226,7 @@ impl<T: Struct> Strategy for Kind<T> {
     }
 
     fn reset_fields(&self) -> &'static [&'static str] {
-        &["Status"]
+        self.reset_fields
     }
 }
 
@@ -219,6 +234,8 @@ impl<T: Struct> Strategy for Kind<T> {
 struct Status<T: Struct> {
     /// Go's names of the fields that may change, besides metadata.
     fields: &'static [&'static str],
+    /// Metadata stays as it was, too, but for what every write may change.
+    keeps_metadata: bool,
     prepare: fn(&Context, &mut T, &T),
     validate: fn(&Context, &T, &T) -> ErrorList,
     warn: fn(&Context, &T, &T) -> Vec<String>,
@@ -230,6 +247,7 @@ impl<T: Struct> Status<T> {
     const fn new(validate: fn(&Context, &T, &T) -> ErrorList) -> Status<T> {
         Status {
             fields: &["Status"],
+            keeps_metadata: false,
             prepare: |_, _, _| {},
             validate,
             warn: |_, _, _| Vec::new(),
@@ -249,6 +267,9 @@ impl<T: Struct> Strategy for Status<T> {
             if !matches!(field.go, "TypeMeta" | "ObjectMeta") && !self.fields.contains(&field.go) {
                 object.copy_field(old, field.go);
             }
+        }
+        if self.keeps_metadata {
+            object.edit_metadata(|metadata| reset_metadata(metadata, old.metadata()));
         }
         if let (Some(value), Some(old)) = (object.get_mut::<T>(), old.get::<T>()) {
             (self.prepare)(context, value, old);
@@ -278,7 +299,11 @@ impl<T: Struct> Strategy for Status<T> {
     }
 
     fn reset_fields(&self) -> &'static [&'static str] {
-        &["Spec"]
+        if self.keeps_metadata {
+            &["ObjectMeta", "Spec"]
+        } else {
+            &["Spec"]
+        }
     }
 }
 

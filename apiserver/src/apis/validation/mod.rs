@@ -4,6 +4,8 @@
 //! does not define, errors come in key order. A bad value that is a struct prints as upstream's internal type does, with
 //! Go's field names ([`go_value`]).
 
+pub mod admission_registration;
+pub mod api_registration;
 pub mod apps;
 pub mod authorization;
 pub mod autoscaling;
@@ -14,7 +16,9 @@ pub mod coordination;
 pub mod core;
 pub mod cron;
 pub mod discovery;
+pub mod dra;
 pub mod events;
+pub mod flowcontrol;
 pub mod go_value;
 mod job_status;
 pub mod networking;
