@@ -1,7 +1,7 @@
 //! Who owns which field, for every write. Upstream: endpoints/handlers/fieldmanager.
 //!
-//! Ownership is tracked in the version a client uses, so objects are looked at as served JSON. A write never fails for this
-//! bookkeeping; only an apply does.
+//! Ownership is tracked in the version a client uses. Updates compare typed objects of that version; applies, and updates
+//! where another manager used another version, work on their JSON. A write never fails for this bookkeeping; only an apply does.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};

@@ -8,7 +8,8 @@
 //! - `updater`: what an update or an apply does to the sets of all managers;
 //! - [`FieldManager`]: the same in terms of objects, with entries, times and the rules about metadata.
 //!
-//! Objects are JSON documents with `apiVersion` and `kind`. Invariant: no two entries have the same manager, operation,
+//! Objects are JSON documents with `apiVersion` and `kind`; updates take the API's own types too, which are compared without
+//! making documents of them. Invariant: no two entries have the same manager, operation,
 //! subresource and (for updates) version, and no entry is empty.
 
 mod built_in;
