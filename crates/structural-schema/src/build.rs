@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::node::{Additional, Check, Flags, Kind, ListType, Node, Structural};
 use crate::pattern::Pattern;
-use crate::rules::Rules;
+use crate::rules::{Rules, is_exposed};
 use crate::validate::format::Format;
 
 /// Why a schema cannot be used: it has something that CRDs do not support. Validation of the CRD says the same with more
@@ -141,7 +141,8 @@ impl Builder {
         flags.has_embedded |= flags.embedded;
         flags.has_lists |= node.list_type != ListType::Atomic;
         for child in below {
-            flags.has_rules |= child.flags.has_rules;
+            // Rules below what expressions cannot use are never evaluated.
+            flags.has_rules |= child.flags.has_rules && is_exposed(child);
             flags.has_defaults |= child.flags.has_defaults;
             flags.has_embedded |= child.flags.has_embedded;
             flags.has_lists |= child.flags.has_lists;
@@ -232,6 +233,9 @@ impl Builder {
 
     fn checks(&mut self, props: &JSONSchemaProps) -> Result<Box<[Check]>, Problem> {
         let mut checks = Vec::new();
+        if Kind::new(&props.type_) == Kind::Unknown {
+            checks.push(Check::Type(props.type_.as_str().into()));
+        }
         self.many(&props.any_of, Check::AnyOf, &mut checks)?;
         self.many(&props.one_of, Check::OneOf, &mut checks)?;
         self.many(&props.all_of, Check::AllOf, &mut checks)?;
@@ -248,7 +252,8 @@ impl Builder {
         } else {
             Kind::new(&props.type_)
         };
-        if let Some(format) = Format::for_kind(kind, &props.format) {
+        if !props.format.is_empty() {
+            let format = Format::for_kind(kind, &props.format).unwrap_or(Format::Ignored);
             checks.push(Check::Format(format, props.format.as_str().into()));
         }
         checks.extend(props.multiple_of.map(Check::MultipleOf));
@@ -363,7 +368,7 @@ fn memory(node: &Arc<Node>, seen: &mut HashSet<*const u8>) -> usize {
                 .map(|value| size_of::<Value>() + value.as_str().map_or(0, str::len))
                 .sum(),
             Check::Required(names) => size_of_val(&**names),
-            Check::Format(_, text) => text.len(),
+            Check::Format(_, text) | Check::Type(text) => text.len(),
             _ => 0,
         };
     }

@@ -29,7 +29,7 @@ pub(crate) fn items(items: &JSONSchemaPropsOrArray) -> BadValue {
 }
 
 fn value(out: &mut String, value: &Value) {
-    match BadValue::json(value) {
+    match BadValue::json(&crate::validate::whole(value)) {
         BadValue::Text(text) | BadValue::String(text) => out.push_str(&text),
         BadValue::Omitted => {}
     }

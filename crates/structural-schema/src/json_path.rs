@@ -823,19 +823,11 @@ mod tests {
 
     #[test]
     fn very_many_results_are_refused() {
-        let items: Vec<Value> = (0..200).map(|n| json!({"a": [n, n]})).collect();
-        let items = Value::from(items);
-        let object = json!({"a": items, "b": {"c": items}});
-        let path = JsonPath::parse(".*[*,*,*].*[*,*,*,*]").expect("a path");
-        let path_two = JsonPath::parse(".a[0:,0:,0:,0:,0:,0:,0:,0:][*]").expect("a path");
-        assert!(path.find(&object).is_err());
-        assert!(path_two.find(&object).is_err());
-        let nested = JsonPath::parse(&format!(".a{}", "['a'][*,*,*]".repeat(1))).expect("a path");
-        assert_eq!(nested.find(&object).map(|found| found.len()), Ok(0));
-        let many = JsonPath::parse(&format!(".a[{}]", vec!["*"; 60].join(","))).expect("a path");
-        assert_eq!(
-            many.find(&object),
-            Err(PathError("the path finds too much".to_owned()))
-        );
+        let items: Vec<Value> = (0..200).map(Value::from).collect();
+        let object = json!({ "a": items });
+        let path = format!(".a[{}]", vec!["*"; 60].join(","));
+        let path = JsonPath::parse(&path).expect("a path");
+        let error = PathError("the path finds too much".to_owned());
+        assert_eq!(path.find(&object), Err(error));
     }
 }

@@ -128,6 +128,8 @@ pub(crate) struct Node {
 /// One constraint on a value.
 #[derive(Clone, Debug)]
 pub(crate) enum Check {
+    /// A type that is none.
+    Type(Box<str>),
     AnyOf(Box<[Arc<Node>]>),
     OneOf(Box<[Arc<Node>]>),
     AllOf(Box<[Arc<Node>]>),
@@ -137,8 +139,14 @@ pub(crate) enum Check {
     Pattern(Arc<Pattern>),
     Format(Format, Box<str>),
     MultipleOf(f64),
-    Maximum { limit: f64, exclusive: bool },
-    Minimum { limit: f64, exclusive: bool },
+    Maximum {
+        limit: f64,
+        exclusive: bool,
+    },
+    Minimum {
+        limit: f64,
+        exclusive: bool,
+    },
     MinItems(i64),
     MaxItems(i64),
     UniqueItems,
@@ -181,8 +189,22 @@ impl Node {
         }
     }
 
-    pub(crate) fn format(&self) -> Option<(Format, &str)> {
+    /// `type` as it was written.
+    pub(crate) fn type_name(&self) -> &str {
+        match self.checks.first() {
+            Some(Check::Type(name)) => name,
+            _ => self.kind.name(),
+        }
+    }
+
+    /// The format; for a default also one that is ignored otherwise.
+    pub(crate) fn format(&self, is_default: bool) -> Option<(Format, &str)> {
         self.checks.iter().find_map(|check| match check {
+            Check::Format(Format::Ignored, text) if is_default => {
+                let by_name = Format::for_kind(Kind::Any, text);
+                Some((by_name.unwrap_or(Format::Ignored), &**text))
+            }
+            Check::Format(Format::Ignored, _) => None,
             Check::Format(format, text) => Some((*format, &**text)),
             _ => None,
         })
@@ -192,7 +214,7 @@ impl Node {
     pub(crate) fn to_openapi(&self) -> Value {
         let mut out = serde_json::Map::new();
         if !matches!(self.kind, Kind::Any) {
-            out.insert("type".to_owned(), self.kind.name().into());
+            out.insert("type".to_owned(), self.type_name().into());
         }
         for (name, set) in [
             ("nullable", self.flags.nullable),

@@ -114,6 +114,7 @@ pub(crate) struct Compiled {
 pub(crate) struct CompiledRule {
     program: Option<Program>,
     pub(crate) error: Option<String>,
+    uses_self: bool,
     pub(crate) uses_old_self: bool,
     pub(crate) max_cost: u64,
     message: Option<Program>,
@@ -218,6 +219,7 @@ fn compile_rule(node: &Node, rule: &Rule, env: &Env, schema: &cel::Schema) -> Co
         out.error = Some("cel expression must evaluate to a bool".to_owned());
         return out;
     }
+    out.uses_self = program.uses("self");
     out.uses_old_self = program.uses("oldSelf");
     out.max_cost = program.estimate_cost(schema).max;
     out.program = Some(program);
@@ -452,16 +454,23 @@ impl Walk {
         let old_view = old
             .filter(|_| compiled.uses_old_self)
             .map(|old| compiled.schema.view(old));
-        let activation = |is_optional: bool| -> Result<Activation<'_>, EvalError> {
-            let mut activation = Activation::new().with("self", view.clone()?);
-            match (&old_view, is_optional) {
-                (Some(old), false) => activation.set("oldSelf", old.clone()?),
-                (Some(old), true) => activation.set("oldSelf", Cel::some(old.clone()?)),
-                (None, false) => {}
-                (None, true) => activation.set("oldSelf", Cel::Optional(None)),
-            }
-            Ok(activation)
-        };
+        // A value that does not fit the schema only matters to those who look at it.
+        let activation =
+            |needs_self: bool, is_optional: bool| -> Result<Activation<'_>, EvalError> {
+                let mut activation = Activation::new();
+                match &view {
+                    Ok(view) => activation.set("self", view.clone()),
+                    Err(error) if needs_self => return Err(error.clone()),
+                    Err(_) => {}
+                }
+                match (&old_view, is_optional) {
+                    (Some(old), false) => activation.set("oldSelf", old.clone()?),
+                    (Some(old), true) => activation.set("oldSelf", Cel::some(old.clone()?)),
+                    (None, false) => {}
+                    (None, true) => activation.set("oldSelf", Cel::Optional(None)),
+                }
+                Ok(activation)
+            };
         for (rule, compiled) in rules.rules.iter().zip(&compiled.rules) {
             if let Some(error) = &compiled.error {
                 let detail = format!("rule compile error: {error}");
@@ -479,7 +488,7 @@ impl Walk {
                 continue;
             }
             let mut budget = Budget::new(PER_CALL_LIMIT);
-            let result = activation(is_optional && compiled.uses_old_self)
+            let result = activation(compiled.uses_self, is_optional && compiled.uses_old_self)
                 .and_then(|activation| program.evaluate(&activation, &mut budget));
             let cost = i64::try_from(budget.used()).unwrap_or(i64::MAX);
             if cost > self.out.budget {
@@ -512,7 +521,7 @@ impl Walk {
             let mut detail = None;
             if let Some(message) = &compiled.message {
                 // Upstream hands the plain old value to messages even where the rule has an optional one.
-                let made = activation(false).map_or_else(
+                let made = activation(false, false).map_or_else(
                     |_| (Message::Unusable, 0),
                     |activation| evaluate_message(message, &activation, self.out.budget),
                 );

@@ -107,9 +107,46 @@ fn by_value(value: &mut Value) {
     }
 }
 
+/// The number in the name of the type of `self` is another each time.
+fn without_type_numbers(text: &mut String) {
+    let mut parts = text.split("selfType");
+    let mut out = parts.next().unwrap_or("").to_owned();
+    for part in parts {
+        out.push_str("selfType");
+        out.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    *text = out;
+}
+
+/// Whether a server would evaluate no rules.
+fn blocks(answer: &Value) -> bool {
+    let errors = answer["schema"].as_array().into_iter().flatten();
+    errors.filter_map(Value::as_str).any(|error| {
+        [
+            "NotSupported",
+            "Required",
+            "TooLong",
+            "TooMany",
+            "TypeInvalid",
+        ]
+        .iter()
+        .any(|kind| error.starts_with(&format!("FieldValue{kind}|")))
+    })
+}
+
 /// Answers without what does not count.
 fn normal(mut answer: Value, case: &Value) -> Value {
     by_value(&mut answer);
+    // Upstream charges for looking at what does not fit the schema.
+    let odd = answer["rules"].to_string().contains("invalid data");
+    if blocks(&answer)
+        && let Value::Object(fields) = &mut answer
+    {
+        fields.remove("rules");
+        fields.remove("cost");
+    } else if odd && let Value::Object(fields) = &mut answer {
+        fields.remove("cost");
+    }
     let mut object = case["object"].clone();
     by_value(&mut object);
     if let Value::Object(fields) = &mut answer {
@@ -121,6 +158,11 @@ fn normal(mut answer: Value, case: &Value) -> Value {
     }
     for name in ["errors", "schema", "meta", "lists", "rules"] {
         if let Some(Value::Array(texts)) = answer.get_mut(name) {
+            for text in texts.iter_mut() {
+                if let Value::String(text) = text {
+                    without_type_numbers(text);
+                }
+            }
             texts.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
         }
     }

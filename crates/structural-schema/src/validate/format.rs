@@ -1,6 +1,7 @@
 //! `format`. Upstream: kube-openapi/pkg/validation/strfmt and apiserver/validation/formats.go.
 //!
-//! Formats that are not known here are ignored, as upstream ignores those it does not know.
+//! Formats that are not known here are ignored, as upstream ignores those it does not know. It does not where it checks
+//! defaults: there, what has any format at all is taken for a string with that format.
 
 use std::sync::LazyLock;
 
@@ -12,6 +13,8 @@ use crate::node::Kind;
 /// A known format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
+    /// Not known, or not for values of the type. Only where defaults are checked this matters at all.
+    Ignored,
     Int32,
     Int64,
     Float,
@@ -98,13 +101,21 @@ impl Format {
     }
 
     pub(crate) fn is_text(self) -> bool {
-        !matches!(self, Self::Int32 | Self::Int64 | Self::Float | Self::Double)
+        !matches!(
+            self,
+            Self::Ignored | Self::Int32 | Self::Int64 | Self::Float | Self::Double
+        )
     }
 
     /// Whether a string has the format.
     pub(crate) fn accepts(self, text: &str) -> bool {
         match self {
-            Self::Int32 | Self::Int64 | Self::Float | Self::Double | Self::Password => true,
+            Self::Ignored
+            | Self::Int32
+            | Self::Int64
+            | Self::Float
+            | Self::Double
+            | Self::Password => true,
             Self::BsonObjectId => text.len() == 24 && is_hex(text),
             Self::Byte => is_base64(text),
             Self::Cidr => parse_cidr_sloppy(text).is_some(),

@@ -56,7 +56,7 @@ pub(crate) fn bad_value(value: &Value) -> BadValue {
 }
 
 /// JSON as Go writes it has no fraction in floats that are whole.
-fn whole(value: &Value) -> Value {
+pub(crate) fn whole(value: &Value) -> Value {
     match value {
         Value::Number(number) => match GoNumber::new(number) {
             GoNumber::Float(number) if number.fract() == 0.0 && number.abs() < 1e18 => {

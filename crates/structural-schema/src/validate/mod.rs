@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use crate::correlate::Correlated;
 use crate::node::{Additional, Check, Node, Structural};
-pub(crate) use message::bad_value as bad;
 use message::{Finding, Place};
+pub(crate) use message::{bad_value as bad, whole};
 
 impl Structural {
     /// What is wrong with a new object, or with a new part of one at a path.
@@ -119,6 +119,14 @@ impl<'p> Run<'p> {
         (count, run.wrong == 0)
     }
 
+    /// Notes what is wrong by a schema that is known not to fit. To count that is not needed: looking twice at each level would
+    /// take time exponential in how deep `anyOf` are nested.
+    fn explain(&mut self, node: &Node, value: &Value, at: &Place<'_>) {
+        if self.keeps {
+            self.node(node, value, at, None);
+        }
+    }
+
     /// Checks a value and forgives what did not change. Returns how many checks passed.
     fn node(
         &mut self,
@@ -150,7 +158,7 @@ impl<'p> Run<'p> {
         }
         // One for the value, one for each validator that applies: schemas and enum always do, type mostly.
         let mut count = 3;
-        let format = node.format();
+        let format = node.format(self.is_default);
         if scalar::is_typed(node, self.is_default) || format.is_some() {
             count += 1;
             match scalar::type_error(node, value, at, self.is_default) {
@@ -215,8 +223,9 @@ impl<'p> Run<'p> {
                         (Some(fit), _) => count += fit,
                         (None, best) => {
                             self.add(|path| Finding::any_of(path, at));
-                            if let Some((_, best)) = best {
-                                count += self.node(best, value, at, None);
+                            if let Some((fit, best)) = best {
+                                count += fit;
+                                self.explain(best, value, at);
                             }
                         }
                     }
@@ -238,8 +247,9 @@ impl<'p> Run<'p> {
                         (1, fit) => count += fit.unwrap_or(0),
                         _ => {
                             self.add(|path| Finding::one_of(path, at, valid));
-                            if let (0, Some((_, best))) = (valid, best) {
-                                count += self.node(best, value, at, None);
+                            if let (0, Some((fit, best))) = (valid, best) {
+                                count += fit;
+                                self.explain(best, value, at);
                             }
                         }
                     }

@@ -19,7 +19,7 @@ pub(super) fn type_names(node: &Node, is_default: bool) -> String {
     if node.flags.int_or_string && !is_default {
         "integer,string".to_owned()
     } else {
-        node.kind.name().to_owned()
+        node.type_name().to_owned()
     }
 }
 
@@ -69,7 +69,7 @@ pub(super) fn type_error<'a>(
             },
             _ => false,
         };
-    if let Some((_, format)) = node.format() {
+    if let Some((_, format)) = node.format(is_default) {
         let is_text = matches!(value, Value::String(_) | Value::Array(_));
         if !is_text && !fits && actual_format != format {
             return Some(TypeError {
@@ -257,7 +257,7 @@ impl<'a> Range<'a> {
         Range {
             kind,
             format: node
-                .format()
+                .format(false)
                 .filter(|(format, _)| kind != Kind::Any && !format.is_text()),
         }
     }
