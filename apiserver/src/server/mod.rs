@@ -402,7 +402,10 @@ fn context_of(
     let info = RequestInfo::parse(request.method(), &path, &query).map_err(|error| {
         let text = format!(
             "Internal Server Error: {:?}: failed to create RequestInfo: {error}",
-            request.uri().to_string()
+            request
+                .uri()
+                .path_and_query()
+                .map_or("", |path| path.as_str())
         );
         serving::error_response(StatusCode::INTERNAL_SERVER_ERROR, &filter::sanitize(&text))
     })?;

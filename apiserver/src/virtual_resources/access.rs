@@ -9,7 +9,7 @@ use api_types::authorization::v1::{
 use apimachinery::field::{self, BadValue, ErrorList, Path};
 use apimachinery::gvk::GroupKind;
 use apimachinery::status::{self, StatusError};
-use component_base::auth::{Attributes, Decision, UserInfo};
+use component_base::auth::{Attributes, Decision, SYSTEM_PRIVILEGED_GROUP, UserInfo};
 
 use crate::apis::validation::go_value::bad_option;
 use crate::registry::object::Object;
@@ -114,7 +114,10 @@ fn check(errors: &ErrorList) -> Result<(), StatusError> {
 async fn decide(server: &ApiServer, attributes: &Attributes) -> SubjectAccessReviewStatus {
     let mut answer = SubjectAccessReviewStatus::default();
     match server.authorizer.authorize(attributes).await {
-        Ok(Decision::Allow) => answer.allowed = true,
+        Ok(Decision::Allow) => {
+            answer.allowed = true;
+            answer.reason = reason(server, attributes);
+        }
         Ok(Decision::Deny(reason)) => {
             answer.denied = true;
             answer.reason = reason;
@@ -123,6 +126,20 @@ async fn decide(server: &ApiServer, attributes: &Attributes) -> SubjectAccessRev
         Err(error) => answer.evaluation_error = error.to_string(),
     }
     answer
+}
+
+/// Why something is allowed. Only RBAC says; who need not ask it, and nodes, are allowed without a word.
+fn reason(server: &ApiServer, attributes: &Attributes) -> String {
+    let groups = &attributes.user.groups;
+    if groups
+        .iter()
+        .any(|group| [SYSTEM_PRIVILEGED_GROUP, NODES].contains(&group.as_str()))
+    {
+        return String::new();
+    }
+    let rbac = server.rbac.as_ref();
+    rbac.and_then(|rbac| rbac.reason(attributes))
+        .unwrap_or_default()
 }
 
 /// SubjectAccessReview, LocalSubjectAccessReview and SelfSubjectAccessReview.

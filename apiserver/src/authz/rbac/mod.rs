@@ -110,7 +110,7 @@ impl Rbac {
     /// Every rule that applies to the caller in a namespace (or cluster-wide with an empty one).
     pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> ResolvedRules {
         let mut resolved = ResolvedRules::default();
-        self.index.read().visit(user, namespace, &mut |found| {
+        self.index.read().visit(user, namespace, &mut |_, found| {
             match found {
                 Ok(rules) => resolved.rules.extend(rules.iter().cloned()),
                 Err(error) => resolved.errors.push(error),
@@ -125,12 +125,27 @@ impl Rbac {
         self.index.read().rules_of(reference, namespace)
     }
 
+    /// Which binding allows what is asked, as reviews and audit say it. None when none does.
+    pub fn reason(&self, attributes: &Attributes) -> Option<String> {
+        let (user, namespace) = (&attributes.user, &attributes.namespace);
+        let mut reason = None;
+        self.index
+            .read()
+            .visit(user, namespace, &mut |binding, found| {
+                if found.is_ok_and(|rules| rules.iter().any(|rule| rule_allows(rule, attributes))) {
+                    reason = Some(format!("RBAC: allowed by {}", binding.describe(user)));
+                }
+                reason.is_none()
+            });
+        reason
+    }
+
     fn decide(&self, attributes: &Attributes) -> Decision {
         let mut allowed = false;
         let mut errors = Vec::new();
         self.index
             .read()
-            .visit(&attributes.user, &attributes.namespace, &mut |found| {
+            .visit(&attributes.user, &attributes.namespace, &mut |_, found| {
                 match found {
                     Ok(rules) => allowed = rules.iter().any(|rule| rule_allows(rule, attributes)),
                     Err(error) => errors.push(error),
@@ -216,7 +231,7 @@ impl Index {
         &self,
         user: &UserInfo,
         namespace: &str,
-        visitor: &mut dyn FnMut(Result<&[PolicyRule], String>) -> bool,
+        visitor: &mut dyn FnMut(Binding<'_>, Result<&[PolicyRule], String>) -> bool,
     ) {
         let mut scopes = vec![""];
         if !namespace.is_empty() {
@@ -244,9 +259,14 @@ impl Index {
                 let Some(bound) = bindings.get(name) else {
                     continue;
                 };
+                let binding = Binding {
+                    namespace: scope,
+                    name,
+                    bound,
+                };
                 let go_on = match self.rules_of(&bound.role, scope) {
-                    Some(rules) => visitor(Ok(&rules)),
-                    None => visitor(Err(missing_role(&bound.role))),
+                    Some(rules) => visitor(binding, Ok(&rules)),
+                    None => visitor(binding, Err(missing_role(&bound.role))),
                 };
                 if !go_on {
                     return;
@@ -264,6 +284,47 @@ impl Index {
                 .cloned(),
             _ => None,
         }
+    }
+}
+
+/// A binding that names the caller.
+struct Binding<'a> {
+    /// Empty for a ClusterRoleBinding.
+    namespace: &'a str,
+    name: &'a str,
+    bound: &'a BoundRole,
+}
+
+impl Binding<'_> {
+    /// What binds which role to the caller, in upstream's words.
+    fn describe(&self, user: &UserInfo) -> String {
+        let role = &self.bound.role;
+        let (kind, name) = if self.namespace.is_empty() {
+            ("ClusterRoleBinding", self.name.to_owned())
+        } else {
+            ("RoleBinding", format!("{}/{}", self.name, self.namespace))
+        };
+        let mut subjects = self.bound.subjects.iter();
+        let subject = subjects.find_map(|subject| match subject {
+            SubjectKey::User(name) if *name == user.name => {
+                let account = name
+                    .strip_prefix("system:serviceaccount:")
+                    .and_then(|rest| rest.split_once(':'));
+                Some(match account {
+                    Some((namespace, name)) => format!("ServiceAccount \"{name}/{namespace}\""),
+                    None => format!("User {name:?}"),
+                })
+            }
+            SubjectKey::Group(name) if user.groups.contains(name) => {
+                Some(format!("Group {name:?}"))
+            }
+            _ => None,
+        });
+        let subject = subject.unwrap_or_default();
+        format!(
+            "{kind} {name:?} of {} {:?} to {subject}",
+            role.kind, role.name
+        )
     }
 }
 

@@ -267,6 +267,27 @@ fn bindings() {
         Decision::Allow,
     );
 
+    let reason = |user: UserInfo, verb: &str, namespace: &str| {
+        rbac.reason(&Attributes {
+            user,
+            namespace: namespace.to_owned(),
+            ..resource(verb, "", "pods", "", "a")
+        })
+    };
+    assert_eq!(
+        reason(user("eve", &["readers"]), "get", "").as_deref(),
+        Some(
+            r#"RBAC: allowed by ClusterRoleBinding "everywhere" of ClusterRole "reader" to Group "readers""#
+        )
+    );
+    assert_eq!(
+        reason(user("system:serviceaccount:ns:robot", &[]), "get", "ns").as_deref(),
+        Some(
+            r#"RBAC: allowed by RoleBinding "here/ns" of ClusterRole "reader" to ServiceAccount "robot/ns""#
+        )
+    );
+    assert_eq!(reason(user("ann", &[]), "list", ""), None);
+
     // A role that is gone grants nothing, and says so; it grants again when it is back.
     rbac.remove_cluster_role("reader");
     check(

@@ -184,14 +184,20 @@ impl IpAddresses {
                 Err(error) if status::is_already_exists(&error) => Err(invalid(format!(
                     "failed to allocate IP {asked}: provided IP is already allocated"
                 ))),
-                Err(error) => Err(error),
+                Err(error) => Err(invalid(format!(
+                    "failed to allocate IP {asked}: {}",
+                    error.message
+                ))),
             };
         }
         if dry_run && let Some(range) = ranges.first() {
             return Ok(range.network().to_string());
         }
         for range in &ranges {
-            if let Some(ip) = self.take_any(client, service, Usable::of(range)).await? {
+            let taken = self.take_any(client, service, Usable::of(range)).await;
+            let taken =
+                taken.map_err(|error| invalid(format!("failed to allocate IP: {}", error.message)));
+            if let Some(ip) = taken? {
                 return Ok(ip.to_string());
             }
         }
