@@ -5,13 +5,14 @@
 //! file, and then reading goes on in the new one after the old one is read to its end.
 
 use std::io::SeekFrom;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
 use component_base::serving::BodySender;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use inotify::{EventMask, Inotify, WatchMask};
+use inotify::{Inotify, WatchMask};
 use jiff::Timestamp;
 use tokio::fs::File;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncSeekExt as _, BufReader};
@@ -224,7 +225,7 @@ pub async fn read_logs(
     let mut left = (options.tail_lines.is_some() && !options.follow).then_some(tail);
     let mut reader = BufReader::with_capacity(32 * 1024, file);
     let mut follower: Option<Follower> = None;
-    let mut ended = false;
+    let (mut ended, mut replaced) = (false, false);
     let mut line = Vec::new();
     loop {
         if left == Some(0) {
@@ -235,20 +236,14 @@ pub async fn read_logs(
             .await
             .map_err(|error| format!("failed to read log file {shown:?}: {error}"))?;
         let whole = line.last() == Some(&b'\n');
-        if !whole && options.follow && !ended {
+        if !whole && options.follow && (!ended || replaced) {
             // The rest of the line is still to come: it is kept, and read on behind it.
             if writer.flush().await.is_err() {
                 return Ok(());
             }
-            let Some(follower) = &mut follower else {
-                follower = Some(Follower::new(&path)?);
-                // Something may have been written before the watch was there.
-                continue;
-            };
-            match follower.wait(container).await? {
-                Change::Ended => ended = true,
-                Change::Written => {}
-                Change::Recreated => match File::open(&path).await {
+            if std::mem::take(&mut replaced) {
+                // The old file was read to its end after the new one had taken its place.
+                match File::open(&path).await {
                     Ok(file) => {
                         line.clear();
                         reader = BufReader::with_capacity(32 * 1024, file);
@@ -260,8 +255,15 @@ pub async fn read_logs(
                             go_error("open", &shown, &error)
                         ));
                     }
-                },
+                }
+                continue;
             }
+            match &mut follower {
+                Some(follower) => ended |= follower.wait(container).await? == Change::Ended,
+                // Something may have been written, or the file rotated, before the watch was there.
+                None => follower = Some(Follower::new(&path)?),
+            }
+            replaced = is_replaced(reader.get_ref(), &path).await;
             continue;
         }
         if line.is_empty() {
@@ -339,21 +341,29 @@ async fn tail_start(file: &mut File, count: i64) -> std::io::Result<u64> {
     Ok(0)
 }
 
+/// Whether another file than the open one has its path now.
+async fn is_replaced(file: &File, path: &Path) -> bool {
+    let (Ok(open), Ok(there)) = (file.metadata().await, tokio::fs::metadata(path).await) else {
+        return false;
+    };
+    (open.dev(), open.ino()) != (there.dev(), there.ino())
+}
+
+#[derive(PartialEq, Eq)]
 enum Change {
-    Written,
-    Recreated,
+    /// Something in the folder.
+    Happened,
     Ended,
 }
 
 /// Watches the folder of a log.
 struct Follower {
     events: inotify::EventStream<[u8; 4096]>,
-    name: std::ffi::OsString,
 }
 
 impl Follower {
     fn new(path: &Path) -> Result<Self, String> {
-        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        let Some(dir) = path.parent() else {
             return Err(format!(
                 "failed to watch directory of {:?}",
                 path.display().to_string()
@@ -375,7 +385,6 @@ impl Follower {
         inotify.watches().add(dir, mask).map_err(watched)?;
         Ok(Follower {
             events: inotify.into_event_stream([0; 4096]).map_err(watched)?,
-            name: name.to_owned(),
         })
     }
 
@@ -385,18 +394,8 @@ impl Follower {
             return Ok(Change::Ended);
         }
         match tokio::time::timeout(FORCE_CHECK, self.events.next()).await {
-            Ok(Some(Ok(event))) => {
-                let created = event
-                    .mask
-                    .intersects(EventMask::CREATE | EventMask::MOVED_TO);
-                Ok(if created && event.name.as_deref() == Some(&self.name) {
-                    Change::Recreated
-                } else {
-                    Change::Written
-                })
-            }
             Ok(Some(Err(error))) => Err(error.to_string()),
-            Ok(None) | Err(_) => Ok(Change::Written),
+            _ => Ok(Change::Happened),
         }
     }
 }

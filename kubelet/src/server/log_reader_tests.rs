@@ -288,3 +288,43 @@ async fn following_goes_on_after_rotation() {
         .expect("ended with the container");
     assert_eq!(got, "one\ntwo\nthree\n");
 }
+
+#[tokio::test]
+async fn a_rotation_before_anything_is_watched_is_noticed() {
+    let dir = tempfile::tempdir().expect("folder");
+    let path = dir.path().join("0.log");
+    let line = |text: &str| format!("2020-10-20T18:39:20Z stdout F {text}\n");
+    let long = "x".repeat(1000);
+    std::fs::write(&path, line(&long).repeat(200)).expect("write");
+    let container = std::sync::Arc::new(Container(AtomicBool::new(true)));
+    // With room for one piece the reader waits in the middle of the file until somebody reads.
+    let (sender, mut body) = Body::channel(1);
+    let reading = tokio::spawn({
+        let (path, container) = (path.clone(), container.clone());
+        async move {
+            let options = LogOptions {
+                follow: true,
+                ..Default::default()
+            };
+            read_logs(&path, &options, &*container, &sender).await
+        }
+    });
+    let mut got = Vec::new();
+    let mut rotated = false;
+    while !got.ends_with(b"after\n") {
+        let chunk = tokio::time::timeout(Duration::from_secs(10), body.next_chunk()).await;
+        let chunk = chunk.unwrap_or_else(|_| panic!("waiting with {} bytes", got.len()));
+        got.extend_from_slice(&chunk.expect("more").expect("chunk"));
+        if !rotated {
+            std::fs::rename(&path, dir.path().join("0.log.20201020-183920")).expect("rotate");
+            std::fs::write(&path, line("after")).expect("write");
+            rotated = true;
+        }
+    }
+    assert_eq!(got.len(), 200 * 1001 + "after\n".len());
+    container.0.store(false, Ordering::SeqCst);
+    reading
+        .await
+        .expect("task")
+        .expect("ended with the container");
+}
