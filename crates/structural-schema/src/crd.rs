@@ -1,6 +1,6 @@
 //! Whether a CRD may have a schema. Upstream: pkg/apis/apiextensions/validation/{validation,cel_validation}.go.
 
-use api_types::apiextensions::v1::{JSONSchemaProps, SelectableField};
+use api_types::apiextensions::v1::JSONSchemaProps;
 use apimachinery::field::{self, BadValue, ErrorList, Path};
 
 use crate::build::item_schema;
@@ -16,7 +16,6 @@ pub const RULE_COST_LIMIT: u64 = 10_000_000;
 /// The most all rules of a schema may cost by estimate.
 pub const CUSTOM_RESOURCE_COST_LIMIT: u64 = 100_000_000;
 
-const MAX_SELECTABLE_FIELDS: usize = 8;
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
 const REASONS: [&str; 4] = [
     "FieldValueDuplicate",
@@ -56,10 +55,12 @@ impl Default for Options {
 }
 
 impl Options {
-    /// What is required when a CRD with these schemas is changed. `preserve_unknown_fields` is that of the new spec: without
-    /// it, with defaults and with any of Kubernetes' extensions schemas have to be structural in any case.
+    /// What is required when a CRD with the old schemas gets the new ones. Schemas have to be structural unless the old ones
+    /// were not and unknown fields are preserved, which does not go together with defaults or any of Kubernetes' extensions.
+    /// Costs of rules do not count where a version's schema did not change; that is for the caller to say.
     pub fn for_update<'a>(
         old: impl Iterator<Item = &'a JSONSchemaProps> + Clone,
+        mut new: impl Iterator<Item = &'a JSONSchemaProps>,
         preserve_unknown_fields: bool,
     ) -> Self {
         let has = |what: fn(&JSONSchemaProps) -> bool| old.clone().any(|schema| any(schema, &what));
@@ -70,7 +71,9 @@ impl Options {
             valid_types: !has(|schema| {
                 !schema.type_.is_empty() && !TYPES.contains(&&*schema.type_)
             }),
-            structural: !preserve_unknown_fields || old.clone().all(is_structural),
+            structural: !preserve_unknown_fields
+                || old.clone().all(is_structural)
+                || new.any(|schema| any(schema, &needs_structure)),
             pruned_defaults: !old.clone().any(has_unpruned_defaults),
             atomic_sets: !has(is_set_of_granular),
             list_map_keys: !has(|schema| {
@@ -81,6 +84,16 @@ impl Options {
             rule_cost: true,
         }
     }
+}
+
+fn needs_structure(schema: &JSONSchemaProps) -> bool {
+    has_default(schema)
+        || schema.x_kubernetes_embedded_resource
+        || schema.x_kubernetes_preserve_unknown_fields.is_some()
+        || schema.x_kubernetes_int_or_string
+        || !schema.x_kubernetes_list_map_keys.is_empty()
+        || schema.x_kubernetes_list_type.is_some()
+        || !schema.x_kubernetes_validations.is_empty()
 }
 
 fn has_unpruned_defaults(schema: &JSONSchemaProps) -> bool {
@@ -802,63 +815,6 @@ fn cost_message(what: &str, cost: u64, limit: u64) -> String {
         "{what} exceeds budget by factor of {factor} (try simplifying the rule, or adding maxItems, maxProperties, and \
          maxLength where arrays, maps, and strings are declared)"
     )
-}
-
-/// What is wrong with the fields by which resources of a CRD can be selected. `may_have_too_many` is for CRDs that already
-/// have more than there may be, and did not change them.
-pub fn validate_selectable_fields(
-    fields: &[SelectableField],
-    schema: &Structural,
-    path: &Path,
-    may_have_too_many: bool,
-) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let mut seen: Vec<String> = Vec::new();
-    for (index, selectable) in fields.iter().enumerate() {
-        let text = &selectable.json_path;
-        let path = path.index(index).child("jsonPath");
-        if text.is_empty() {
-            errors.push(field::required(&path, ""));
-            continue;
-        }
-        let found = match valid_field_path(text, &schema.root, false) {
-            Ok(found) => found,
-            Err(error) => {
-                let detail = format!("is an invalid path: {error}");
-                errors.push(field::invalid(&path, text, detail));
-                continue;
-            }
-        };
-        if found.root == "metadata" {
-            let detail = "must not point to fields in metadata";
-            errors.push(field::invalid(&path, text, detail));
-        }
-        let is_scalar = found
-            .node
-            .is_some_and(|node| matches!(node.kind, Kind::String | Kind::Boolean | Kind::Integer));
-        if !is_scalar {
-            errors.push(field::invalid(
-                &path,
-                text,
-                "must point to a field of type string, boolean or integer. Enum string fields and strings with formats \
-                 are allowed.",
-            ));
-        }
-        let name = found.path.to_string();
-        if seen.contains(&name) {
-            errors.push(field::duplicate(&path, text));
-        } else {
-            seen.push(name);
-        }
-    }
-    if seen.len() > MAX_SELECTABLE_FIELDS && !may_have_too_many {
-        errors.push(field::too_many(
-            path,
-            Some(seen.len()),
-            MAX_SELECTABLE_FIELDS,
-        ));
-    }
-    errors
 }
 
 #[cfg(test)]

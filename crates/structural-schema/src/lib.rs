@@ -37,6 +37,7 @@ mod testing;
 // What is wrong with schemas.
 mod crd;
 mod crd_defaults;
+mod crd_paths;
 mod go_value;
 mod structural;
 
@@ -49,8 +50,9 @@ pub mod scale;
 pub use build::Problem;
 pub use crd::{
     CUSTOM_RESOURCE_COST_LIMIT, Options, RULE_COST_LIMIT, unrecognized_formats,
-    validate_custom_resource_validation, validate_selectable_fields,
+    validate_custom_resource_validation,
 };
+pub use crd_paths::{validate_printer_column, validate_selectable_fields, validate_subresources};
 pub use embedded::{CoerceOptions, unknown_field};
 pub use node::Structural;
 pub use rules::{Outcome, RUNTIME_BUDGET};

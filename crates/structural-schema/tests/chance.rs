@@ -119,7 +119,7 @@ proptest! {
         for has_status in [false, true] {
             let _ = validate_custom_resource_validation(&props, has_status, &Options::default(), &path);
         }
-        let _ = Options::for_update([&props].into_iter(), false);
+        let _ = Options::for_update([&props].into_iter(), [&props].into_iter(), true);
         let Ok(schema) = Structural::new(&props) else { return Ok(()) };
         let schema = schema.with_pruned_defaults();
         schema.compile_rules();
@@ -214,9 +214,9 @@ fn deep_schemas_fit_a_small_stack() {
         let any_of =
             |schema: Value| json!({"type": "object", "anyOf": [{"required": ["z"]}, schema]});
         for schema in [
-            deep_schema(60, leaf(), nest),
-            deep_schema(60, leaf(), list),
-            deep_schema(60, leaf(), not),
+            deep_schema(110, leaf(), nest),
+            deep_schema(120, leaf(), list),
+            deep_schema(120, leaf(), not),
             deep_schema(60, leaf(), any_of),
         ] {
             let _ = validate_custom_resource_validation(&schema, true, &Options::default(), &path);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testing::{props, schema, texts};
+use crate::testing::{props, texts};
 
 #[track_caller]
 fn check_with(options: &Options, schema: Value, want: &[&str]) {
@@ -77,7 +77,7 @@ fn defaults_are_valid() {
     // What was there before may stay.
     let old = props(&unpruned);
     check_with(
-        &Options::for_update([&old].into_iter(), false),
+        &Options::for_update([&old].into_iter(), [&old].into_iter(), false),
         unpruned,
         &[],
     );
@@ -145,41 +145,6 @@ fn rules_are_cheap() {
             &format!(
                 "spec.openAPIV3Schema: Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget by factor of more than 100x {hint}"
             ),
-        ],
-    );
-}
-
-#[test]
-fn selectable_fields_are_scalars() {
-    let schema = schema(json!({"type": "object", "properties": {
-        "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
-        "spec": {"type": "object", "properties": {"a": {"type": "string"}, "o": {"type": "object"}}}}}));
-    let fields = |paths: &[&str]| -> Vec<SelectableField> {
-        let field = |path: &&str| SelectableField {
-            json_path: (*path).to_owned(),
-        };
-        paths.iter().map(field).collect()
-    };
-    let check = |paths: &[&str], want: &[&str]| {
-        let errors = validate_selectable_fields(&fields(paths), &schema, &Path::new("f"), false);
-        assert_eq!(texts(&errors), want);
-    };
-    check(&[".spec.a"], &[]);
-    check(
-        &[
-            "",
-            ".spec.o",
-            ".spec.a",
-            ".spec.a",
-            ".metadata.name",
-            ".spec['a']",
-        ],
-        &[
-            "f[0].jsonPath: Required value",
-            "f[1].jsonPath: Invalid value: \".spec.o\": must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.",
-            "f[3].jsonPath: Duplicate value: \".spec.a\"",
-            "f[4].jsonPath: Invalid value: \".metadata.name\": must not point to fields in metadata",
-            "f[5].jsonPath: Invalid value: \".spec['a']\": is an invalid path: array notation is not allowed",
         ],
     );
 }
