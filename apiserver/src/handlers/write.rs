@@ -486,6 +486,19 @@ pub async fn delete(
     .await
 }
 
+/// Deleting jobs leaves their pods, which surprises.
+fn warn_of_preserved_pods(cx: &RequestContext, endpoint: &Endpoint, options: &DeleteOptions) {
+    let resource = endpoint.resource.info;
+    if (resource.group, resource.resource) == ("batch", "jobs")
+        && options.propagation_policy.is_none()
+        && options.orphan_dependents.is_none()
+    {
+        cx.warnings.add(
+            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
+        );
+    }
+}
+
 /// Deletes by name with the request's rights and admission.
 pub async fn delete_one(
     server: &Arc<ApiServer>,
@@ -495,16 +508,7 @@ pub async fn delete_one(
     mut options: DeleteOptions,
 ) -> Result<(Deleted, bool), StatusError> {
     let dry_run = is_dry_run(&options.dry_run);
-    let resource = endpoint.resource.info;
-    if resource.resource == "jobs"
-        && resource.group == "batch"
-        && options.propagation_policy.is_none()
-        && options.orphan_dependents.is_none()
-    {
-        cx.warnings.add(
-            "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
-        );
-    }
+    warn_of_preserved_pods(cx, endpoint, &options);
     let mut attributes = endpoint.admission_attributes(
         cx,
         Operation::Delete,
@@ -542,6 +546,8 @@ pub async fn delete_collection(
     let list_options = list::options_of(cx, &endpoint.resource, false)?;
     let bytes = body::read(request_body).await?;
     let options = delete_options(cx, &bytes)?;
+    // Whether there is anything to delete or not.
+    warn_of_preserved_pods(cx, endpoint, &options);
     let listed = list::read(cx, &endpoint.resource, &list_options).await?;
     let names: Vec<(String, String)> = listed
         .iter()

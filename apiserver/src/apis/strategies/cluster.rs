@@ -330,7 +330,7 @@ static BUDGET_STATUS: Status<PodDisruptionBudget> = Status {
 };
 
 static PRIORITY_CLASS: Kind<PriorityClass> = Kind {
-    generation: Generation::Spec,
+    generation: Generation::First,
     ..Kind::new(
         |_, class| scheduling::validate_priority_class(class),
         |_, class, old| scheduling::validate_priority_class_update(class, old),

@@ -74,6 +74,8 @@ const fn row(
 enum Generation {
     /// Never.
     None,
+    /// Never, but new objects have generation 1.
+    First,
     /// When anything but metadata and status differs. New objects have generation 1.
     Spec,
     /// As `Spec`, and also when annotations differ.
@@ -171,9 +173,15 @@ impl<T: Struct> Strategy for Kind<T> {
         if let (Some(value), Some(old)) = (object.get_mut::<T>(), old.get::<T>()) {
             (self.prepare_update)(context, value, old);
         }
-        let annotations = self.generation == Generation::SpecOrAnnotations
-            && object.metadata().annotations != old.metadata().annotations;
-        if self.generation != Generation::None && (annotations || spec_changed(object, old)) {
+        let counts = match self.generation {
+            Generation::None | Generation::First => false,
+            Generation::Spec => spec_changed(object, old),
+            Generation::SpecOrAnnotations => {
+                object.metadata().annotations != old.metadata().annotations
+                    || spec_changed(object, old)
+            }
+        };
+        if counts {
             let generation = old.metadata().generation + 1;
             object.edit_metadata(|metadata| metadata.generation = generation);
         }
@@ -334,4 +342,59 @@ fn path(names: &[&'static str]) -> Path {
     names
         .iter()
         .fold(Path::nil(), |path, name| path.child(*name))
+}
+
+#[cfg(test)]
+mod tests {
+    use api_types::flowcontrol::v1::FlowSchema;
+    use api_types::scheduling::v1::PriorityClass;
+
+    use super::*;
+
+    #[test]
+    fn generations_count_what_the_kind_counts() {
+        let after_change = |group: &str, kind: &str, mut old: Object, change: fn(&mut Object)| {
+            let strategy = strategy_for(group, kind, "").unwrap();
+            let context = Context::default();
+            strategy.prepare_for_create(&context, &mut old);
+            let mut new = old.clone();
+            change(&mut new);
+            strategy.prepare_for_update(&context, &mut new, &old);
+            (old.metadata().generation, new.metadata().generation)
+        };
+        let schema = Object::from(FlowSchema::default());
+        assert_eq!(
+            after_change("flowcontrol.apiserver.k8s.io", "FlowSchema", schema, |it| {
+                it.get_mut::<FlowSchema>().unwrap().spec.matching_precedence = 7;
+            }),
+            (1, 2)
+        );
+        let class = Object::from(PriorityClass::default());
+        assert_eq!(
+            after_change("scheduling.k8s.io", "PriorityClass", class, |it| {
+                it.get_mut::<PriorityClass>().unwrap().global_default = true;
+            }),
+            (1, 1)
+        );
+    }
+
+    #[test]
+    fn status_writes_may_leave_metadata_alone() {
+        let strategy =
+            strategy_for("flowcontrol.apiserver.k8s.io", "FlowSchema", "status").unwrap();
+        let old = Object::from(FlowSchema::default());
+        let mut new = old.clone();
+        new.edit_metadata(|metadata| {
+            metadata.labels.insert("a".to_owned(), "b".to_owned());
+        });
+        let schema = new.get_mut::<FlowSchema>().unwrap();
+        schema.spec.matching_precedence = 7;
+        schema.status.conditions.push(Default::default());
+        strategy.prepare_for_update(&Context::default(), &mut new, &old);
+        assert!(new.metadata().labels.is_empty());
+        let schema = new.get::<FlowSchema>().unwrap();
+        assert_eq!(schema.spec.matching_precedence, 0);
+        assert_eq!(schema.status.conditions.len(), 1);
+        assert_eq!(strategy.reset_fields(), ["ObjectMeta", "Spec"]);
+    }
 }

@@ -23,8 +23,7 @@ const MOST_AUDIT_ANNOTATIONS: usize = 20;
 const LONGEST_AUDIT_EXPRESSION: usize = 5 * 1024;
 
 fn metadata(metadata: &ObjectMeta) -> ErrorList {
-    let path = Path::new("metadata");
-    rules::validate_object_meta(metadata, false, rules::name_is_dns_subdomain, &path)
+    plain_object_meta(metadata, false, rules::name_is_dns_subdomain)
 }
 
 fn optional_one_of(value: Option<&String>, supported: &[&str], path: &Path) -> ErrorList {

@@ -101,15 +101,13 @@ fn service_reference(service: &ServiceReference, path: &Path) -> ErrorList {
 }
 
 pub(crate) fn validate_api_service_update(new: &APIService, old: &APIService) -> ErrorList {
-    let path = Path::new("metadata");
-    let mut errors = rules::validate_object_meta_update(&new.metadata, &old.metadata, &path);
+    let mut errors = plain_object_meta_update(&new.metadata, &old.metadata);
     errors.extend(validate_api_service(new));
     errors
 }
 
 pub(crate) fn validate_api_service_status_update(new: &APIService, old: &APIService) -> ErrorList {
-    let path = Path::new("metadata");
-    let mut errors = rules::validate_object_meta_update(&new.metadata, &old.metadata, &path);
+    let mut errors = plain_object_meta_update(&new.metadata, &old.metadata);
     let path = super::path(&["status", "conditions"]);
     for (i, condition) in new.status.conditions.iter().enumerate() {
         errors.extend(one_of(

@@ -5,17 +5,13 @@ use api_types::coordination::v1::*;
 use super::*;
 
 pub fn validate_lease(lease: &Lease) -> ErrorList {
-    // Finalizers of leases need not be qualified, unlike those of most kinds.
-    let path = Path::new("metadata");
-    let name = rules::name_is_dns_subdomain;
-    let mut errors = rules::validate_object_meta(&lease.metadata, true, name, &path);
+    let mut errors = plain_object_meta(&lease.metadata, true, rules::name_is_dns_subdomain);
     errors.extend(lease_spec(&lease.spec));
     errors
 }
 
 pub fn validate_lease_update(new: &Lease, old: &Lease) -> ErrorList {
-    let path = Path::new("metadata");
-    let mut errors = rules::validate_object_meta_update(&new.metadata, &old.metadata, &path);
+    let mut errors = plain_object_meta_update(&new.metadata, &old.metadata);
     errors.extend(lease_spec(&new.spec));
     errors
 }

@@ -24,12 +24,33 @@ const RENAMED: [(&str, &str, &str); 11] = [
     ("TypeMeta", "APIVersion", "APIVersion"),
 ];
 
-/// Fields that the internal type has elsewhere: type, field, the field before it.
-const MOVED: [(&str, &str, &str); 4] = [
+/// Fields that the internal type has elsewhere: type, field, and the field before it there, which is empty for the first.
+const MOVED: [(&str, &str, &str); 21] = [
+    ("VolumeSource", "Quobyte", "RBD"),
+    ("PersistentVolumeSource", "Quobyte", "RBD"),
+    ("PersistentVolumeSource", "FlexVolume", "ISCSI"),
     ("PodSpec", "SetHostnameAsFQDN", "Subdomain"),
     ("PodSpec", "PreemptionPolicy", "Priority"),
     ("PodSpec", "Overhead", "RuntimeClassName"),
     ("PodSecurityContext", "FSGroupChangePolicy", "FSGroup"),
+    ("PodStatus", "QOSClass", "StartTime"),
+    ("ServiceSpec", "Type", ""),
+    ("ServiceSpec", "IPFamilies", "ClusterIPs"),
+    ("ServiceSpec", "IPFamilyPolicy", "IPFamilies"),
+    ("ServiceSpec", "ExternalName", "IPFamilyPolicy"),
+    ("ServiceSpec", "LoadBalancerIP", "ExternalIPs"),
+    ("ServiceSpec", "SessionAffinityConfig", "SessionAffinity"),
+    ("JobSpec", "ActiveDeadlineSeconds", "SuccessPolicy"),
+    ("JobStatus", "Terminating", "Active"),
+    ("JobStatus", "Ready", "Terminating"),
+    ("CSIDriverSpec", "FSGroupPolicy", "AttachRequired"),
+    ("ContainerResourceMetricSource", "Container", "Name"),
+    ("ContainerResourceMetricStatus", "Container", "Name"),
+    (
+        "ValidatingAdmissionPolicySpec",
+        "MatchConditions",
+        "Validations",
+    ),
 ];
 
 /// Fields that the pod's internal security context has, before its own, from the pod's versioned spec.
@@ -238,7 +259,10 @@ fn fill_internal(value: &dyn Struct, out: &mut Vec<(String, Node)>) {
             |out: &[(String, Node)], go: &str| out.iter().position(|(name, _)| name == go);
         if let Some(from) = position(out, moved) {
             let field = out.remove(from);
-            let to = position(out, before).map_or(from, |before| before + 1);
+            let to = match *before {
+                "" => 0,
+                before => position(out, before).map_or(from, |before| before + 1),
+            };
             out.insert(to, field);
         }
     }

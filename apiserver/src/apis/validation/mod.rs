@@ -232,6 +232,20 @@ pub(crate) fn object_meta_with_opts(
     errors
 }
 
+/// Metadata of a new object of a kind whose finalizers need no domain. Upstream: apimachinery's ValidateObjectMeta.
+pub(crate) fn plain_object_meta(
+    metadata: &ObjectMeta,
+    namespaced: bool,
+    name: NameFn,
+) -> ErrorList {
+    rules::validate_object_meta(metadata, namespaced, name, &Path::new("metadata"))
+}
+
+/// Metadata of a changed object of such a kind.
+pub(crate) fn plain_object_meta_update(new: &ObjectMeta, old: &ObjectMeta) -> ErrorList {
+    rules::validate_object_meta_update(new, old, &Path::new("metadata"))
+}
+
 /// Metadata of a changed object.
 pub(crate) fn object_meta_update(new: &ObjectMeta, old: &ObjectMeta) -> ErrorList {
     let mut errors = rules::validate_object_meta_update(new, old, &Path::new("metadata"));

@@ -69,7 +69,7 @@ pub fn validate_priority_class_update(new: &PriorityClass, old: &PriorityClass) 
 }
 
 pub fn validate_runtime_class(class: &RuntimeClass) -> ErrorList {
-    let mut errors = object_meta(&class.metadata, false, rules::name_is_dns_subdomain);
+    let mut errors = plain_object_meta(&class.metadata, false, rules::name_is_dns_subdomain);
     let path = Path::new("handler");
     if class.handler.is_empty() {
         errors.push(field::required(&path, ""));
@@ -124,11 +124,27 @@ fn class_scheduling(scheduling: &Scheduling) -> ErrorList {
 
 pub fn validate_runtime_class_update(new: &RuntimeClass, old: &RuntimeClass) -> ErrorList {
     let mut errors = validate_runtime_class(new);
-    errors.extend(object_meta_update(&new.metadata, &old.metadata));
+    errors.extend(plain_object_meta_update(&new.metadata, &old.metadata));
     errors.extend(rules::validate_immutable_field(
         &new.handler,
         &old.handler,
         &Path::new("handler"),
     ));
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finalizers_of_runtime_classes_need_no_domain() {
+        let mut class = RuntimeClass::default();
+        class.metadata.name = "a".to_owned();
+        class.metadata.resource_version = "1".to_owned();
+        class.metadata.finalizers = vec!["bad".to_owned()];
+        class.handler = "h".to_owned();
+        assert!(validate_runtime_class(&class).is_empty());
+        assert!(validate_runtime_class_update(&class, &class).is_empty());
+    }
 }
