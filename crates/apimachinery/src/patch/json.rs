@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::lazy::Node;
+use super::lazy::{MAX_DEPTH, Node};
 
 /// Most operations that an API server accepts in one patch.
 pub const MAX_OPERATIONS: usize = 10_000;
@@ -62,7 +62,6 @@ impl Patch {
     /// operation goes into keep the order of their keys.
     pub fn apply(&self, document: &[u8]) -> Result<Vec<u8>, Error> {
         let mut document = Node::parse(document)
-            .ok()
             .filter(|document| document.is_object() || document.is_array())
             .ok_or_else(|| {
                 Error("the document to patch must be a JSON object or array".to_owned())
@@ -120,6 +119,7 @@ fn apply_operation(
             let path = &pointer("path")?;
             let (parent, key) = find(document, path).ok_or_else(|| no_parent("path", path))?;
             let value = value();
+            check_depth(path, &value)?;
             parent
                 .add(key, value)
                 .map_err(|error| Error(format!("error in add for path: '{path}': {error}")))
@@ -135,6 +135,7 @@ fn apply_operation(
         "replace" => {
             let path = &pointer("path")?;
             let value = value();
+            check_depth(path, &value)?;
             if path.is_empty() {
                 if !value.is_object() && !value.is_array() {
                     return Err(Error(
@@ -158,6 +159,7 @@ fn apply_operation(
                 .remove(&key)
                 .map_err(|error| Error(format!("error in move for path: '{key}': {error}")))?;
             let path = &pointer("path")?;
+            check_depth(path, &value)?;
             let (parent, key) =
                 find(document, path).ok_or_else(|| no_parent("destination path", path))?;
             parent
@@ -193,6 +195,7 @@ fn apply_operation(
                 .get(&key)
                 .map_err(|error| Error(format!("error in copy for from: '{from}': {error}")))?;
             let path = &pointer("path")?;
+            check_depth(path, &value)?;
             let (parent, key) =
                 find(document, path).ok_or_else(|| no_parent("destination path", path))?;
             // Copying a value into itself over and over would otherwise fill the memory.
@@ -209,6 +212,15 @@ fn apply_operation(
         }
         kind => Err(Error(format!("Unexpected kind: {kind}"))),
     }
+}
+
+/// Fails if the document would nest too deeply with the value there: step by step, operations could build a document whose
+/// mere end overflows the stack.
+fn check_depth(path: &str, value: &Node) -> Result<(), Error> {
+    if path.matches('/').count() + value.depth() > MAX_DEPTH {
+        return Err(Error("exceeded max depth".to_owned()));
+    }
+    Ok(())
 }
 
 /// The object or array that a pointer's last part is in.
@@ -353,6 +365,32 @@ pub(crate) mod tests {
             got.map_err(|error| error.to_string()),
             want.map_err(str::to_owned)
         );
+    }
+
+    /// Patches come from clients: no operation may nest the document deeper than a stack holds.
+    #[test]
+    fn documents_stay_shallow() {
+        let apply = |patch: &str| Patch::parse(patch.as_bytes()).unwrap().apply(b"{}");
+        let too_deep = Err(Error("exceeded max depth".to_owned()));
+        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+        for op in ["add", "replace"] {
+            let patch = format!(r#"[{{"op":"{op}","path":"/a","value":{deep}}}]"#);
+            assert_eq!(apply(&patch), too_deep);
+        }
+        // One level deeper each time.
+        let round = r#"{"op":"add","path":"/b","value":{}},{"op":"move","from":"/a","path":"/b/a"},
+            {"op":"move","from":"/b","path":"/a"},"#;
+        let rounds = |count: usize| {
+            let start = r#"{"op":"add","path":"/a","value":{}},"#;
+            apply(&format!(
+                r#"[{start}{}{{"op":"test","path":"/x"}}]"#,
+                round.repeat(count)
+            ))
+        };
+        assert!(rounds(200).is_ok());
+        assert_eq!(rounds(3000), too_deep);
+        let path = "/a".repeat(300_000);
+        assert!(apply(&format!(r#"[{{"op":"remove","path":"{path}"}}]"#)).is_err());
     }
 
     #[test]

@@ -18,10 +18,24 @@ pub(super) enum Node {
     Array(Vec<Node>),
 }
 
+/// How deep documents and patches may nest. What is done to containers that were opened recurses, and text that was not is
+/// read once per level, so that a bound keeps input harmless. Decoders take no deeper objects either.
+pub(super) const MAX_DEPTH: usize = 256;
+
 impl Node {
-    /// Checks the text's syntax, and no more.
-    pub(super) fn parse(text: &[u8]) -> Result<Node, serde_json::Error> {
-        serde_json::from_slice(text).map(Node::Text)
+    /// Checks the text's syntax and depth, and no more.
+    pub(super) fn parse(text: &[u8]) -> Option<Node> {
+        let node = Node::Text(serde_json::from_slice(text).ok()?);
+        (node.depth() <= MAX_DEPTH).then_some(node)
+    }
+
+    /// How many containers are in each other, this one included.
+    pub(super) fn depth(&self) -> usize {
+        match self {
+            Node::Text(text) => depth(text.get()),
+            Node::Object(fields) => 1 + fields.values().map(Node::depth).max().unwrap_or(0),
+            Node::Array(items) => 1 + items.iter().map(Node::depth).max().unwrap_or(0),
+        }
     }
 
     pub(super) fn null() -> Node {
@@ -116,9 +130,38 @@ impl Node {
     }
 }
 
+/// How many containers are open at most at a time, in text that is JSON.
+fn depth(text: &str) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    let (mut in_string, mut escaped) = (false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => {
+                open += 1;
+                most = most.max(open);
+            }
+            b'}' | b']' => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn depth_is_bounded() {
+        assert_eq!(depth(r#"{"a[[[\"{":[1,{"b":[]}],"c":[{}]}"#), 4);
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        assert!(Node::parse(nested(MAX_DEPTH).as_bytes()).is_some());
+        assert!(Node::parse(nested(MAX_DEPTH + 1).as_bytes()).is_none());
+    }
 
     #[test]
     fn only_what_was_opened_is_sorted() {

@@ -9,10 +9,10 @@ use super::lazy::Node;
 /// Why a merge patch cannot be applied or made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The document to patch is not JSON, or is null.
+    /// The document to patch is not JSON, is null, or nests too deeply.
     #[error("Invalid JSON Document")]
     BadDocument,
-    /// The patch is not JSON, or is neither an object nor an array.
+    /// The patch is not JSON, is neither an object nor an array, or nests too deeply.
     #[error("Invalid JSON Patch")]
     BadPatch,
 }
@@ -31,8 +31,8 @@ pub fn apply(document: Value, patch: Value) -> Result<Value, Error> {
 
 /// Applies a patch to a document, both as JSON text. Objects that the patch does not go into keep the order of their keys.
 pub fn apply_bytes(document: &[u8], patch: &[u8]) -> Result<Vec<u8>, Error> {
-    let mut document = Node::parse(document).map_err(|_| Error::BadDocument)?;
-    let mut patch = Node::parse(patch).map_err(|_| Error::BadPatch)?;
+    let mut document = Node::parse(document).ok_or(Error::BadDocument)?;
+    let mut patch = Node::parse(patch).ok_or(Error::BadPatch)?;
     if document.is_null() {
         return Err(Error::BadDocument);
     }
@@ -120,6 +120,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
+
+    /// Patches come from clients: merging must not need a stack as deep as they are.
+    #[test]
+    fn deep_patches_are_refused() {
+        let nested = |levels: usize| "{\"a\":".repeat(levels) + "1" + &"}".repeat(levels);
+        assert!(apply_bytes(b"{}", nested(256).as_bytes()).is_ok());
+        let deep = nested(100_000);
+        assert_eq!(apply_bytes(b"{}", deep.as_bytes()), Err(Error::BadPatch));
+        assert_eq!(apply_bytes(deep.as_bytes(), b"{}"), Err(Error::BadDocument));
+    }
 
     #[test]
     fn rfc_7386_examples() {
