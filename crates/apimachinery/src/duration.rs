@@ -83,13 +83,9 @@ pub fn parse(text: &str) -> Result<i64, ParseDurationError> {
                 ));
             }
         };
-        total += whole * unit;
-        if !fraction_text.is_empty() {
-            // Digits below a nanosecond are dropped; Go computes this in floating point and truncates too.
-            let digits: String = fraction_text.chars().take(18).collect();
-            let scale = 10u128.pow(digits.len() as u32);
-            total += digits.parse::<u128>().map_err(|_| invalid())? * unit / scale;
-        }
+        // Go computes the fraction in floating point and truncates.
+        let (fraction, scale) = leading_fraction(fraction_text);
+        total += whole * unit + (fraction as f64 * (unit as f64 / scale)) as u128;
         if total > LIMIT {
             return Err(invalid());
         }
@@ -101,6 +97,21 @@ pub fn parse(text: &str) -> Result<i64, ParseDurationError> {
         (false, LIMIT) => Err(invalid()),
         (false, n) => Ok(n as i64),
     }
+}
+
+/// Digits after the point as a number and its scale; digits beyond what fits are dropped, as Go does.
+fn leading_fraction(digits: &str) -> (u64, f64) {
+    let (mut value, mut scale) = (0_u64, 1.0);
+    for digit in digits.bytes() {
+        let next = value
+            .checked_mul(10)
+            .and_then(|value| value.checked_add(u64::from(digit - b'0')));
+        let Some(next) = next.filter(|next| *next <= 1 << 63) else {
+            break;
+        };
+        (value, scale) = (next, scale * 10.0);
+    }
+    (value, scale)
 }
 
 /// Go's text for a duration in nanoseconds: "72h3m0.5s", "1.2ms", "0s".
@@ -210,6 +221,7 @@ mod tests {
     fn parses_as_go() {
         let cases: &[(&str, i64)] = &[
             ("0", 0),
+            (".100000999999999999h", 360_003_600_000),
             ("5s", 5 * SECOND),
             ("+5s", 5 * SECOND),
             ("-5s", -5 * SECOND),
