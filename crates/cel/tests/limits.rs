@@ -51,6 +51,9 @@ fn deep_expressions_fit_a_small_stack() {
         format!("l{}", ".map(y, y)".repeat(200)),
         "!".repeat(5000) + "true",
         "(".repeat(5000),
+        // Not valid, so that it is read again for its issues.
+        nested("[", "+", "]", 249),
+        format!("\u{fffd}{}{}", "[".repeat(5000), "]".repeat(5000)),
         ")".repeat(5000),
     ];
     for expression in expressions {

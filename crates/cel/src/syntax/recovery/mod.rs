@@ -42,7 +42,7 @@ pub(super) fn issues(source: &str, tokens: &[Token<'_>], lex_errors: &[LexError]
         );
     }
     // Giving up leaves what was reported so far.
-    let _ = parser.rule(Rule::Start, 0, None);
+    let _ = parser.rule(Rule::Start, 0);
     parser.issues
 }
 
@@ -53,6 +53,16 @@ struct GaveUp;
 enum Failure {
     Mismatch,
     NothingFits { start: usize, end: usize },
+}
+
+/// Where a rule goes on.
+enum Step {
+    To(StateId),
+    /// Into another rule with this precedence, and then at the state.
+    Enter(Rule, u8, StateId),
+    /// The rule is complete.
+    Done,
+    Failed(Failure),
 }
 
 struct Parser<'s> {
@@ -133,8 +143,39 @@ impl Parser<'_> {
         found
     }
 
-    /// Reads a rule. Mistakes in it are reported here; the caller goes on as if it had been there.
-    fn rule(&mut self, rule: Rule, precedence: u8, follow: Option<StateId>) -> Result<(), GaveUp> {
+    /// Reads a rule and those in it. Mistakes are reported; a rule with one counts as if it had been there. Rules nest nine
+    /// deep for each parenthesis, so that those being read are kept in a list and not on the thread's stack.
+    fn rule(&mut self, rule: Rule, precedence: u8) -> Result<(), GaveUp> {
+        self.enter(rule, None)?;
+        let (mut state, mut precedence) = (GRAMMAR.start(rule), precedence);
+        let mut callers = Vec::new();
+        loop {
+            match self.step(state, precedence)? {
+                Step::To(next) => {
+                    state = next;
+                    continue;
+                }
+                Step::Enter(rule, inner, follow) => {
+                    self.enter(rule, Some(follow))?;
+                    callers.push((follow, precedence));
+                    (state, precedence) = (GRAMMAR.start(rule), inner);
+                    continue;
+                }
+                Step::Done => {}
+                Step::Failed(failure) => {
+                    self.report_failure(failure, state);
+                    self.recover(state)?;
+                }
+            }
+            self.stack.pop();
+            let Some(caller) = callers.pop() else {
+                return Ok(());
+            };
+            (state, precedence) = caller;
+        }
+    }
+
+    fn enter(&mut self, rule: Rule, follow: Option<StateId>) -> Result<(), GaveUp> {
         let depth = self.stack.iter().filter(|(open, _)| *open == rule).count() as u32 + 1;
         if depth > MAX_DEPTH {
             let message = format!("expression recursion limit exceeded: {MAX_DEPTH}");
@@ -146,58 +187,43 @@ impl Parser<'_> {
             return Err(GaveUp);
         }
         self.stack.push((rule, follow));
-        if let Err((failure, state)) = self.body(rule, precedence)? {
-            self.report_failure(failure, state);
-            self.recover(state)?;
-        }
-        self.stack.pop();
         Ok(())
     }
 
-    fn body(
-        &mut self,
-        rule: Rule,
-        precedence: u8,
-    ) -> Result<Result<(), (Failure, StateId)>, GaveUp> {
-        let mut state = GRAMMAR.start(rule);
-        loop {
-            let node = &GRAMMAR.states[state];
-            match node.kind {
-                StateKind::RuleStop => return Ok(Ok(())),
-                StateKind::Basic => {}
-                StateKind::Block | StateKind::LoopEntry | StateKind::LoopBack => {
-                    if let Err(failure) = self.sync(state)? {
-                        return Ok(Err((failure, state)));
-                    }
-                    match self.choose(state, precedence) {
-                        Ok(chosen) => state = chosen,
-                        Err(failure) => return Ok(Err((failure, state))),
-                    }
-                    continue;
+    /// What a state of a rule leads to.
+    fn step(&mut self, state: StateId, precedence: u8) -> Result<Step, GaveUp> {
+        let node = &GRAMMAR.states[state];
+        match node.kind {
+            StateKind::RuleStop => return Ok(Step::Done),
+            StateKind::Basic => {}
+            StateKind::Block | StateKind::LoopEntry | StateKind::LoopBack => {
+                if let Err(failure) = self.sync(state)? {
+                    return Ok(Step::Failed(failure));
                 }
+                return Ok(match self.choose(state, precedence) {
+                    Ok(chosen) => Step::To(chosen),
+                    Err(failure) => Step::Failed(failure),
+                });
             }
-            state = match node.transitions[0] {
-                Transition::Epsilon(to) | Transition::Precedence(_, to) => to,
-                Transition::Token(kinds, to) => {
-                    if kinds.contains(self.kind()) {
-                        self.recovering = false;
-                        self.last_error = None;
-                        self.consume();
-                    } else if !self.recover_inline(state, to)? {
-                        return Ok(Err((Failure::Mismatch, state)));
-                    }
-                    to
-                }
-                Transition::Rule {
-                    rule,
-                    precedence,
-                    follow,
-                } => {
-                    self.rule(rule, precedence, Some(follow))?;
-                    follow
-                }
-            };
         }
+        Ok(match node.transitions[0] {
+            Transition::Epsilon(to) | Transition::Precedence(_, to) => Step::To(to),
+            Transition::Token(kinds, to) => {
+                if kinds.contains(self.kind()) {
+                    self.recovering = false;
+                    self.last_error = None;
+                    self.consume();
+                } else if !self.recover_inline(state, to)? {
+                    return Ok(Step::Failed(Failure::Mismatch));
+                }
+                Step::To(to)
+            }
+            Transition::Rule {
+                rule,
+                precedence,
+                follow,
+            } => Step::Enter(rule, precedence, follow),
+        })
     }
 
     /// The state that a decision leads to.
