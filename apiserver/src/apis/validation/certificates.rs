@@ -114,7 +114,7 @@ fn signing_request(
     }
     let signer_path = path.child("signerName");
     if spec.signer_name == LEGACY_SIGNER
-        && !old.is_some_and(|old| old.spec.signer_name == LEGACY_SIGNER)
+        && old.is_none_or(|old| old.spec.signer_name != LEGACY_SIGNER)
     {
         let detail = "the legacy signerName is not allowed via this API version";
         errors.push(field::invalid(&signer_path, &spec.signer_name, detail));
