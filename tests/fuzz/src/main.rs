@@ -50,7 +50,10 @@ fn work(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
     let chosen: Vec<&Target> = TARGETS
         .iter()
         .filter(|target| {
-            let named = |name: &String| target.name.starts_with(name.as_str());
+            let named = |name: &String| match TARGETS.iter().any(|other| other.name == name) {
+                true => target.name == name,
+                false => target.name.starts_with(name.as_str()),
+            };
             arguments.targets.is_empty() || arguments.targets.iter().any(named)
         })
         .collect();
@@ -81,23 +84,40 @@ fn work(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         };
     }
     let each = Duration::from_secs(arguments.seconds) / u32::try_from(chosen.len())?;
+    if let [target] = chosen[..] {
+        return match run(target, Bound::Time(each, arguments.batch), &arguments.out) {
+            Ok(done) => {
+                writeln!(
+                    out,
+                    "{:24} {:8} inputs, {:3} % valid, slowest {:?}",
+                    target.name,
+                    done.cases,
+                    u64::from(done.accepted) * 100 / u64::from(done.cases.max(1)),
+                    done.slowest
+                )?;
+                Ok(true)
+            }
+            Err(failure) => {
+                writeln!(out, "{failure}")?;
+                Ok(false)
+            }
+        };
+    }
+    // A process each: what ends one leaves the others.
     let mut fine = true;
     for target in chosen {
-        match run(target, Bound::Time(each, arguments.batch), &arguments.out) {
-            Ok(done) => writeln!(
-                out,
-                "{:24} {:8} inputs, {:3} % valid, slowest {:?}",
-                target.name,
-                done.cases,
-                u64::from(done.accepted) * 100 / u64::from(done.cases.max(1)),
-                done.slowest
-            )?,
-            Err(failure) => {
-                fine = false;
-                writeln!(out, "{failure}")?;
-            }
+        let status = std::process::Command::new(std::env::current_exe()?)
+            .args(["--seconds", &each.as_secs().max(1).to_string()])
+            .args(["--batch", &arguments.batch.to_string()])
+            .arg("--out")
+            .arg(&arguments.out)
+            .arg(target.name)
+            .status()?;
+        if !status.success() {
+            fine = false;
+            writeln!(out, "{}: {status}", target.name)?;
+            out.flush()?;
         }
-        out.flush()?;
     }
     Ok(fine)
 }

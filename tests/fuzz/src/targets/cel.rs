@@ -10,7 +10,7 @@ use crate::target::{Case, Outcome, Target, Verdict, listed, nested, same};
 pub const EXPRESSION: Target = Target {
     name: "cel/expression",
     promise: "it is an expression or an error with text; it costs the same each time, within its budget",
-    cases: 1500,
+    cases: 600,
     seed: expression,
     tokens: &[
         "(",
@@ -116,7 +116,7 @@ pub const EXPRESSION: Target = Target {
 pub const REGEX: Target = Target {
     name: "cel/regex",
     promise: "it is a pattern or an error; matching stays within its budget",
-    cases: 300,
+    cases: 200,
     seed: |number| match number % 9 {
         0 => nested("(", "a", ")", 500),
         1 => nested("(", "a", ")*", 60),

@@ -15,7 +15,7 @@ use crate::target::{Case, Outcome, Target, Verdict, listed, nested, verdict};
 pub const KUBECONFIG: Target = Target {
     name: "config/kubeconfig",
     promise: "every context gives a configuration or an error with text",
-    cases: 600,
+    cases: 300,
     seed: kubeconfig,
     tokens: YAML_TOKENS,
     check: read_kubeconfig,
@@ -25,7 +25,7 @@ pub const KUBECONFIG: Target = Target {
 pub const COMPONENT_CONFIG: Target = Target {
     name: "config/component-config",
     promise: "strict and lenient reading agree on what is no such file at all",
-    cases: 600,
+    cases: 300,
     seed: component_config,
     tokens: YAML_TOKENS,
     check: read_component_config,

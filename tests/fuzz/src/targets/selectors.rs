@@ -11,7 +11,7 @@ use crate::target::{Case, Outcome, Target, Verdict, listed, same};
 pub const LABELS: Target = Target {
     name: "selectors/labels",
     promise: "its text is read as the same; the parser of LabelSelectors selects the same",
-    cases: 4000,
+    cases: 2000,
     seed: |number| {
         listed(
             &[
