@@ -191,6 +191,10 @@ fn apply(case: &Case) -> Outcome {
     };
     decode_managed_fields(&managed_fields)
         .map_err(|error| format!("own managed fields: {error}"))?;
+    // Without metadata there is no place for managed fields.
+    if !object["metadata"].is_object() {
+        return Ok(Verdict::Accepted);
+    }
     put_entries(&mut object, &managed_fields);
     let again = fields
         .apply(&object, &config, "us", force, now())
