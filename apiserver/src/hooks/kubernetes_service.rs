@@ -13,6 +13,7 @@ use api_types::discovery::v1::{
 };
 use apimachinery::status::{self, StatusError};
 
+use super::system_namespaces;
 use crate::loopback::Loopback;
 use crate::server::ApiServer;
 use crate::storage::{Current, Everything, ListOptions, Update, UpdateError, UpdateOptions};
@@ -58,6 +59,8 @@ async fn ensure_service(server: &ApiServer, client: &Loopback) -> Result<(), Sta
     if client.get::<Service>(NAMESPACE, NAME).await?.is_some() {
         return Ok(());
     }
+    // At the first start the hook that makes the system's namespaces may not have come to this one.
+    system_namespaces::ensure(client, NAMESPACE).await?;
     let Some(range) = server.config.service_cluster_ip_ranges.first() else {
         return Ok(());
     };

@@ -101,14 +101,13 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
         });
     once("kube-apiserver-autoregistration", &client)
         .run(|server, client| async move { api_services::run(&server, &client).await });
-    once("bootstrap-controller", &client).repeat(
+    // As upstream, the server is ready without it: a loopback address cannot be published, for one.
+    once("bootstrap-controller", &client).repeat_beside(
         Duration::from_secs(10),
         |server, client| async move {
-            // As upstream, the server is ready without it: a loopback address cannot be published, for one.
-            if let Err(error) = kubernetes_service::run(&server, &client).await {
-                tracing::error!(error = %error, "Unable to sync kubernetes service");
-            }
-            Ok(())
+            kubernetes_service::run(&server, &client).await.inspect_err(
+                |error| tracing::error!(error = %error, "Unable to sync kubernetes service"),
+            )
         },
     );
 }
@@ -142,7 +141,7 @@ impl Runner {
         F: Fn(Arc<ApiServer>, Loopback) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), StatusError>> + Send + 'static,
     {
-        self.schedule(None, hook);
+        self.schedule(None, true, hook);
     }
 
     /// Until it works, and then every `period`.
@@ -151,10 +150,19 @@ impl Runner {
         F: Fn(Arc<ApiServer>, Loopback) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), StatusError>> + Send + 'static,
     {
-        self.schedule(Some(period), hook);
+        self.schedule(Some(period), true, hook);
     }
 
-    fn schedule<F, Fut>(self, period: Option<Duration>, hook: F)
+    /// Every `period`, and sooner when it fails. The server is ready after the first time, whatever came of it.
+    fn repeat_beside<F, Fut>(self, period: Duration, hook: F)
+    where
+        F: Fn(Arc<ApiServer>, Loopback) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), StatusError>> + Send + 'static,
+    {
+        self.schedule(Some(period), false, hook);
+    }
+
+    fn schedule<F, Fut>(self, period: Option<Duration>, needed: bool, hook: F)
     where
         F: Fn(Arc<ApiServer>, Loopback) -> Fut + Send + 'static,
         Fut: Future<Output = Result<(), StatusError>> + Send + 'static,
@@ -162,13 +170,18 @@ impl Runner {
         tokio::spawn(async move {
             let mut done = false;
             let mut retry = FIRST_RETRY;
+            let longest = match period {
+                Some(period) if !needed => period,
+                _ => LONGEST_RETRY,
+            };
             loop {
-                let wait = match hook(self.server.clone(), self.client.clone()).await {
+                let outcome = hook(self.server.clone(), self.client.clone()).await;
+                if !done && (outcome.is_ok() || !needed) {
+                    done = true;
+                    self.server.health.hook_done(self.name);
+                }
+                let wait = match outcome {
                     Ok(()) => {
-                        if !done {
-                            done = true;
-                            self.server.health.hook_done(self.name);
-                        }
                         retry = FIRST_RETRY;
                         match period {
                             Some(period) => period,
@@ -176,11 +189,11 @@ impl Runner {
                         }
                     }
                     Err(error) => {
-                        if retry == LONGEST_RETRY {
+                        if needed && retry == LONGEST_RETRY {
                             tracing::warn!(hook = self.name, error = %error, "Post-start hook failed, trying again");
                         }
                         let wait = retry;
-                        retry = (retry * 2).min(LONGEST_RETRY);
+                        retry = (retry * 2).min(longest);
                         wait
                     }
                 };

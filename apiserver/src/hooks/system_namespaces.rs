@@ -9,11 +9,17 @@ const NAMESPACES: [&str; 4] = ["kube-system", "kube-public", "kube-node-lease", 
 
 pub(super) async fn run(client: &Loopback) -> Result<(), StatusError> {
     for name in NAMESPACES {
-        if client.get::<Namespace>("", name).await?.is_none() {
-            let mut namespace = Namespace::default();
-            name.clone_into(&mut namespace.metadata.name);
-            client.ensure(namespace).await?;
-        }
+        ensure(client, name).await?;
+    }
+    Ok(())
+}
+
+/// Makes a namespace that is not there.
+pub(super) async fn ensure(client: &Loopback, name: &str) -> Result<(), StatusError> {
+    if client.get::<Namespace>("", name).await?.is_none() {
+        let mut namespace = Namespace::default();
+        name.clone_into(&mut namespace.metadata.name);
+        client.ensure(namespace).await?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod hooks;
 mod lists;
 mod resources;
 mod subresources;
@@ -77,6 +78,13 @@ impl Answer {
 impl Server {
     /// `None` when there is no etcd.
     async fn start() -> Option<Server> {
+        let server = Server::start_empty().await?;
+        server.namespace("default").await;
+        Some(server)
+    }
+
+    /// A server without any object.
+    async fn start_empty() -> Option<Server> {
         let etcd = Etcd::start().await?;
         let keys = tempfile::tempdir().unwrap();
         let key = keys.path().join("sa.key");
@@ -101,14 +109,12 @@ impl Server {
         let server = ApiServer::build(config, metrics, stop.clone())
             .await
             .unwrap();
-        let server = Server {
+        Some(Server {
             service: Service(server),
             stop,
             _etcd: etcd,
             _keys: keys,
-        };
-        server.namespace("default").await;
-        Some(server)
+        })
     }
 
     pub(crate) fn inner(&self) -> &Arc<ApiServer> {
