@@ -26,6 +26,13 @@ const RESERVED: [&str; 21] = [
     "while",
 ];
 
+/// Whether expressions can use a name as it is: letters, digits and underscores, no digit first, and no reserved word.
+pub fn is_identifier(name: &str) -> bool {
+    name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
+        && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
+        && !RESERVED.contains(&name)
+}
+
 /// The name expressions use for a field, if they can use it at all: `foo-bar` is `foo__dash__bar`.
 pub fn escape(name: &str) -> Option<String> {
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
@@ -88,6 +95,22 @@ pub fn unescape(escaped: &str) -> Option<Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn identifiers() {
+        for (name, want) in [
+            ("a", true),
+            ("_a1", true),
+            ("in", false),
+            ("inner", true),
+            ("4a", false),
+            ("a-b", false),
+            ("é", false),
+            ("", false),
+        ] {
+            assert_eq!(is_identifier(name), want, "{name}");
+        }
+    }
 
     #[test]
     fn escapes_as_upstream() {

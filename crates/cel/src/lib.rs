@@ -36,7 +36,7 @@ pub use cost::{
 };
 pub use env::{Builder, Env};
 pub use error::{CompileErrors, EvalError, Issue};
-pub use escape::{escape, unescape};
+pub use escape::{escape, is_identifier, unescape};
 pub use eval::{Activation, Budget, Program};
 pub use library::authz::{
     AccessCheck, Authorize, Authorizer, Decision, GroupCheck, PathCheck, ResourceCheck,

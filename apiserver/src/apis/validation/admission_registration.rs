@@ -589,41 +589,13 @@ fn match_constraints(constraints: Option<&MatchResources>, path: &Path) -> Error
 }
 
 fn variables(variables: &[Variable], path: &Path) -> ErrorList {
-    const RESERVED: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
-    let identifier = |name: &str| {
-        name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
-            && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
-            && !RESERVED.contains(&name)
-    };
     let mut errors = ErrorList::new();
     for (i, variable) in variables.iter().enumerate() {
         let path = path.child("variables").index(i);
         let name_path = path.child("name");
         if variable.name.trim().is_empty() {
             errors.push(field::required(&name_path, "name is not specified"));
-        } else if !identifier(&variable.name) {
+        } else if !cel::is_identifier(&variable.name) {
             let detail = "must be a valid CEL identifier";
             errors.push(field::invalid(&name_path, &variable.name, detail));
         }

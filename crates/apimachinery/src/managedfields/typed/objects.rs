@@ -287,17 +287,14 @@ impl Walker {
         let mut errors = Collected::default();
         let mut by_key: BTreeMap<&str, Pair<'_>> = BTreeMap::new();
         for (key, value) in entries(lhs) {
-            by_key.entry(key).or_default().0 = Some(entry_part(value));
+            by_key.entry(key).or_default().0 = Some(Part::of(value));
         }
         for (key, value) in entries(rhs) {
-            by_key.entry(key).or_default().1 = Some(entry_part(value));
+            by_key.entry(key).or_default().1 = Some(Part::of(value));
         }
         for (key, pair) in by_key {
-            let same = matches!(pair, (Some(a), Some(b)) if a.equals(b));
-            if !same {
-                let element = PathElement::field(key.to_owned());
-                self.visit_part(element_type, &element, pair, Level::Below, out, &mut errors);
-            }
+            let element = PathElement::field(key.to_owned());
+            self.visit_part(element_type, &element, pair, Level::Below, out, &mut errors);
         }
         errors.finish()
     }
@@ -428,10 +425,6 @@ fn entries(part: Option<Part<'_>>) -> Vec<(&str, &dyn Value)> {
         View::Map(map) => map.entries(),
         _ => Vec::new(),
     }
-}
-
-fn entry_part(value: &dyn Value) -> Part<'_> {
-    Part::of(value)
 }
 
 /// The items of a list; nothing for anything else.
