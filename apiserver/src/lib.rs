@@ -45,6 +45,8 @@ pub mod subresources;
 pub mod table;
 /// Resources that are not stored.
 pub mod virtual_resources;
+/// Calls to webhooks.
+pub mod webhook;
 
 use std::time::Duration;
 

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use apimachinery::gvk::{GroupVersionKind, GroupVersionResource};
 use apimachinery::status::{self, StatusError};
 use component_base::auth::BoxFuture;
 
+use super::matching::Matched;
 use super::{Cluster, Freshness, UpdateOutcome};
+use crate::handlers::Endpoint;
+use crate::handlers::write::hub_of;
 use crate::registry::errors::{Operation, interpret};
 use crate::registry::object::Object;
 use crate::registry::resource::Resource;
@@ -28,6 +32,26 @@ impl StoredCluster {
         self.resources
             .known(group, resource)
             .ok_or_else(|| status::internal(format!("{resource} of group {group:?} is not served")))
+    }
+
+    /// The resource in the version that was matched, when an object is of its kind.
+    fn version(&self, object: &Object, matched: &Matched) -> Option<&Arc<Resource>> {
+        let GroupVersionResource {
+            group,
+            version,
+            resource,
+        } = &matched.resource;
+        self.resources
+            .get(group, version, resource)
+            .filter(|resource| std::ptr::eq(resource.hub.schema, object.value().schema()))
+    }
+}
+
+fn gvk(group: &str, version: &str, kind: &str) -> GroupVersionKind {
+    GroupVersionKind {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        kind: kind.to_owned(),
     }
 }
 
@@ -89,6 +113,84 @@ impl Cluster for StoredCluster {
             list.iter()
                 .map(|entry| resource.decode_stored(entry.value(), entry.resource_version()))
                 .collect()
+        })
+    }
+
+    fn equivalents(&self, resource: &GroupVersionResource, subresource: &str) -> Vec<Matched> {
+        let Some(own) = self
+            .resources
+            .get(&resource.group, &resource.version, &resource.resource)
+        else {
+            return Vec::new();
+        };
+        let prefix = |row: &Resource| row.info.storage.as_ref().map(|storage| storage.prefix);
+        let same_name = |row: &Resource| {
+            row.info.group == own.info.group && row.info.resource == own.info.resource
+        };
+        let is_other = |row: &Resource| row.api_version != own.api_version;
+        self.resources
+            .rows()
+            .iter()
+            .filter(|row| {
+                is_other(row)
+                    && (same_name(row) || (prefix(row).is_some() && prefix(row) == prefix(own)))
+            })
+            .filter_map(|row| {
+                let info = row.info;
+                let kind = if subresource.is_empty() {
+                    gvk(info.group, info.version, info.kind)
+                } else {
+                    let mut subresources = info.subresources.iter();
+                    let found = subresources.find(|found| found.name == subresource)?;
+                    gvk(found.group, found.version, found.kind)
+                };
+                Some(Matched {
+                    resource: GroupVersionResource {
+                        group: info.group.to_owned(),
+                        version: info.version.to_owned(),
+                        resource: info.resource.to_owned(),
+                    },
+                    kind,
+                })
+            })
+            .collect()
+    }
+
+    fn in_version<'a>(
+        &'a self,
+        object: &'a Object,
+        matched: &'a Matched,
+    ) -> BoxFuture<'a, Result<Object, StatusError>> {
+        Box::pin(async move {
+            match self.version(object, matched) {
+                Some(resource) => resource.to_served(object.clone()),
+                // Bodies of subresources have a kind of their own, and one version.
+                None => Ok(object.clone()),
+            }
+        })
+    }
+
+    fn from_version<'a>(
+        &'a self,
+        object: Object,
+        matched: &'a Matched,
+    ) -> BoxFuture<'a, Result<Object, StatusError>> {
+        Box::pin(async move {
+            let resource = self.resources.get(
+                &matched.resource.group,
+                &matched.resource.version,
+                &matched.resource.resource,
+            );
+            match resource.filter(|resource| resource.info.kind == matched.kind.kind) {
+                Some(resource) => {
+                    let endpoint = Endpoint {
+                        resource: resource.clone(),
+                        subresource: None,
+                    };
+                    hub_of(&endpoint, object)
+                }
+                None => Ok(object),
+            }
         })
     }
 

@@ -4,18 +4,24 @@
 //! order. The old object is a snapshot from before any change. A plugin is one file and one row in `plugins/mod.rs`.
 
 mod attributes;
+/// Expressions.
+pub mod cel;
 mod chain;
 mod cluster;
+/// What webhooks and policies are about.
+pub mod matching;
 pub mod plugins;
 
 pub use attributes::{Attributes, Operation, Options};
 pub use chain::{Chain, ChainError};
 pub use cluster::StoredCluster;
 
+use apimachinery::gvk::GroupVersionResource;
 use apimachinery::status::StatusError;
 use component_base::auth::BoxFuture;
 
 use crate::registry::object::Object;
+use matching::Matched;
 
 /// A verdict: `Err` is what the client gets.
 pub type Verdict = Result<(), StatusError>;
@@ -54,6 +60,32 @@ pub trait Cluster: Send + Sync {
         resource: &'a str,
         namespace: &'a str,
     ) -> BoxFuture<'a, Result<Vec<Object>, StatusError>>;
+
+    /// The other versions in which a resource, or a subresource of it, is served.
+    fn equivalents(&self, resource: &GroupVersionResource, subresource: &str) -> Vec<Matched> {
+        let _ = (resource, subresource);
+        Vec::new()
+    }
+
+    /// An object of a request in the version that was matched.
+    fn in_version<'a>(
+        &'a self,
+        object: &'a Object,
+        matched: &'a Matched,
+    ) -> BoxFuture<'a, Result<Object, StatusError>> {
+        let _ = matched;
+        Box::pin(async move { Ok(object.clone()) })
+    }
+
+    /// The way back, with the defaults of a write: an object that was changed in the version that was matched.
+    fn from_version<'a>(
+        &'a self,
+        object: Object,
+        matched: &'a Matched,
+    ) -> BoxFuture<'a, Result<Object, StatusError>> {
+        let _ = matched;
+        Box::pin(async move { Ok(object) })
+    }
 
     /// Writes the status of an object, guarded by the object's resourceVersion.
     fn update_status<'a>(

@@ -93,6 +93,11 @@ impl TlsSettings {
         self.insecure || self.ca.is_some() || self.client_certificate.is_some()
     }
 
+    /// A configuration for connections that this crate does not make, from the files as they are now. `alpn` in order of preference.
+    pub fn client_config(&self, alpn: &[&[u8]]) -> Result<rustls::ClientConfig, ConfigError> {
+        self.build(&self.read()?, alpn, None)
+    }
+
     fn read(&self) -> Result<Material, ConfigError> {
         let read = |source: &Option<CertificateSource>| {
             source.as_ref().map(CertificateSource::read).transpose()
