@@ -15,6 +15,7 @@ pub mod inflight;
 /// Paths that are no resources.
 pub mod nonresource;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ use crate::request::RequestInfo;
 use crate::request::context::{RequestContext, Warnings};
 use crate::request::query::Query;
 use crate::storage::{Backend, Header, ResourceConfig, Storage, StorageMetrics};
+use crate::webhook::{ClusterServices, Webhooks};
 
 pub use health::{Health, LATE_HOOKS, POST_START_HOOKS};
 
@@ -64,6 +66,8 @@ pub struct ApiServer {
     pub health: Health,
     pub metrics: Metrics,
     pub connector: Connector,
+    /// Clients of admission and conversion webhooks.
+    pub webhooks: Arc<Webhooks>,
     /// Allocation of cluster IPs and node ports.
     service_hooks: Arc<ServiceHooks>,
     /// Signs of life of the cluster's apiservers.
@@ -112,6 +116,11 @@ impl ApiServer {
         } = authn::build(&config, &resources, &metrics, &stop)?;
         let authn::Authorization { authorizer, rbac } =
             authn::build_authorizer(&config, &resources, &stop)?;
+        let webhooks = Arc::new(Webhooks::new(Arc::new(ClusterServices::new(
+            resources.clone(),
+            own_address(&config),
+            config.flags.bool("enable-aggregator-routing"),
+        ))));
         let admission = admission_chain(&config, &resources, &authorizer)?;
         let service_hooks = Arc::new(ServiceHooks::new(
             IpAddresses::new(&config.service_cluster_ip_ranges),
@@ -137,6 +146,7 @@ impl ApiServer {
             health,
             metrics,
             connector,
+            webhooks,
             service_hooks,
             shutdown_watches: CancellationToken::new(),
             resources,
@@ -441,6 +451,16 @@ impl Handler for Service {
         let server = self.0.clone();
         Box::pin(async move { server.serve(request).await })
     }
+}
+
+/// Where this process reaches itself.
+fn own_address(config: &Config) -> (String, u16) {
+    let host = match config.serving.bind_address {
+        IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        address => address,
+    };
+    (host.to_string(), config.serving.bind_port)
 }
 
 /// `--enable-admission-plugins` and `--disable-admission-plugins`, or the older `--admission-control`: these and no others.
