@@ -8,6 +8,8 @@
 mod api_services;
 /// Who signs client certificates, for extension servers.
 mod authentication_info;
+/// OpenAPI of custom resources.
+mod custom_openapi;
 /// Default priority levels and flow schemas.
 pub(crate) mod flow_control;
 /// Which flow schemas have no priority level.
@@ -85,6 +87,7 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
             flow_control::run(&client.managed_by(flow_control::PRODUCER)).await
         });
     flow_schema_status::start(server, &client, stop.clone());
+    custom_openapi::start(server, stop.clone());
     once("start-kubernetes-service-cidr-controller", &client)
         .run(|server, client| async move { service_cidr::run(&server, &client).await });
     once("start-cluster-authentication-info-controller", &client)

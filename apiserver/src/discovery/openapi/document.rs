@@ -1,6 +1,7 @@
 //! Puts whole documents together, one path and one definition at a time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use api_types::resources::ResourceInfo;
 use aws_lc_rs::digest;
@@ -8,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::gnostic;
 use super::paths::{self, Builder, Paths, SECURITY};
-use super::schemas::{self, Form, Targets};
+use super::pieces::{Piece, Stored};
+use super::schemas::{self, Form, Scope, Targets};
 
 const TITLE: &str = "Kubernetes";
 /// Major and minor version, as upstream's documents have it.
@@ -128,15 +130,15 @@ pub(super) fn v3(rows: &[&'static ResourceInfo], name: &str) -> Option<Vec<u8>> 
     members.close();
     drop(paths);
     out.extend_from_slice(br#","components":{"#);
+    let own = scope.map_or(Scope::GroupVersion("", "v1"), |(group, version)| {
+        Scope::GroupVersion(group, version)
+    });
     let definitions = targets.close();
     if !definitions.is_empty() {
         out.extend_from_slice(br#""schemas":"#);
         let mut members = Members::open(&mut out);
         for (name, target) in definitions {
-            members.member(
-                &name,
-                &schemas::definition(Form::V3, target, scope.or(Some(("", "v1")))),
-            );
+            members.member(&name, &schemas::definition(Form::V3, target, own));
         }
         members.close();
         out.push(b',');
@@ -196,23 +198,26 @@ impl Sink for Json {
     }
 }
 
-/// The document of the second form as JSON.
-pub(super) fn v2_json(rows: &[&'static ResourceInfo]) -> Vec<u8> {
+/// The document of the second form as JSON. Its pieces end where the paths, the definitions and the parameters end, and
+/// with the document.
+pub(super) fn v2_json(rows: &[&'static ResourceInfo]) -> Stored {
     let mut parts = Json::default();
     v2(rows, &mut parts);
-    let mut out = format!(
+    let mut paths = format!(
         r#"{{"swagger":"2.0","info":{{"title":"{TITLE}","version":"{VERSION}"}},"paths":{{"#
     )
     .into_bytes();
-    out.append(&mut parts.paths);
-    out.extend_from_slice(br#"},"definitions":{"#);
-    out.append(&mut parts.definitions);
-    out.extend_from_slice(br#"},"parameters":{"#);
-    out.append(&mut parts.parameters);
-    out.extend_from_slice(br#"},"securityDefinitions":"#);
-    out.extend_from_slice(SECURITY.as_bytes());
-    out.extend_from_slice(br#","security":[{"BearerToken":[]}]}"#);
-    out
+    paths.append(&mut parts.paths);
+    let mut definitions = br#"},"definitions":{"#.to_vec();
+    definitions.append(&mut parts.definitions);
+    let mut parameters = br#"},"parameters":{"#.to_vec();
+    parameters.append(&mut parts.parameters);
+    let end = format!(r#"}},"securityDefinitions":{SECURITY},"security":[{{"BearerToken":[]}}]}}"#);
+    Stored::hashed(
+        [&paths[..], &definitions, &parameters, end.as_bytes()]
+            .map(|text| Arc::new(Piece::new(text)))
+            .into(),
+    )
 }
 
 /// The document of the second form as protobuf.
@@ -246,7 +251,10 @@ fn v2(rows: &[&'static ResourceInfo], sink: &mut dyn Sink) {
         }
     }
     for (name, target) in targets.close() {
-        sink.definition(&name, &schemas::definition(Form::V2, target, None));
+        sink.definition(
+            &name,
+            &schemas::definition(Form::V2, target, Scope::Everything),
+        );
     }
     for (name, parameter) in shared {
         sink.parameter(&name, &parameter);
@@ -255,7 +263,7 @@ fn v2(rows: &[&'static ResourceInfo], sink: &mut dyn Sink) {
 
 /// Moves the parameters that are not particular to an endpoint into the document's table. Upstream:
 /// kube-openapi/pkg/builder/parameters.go.
-fn share_parameters(item: &mut Value, shared: &mut BTreeMap<String, Value>) {
+pub(super) fn share_parameters(item: &mut Value, shared: &mut BTreeMap<String, Value>) {
     let Some(members) = item.as_object_mut() else {
         return;
     };

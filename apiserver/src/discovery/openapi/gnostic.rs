@@ -63,6 +63,23 @@ impl Message {
         self.flag(field, object.get(key) == Some(&Value::Bool(true)));
     }
 
+    /// A whole number; zero is left out, as proto3 does.
+    fn member_int(&mut self, field: u32, object: &Map<String, Value>, key: &str) {
+        let value = object.get(key).and_then(Value::as_i64).unwrap_or_default();
+        if value != 0 {
+            self.varint(u64::from(field) << 3);
+            self.varint(value.cast_unsigned());
+        }
+    }
+
+    fn member_double(&mut self, field: u32, object: &Map<String, Value>, key: &str) {
+        let value = object.get(key).and_then(Value::as_f64).unwrap_or_default();
+        if value != 0.0 {
+            self.varint(u64::from(field) << 3 | 1);
+            self.bytes.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+
     /// `NamedAny` for every `x-` member.
     fn extensions(&mut self, field: u32, object: &Map<String, Value>) {
         for (key, value) in object.iter().filter(|(key, _)| key.starts_with("x-")) {
@@ -102,6 +119,14 @@ impl Document {
             named.text(1, name);
             named.message(2, |out| parameter(out, value));
         });
+    }
+
+    /// The paths and definitions alone, to append to a document.
+    pub(super) fn tables(self) -> Vec<u8> {
+        let mut out = Message::default();
+        out.data(8, &self.paths.bytes);
+        out.data(9, &self.definitions.bytes);
+        out.bytes
     }
 
     pub(super) fn finish(self, title: &str, version: &str) -> Vec<u8> {
@@ -233,7 +258,21 @@ fn schema(out: &mut Message, value: &Value) {
     };
     out.member_text(1, value, "$ref");
     out.member_text(2, value, "format");
+    out.member_text(3, value, "title");
     out.member_text(4, value, "description");
+    out.member_double(6, value, "multipleOf");
+    out.member_double(7, value, "maximum");
+    out.member_flag(8, value, "exclusiveMaximum");
+    out.member_double(9, value, "minimum");
+    out.member_flag(10, value, "exclusiveMinimum");
+    out.member_int(11, value, "maxLength");
+    out.member_int(12, value, "minLength");
+    out.member_text(13, value, "pattern");
+    out.member_int(14, value, "maxItems");
+    out.member_int(15, value, "minItems");
+    out.member_flag(16, value, "uniqueItems");
+    out.member_int(17, value, "maxProperties");
+    out.member_int(18, value, "minProperties");
     out.texts(19, value.get("required"));
     for item in value
         .get("enum")
@@ -264,6 +303,15 @@ fn schema(out: &mut Message, value: &Value) {
                 });
             }
         });
+    }
+    if let Some(documents) = value.get("externalDocs").and_then(Value::as_object) {
+        out.message(29, |out| {
+            out.member_text(1, documents, "description");
+            out.member_text(2, documents, "url");
+        });
+    }
+    if let Some(example) = value.get("example") {
+        out.message(30, |any| any.text(2, &yaml(example)));
     }
     out.extensions(31, value);
 }

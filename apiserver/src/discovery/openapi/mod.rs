@@ -2,31 +2,36 @@
 //! kube-aggregator's handlers in front of them.
 //!
 //! - `paths`: operations of the resources; `schemas`: definitions of the types; `texts`: what the tables do not say.
-//! - `document`: whole documents; `gnostic`: the protobuf form of the second one.
+//! - `document`: whole documents; `gnostic`: the protobuf form of the second one; `pieces`: how they are kept.
+//! - `custom`: parts and documents of custom resources; `added`: which of them there are now.
 //!
 //! Invariants: a document is made when it is first asked for, once, and only its compressed bytes are kept. Its hash
-//! is that of the JSON form, in every form. Nothing here does IO.
+//! is that of the JSON form, in every form; with additions, that of the second form is made of its parts' hashes.
+//! Additions never cost a second encoding of what is built in. Nothing here does IO.
 
+mod added;
+mod custom;
 mod document;
 mod gnostic;
 mod negotiate;
 mod paths;
+mod pieces;
 mod schemas;
 mod texts;
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
+use api_types::apiextensions::v1::CustomResourceDefinition;
 use api_types::resources::ResourceInfo;
-use flate2::Compression;
-use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
+use added::Added;
+use custom::Custom;
 pub use document::sha512_hex;
 use negotiate::{Accepted, V2_ACCEPTED, V3_ACCEPTED};
+use pieces::Stored;
 
 /// The request, as far as documents depend on it. Header values are empty when there is no such header.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,43 +72,6 @@ impl Answer {
     }
 }
 
-/// One form of a document.
-#[derive(Debug)]
-struct Stored {
-    gzip: Vec<u8>,
-    length: usize,
-    hash: String,
-    modified: SystemTime,
-}
-
-impl Stored {
-    fn new(bytes: &[u8], hash: String) -> Stored {
-        // Writing to memory does not fail.
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::new(4));
-        let gzip = encoder
-            .write_all(bytes)
-            .and_then(|()| encoder.finish())
-            .unwrap_or_default();
-        Stored {
-            gzip,
-            length: bytes.len(),
-            hash,
-            modified: SystemTime::now(),
-        }
-    }
-
-    fn json(bytes: &[u8]) -> Stored {
-        Stored::new(bytes, document::sha512_hex(bytes))
-    }
-
-    fn bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.length);
-        // Reads what `new` wrote.
-        let _ = GzDecoder::new(&self.gzip[..]).read_to_end(&mut out);
-        out
-    }
-}
-
 /// The documents.
 #[derive(Debug)]
 pub struct OpenApi {
@@ -112,8 +80,7 @@ pub struct OpenApi {
     v2_protobuf: OnceLock<Stored>,
     /// By the name after `/openapi/v3/`.
     v3: BTreeMap<String, OnceLock<Stored>>,
-    /// Documents of others: custom resources and aggregated servers.
-    added: RwLock<BTreeMap<String, Arc<Stored>>>,
+    added: Added,
 }
 
 impl OpenApi {
@@ -129,37 +96,29 @@ impl OpenApi {
             v2_json: OnceLock::new(),
             v2_protobuf: OnceLock::new(),
             v3,
-            added: RwLock::default(),
+            added: Added::default(),
         }
+    }
+
+    /// Publishes what the definition says now, or takes it away when it is not established.
+    pub fn set_custom(&self, crd: &CustomResourceDefinition) {
+        self.added.set_custom(&crd.metadata.name, Custom::new(crd));
+    }
+
+    /// Takes away what a deleted CustomResourceDefinition of this name had published.
+    pub fn remove_custom(&self, name: &str) {
+        self.added.set_custom(name, None);
     }
 
     /// Serves a document of the third form under a name such as `apis/example.com/v1`, or replaces it. A name that the
     /// built-in resources have is kept by them.
     pub fn add(&self, name: &str, json: &[u8]) {
-        let stored = Arc::new(Stored::json(json));
-        self.added
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned(), stored);
+        self.added.set_document(name, Some(Stored::json(json)));
     }
 
     /// Takes an added document away.
     pub fn remove(&self, name: &str) {
-        self.added
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(name);
-    }
-
-    /// A part of a document of the third form for a custom resource: the definition of a built-in type by its name, such
-    /// as `io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta`, and all that it refers to.
-    pub fn definitions_of_object_meta() -> Map<String, Value> {
-        schemas::closure(&[
-            &api_types::meta::v1::schema::ObjectMeta,
-            &api_types::meta::v1::schema::ListMeta,
-            &api_types::meta::v1::schema::Status,
-            &api_types::meta::v1::schema::DeleteOptions,
-        ])
+        self.added.set_document(name, None);
     }
 
     /// Answers a request for a document; `None` when the path is none of these.
@@ -175,8 +134,7 @@ impl OpenApi {
     }
 
     fn second_json(&self) -> &Stored {
-        self.v2_json
-            .get_or_init(|| Stored::json(&document::v2_json(&self.rows)))
+        self.v2_json.get_or_init(|| document::v2_json(&self.rows))
     }
 
     fn second(&self, question: &Question<'_>) -> Answer {
@@ -185,15 +143,16 @@ impl OpenApi {
             answer.header("vary", "Accept-Encoding, Accept");
             return answer;
         };
-        let stored = if accepted.protobuf {
+        let json = self.second_json();
+        let protobuf = accepted.protobuf.then(|| {
             self.v2_protobuf.get_or_init(|| {
-                let hash = self.second_json().hash.clone();
-                Stored::new(&document::v2_protobuf(&self.rows), hash)
+                Stored::whole(&document::v2_protobuf(&self.rows), json.hash.clone())
             })
-        } else {
-            self.second_json()
+        });
+        let mut answer = match self.added.second(json, protobuf) {
+            Some(merged) => serve(question, &merged, accepted, true),
+            None => serve(question, protobuf.unwrap_or(json), accepted, true),
         };
-        let mut answer = serve(question, stored, accepted, true);
         answer.header("vary", "Accept-Encoding, Accept");
         answer
     }
@@ -208,8 +167,7 @@ impl OpenApi {
         let stored = match self.built(name) {
             Some(stored) => stored,
             None => {
-                let documents = self.added.read().unwrap_or_else(PoisonError::into_inner);
-                added = documents.get(name).cloned();
+                added = self.added.third(name);
                 match &added {
                     Some(stored) => stored,
                     None => return Answer::empty(404),
@@ -251,9 +209,8 @@ impl OpenApi {
                 json!({"serverRelativeURL": relative_url(name, hash)}),
             );
         };
-        let added = self.added.read().unwrap_or_else(PoisonError::into_inner);
-        for (name, stored) in added.iter() {
-            put(name, &stored.hash);
+        for (name, stored) in self.added.thirds() {
+            put(&name, &stored.hash);
         }
         for name in self.v3.keys() {
             if let Some(stored) = self.built(name) {
@@ -285,9 +242,9 @@ fn serve(question: &Question<'_>, stored: &Stored, accepted: &Accepted, compress
     answer.header("content-type", accepted.answered);
     if compress && negotiate::takes_gzip(question.accept_encoding) {
         answer.header("content-encoding", "gzip");
-        answer.body = stored.gzip.clone();
+        answer.body = stored.gzip();
     } else {
-        answer.body = stored.bytes();
+        answer.body = stored.text();
     }
     answer
 }
@@ -295,6 +252,8 @@ fn serve(question: &Question<'_>, stored: &Stored, accepted: &Accepted, compress
 #[cfg(test)]
 mod tests {
     use api_types::resources::RESOURCES;
+
+    use serde_json::Value;
 
     use super::*;
 

@@ -44,47 +44,47 @@ const ANY_TYPE: &[&str] = &["*/*"];
 pub(super) type Paths = BTreeMap<String, Value>;
 
 #[derive(Clone, Debug, PartialEq)]
-struct Parameter {
-    name: &'static str,
-    location: &'static str,
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) location: &'static str,
     ty: &'static str,
     description: String,
 }
 
 #[derive(Clone, Debug)]
-struct Body {
-    definition: String,
-    required: bool,
-    media_types: &'static [&'static str],
+pub(super) struct Body {
+    pub(super) definition: String,
+    pub(super) required: bool,
+    pub(super) media_types: &'static [&'static str],
 }
 
 /// What a response carries.
 #[derive(Clone, Debug)]
-enum Content {
+pub(super) enum Content {
     Text,
     Definition(String),
 }
 
 #[derive(Clone, Debug)]
-struct Operation {
-    method: &'static str,
-    id: String,
-    description: String,
-    tag: String,
+pub(super) struct Operation {
+    pub(super) method: &'static str,
+    pub(super) id: String,
+    pub(super) description: String,
+    pub(super) tag: String,
     /// `x-kubernetes-action`, and group, version and kind.
-    action: Option<(&'static str, [String; 3])>,
-    parameters: Vec<Parameter>,
-    body: Option<Body>,
+    pub(super) action: Option<(&'static str, [String; 3])>,
+    pub(super) parameters: Vec<Parameter>,
+    pub(super) body: Option<Body>,
     /// Codes of the answers that carry the content; 401 comes on top.
-    codes: &'static [(&'static str, &'static str)],
-    content: Content,
-    produces: &'static [&'static str],
-    consumes: &'static [&'static str],
+    pub(super) codes: &'static [(&'static str, &'static str)],
+    pub(super) content: Content,
+    pub(super) produces: &'static [&'static str],
+    pub(super) consumes: &'static [&'static str],
 }
 
-const OK: (&str, &str) = ("200", "OK");
-const CREATED: (&str, &str) = ("201", "Created");
-const ACCEPTED: (&str, &str) = ("202", "Accepted");
+pub(super) const OK: (&str, &str) = ("200", "OK");
+pub(super) const CREATED: (&str, &str) = ("201", "Created");
+pub(super) const ACCEPTED: (&str, &str) = ("202", "Accepted");
 
 impl Operation {
     fn render(&self, form: Form, shared: &[Parameter]) -> Value {
@@ -212,7 +212,7 @@ fn path_item(form: Form, operations: &[Operation]) -> Value {
     Value::Object(out)
 }
 
-fn query(options: &str) -> Vec<Parameter> {
+pub(super) fn query(options: &str) -> Vec<Parameter> {
     texts::query_parameters(options)
         .iter()
         .map(|parameter| Parameter {
@@ -224,7 +224,7 @@ fn query(options: &str) -> Vec<Parameter> {
         .collect()
 }
 
-fn path_parameter(name: &'static str, description: String) -> Parameter {
+pub(super) fn path_parameter(name: &'static str, description: String) -> Parameter {
     Parameter {
         name,
         location: "path",
@@ -233,7 +233,7 @@ fn path_parameter(name: &'static str, description: String) -> Parameter {
     }
 }
 
-fn capitalized(text: &str) -> String {
+pub(super) fn capitalized(text: &str) -> String {
     let mut chars = text.chars();
     match chars.next() {
         Some(first) => first.to_uppercase().chain(chars).collect(),
@@ -246,7 +246,10 @@ fn group_word(group: &str) -> String {
     if group.is_empty() {
         return "core".to_owned();
     }
-    let mut parts = group.strip_suffix(".k8s.io").unwrap_or(group).split('.');
+    let mut parts = group
+        .strip_suffix(".k8s.io")
+        .unwrap_or(group)
+        .split(['.', '-']);
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         out.push_str(&capitalized(part));
@@ -255,7 +258,7 @@ fn group_word(group: &str) -> String {
 }
 
 /// A noun after its article; plurals have none. Upstream: endpoints.GetArticleForNoun.
-fn with_article(noun: &str) -> String {
+pub(super) fn with_article(noun: &str) -> String {
     if noun.ends_with('s') && !noun.ends_with("ss") {
         return noun.to_owned();
     }
@@ -298,7 +301,7 @@ pub(super) struct Builder<'a> {
     form: Form,
     group: &'a str,
     version: &'a str,
-    targets: &'a mut Targets,
+    pub(super) targets: &'a mut Targets,
     paths: &'a mut Paths,
 }
 
@@ -326,27 +329,27 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn definition(&mut self, group: &str, version: &str, kind: &str) -> Content {
+    pub(super) fn definition(&mut self, group: &str, version: &str, kind: &str) -> Content {
         match kinds::lookup(group, version, kind) {
             Some(info) => Content::Definition(self.targets.name(Target::Struct(info.schema))),
             None => Content::Text,
         }
     }
 
-    fn meta(&mut self, kind: &str) -> Content {
+    pub(super) fn meta(&mut self, kind: &str) -> Content {
         self.definition("meta.k8s.io", "v1", kind)
     }
 
-    fn tag(&self) -> String {
+    pub(super) fn tag(&self) -> String {
         format!("{}_{}", group_word(self.group), self.version)
     }
 
-    fn id(&self, verb: &str, rest: &str) -> String {
+    pub(super) fn id(&self, verb: &str, rest: &str) -> String {
         let group = capitalized(&group_word(self.group));
         format!("{verb}{group}{}{rest}", capitalized(self.version))
     }
 
-    fn put(&mut self, path: String, operations: &[Operation]) {
+    pub(super) fn put(&mut self, path: String, operations: &[Operation]) {
         if !operations.is_empty() {
             self.paths.insert(path, path_item(self.form, operations));
         }

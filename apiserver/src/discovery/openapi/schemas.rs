@@ -240,11 +240,22 @@ fn described(schema: &StructSchema) -> (&'static str, &'static str) {
     }
 }
 
-const API_VERSION_TEXT: &str = "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
-const KIND_TEXT: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
+pub(super) const API_VERSION_TEXT: &str = "APIVersion defines the versioned schema of this representation of an object. Servers should convert recognized schemas to the latest internal value, and may reject unrecognized values. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
+pub(super) const KIND_TEXT: &str = "Kind is a string value representing the REST resource this object represents. Servers may infer this from the endpoint the client submits requests to. Cannot be updated. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
 
-/// Makes one definition. `scope` is the document's group and version, `None` for the document of everything.
-pub(super) fn definition(form: Form, target: Target, scope: Option<(&str, &str)>) -> Value {
+/// Which group versions a document's definitions of kinds in every group version name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Scope<'a> {
+    /// All that the server knows.
+    Everything,
+    /// All that clients know.
+    Clients,
+    /// The core group and this one.
+    GroupVersion(&'a str, &'a str),
+}
+
+/// Makes one definition.
+pub(super) fn definition(form: Form, target: Target, scope: Scope<'_>) -> Value {
     match target {
         Target::Special(special) => special_definition(form, special),
         Target::Struct(schema) => struct_definition(form, schema, scope),
@@ -274,11 +285,7 @@ fn special_definition(form: Form, special: &Special) -> Value {
     Value::Object(out)
 }
 
-fn struct_definition(
-    form: Form,
-    schema: &'static StructSchema,
-    scope: Option<(&str, &str)>,
-) -> Value {
+fn struct_definition(form: Form, schema: &'static StructSchema, scope: Scope<'_>) -> Value {
     let mut out = Map::new();
     let (group, version) = described(schema);
     if let Some(text) = texts::description(group, version, schema.name, "") {
@@ -460,7 +467,7 @@ fn type_schema(form: Form, ty: &TypeRef, targets: &mut Targets) -> Value {
 /// The kinds of meta/v1 that upstream registers in every group version, with `x-kubernetes-group-version-kind` saying so.
 const EVERYWHERE: &[&str] = &["DeleteOptions", "WatchEvent"];
 
-fn group_version_kinds(schema: &StructSchema, scope: Option<(&str, &str)>) -> Vec<Value> {
+fn group_version_kinds(schema: &StructSchema, scope: Scope<'_>) -> Vec<Value> {
     let entry = |group: &str, version: &str, kind: &str| json!({"group": group, "kind": kind, "version": version});
     if schema.package != "k8s.io/apimachinery/pkg/apis/meta/v1" {
         return match schema.kind {
@@ -476,10 +483,14 @@ fn group_version_kinds(schema: &StructSchema, scope: Option<(&str, &str)>) -> Ve
     }
     let mut out = vec![entry("", "v1", schema.name)];
     match scope {
-        Some(("", "v1")) => {}
-        Some((group, version)) => out.push(entry(group, version, schema.name)),
-        None => {
-            for (group, versions) in REGISTERED {
+        Scope::GroupVersion("", "v1") => {}
+        Scope::GroupVersion(group, version) => out.push(entry(group, version, schema.name)),
+        Scope::Everything | Scope::Clients => {
+            let all = matches!(scope, Scope::Everything);
+            for (group, versions) in REGISTERED
+                .iter()
+                .filter(|(group, _)| all || !SERVERS_ONLY.contains(group))
+            {
                 out.extend(
                     versions
                         .iter()
@@ -490,6 +501,14 @@ fn group_version_kinds(schema: &StructSchema, scope: Option<(&str, &str)>) -> Ve
     }
     out
 }
+
+/// The groups of [`REGISTERED`] that are unknown to upstream's clients.
+const SERVERS_ONLY: &[&str] = &[
+    "admission.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "imagepolicy.k8s.io",
+];
 
 /// Group versions that upstream's scheme knows besides the core group, served or not.
 const REGISTERED: &[(&str, &[&str])] = &[
@@ -569,16 +588,3 @@ const UNIONS: &[(&str, &str, &str)] = &[
         r#"[{"fields-to-discriminateBy":{"workload":"Workload"}}]"#,
     ),
 ];
-
-/// The definitions of the types and of all that they refer to, in the third form.
-pub(super) fn closure(types: &[&'static StructSchema]) -> Map<String, Value> {
-    let mut targets = Targets::default();
-    for schema in types {
-        targets.name(Target::Struct(schema));
-    }
-    targets
-        .close()
-        .into_iter()
-        .map(|(name, target)| (name, definition(Form::V3, target, Some(("", "v1")))))
-        .collect()
-}
