@@ -18,7 +18,7 @@ use crate::handlers::{self, Endpoint, write};
 use crate::registry::object::Object;
 use crate::registry::resource::Resource;
 use crate::request::RequestInfo;
-use crate::request::context::{RequestContext, Warnings};
+use crate::request::context::{AuditAnnotations, RequestContext, Warnings};
 use crate::request::query::Query;
 use crate::server::ApiServer;
 use crate::storage::{Everything, ListOptions};
@@ -65,6 +65,7 @@ pub fn context(verb: &str, resource: &Resource, namespace: &str, name: &str) -> 
         },
         audit_id: uuid::Uuid::new_v4().to_string(),
         warnings: Warnings::default(),
+        annotations: AuditAnnotations::default(),
         received: Instant::now(),
         deadline: None,
         connection: Arc::new(ConnectionInfo::in_process()),

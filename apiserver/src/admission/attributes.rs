@@ -1,16 +1,18 @@
 //! What is about to happen, as plugins see it. Upstream: admission.Attributes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use api_types::meta::v1::{CreateOptions, DeleteOptions, UpdateOptions};
-use api_types::value::Described;
+use api_types::value::{Described, structs_equal};
 use apimachinery::gvk::{GroupResource, GroupVersionKind, GroupVersionResource};
 use apimachinery::status::{self, StatusError};
 use component_base::auth::UserInfo;
 
 use crate::registry::object::Object;
-use crate::request::context::Warnings;
+use crate::request::context::{AuditAnnotations, Warnings};
+use tokio::time::Instant;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operation {
@@ -48,6 +50,65 @@ pub enum Options {
     None,
 }
 
+/// The second round of plugins that change objects: all run again, once, when one that comes from outside (webhooks, policies) changed
+/// the object, and of those from outside the ones that asked for it. Upstream: admission/reinvocation.go and the reinvocation contexts.
+#[derive(Clone, Debug, Default)]
+pub struct Reinvocation {
+    /// This is the second round.
+    pub second: bool,
+    /// There is to be a second round.
+    pub wanted: bool,
+    rounds: BTreeMap<&'static str, Rounds>,
+}
+
+/// What a plugin with parts from outside remembers between the rounds.
+#[derive(Clone, Debug, Default)]
+pub struct Rounds {
+    /// Parts that ran and may be asked again.
+    ran: BTreeSet<String>,
+    /// Parts that are to run in the second round.
+    again: BTreeSet<String>,
+    /// The object as the plugin left it.
+    output: Option<Object>,
+}
+
+impl Reinvocation {
+    /// What a plugin remembers.
+    pub fn of(&mut self, plugin: &'static str) -> &mut Rounds {
+        self.rounds.entry(plugin).or_default()
+    }
+}
+
+impl Rounds {
+    /// Whether a part runs in the second round.
+    pub fn runs_again(&self, part: &str) -> bool {
+        self.again.contains(part)
+    }
+
+    /// A part ran that may be asked again.
+    pub fn may_run_again(&mut self, part: &str) {
+        self.ran.insert(part.to_owned());
+    }
+
+    /// The object changed: all parts that ran and may be asked again are asked again.
+    pub fn changed(&mut self) {
+        self.again.append(&mut self.ran);
+    }
+
+    /// Whether other plugins changed the object since this one saw it.
+    pub fn changed_meanwhile(&self, object: Option<&Object>) -> bool {
+        match (&self.output, object) {
+            (Some(a), Some(b)) => !structs_equal(a.value(), b.value()),
+            (a, b) => a.is_some() != b.is_some(),
+        }
+    }
+
+    /// The plugin is done for this round.
+    pub fn leave(&mut self, object: Option<&Object>) {
+        self.output = object.cloned();
+    }
+}
+
 /// A write on its way to storage.
 #[derive(Clone, Debug)]
 pub struct Attributes {
@@ -69,6 +130,11 @@ pub struct Attributes {
     pub dry_run: bool,
     pub user: UserInfo,
     pub warnings: Warnings,
+    /// Notes for the audit log.
+    pub annotations: AuditAnnotations,
+    /// When the client gets its answer at the latest.
+    pub deadline: Option<Instant>,
+    pub reinvocation: Reinvocation,
 }
 
 impl Attributes {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::plugins::{PLUGINS, PluginRow, Settings, State};
-use super::{Attributes, Cluster, Operation, Plugin, Verdict};
+use super::{Attributes, Cluster, Operation, Plugin, Reinvocation, Verdict};
 
 /// The plugins of this server, in the order they run in.
 #[derive(Clone)]
@@ -95,8 +95,18 @@ impl Chain {
         self.plugins.iter().any(|plugin| plugin.handles(operation))
     }
 
-    /// Lets every plugin change the object.
+    /// Lets every plugin change the object, twice when it must be (see [`Reinvocation`]).
     pub async fn admit(&self, attributes: &mut Attributes) -> Verdict {
+        attributes.reinvocation = Reinvocation::default();
+        self.round(attributes).await?;
+        if attributes.reinvocation.wanted {
+            attributes.reinvocation.second = true;
+            self.round(attributes).await?;
+        }
+        Ok(())
+    }
+
+    async fn round(&self, attributes: &mut Attributes) -> Verdict {
         let operation = attributes.operation;
         for plugin in self
             .plugins

@@ -12,7 +12,7 @@ mod cluster;
 pub mod matching;
 pub mod plugins;
 
-pub use attributes::{Attributes, Operation, Options};
+pub use attributes::{Attributes, Operation, Options, Reinvocation, Rounds};
 pub use chain::{Chain, ChainError};
 pub use cluster::StoredCluster;
 

@@ -102,6 +102,9 @@ impl Endpoint {
             dry_run,
             user: cx.user.clone(),
             warnings: cx.warnings.clone(),
+            annotations: cx.annotations.clone(),
+            deadline: cx.deadline,
+            reinvocation: admission::Reinvocation::default(),
         }
     }
 }

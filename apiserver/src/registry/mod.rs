@@ -6,6 +6,8 @@
 
 /// Conversions between versions of one key space.
 pub mod convert;
+/// Values made of all objects of a resource.
+pub mod derived;
 /// Storage failures as Status errors.
 pub mod errors;
 /// Selectable fields.

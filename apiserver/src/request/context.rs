@@ -1,5 +1,7 @@
 //! What travels with a request through the filters into its handler.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use component_base::auth::{Attributes, UserInfo};
@@ -25,6 +27,7 @@ pub struct RequestContext {
     /// `Audit-Id` of request and response.
     pub audit_id: String,
     pub warnings: Warnings,
+    pub annotations: AuditAnnotations,
     pub received: Instant,
     /// When the request is answered with a timeout; None for watches and connects.
     pub deadline: Option<Instant>,
@@ -83,6 +86,55 @@ impl RequestContext {
             manager.push(c);
         }
         manager
+    }
+}
+
+/// What admission notes about a request for the audit log. Upstream: audit.AddAuditAnnotation and admission/audit.go.
+#[derive(Clone, Debug, Default)]
+pub struct AuditAnnotations(Arc<Mutex<BTreeMap<String, AuditAnnotation>>>);
+
+/// The value of an annotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditAnnotation {
+    pub value: String,
+    /// It shows parts of the request: it belongs into logs of level Request and above only.
+    pub of_request: bool,
+}
+
+impl AuditAnnotations {
+    /// Adds an annotation for every log. Its key is `name/key`; what is noted once stays.
+    pub fn add(&self, key: impl Into<String>, value: impl Into<String>) {
+        self.insert(key.into(), value.into(), false);
+    }
+
+    /// Adds an annotation that shows parts of the request.
+    pub fn add_of_request(&self, key: impl Into<String>, value: impl Into<String>) {
+        self.insert(key.into(), value.into(), true);
+    }
+
+    fn insert(&self, key: String, value: String, of_request: bool) {
+        if key.matches('/').count() != 1 {
+            tracing::warn!(key, "An audit annotation has no valid key");
+            return;
+        }
+        let annotation = AuditAnnotation { value, of_request };
+        match self.0.lock().entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(annotation);
+            }
+            Entry::Occupied(entry) if *entry.get() != annotation => {
+                tracing::warn!(
+                    key = entry.key(),
+                    "An audit annotation cannot be overwritten"
+                );
+            }
+            Entry::Occupied(_) => {}
+        }
+    }
+
+    /// All of them as they are now.
+    pub fn all(&self) -> BTreeMap<String, AuditAnnotation> {
+        self.0.lock().clone()
     }
 }
 

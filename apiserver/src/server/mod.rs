@@ -43,7 +43,7 @@ use crate::registry::strategies;
 use crate::registry::strategy::Strategy;
 use crate::registry::table::{Resources, TableOptions};
 use crate::request::RequestInfo;
-use crate::request::context::{RequestContext, Warnings};
+use crate::request::context::{AuditAnnotations, RequestContext, Warnings};
 use crate::request::query::Query;
 use crate::storage::{Backend, Header, ResourceConfig, Storage, StorageMetrics};
 use crate::webhook::{ClusterServices, Webhooks};
@@ -428,6 +428,7 @@ fn context_of(
         user: UserInfo::default(),
         audit_id: audit_id.to_str().unwrap_or_default().to_owned(),
         warnings: Warnings::default(),
+        annotations: AuditAnnotations::default(),
         received,
         deadline: None,
         connection: serving::connection(request),

@@ -49,5 +49,5 @@ pub use self::options::{
     Current, DeleteOptions, Everything, HeaderParser, Hint, ListOptions, Preconditions, Predicate,
     ResourceConfig, ResourceVersionMatch, Update, UpdateOptions, WatchOptions,
 };
-pub use self::resource::Storage;
+pub use self::resource::{Stamp, Storage};
 pub use self::transformer::{Identity, TransformError, Transformer};

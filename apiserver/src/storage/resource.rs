@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,6 +32,15 @@ pub struct Storage {
     cache: Option<Arc<Cache>>,
     compacted: Arc<CompactRevision>,
     token: CancellationToken,
+    /// The newest revision that was written through this storage.
+    written: Arc<AtomicU64>,
+}
+
+/// A state of a resource's objects: equal stamps mean equal objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    generation: u64,
+    revision: u64,
 }
 
 /// How a list can be answered from the cache.
@@ -55,6 +65,7 @@ impl Storage {
             cache,
             compacted,
             token,
+            written: Arc::default(),
         }
     }
 
@@ -116,6 +127,46 @@ impl Storage {
     /// The cache's copy of an object as it is now, perhaps behind etcd.
     pub fn peek(&self, key: &Key) -> Option<Arc<Entry>> {
         self.cache.as_ref()?.get(key)
+    }
+
+    /// The state of the cache, which has all writes of this process that have ended. Costs next to nothing.
+    pub async fn stamp(&self) -> Result<Stamp, Error> {
+        let Some(cache) = &self.cache else {
+            return Err(Error::Internal {
+                message: "the resource has no watch cache".to_owned(),
+            });
+        };
+        cache.wait_ready(BLOCK_TIMEOUT).await?;
+        let written = self.written.load(Ordering::Acquire);
+        if cache.with_state(|state, _| state.revision) < written {
+            cache.wait_fresh(written).await?;
+        }
+        Ok(cache.with_state(|state, _| Stamp {
+            generation: state.generation,
+            revision: state.revision,
+        }))
+    }
+
+    /// All objects in the cache, in the order of their keys.
+    pub fn entries(&self) -> Result<(Stamp, Vec<Arc<Entry>>), Error> {
+        let Some(cache) = &self.cache else {
+            return Err(Error::Internal {
+                message: "the resource has no watch cache".to_owned(),
+            });
+        };
+        cache.check_ready()?;
+        Ok(cache.with_state(|state, _| {
+            let stamp = Stamp {
+                generation: state.generation,
+                revision: state.revision,
+            };
+            (stamp, state.contents.tree.cursor("").collect())
+        }))
+    }
+
+    fn note(&self, written: &Object) {
+        self.written
+            .fetch_max(written.resource_version, Ordering::AcqRel);
     }
 
     /// Lists a scope. See [`ListOptions`]; the rules are upstream's for resourceVersion, its match, limit and continue.
@@ -285,7 +336,9 @@ impl Storage {
         value: Bytes,
         ttl: Option<Duration>,
     ) -> Result<Object, Error> {
-        self.store.create(key, value, ttl).await
+        let created = self.store.create(key, value, ttl).await?;
+        self.note(&created);
+        Ok(created)
     }
 
     /// Changes an object with what `update` makes of its current state.
@@ -304,7 +357,8 @@ impl Storage {
         Fut: Future<Output = Result<Update, E>>,
     {
         let initial = self.initial(key, options.hint);
-        self.store
+        let updated = self
+            .store
             .guaranteed_update(
                 key,
                 &options.preconditions,
@@ -312,7 +366,9 @@ impl Storage {
                 initial,
                 update,
             )
-            .await
+            .await?;
+        self.note(&updated);
+        Ok(updated)
     }
 
     /// Deletes an object if `validate` agrees with its current state; called as the closure of an update. Gives back the
@@ -328,9 +384,12 @@ impl Storage {
         Fut: Future<Output = Result<(), E>>,
     {
         let initial = self.initial(key, options.hint);
-        self.store
+        let deleted = self
+            .store
             .delete(key, &options.preconditions, initial, validate)
-            .await
+            .await?;
+        self.note(&deleted);
+        Ok(deleted)
     }
 
     fn initial(&self, key: &Key, hint: Hint) -> Option<State> {

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::*;
 use crate::admission::cel::{Input, json_of};
-use crate::admission::{Options, UpdateOutcome};
-use crate::request::context::Warnings;
+use crate::admission::{Options, Reinvocation, UpdateOutcome};
+use crate::request::context::{AuditAnnotations, Warnings};
 
 /// One namespace, `there`, labelled `env: test`, and autoscaling in two versions.
 struct Small;
@@ -95,6 +95,9 @@ fn request(resource: GroupVersionResource, subresource: &str, namespace: &str) -
             ..UserInfo::default()
         },
         warnings: Warnings::default(),
+        annotations: AuditAnnotations::default(),
+        deadline: None,
+        reinvocation: Reinvocation::default(),
     }
 }
 
