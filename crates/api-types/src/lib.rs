@@ -6,12 +6,14 @@
 //! - [`codec`]: JSON and protobuf, typed, and the direct transcoder from protobuf to JSON.
 //! - [`special`]: quantities, times and the other types that marshal themselves.
 //! - [`descriptions`]: what `explain` shows.
+//! - [`CustomObject`]: objects of kinds that are known at run time only.
 //! - [`kinds`] and [`resources`]: every kind, and every REST resource.
 //! - the generated modules, `api_types::<group>::<version>::<Type>`.
 //!
 //! Invariant: a value decoded and encoded again gives the bytes that upstream's codecs give; nothing here does IO.
 
 pub mod codec;
+mod custom;
 pub mod descriptions;
 #[rustfmt::skip]
 mod generated;
@@ -28,6 +30,7 @@ pub use codec::{
     encode_envelope, encode_envelope_as, encode_json, encode_json_as, encode_protobuf,
     transcode_protobuf_to_json,
 };
+pub use custom::CustomObject;
 pub use generated::*;
 pub use object::{Kind, List, Object, Resource};
 pub use schema::{FieldSchema, StructSchema, TypeRef};

@@ -121,6 +121,8 @@ pub enum JsonForm {
     SchemaOrBool,
     /// `JSONSchemaPropsOrStringArray`: a schema, or a list of strings.
     SchemaOrStringArray,
+    /// [`crate::CustomObject`]: an object that has other fields too, all of them in byte order.
+    Custom,
 }
 
 /// Group, version and kind of a type that is written with `apiVersion` and `kind`.

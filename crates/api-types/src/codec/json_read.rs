@@ -1,13 +1,16 @@
 //! JSON decoding, as sigs.k8s.io/json does it: case-sensitive keys, `null` leaves a zero value, the first type error is
 //! reported after the whole text was read, unknown and duplicate fields are collected with their paths on request.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::json_scan::Scanner;
+use super::json_scan::{Scanner, compact};
 use super::{DecodeError, FieldProblem, FieldProblemKind, MAX_TYPED_DEPTH};
+use crate::custom::CustomObject;
 use crate::schema::{JsonForm, StructSchema};
-use crate::special::{Duration, IntOrString, MicroTime, Quantity, Time};
+use crate::special::{Duration, IntOrString, JSON, MicroTime, Quantity, Time};
 use crate::value::{Described, ListView, MapView, Struct, Value, ViewMut, clear};
 
 /// Findings beyond this number are dropped, as upstream does.
@@ -44,7 +47,7 @@ pub fn decode_json_reporting_into(
 
 enum Segment<'a> {
     Field(&'static str),
-    Key(std::borrow::Cow<'a, str>),
+    Key(Cow<'a, str>),
     Index(usize),
 }
 
@@ -92,7 +95,7 @@ impl<'a> Decoder<'a> {
     fn run(mut self, value: &mut dyn Struct) -> Result<Vec<FieldProblem>, DecodeError> {
         let name = value.schema().name;
         let result = match value.schema().json_form {
-            JsonForm::Object => self.top(value),
+            JsonForm::Object | JsonForm::Custom => self.top(value),
             _ => self.struct_value(value, name),
         };
         match result.and_then(|()| self.scan.end().map_err(Stop::Syntax)) {
@@ -418,10 +421,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Text for a type that reads itself from a string; `None` for null.
-    fn special_text(
-        &mut self,
-        next: Option<u8>,
-    ) -> Result<Option<std::borrow::Cow<'a, str>>, Stop> {
+    fn special_text(&mut self, next: Option<u8>) -> Result<Option<Cow<'a, str>>, Stop> {
         match next {
             Some(b'"') => Ok(Some(self.scan.string()?)),
             Some(b'n') => {
@@ -438,7 +438,7 @@ impl<'a> Decoder<'a> {
     fn struct_value(&mut self, target: &mut dyn Struct, go_type: &'static str) -> Result<(), Stop> {
         let next = self.scan.peek();
         match target.schema().json_form {
-            JsonForm::Object => match next {
+            JsonForm::Object | JsonForm::Custom => match next {
                 Some(b'{') => self.object_fields(target),
                 _ => self.null_or_mismatch(next, go_type),
             },
@@ -517,6 +517,7 @@ impl<'a> Decoder<'a> {
             let key = self.scan.string()?;
             self.scan.colon()?;
             match schema.find_json(&key) {
+                None if schema.json_form == JsonForm::Custom => self.custom_field(target, key)?,
                 None => {
                     if self.reporting {
                         self.problem(FieldProblemKind::Unknown, &key);
@@ -543,6 +544,65 @@ impl<'a> Decoder<'a> {
                 Some(b',') => self.scan.at += 1,
                 Some(b'}') => break,
                 _ => return Err(self.scan.unexpected("after object key:value pair").into()),
+            }
+        }
+        self.scan.at += 1;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    /// Keeps a field of a custom object as text. Of a key that comes twice the last value counts.
+    fn custom_field(&mut self, target: &mut dyn Struct, key: Cow<'a, str>) -> Result<(), Stop> {
+        let start = self.scan.at;
+        let raw = self.scan.skip_value(self.depth)?;
+        let Some(object) = target.downcast_mut::<CustomObject>() else {
+            return Ok(());
+        };
+        let known = object.content.contains_key(&*key);
+        object
+            .content
+            .insert(key.clone().into_owned(), JSON::new(compact(raw)));
+        if self.reporting {
+            let end = std::mem::replace(&mut self.scan.at, start);
+            self.path.push(Segment::Key(key.clone()));
+            self.repeated_keys()?;
+            self.path.pop();
+            self.scan.at = end;
+            if known {
+                self.problem(FieldProblemKind::Duplicate, &key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes through any value and reports the keys that an object in it has twice, but for what is too deep to be typed.
+    fn repeated_keys(&mut self) -> Result<(), Stop> {
+        let end = match self.scan.peek() {
+            Some(b'{') if self.depth < MAX_TYPED_DEPTH => b'}',
+            Some(b'[') if self.depth < MAX_TYPED_DEPTH => b']',
+            _ => return Ok(self.scan.skip_value(self.depth).map(drop)?),
+        };
+        self.depth += 1;
+        let mut seen: std::collections::BTreeSet<Cow<'a, str>> = Default::default();
+        self.scan.at += 1;
+        let mut index = 0;
+        while self.scan.peek() != Some(end) {
+            if end == b'}' {
+                let key = self.scan.string()?;
+                self.scan.colon()?;
+                if seen.contains(&key) {
+                    self.problem(FieldProblemKind::Duplicate, &key);
+                }
+                seen.insert(key.clone());
+                self.path.push(Segment::Key(key));
+            } else {
+                self.path.push(Segment::Index(index));
+                index += 1;
+            }
+            self.repeated_keys()?;
+            self.path.pop();
+            if self.scan.peek() == Some(b',') {
+                self.scan.at += 1;
             }
         }
         self.scan.at += 1;

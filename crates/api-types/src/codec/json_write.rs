@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::Header;
 use super::json_scan::write_compact;
+use crate::custom::CustomObject;
 use crate::schema::{FieldSchema, JsonForm, Omit, StructSchema};
 use crate::special::{IntOrString, MicroTime, Time, TimeOrMetaDuration};
 use crate::value::{Struct, Value, View, is_empty, is_zero};
@@ -45,10 +46,85 @@ pub fn write_json(value: &dyn Struct, header: Option<Header<'_>>, out: &mut Vec<
             api_version = text;
         }
     }
+    if let Some(custom) = value.downcast_ref::<CustomObject>() {
+        return write_custom(custom, kind, api_version, out);
+    }
     out.push(b'{');
     let mut first = true;
     write_header(kind, api_version, &mut first, out);
     write_fields(value, 1, &mut first, out);
+    out.push(b'}');
+}
+
+/// Writes a custom object with its keys in order.
+fn write_custom(object: &CustomObject, kind: &str, api_version: &str, out: &mut Vec<u8>) {
+    enum Part<'a> {
+        Text(&'a str),
+        Metadata,
+    }
+    let mut own = [
+        ("apiVersion", Part::Text(api_version)),
+        ("kind", Part::Text(kind)),
+        ("metadata", Part::Metadata),
+    ]
+    .into_iter()
+    .filter(|(_, part)| !matches!(part, Part::Text("")))
+    .peekable();
+    let mut first = true;
+    let mut write_own = |until: Option<&str>, first: &mut bool, out: &mut Vec<u8>| {
+        while let Some((key, part)) = own.next_if(|(key, _)| until.is_none_or(|until| *key < until))
+        {
+            write_key(key, first, out);
+            match part {
+                Part::Text(text) => write_json_string(text, out),
+                Part::Metadata => write_sorted(&object.metadata, out),
+            }
+        }
+    };
+    out.push(b'{');
+    for (key, value) in &object.content {
+        write_own(Some(key), &mut first, out);
+        if !std::mem::take(&mut first) {
+            out.push(b',');
+        }
+        write_json_string(key, out);
+        out.push(b':');
+        write_raw(&value.raw, out);
+    }
+    write_own(None, &mut first, out);
+    out.push(b'}');
+}
+
+/// Writes a struct with its keys in byte order, as Go writes one that it has made a map of.
+fn write_sorted(value: &dyn Struct, out: &mut Vec<u8>) {
+    let schema = value.schema();
+    let mut order: Vec<usize> = (0..schema.fields.len()).collect();
+    order.sort_unstable_by_key(|index| schema.fields[*index].json);
+    out.push(b'{');
+    let mut first = true;
+    for index in order {
+        let (field, value) = (&schema.fields[index], value.get(index));
+        if field.json.is_empty() || json_is_left_out(field, value) {
+            continue;
+        }
+        match value.view() {
+            View::Time(time) if time.is_zero() => {}
+            View::List(list) if field.ty.struct_schema().is_some() => {
+                write_key(field.json, &mut first, out);
+                out.push(b'[');
+                for index in 0..list.len() {
+                    if index > 0 {
+                        out.push(b',');
+                    }
+                    if let View::Struct(item) = list.item(index).view() {
+                        write_sorted(item, out);
+                    }
+                }
+                out.push(b']');
+            }
+            _ => write_field(schema, index, value, &mut first, out),
+        }
+    }
     out.push(b'}');
 }
 
@@ -76,6 +152,7 @@ pub(super) fn write_key(key: &str, first: &mut bool, out: &mut Vec<u8>) {
 
 fn write_struct(value: &dyn Struct, out: &mut Vec<u8>) {
     match value.schema().json_form {
+        JsonForm::Custom => write_json(value, None, out),
         JsonForm::Object => {
             out.push(b'{');
             let mut first = true;
@@ -286,6 +363,11 @@ pub(super) fn write_raw(raw: &[u8], out: &mut Vec<u8>) {
 
 /// Go's float text: plain digits between 1e-6 and 1e21, an exponent outside. Infinities, which JSON cannot carry and
 /// no decoder lets in, become `null`.
+/// Appends a number as Go writes a float64; `null` for what JSON has no number for.
+pub fn write_json_float(value: f64, out: &mut Vec<u8>) {
+    write_float(value, out);
+}
+
 pub(super) fn write_float(value: f64, out: &mut Vec<u8>) {
     if !value.is_finite() {
         out.extend_from_slice(b"null");

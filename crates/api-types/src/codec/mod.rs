@@ -23,8 +23,8 @@ pub use json_read::{
 };
 pub use json_scan::compact;
 pub use json_write::{
-    encode_json, encode_json_as, json_is_left_out, write_json, write_json_field, write_json_string,
-    write_json_value,
+    encode_json, encode_json_as, json_is_left_out, write_json, write_json_field, write_json_float,
+    write_json_string, write_json_value,
 };
 pub use proto_read::{decode_protobuf, decode_protobuf_into};
 pub use proto_write::{encode_protobuf, write_protobuf};

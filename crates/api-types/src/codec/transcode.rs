@@ -95,6 +95,7 @@ impl<'a> Transcoder<'a> {
                 out.push(b'}');
                 Ok(())
             }
+            JsonForm::Custom => Err(error("custom objects have no protobuf form")),
             // The second field wins where it is there: the list, or the schema of SchemaOrBool.
             _ => self.scoped(schema, raw, depth, |this, heads, _, depth| {
                 let index = usize::from(this.heads[heads + 1].first != END);

@@ -140,8 +140,9 @@ pub(super) fn built_in() -> &'static BuiltIn {
     &BUILT_IN
 }
 
+/// Makes the types of structs, in a schema that may have others too.
 #[derive(Default)]
-struct Builder {
+pub(super) struct Builder {
     schema: Schema,
     /// Types of structs by the address of their table.
     structs: HashMap<usize, TypeId>,
@@ -149,7 +150,15 @@ struct Builder {
 }
 
 impl Builder {
-    fn struct_type(&mut self, table: &'static StructSchema) -> TypeId {
+    pub(super) fn into_schema(self) -> Schema {
+        self.schema
+    }
+
+    pub(super) fn add(&mut self, atom: Atom) -> TypeId {
+        self.schema.add(atom)
+    }
+
+    pub(super) fn struct_type(&mut self, table: &'static StructSchema) -> TypeId {
         let address = std::ptr::from_ref(table) as usize;
         if let Some(ty) = self.structs.get(&address) {
             return *ty;
@@ -163,9 +172,10 @@ impl Builder {
                 ..Default::default()
             },
             // Either this or that: OpenAPI names no type for these.
-            JsonForm::SchemaOrArray | JsonForm::SchemaOrBool | JsonForm::SchemaOrStringArray => {
-                any()
-            }
+            JsonForm::SchemaOrArray
+            | JsonForm::SchemaOrBool
+            | JsonForm::SchemaOrStringArray
+            | JsonForm::Custom => any(),
         };
         self.schema.define(ty, atom);
         ty
@@ -293,7 +303,7 @@ impl Builder {
         }
     }
 
-    fn scalar(&mut self, name: &'static str, scalar: Scalar) -> TypeId {
+    pub(super) fn scalar(&mut self, name: &'static str, scalar: Scalar) -> TypeId {
         let schema = &mut self.schema;
         *self.scalars.entry(name).or_insert_with(|| {
             schema.add(Atom {

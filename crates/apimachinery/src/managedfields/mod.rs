@@ -14,6 +14,7 @@
 
 mod built_in;
 mod conflict;
+mod custom;
 mod entries;
 mod field_manager;
 mod fields_v1;
@@ -26,6 +27,7 @@ mod updater;
 
 pub use built_in::{ATOMIC_STRUCTS, built_in_type};
 pub use conflict::{Conflict, Conflicts};
+pub use custom::custom_type;
 pub use entries::{DecodeError, decode_managed_fields, revert_timestamp_updates};
 pub use field_manager::{
     Applied, ApplyError, BuiltInTypes, ConversionError, ExtractError, FieldManager, TypeConverter,
