@@ -19,6 +19,8 @@ pub mod authz;
 pub mod config;
 /// Connections to kubelets, pods and services.
 pub mod connect;
+/// Resources that CustomResourceDefinitions add.
+pub mod custom_resources;
 /// What is served, in every form clients ask for.
 pub mod discovery;
 /// Go's words about JSON.

@@ -114,7 +114,6 @@ impl Loopback {
         self.server
             .resources
             .get(T::GROUP, T::VERSION, T::PLURAL)
-            .cloned()
             .ok_or_else(|| {
                 status::internal(format!("{} of {} is not served", T::PLURAL, T::API_VERSION))
             })

@@ -28,7 +28,7 @@ impl StoredCluster {
         Self { resources }
     }
 
-    fn resource(&self, group: &str, resource: &str) -> Result<&Arc<Resource>, StatusError> {
+    fn resource(&self, group: &str, resource: &str) -> Result<Arc<Resource>, StatusError> {
         self.resources
             .known(group, resource)
             .ok_or_else(|| status::internal(format!("{resource} of group {group:?} is not served")))
@@ -71,7 +71,7 @@ impl Cluster for StoredCluster {
         freshness: Freshness,
     ) -> BoxFuture<'a, Result<Option<Object>, StatusError>> {
         Box::pin(async move {
-            let resource = self.resource(group, resource)?;
+            let resource = &*self.resource(group, resource)?;
             let storage = resource.storage()?;
             let failed = |error| interpret(error, Operation::Get, &resource.group_resource(), name);
             let key = storage.key(namespace, name).map_err(failed)?;
@@ -202,6 +202,7 @@ impl Cluster for StoredCluster {
     ) -> BoxFuture<'a, Result<UpdateOutcome, StatusError>> {
         Box::pin(async move {
             let resource = self.resource(group, resource)?;
+            let resource = &*resource;
             let storage = resource.storage()?;
             let name = object.metadata().name.clone();
             let failed =
@@ -228,7 +229,9 @@ impl Cluster for StoredCluster {
                         .map_err(Refused::Error)?;
                     changed.copy_field(wanted, "Status");
                     Ok(Update::Write {
-                        value: resource.encode_stored(&mut changed),
+                        value: resource
+                            .encode_stored(&mut changed)
+                            .map_err(Refused::Error)?,
                         ttl: resource.ttl,
                     })
                 })

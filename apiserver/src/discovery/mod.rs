@@ -55,10 +55,18 @@ impl Discovery {
             std::net::IpAddr::V6(ip) => format!("[{ip}]:{}", config.serving.bind_port),
         };
         Discovery {
-            documents: ArcSwap::from_pointee(documents(resources)),
+            documents: ArcSwap::from_pointee(documents(&listed(resources))),
             server_address,
-            openapi: openapi::OpenApi::new(resources.rows().iter().map(|resource| resource.info)),
+            openapi: openapi::OpenApi::new(
+                resources.built_in().iter().map(|resource| resource.info),
+            ),
         }
+    }
+
+    /// Makes the documents anew.
+    pub fn update(&self, resources: &Resources) {
+        self.documents
+            .store(Arc::new(documents(&listed(resources))));
     }
 
     /// Paths of the index.
@@ -194,9 +202,50 @@ fn strings(items: &[&str]) -> Vec<String> {
     items.iter().map(|item| (*item).to_owned()).collect()
 }
 
-fn documents(resources: &Resources) -> Documents {
+/// The resources that clients are told of.
+fn listed(resources: &Resources) -> Vec<Arc<Resource>> {
+    let mut rows = resources.rows();
+    rows.retain(|row| {
+        let custom = row.custom.as_ref();
+        custom.is_none_or(|custom| custom.definition.established)
+    });
+    rows
+}
+
+/// The order of versions: v2 after v1, v1 after v1beta2, v1beta1 after v1alpha3, and any other name before those, backwards.
+/// Upstream: apimachinery/pkg/version, CompareKubeAwareVersionStrings.
+pub fn compare_versions(a: &str, b: &str) -> std::cmp::Ordering {
+    fn parse(version: &str) -> Option<(u8, u64, u64)> {
+        let rest = version.strip_prefix('v')?;
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (major, rest) = rest.split_at(digits);
+        let number = |text: &str| {
+            (!text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit()))
+                .then(|| text.parse().ok())
+                .flatten()
+        };
+        let major = number(major)?;
+        if rest.is_empty() {
+            return Some((2, major, 0));
+        }
+        for (stability, name) in [(1, "beta"), (0, "alpha")] {
+            if let Some(minor) = rest.strip_prefix(name) {
+                return Some((stability, major, number(minor)?));
+            }
+        }
+        None
+    }
+    match (parse(a), parse(b)) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        (Some(_), None) => std::cmp::Ordering::Greater,
+        (None, Some(_)) => std::cmp::Ordering::Less,
+        (None, None) => b.cmp(a),
+    }
+}
+
+fn documents(rows: &[Arc<Resource>]) -> Documents {
     let mut order: Vec<(&'static str, &'static str)> = Vec::new();
-    for row in resources.rows() {
+    for row in rows {
         if !order.contains(&(row.info.group, row.info.version)) {
             order.push((row.info.group, row.info.version));
         }
@@ -213,8 +262,7 @@ fn documents(resources: &Resources) -> Documents {
         } else {
             format!("{group}/{version}")
         };
-        let rows: Vec<&Arc<Resource>> = resources
-            .rows()
+        let rows: Vec<&Arc<Resource>> = rows
             .iter()
             .filter(|row| row.info.group == group && row.info.version == version)
             .collect();
@@ -292,7 +340,7 @@ fn resource_list(group_version: &str, rows: &[&Arc<Resource>]) -> meta::APIResou
             singular_name: info.singular.to_owned(),
             namespaced: info.namespaced,
             kind: info.kind.to_owned(),
-            verbs: strings(info.verbs),
+            verbs: strings(verbs(row)),
             short_names: strings(info.short_names),
             categories: strings(info.categories),
             storage_version_hash: storage_version_hash(info),
@@ -312,6 +360,16 @@ fn resource_list(group_version: &str, rows: &[&Arc<Resource>]) -> meta::APIResou
         }
     }
     list
+}
+
+/// What is left of the verbs while the CRD is deleted.
+fn verbs(row: &Resource) -> &'static [&'static str] {
+    match &row.custom {
+        Some(custom) if custom.definition.terminating => {
+            &["delete", "deletecollection", "get", "list", "watch"]
+        }
+        _ => row.info.verbs,
+    }
 }
 
 /// Group and version of a subresource's kind, when they are not the resource's.
@@ -355,7 +413,7 @@ fn aggregated_resource(row: &Resource) -> aggregated::APIResourceDiscovery {
         }
         .to_owned(),
         singular_resource: info.singular.to_owned(),
-        verbs: strings(info.verbs),
+        verbs: strings(verbs(row)),
         short_names: strings(info.short_names),
         categories: strings(info.categories),
         subresources: info

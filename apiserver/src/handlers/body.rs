@@ -4,8 +4,11 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use api_types::CustomObject;
 use api_types::codec;
 use api_types::kinds::{self, KindInfo};
+use apimachinery::field::{self, ErrorList, Path};
+use apimachinery::gvk::GroupKind;
 use apimachinery::status::{self, StatusError};
 use bytes::Bytes;
 use component_base::serving::{Body, CollectError};
@@ -14,6 +17,7 @@ use serde_json::value::RawValue;
 
 use super::options::FieldValidation;
 use super::yaml;
+use crate::custom_resources::CustomResource;
 use crate::go_json;
 use crate::negotiation::Encoding;
 use crate::registry::object::Object;
@@ -100,6 +104,94 @@ pub fn decode(
             )
         }
     }
+}
+
+/// Decodes a body as a custom object. Findings of field validation become warnings or the error.
+pub fn decode_custom(
+    encoding: Encoding,
+    body: &[u8],
+    custom: &CustomResource,
+    validation: FieldValidation,
+    warnings: &Warnings,
+) -> Result<Object, StatusError> {
+    let kind = custom.version().kind;
+    let (json, mut findings) = match encoding {
+        Encoding::Yaml => {
+            let value = yaml::to_json(body).map_err(|error| unrecognized(kind, error, body))?;
+            let json =
+                serde_json::to_vec(&value).map_err(|error| unrecognized(kind, error, body))?;
+            let duplicate = match validation {
+                FieldValidation::Ignore => None,
+                _ => yaml::duplicate_key(body),
+            };
+            (Cow::Owned(json), Vec::from_iter(duplicate))
+        }
+        _ => (Cow::Borrowed(body), Vec::new()),
+    };
+    let (api_version, name) =
+        version_and_kind(&json).map_err(|text| unrecognized(kind, text, body))?;
+    if name.is_empty() {
+        let text = format!(
+            "Object 'Kind' is missing in '{}'",
+            String::from_utf8_lossy(&json)
+        );
+        return Err(unrecognized(kind, text, body));
+    }
+    let expected = custom.version().api_version;
+    if api_version != expected {
+        return Err(status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+        )));
+    }
+    let report = validation != FieldValidation::Ignore;
+    let (object, problems) = custom
+        .decode(&json, report)
+        .map_err(|error| cannot_be_handled(&name, &api_version, kind, error))?;
+    if validation == FieldValidation::Strict {
+        findings = findings
+            .iter()
+            .map(|text| yaml::duplicates_error(text))
+            .chain(problems)
+            .collect();
+        if !findings.is_empty() {
+            let error = strict_error(&findings);
+            return Err(cannot_be_handled(&name, &api_version, kind, error));
+        }
+    } else {
+        findings.extend(problems);
+        findings
+            .into_iter()
+            .for_each(|finding| warnings.add(finding));
+    }
+    check_custom_kind(&object, custom)?;
+    Ok(Object::from(object))
+}
+
+/// A custom object must call itself what its resource's objects are called.
+pub fn check_custom_kind(
+    object: &CustomObject,
+    custom: &CustomResource,
+) -> Result<(), StatusError> {
+    let expected = custom.type_meta();
+    let found = &object.type_meta;
+    let mut errors = ErrorList::new();
+    for (path, found, expected) in [
+        ("kind", &found.kind, &expected.kind),
+        ("apiVersion", &found.api_version, &expected.api_version),
+    ] {
+        if found != expected {
+            let text = format!("must be {expected}");
+            errors.push(field::invalid(&Path::new(path), found.as_str(), text));
+        }
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let kind = GroupKind {
+        group: custom.definition.group.to_owned(),
+        kind: custom.definition.kind.to_owned(),
+    };
+    Err(status::invalid(&kind, &object.metadata.name, &errors))
 }
 
 fn decode_json(

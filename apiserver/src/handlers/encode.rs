@@ -1,15 +1,19 @@
 //! Objects as response bytes: JSON, YAML or protobuf, as they are or as PartialObjectMetadata or Table rows.
 //!
-//! Input is always the served object's protobuf message, whose bytes mostly come straight from etcd.
+//! Input is always the served object's protobuf message, whose bytes mostly come straight from etcd. Custom objects have no
+//! protobuf form: their input is their JSON.
 
 use api_types::codec::Header;
-use api_types::meta::v1::{ObjectMeta, PartialObjectMetadata};
-use api_types::schema::StructSchema;
-use api_types::{Described, Struct};
+use api_types::meta::v1::{ObjectMeta, PartialObjectMetadata, Status};
+use api_types::schema::{JsonForm, StructSchema};
+use api_types::{CustomObject, Described, Struct};
 use apimachinery::status::{self, StatusError};
+
+use std::sync::Arc;
 
 use super::pretty;
 use super::yaml;
+use crate::custom_resources::{CustomResource, document};
 use crate::negotiation::{Encoding, MediaType};
 use crate::registry::resource::metadata_of;
 use crate::registry::wire;
@@ -29,6 +33,11 @@ impl Form {
             api_version: self.api_version,
             kind: self.kind,
         }
+    }
+
+    /// Whether input is JSON already.
+    pub fn is_json(&self) -> bool {
+        self.schema.json_form == JsonForm::Custom
     }
 
     /// The form of a type whose kind is in its table.
@@ -51,6 +60,10 @@ fn transcode_error(error: impl std::fmt::Display) -> StatusError {
 
 /// Appends the JSON of a message, without a newline.
 pub fn json(form: Form, raw: &[u8], out: &mut Vec<u8>) -> Result<(), StatusError> {
+    if form.is_json() {
+        out.extend_from_slice(raw);
+        return Ok(());
+    }
     api_types::transcode_protobuf_to_json(form.schema, raw, Some(form.header()), out)
         .map_err(transcode_error)
 }
@@ -58,6 +71,9 @@ pub fn json(form: Form, raw: &[u8], out: &mut Vec<u8>) -> Result<(), StatusError
 /// A whole response body from a protobuf message.
 pub fn message(media: MediaType, form: Form, raw: &[u8]) -> Result<Vec<u8>, StatusError> {
     if media.encoding == Encoding::Protobuf {
+        if form.is_json() {
+            return Err(not_in_protobuf());
+        }
         let mut out = wire::envelope_head(form.api_version, form.kind, raw.len());
         out.extend_from_slice(raw);
         out.extend_from_slice(wire::ENVELOPE_TAIL);
@@ -66,6 +82,17 @@ pub fn message(media: MediaType, form: Form, raw: &[u8]) -> Result<Vec<u8>, Stat
     let mut out = Vec::with_capacity(raw.len() * 2);
     json(form, raw, &mut out)?;
     Ok(finish_json(media, out))
+}
+
+/// What is said of a custom object that is asked for in protobuf.
+pub fn not_in_protobuf() -> StatusError {
+    StatusError::from(Status {
+        status: "Failure".to_owned(),
+        code: 406,
+        reason: "NotAcceptable".to_owned(),
+        message: "object *unstructured.Unstructured does not implement the protobuf marshalling interface and cannot be encoded to a protobuf message".to_owned(),
+        ..Status::default()
+    })
 }
 
 /// A whole response body from a decoded value of the served version.
@@ -94,7 +121,16 @@ pub fn finish_json(media: MediaType, mut json: Vec<u8>) -> Vec<u8> {
 }
 
 /// The PartialObjectMetadata message of a served object: its metadata alone.
-pub fn partial_metadata(kind: &str, raw: &[u8]) -> Vec<u8> {
+pub fn partial_metadata(form: Form, raw: &[u8]) -> Vec<u8> {
+    if form.is_json() {
+        // What this server has written itself.
+        let object: CustomObject = api_types::decode_json(raw).unwrap_or_default();
+        let metadata = api_types::codec::encode_protobuf(&object.metadata);
+        let mut out = Vec::with_capacity(metadata.len() + 6);
+        wire::put_bytes(&mut out, 1, &metadata);
+        return out;
+    }
+    let kind = form.kind;
     let mut metadata = metadata_of(raw);
     // Upstream's metadata is that of the internal type, which keeps this annotation as a field of its spec.
     let without_annotation;
@@ -142,10 +178,19 @@ impl IncludeObject {
     }
 }
 
+/// Who knows a resource's columns.
+#[derive(Clone)]
+pub enum Printer {
+    BuiltIn(&'static table::Printer),
+    Custom(Arc<CustomResource>),
+    /// Name and creation time are all there is.
+    Default,
+}
+
 /// How a resource's objects become rows.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct RowFormat {
-    pub printer: Option<&'static table::Printer>,
+    pub printer: Printer,
     pub include: IncludeObject,
     pub form: Form,
     /// meta.k8s.io version of the table and of the metadata in rows.
@@ -153,9 +198,24 @@ pub struct RowFormat {
 }
 
 impl RowFormat {
-    pub fn columns(&self) -> &'static [Column] {
-        self.printer
-            .map_or(table::DEFAULT_COLUMNS, |printer| printer.columns)
+    pub fn columns(&self) -> &[Column] {
+        match &self.printer {
+            Printer::BuiltIn(printer) => printer.columns,
+            Printer::Custom(custom) => &custom.version().columns.columns,
+            Printer::Default => table::DEFAULT_COLUMNS,
+        }
+    }
+
+    fn cells(&self, hub: &dyn Struct, metadata: &ObjectMeta) -> table::Row {
+        let row = match &self.printer {
+            Printer::BuiltIn(printer) => (printer.row)(hub),
+            Printer::Custom(custom) => hub
+                .downcast_ref::<CustomObject>()
+                .and_then(|object| document::of(object).ok())
+                .map(|document| (custom.version().columns.cells(&document, metadata), None)),
+            Printer::Default => None,
+        };
+        row.unwrap_or_else(|| (table::default_cells(metadata), None))
     }
 
     /// Appends one row. `hub` is the object in the version that printers know.
@@ -166,10 +226,7 @@ impl RowFormat {
         metadata: &ObjectMeta,
         out: &mut Vec<u8>,
     ) -> Result<(), StatusError> {
-        let (cells, completed) = match self.printer.and_then(|printer| (printer.row)(hub)) {
-            Some(row) => row,
-            None => (table::default_cells(metadata), None),
-        };
+        let (cells, completed) = self.cells(hub, metadata);
         out.extend_from_slice(b"{\"cells\":");
         write_cells(&cells, out);
         if let Some(Completed { reason, message }) = completed {
@@ -186,7 +243,7 @@ impl RowFormat {
             IncludeObject::None => out.extend_from_slice(b"null"),
             IncludeObject::Metadata => json(
                 partial_form(self.table_api_version),
-                &partial_metadata(self.form.kind, raw),
+                &partial_metadata(self.form, raw),
                 out,
             )?,
             IncludeObject::Object => json(self.form, raw, out)?,
@@ -243,6 +300,26 @@ fn write_column(column: &Column, out: &mut Vec<u8>) {
         api_types::codec::write_json_string(text, out);
     }
     out.extend_from_slice(format!(",\"priority\":{}}}", column.priority).as_bytes());
+}
+
+/// Everything of a list of custom objects after its items.
+pub fn custom_list_tail(
+    kind: &str,
+    resource_version: &str,
+    continue_token: &str,
+    remaining: Option<i64>,
+) -> Vec<u8> {
+    let mut out = b"],\"kind\":".to_vec();
+    api_types::codec::write_json_string(kind, &mut out);
+    out.extend_from_slice(b",\"metadata\":{\"continue\":");
+    api_types::codec::write_json_string(continue_token, &mut out);
+    if let Some(remaining) = remaining {
+        out.extend_from_slice(format!(",\"remainingItemCount\":{remaining}").as_bytes());
+    }
+    out.extend_from_slice(b",\"resourceVersion\":");
+    api_types::codec::write_json_string(resource_version, &mut out);
+    out.extend_from_slice(b"}}");
+    out
 }
 
 /// ListMeta as JSON.

@@ -36,8 +36,9 @@ pub fn options_of(
     watch: bool,
 ) -> Result<ListOptions, StatusError> {
     let info = resource.info;
-    let mut options = options::list_options(&cx.query, watch, |label| {
-        fields::convert_label(info.group, info.version, info.resource, info.kind, label)
+    let mut options = options::list_options(&cx.query, watch, |label| match &resource.custom {
+        Some(custom) => custom.version().field_label(label),
+        None => fields::convert_label(info.group, info.version, info.resource, info.kind, label),
     })?;
     if !cx.info.name.is_empty() {
         if options.field_selector.is_empty() {
@@ -165,7 +166,7 @@ pub fn respond_list(
         scratch: Vec::new(),
     };
     let (api_version, kind) = match media.convert {
-        None => (resource.api_version, format!("{}List", resource.info.kind)),
+        None => (resource.api_version, resource.list_kind()),
         Some(convert) => (
             convert.api_version(),
             "PartialObjectMetadataList".to_owned(),
@@ -173,8 +174,12 @@ pub fn respond_list(
     };
 
     let mut head = Vec::with_capacity(256);
-    let tail: &'static [u8];
+    let mut tail: &[u8];
     let mut closed = false;
+    if writer.protobuf && matches!(&writer.items, Items::Objects(form) if form.is_json()) {
+        return Err(encode::not_in_protobuf());
+    }
+    let mut custom_tail = Vec::new();
     if writer.protobuf {
         let mut metadata = Vec::new();
         wire::put_bytes(&mut metadata, 1, b"");
@@ -196,6 +201,13 @@ pub fn respond_list(
         let metadata = encode::list_metadata(&resource_version, token, remaining);
         match &writer.items {
             Items::Rows(rows) => rows.head(&metadata, !cx.query.bool("noHeaders"), &mut head),
+            // As Go writes the list of what it knows as maps only: keys in order, and the items with their names.
+            Items::Objects(form) if form.is_json() => {
+                head.extend_from_slice(
+                    format!("{{\"apiVersion\":\"{api_version}\",\"items\":[").as_bytes(),
+                );
+                custom_tail = encode::custom_list_tail(&kind, &resource_version, token, remaining);
+            }
             _ => {
                 head.extend_from_slice(
                     format!("{{\"kind\":\"{kind}\",\"apiVersion\":\"{api_version}\",\"metadata\":")
@@ -214,6 +226,9 @@ pub fn respond_list(
             }
         }
         tail = if closed { b"}" } else { b"]}" };
+    }
+    if !custom_tail.is_empty() {
+        tail = &custom_tail;
     }
 
     let mut iter = list.iter();
@@ -300,7 +315,7 @@ impl ListWriter {
             Items::Metadata(_) => {
                 let mut buffer = Vec::new();
                 let raw = resource::concat(&pieces, &mut buffer);
-                encode::partial_metadata(self.resource.info.kind, raw).len()
+                encode::partial_metadata(respond::served_form(&self.resource), raw).len()
             }
             _ => resource::length(&pieces),
         })
@@ -314,7 +329,8 @@ impl ListWriter {
             match &self.items {
                 Items::Metadata(_) => {
                     let raw = resource::concat(&pieces, &mut self.scratch);
-                    let partial = encode::partial_metadata(self.resource.info.kind, raw);
+                    let partial =
+                        encode::partial_metadata(respond::served_form(&self.resource), raw);
                     wire::put_bytes(out, 2, &partial);
                 }
                 _ => {
@@ -332,7 +348,7 @@ impl ListWriter {
             // Items of a list carry no kind, as Go's structs do not.
             Items::Objects(form) => json_item(*form, raw, out),
             Items::Metadata(form) => {
-                let partial = encode::partial_metadata(self.resource.info.kind, raw);
+                let partial = encode::partial_metadata(respond::served_form(&self.resource), raw);
                 encode::json(*form, &partial, out)
             }
             Items::Rows(rows) => {
@@ -349,6 +365,9 @@ impl ListWriter {
 fn json_item(form: Form, raw: &[u8], out: &mut Vec<u8>) -> Result<(), StatusError> {
     let start = out.len();
     encode::json(form, raw, out)?;
+    if form.is_json() {
+        return Ok(());
+    }
     // The transcoder begins a kind with both names; they are the first two keys.
     let prefix = format!(
         "{{\"kind\":\"{}\",\"apiVersion\":\"{}\"",

@@ -127,10 +127,13 @@ pub async fn dispatch(
     upgrade: crate::connect::Upgrade,
 ) -> Result<Response, StatusError> {
     let info = &cx.info;
-    let Some(resource) = server
+    let mut found = server
         .resources
-        .get(&info.api_group, &info.api_version, &info.resource)
-    else {
+        .get(&info.api_group, &info.api_version, &info.resource);
+    if found.is_none() {
+        found = server.custom_resources.wait_for(server, info).await;
+    }
+    let Some(resource) = found else {
         return Err(no_such_resource());
     };
     // A namespaced path of a cluster-scoped resource, or a name without its namespace, does not exist.
@@ -217,6 +220,18 @@ async fn main_resource(
         patch::PatchType::of(cx)?;
     }
     // Requests that upstream's router refuses end before this.
+    if let Some(custom) = &resource.custom {
+        if let Some(text) = &custom.version().deprecation {
+            cx.warnings.add(text.clone());
+        }
+        if custom.definition.terminating && verb == "create" {
+            return Err(status::forbidden(
+                &resource.group_resource(),
+                "",
+                "create not allowed while custom resource definition is terminating",
+            ));
+        }
+    }
     if let Some(text) = deprecation(&cx.info.api_group, &cx.info.resource) {
         cx.warnings.add(text);
     }

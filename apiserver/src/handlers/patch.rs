@@ -23,6 +23,7 @@ use super::write::{
     validator,
 };
 use super::{Endpoint, body, respond, yaml};
+use crate::custom_resources::CustomResource;
 use crate::go_json;
 use crate::registry::managed_fields;
 use crate::registry::object::Object;
@@ -116,13 +117,49 @@ impl PatchRequest {
     }
 
     /// Applies a patch that is not an apply to an object of the served version (or a subresource's kind).
-    pub fn apply_to(&self, warnings: &Warnings, served: &Object) -> Result<Object, StatusError> {
+    pub fn apply_to(
+        &self,
+        warnings: &Warnings,
+        served: &Object,
+        custom: Option<&CustomResource>,
+    ) -> Result<Object, StatusError> {
+        if let Some(custom) = custom {
+            return self.apply_to_custom(warnings, served, custom);
+        }
         if self.kind == PatchType::Strategic
             && let Some(patched) = self.strategic_patch_of_fields(warnings, served)
         {
             return Ok(patched);
         }
         self.apply_to_whole(warnings, served)
+    }
+
+    fn apply_to_custom(
+        &self,
+        warnings: &Warnings,
+        served: &Object,
+        custom: &CustomResource,
+    ) -> Result<Object, StatusError> {
+        let original = api_types::encode_json(served.value());
+        let (patched, mut findings) = match self.kind {
+            PatchType::Json => self.json_patch(&original)?,
+            PatchType::Merge => self.merge_patch(&original)?,
+            PatchType::Strategic | PatchType::Apply => {
+                return Err(status::internal("not a patch of custom objects"));
+            }
+        };
+        let report = self.validation != FieldValidation::Ignore;
+        let invalid = |message: String| invalid_patch(&patched.shown, message);
+        let (object, problems) = custom.decode(&patched.text, report).map_err(invalid)?;
+        findings.extend(problems);
+        if self.validation == FieldValidation::Strict && !findings.is_empty() {
+            return Err(invalid(body::strict_error(&findings)));
+        }
+        findings
+            .into_iter()
+            .for_each(|finding| warnings.add(finding));
+        body::check_custom_kind(&object, custom)?;
+        Ok(Object::from(object))
     }
 
     fn apply_to_whole(&self, warnings: &Warnings, served: &Object) -> Result<Object, StatusError> {
@@ -474,6 +511,13 @@ pub async fn patch(
     request_body: Body,
 ) -> Result<Response, StatusError> {
     let media = respond::negotiate(cx)?;
+    if endpoint.resource.custom.is_some() && PatchType::of(cx)? == PatchType::Strategic {
+        return Err(respond::unsupported_media_type(
+            crate::negotiation::UnsupportedMediaType {
+                accepted: "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml".to_owned(),
+            },
+        ));
+    }
     let request = PatchRequest::read(cx, request_body).await?;
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
     run_write(async move {
@@ -516,10 +560,11 @@ pub async fn patch_stored(
                     }
                     (None, _) => return Err(status::not_found(&resource.group_resource(), &cx.info.name)),
                     (Some(existing), _) => {
+                        let custom = resource.custom.as_deref();
                         let patched = if resource.conversion.is_some() {
-                            request.apply_to(&cx.warnings, &resource.to_served(existing.clone())?)?
+                            request.apply_to(&cx.warnings, &resource.to_served(existing.clone())?, None)?
                         } else {
-                            request.apply_to(&cx.warnings, existing)?
+                            request.apply_to(&cx.warnings, existing, custom)?
                         };
                         let mut object = write::hub_of(endpoint, patched)?;
                         managed_fields::update(resource, Some(existing), &mut object, &request.manager, endpoint.subresource_name());
@@ -592,7 +637,9 @@ mod tests {
                 validation,
                 manager: String::new(),
             };
-            let error = request.apply_to(&Warnings::default(), &served).unwrap_err();
+            let error = request
+                .apply_to(&Warnings::default(), &served, None)
+                .unwrap_err();
             assert_eq!(error.message, want, "{patch}");
         };
         let (warn, strict) = (FieldValidation::Warn, FieldValidation::Strict);

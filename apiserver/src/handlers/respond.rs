@@ -12,10 +12,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::encode::{self, Form, IncludeObject, RowFormat};
+use super::encode::{self, Form, IncludeObject, Printer, RowFormat};
 use crate::negotiation::{self, Encoding, MediaType, Restrictions, Transform};
 use crate::registry::object::Object;
-use crate::registry::resource::{Resource, concat};
+use crate::registry::resource::{Resource, concat, raw_of};
 use crate::request::context::RequestContext;
 use crate::storage;
 use crate::table;
@@ -144,8 +144,13 @@ pub fn row_format(
         "Scale" => ("autoscaling", "v1", "Scale"),
         _ => (resource.hub.group, resource.hub.version, resource.hub.kind),
     };
+    let printer = match (&resource.custom, table::lookup(group, version, kind)) {
+        (_, Some(printer)) => Printer::BuiltIn(printer),
+        (Some(custom), None) => Printer::Custom(custom.clone()),
+        (None, None) => Printer::Default,
+    };
     Ok(RowFormat {
-        printer: table::lookup(group, version, kind),
+        printer,
         include,
         form,
         table_api_version: api_version,
@@ -178,17 +183,17 @@ pub fn served_object(
     printed: Option<&Object>,
 ) -> Result<Response, StatusError> {
     let body = match media.convert {
+        None if media.encoding == Encoding::Protobuf && Form::of(served.value()).is_json() => {
+            return Err(encode::not_in_protobuf());
+        }
         None => encode::value(media, served.value()),
         Some(_) => {
-            let raw = api_types::encode_protobuf(served.value());
-            transformed(
-                cx,
-                resource,
-                media,
-                Form::of(served.value()),
-                &raw,
-                printed.unwrap_or(served),
-            )?
+            let raw = raw_of(served.value());
+            let form = match Form::of(served.value()) {
+                form if form.is_json() => served_form(resource),
+                form => form,
+            };
+            transformed(cx, resource, media, form, &raw, printed.unwrap_or(served))?
         }
     };
     Ok(negotiated(cx, code, media, body))
@@ -239,7 +244,7 @@ fn transformed(
         Transform::PartialObjectMetadata => encode::message(
             media,
             encode::partial_form(convert.api_version()),
-            &encode::partial_metadata(resource.info.kind, raw),
+            &encode::partial_metadata(form, raw),
         ),
         Transform::PartialObjectMetadataList => {
             Err(apimachinery::status::StatusError::from(Status {

@@ -57,6 +57,10 @@ pub async fn watch(
     respond::negotiate(cx)?;
     let media = negotiation::negotiate_stream(&cx.headers, &cx.query, Restrictions::RESOURCE)
         .map_err(respond::not_acceptable)?;
+    if resource.custom.is_some() && media.encoding == Encoding::Protobuf && media.convert.is_none()
+    {
+        return Err(encode::not_in_protobuf());
+    }
     let mut encoder = EventEncoder::new(cx, resource, media)?;
     let client = websocket::wanted(cx, upgrade);
     if client.is_some() {
@@ -76,6 +80,11 @@ pub async fn watch(
         .map_err(|error| interpret(error, Operation::Watch, &resource.group_resource(), ""))?;
 
     let (sender, body) = Body::channel(8);
+    // A custom resource's watches end with its definition as it is now, too.
+    let shutdown = match &resource.custom {
+        Some(custom) => custom.stop.child_token(),
+        None => shutdown,
+    };
     tokio::spawn(serve(watcher, encoder, sender, deadline, shutdown));
     if let Some(client) = client {
         return websocket::watch(cx, client, body, media.encoding != Encoding::Protobuf);
@@ -267,7 +276,7 @@ impl EventEncoder {
             }
             Some(convert) => {
                 form = encode::partial_form(convert.api_version());
-                partial = encode::partial_metadata(self.form.kind, raw);
+                partial = encode::partial_metadata(self.form, raw);
                 &partial
             }
         };
@@ -294,7 +303,7 @@ impl EventEncoder {
                     .insert("k8s.io/initial-events-end".to_owned(), "true".to_owned());
             }
         });
-        let raw = api_types::encode_protobuf(object.value());
+        let raw = self.resource.raw_of(&object);
         if self.rows.is_some() {
             let mut hub = self.resource.new_hub();
             let metadata = object.metadata().clone();

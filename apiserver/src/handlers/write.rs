@@ -12,10 +12,11 @@ use http::StatusCode;
 use super::options::{self, FieldValidation};
 use super::{Endpoint, body, list, respond};
 use crate::admission::{self, Attributes, Operation};
-use crate::negotiation::{self, Encoding};
+use crate::negotiation::{self, Encoding, Restrictions};
 use crate::registry::managed_fields;
 use crate::registry::normalize::normalize;
 use crate::registry::object::Object;
+use crate::registry::resource::Resource;
 use crate::registry::store::{self, Deleted, Write};
 use crate::registry::strategy::{Context, Strategy};
 use crate::request::context::RequestContext;
@@ -171,6 +172,16 @@ pub fn create_attributes(cx: &RequestContext) -> component_base::auth::Attribute
     }
 }
 
+/// The encoding of a request's body, if the resource takes it.
+fn accepted_encoding(cx: &RequestContext, resource: &Resource) -> Result<Encoding, StatusError> {
+    let encodings = if resource.custom.is_some() {
+        Restrictions::CUSTOM.encodings
+    } else {
+        &Encoding::ALL
+    };
+    negotiation::negotiate_input(&cx.headers, encodings).map_err(respond::unsupported_media_type)
+}
+
 /// Decodes a request's body as the endpoint's kind, with defaults, into the hub version.
 pub fn decode_hub(
     cx: &RequestContext,
@@ -179,22 +190,21 @@ pub fn decode_hub(
     validation: &str,
 ) -> Result<Object, StatusError> {
     let resource = &endpoint.resource;
-    let encoding = negotiation::negotiate_input(&cx.headers, &Encoding::ALL)
-        .map_err(respond::unsupported_media_type)?;
-    let decoded = body::decode(
-        encoding,
-        bytes,
-        resource.served,
-        FieldValidation::parse(validation),
-        &cx.warnings,
-    )?;
-    hub_of(endpoint, decoded.object)
+    let encoding = accepted_encoding(cx, resource)?;
+    let validation = FieldValidation::parse(validation);
+    let object = match &resource.custom {
+        Some(custom) => body::decode_custom(encoding, bytes, custom, validation, &cx.warnings)?,
+        None => body::decode(encoding, bytes, resource.served, validation, &cx.warnings)?.object,
+    };
+    hub_of(endpoint, object)
 }
 
 /// Brings a decoded object into the hub version, with defaults.
 pub fn hub_of(endpoint: &Endpoint, served: Object) -> Result<Object, StatusError> {
     let mut object = endpoint.resource.to_hub(served)?;
-    clear_type_meta(&mut object);
+    if endpoint.resource.custom.is_none() {
+        clear_type_meta(&mut object);
+    }
     endpoint.resource.strategy.default(&mut object);
     normalize(&mut object);
     Ok(object)
@@ -217,8 +227,7 @@ pub async fn create(
     request_body: Body,
 ) -> Result<Response, StatusError> {
     let media = respond::negotiate(cx)?;
-    negotiation::negotiate_input(&cx.headers, &Encoding::ALL)
-        .map_err(respond::unsupported_media_type)?;
+    accepted_encoding(cx, &endpoint.resource)?;
     let bytes = body::read(request_body).await?;
     let options = options::create_options(&cx.query)?;
     let mut object = decode_hub(cx, endpoint, &bytes, &options.field_validation)?;
@@ -267,7 +276,7 @@ pub async fn create_decoded(
     managed_fields::keep_readable(&mut object, &entries);
     dedup_owner_references(&mut object, cx, true);
     let validate = validator(server, attributes, None, None);
-    write_of(server, cx, endpoint, resource.strategy, dry_run)
+    write_of(server, cx, endpoint, &*resource.strategy, dry_run)
         .create(object, &validate)
         .await
 }
@@ -516,7 +525,7 @@ pub async fn delete_one(
         dry_run,
     );
     name.clone_into(&mut attributes.name);
-    let mut write = write_of(server, cx, endpoint, endpoint.resource.strategy, dry_run);
+    let mut write = write_of(server, cx, endpoint, &*endpoint.resource.strategy, dry_run);
     name.clone_into(&mut write.name);
     let validate = |old: Arc<Object>| -> BoxFuture<'_, Result<(), StatusError>> {
         let mut attributes = attributes.clone();

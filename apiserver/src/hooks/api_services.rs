@@ -53,7 +53,7 @@ fn version_priority(group: &str, version: &str) -> i32 {
 pub(super) async fn run(server: &ApiServer, client: &Loopback) -> Result<(), StatusError> {
     let served: BTreeSet<(&str, &str)> = server
         .resources
-        .rows()
+        .built_in()
         .iter()
         .map(|row| (row.info.group, row.info.version))
         // The group of APIServices itself is not aggregated.

@@ -26,9 +26,7 @@ pub(super) fn start(server: &Arc<ApiServer>, client: &Loopback, stop: Cancellati
     let changed = Arc::new(Notify::new());
     let resource = |name: &str| {
         let resources = &server.resources;
-        resources
-            .get("flowcontrol.apiserver.k8s.io", "v1", name)
-            .cloned()
+        resources.get("flowcontrol.apiserver.k8s.io", "v1", name)
     };
     let (Some(schemas), Some(levels)) = (
         resource("flowschemas"),

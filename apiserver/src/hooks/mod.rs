@@ -56,6 +56,7 @@ const WORKING: &[&str] = &[
     "start-kubernetes-service-cidr-controller",
     "storage-readiness",
     "kube-apiserver-autoregistration",
+    "crd-informer-synced",
 ];
 
 /// Starts all hooks.
@@ -67,6 +68,10 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
     {
         server.health.hook_done(name);
     }
+    let done = server.clone();
+    crate::custom_resources::serving::start(server, stop.clone(), move || {
+        done.health.hook_done("crd-informer-synced");
+    });
     let client = Loopback::new(server);
     let once = |name: &'static str, client: &Loopback| Runner {
         server: server.clone(),
@@ -121,7 +126,7 @@ pub async fn stop(server: &Arc<ApiServer>) {
 }
 
 fn ready(server: &ApiServer) -> Result<(), StatusError> {
-    for resource in server.resources.rows() {
+    for resource in server.resources.built_in() {
         if let Some(storage) = &resource.storage {
             storage.ready().map_err(apimachinery::status::internal)?;
         }

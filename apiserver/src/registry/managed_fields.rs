@@ -11,8 +11,8 @@ use api_types::meta::v1::ManagedFieldsEntry;
 use api_types::{Struct, Time};
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::managedfields::{
-    ApplyError, BuiltInTypes, ConversionError, FieldManager, Filter, Path, Set, TypeConverter,
-    decode_managed_fields, revert_timestamp_updates,
+    ApplyError, BuiltInTypes, ConversionError, FieldManager, Filter, Path, PathElement, Set,
+    TypeConverter, decode_managed_fields, revert_timestamp_updates,
 };
 use apimachinery::status::{self, StatusError};
 use parking_lot::RwLock;
@@ -21,15 +21,20 @@ use serde_json::Value;
 use super::convert;
 use super::object::Object;
 use super::resource::Resource;
+use crate::custom_resources::CustomResource;
 
 const SCALE_VERSION: &str = "autoscaling/v1";
-const REPLICAS: [&str; 2] = ["spec", "replicas"];
 
 /// One field manager per served version, resource and subresource, made when first used.
 type Managers = HashMap<(&'static str, &'static str, String), Arc<FieldManager>>;
 static MANAGERS: LazyLock<RwLock<Managers>> = LazyLock::new(RwLock::default);
 
 fn manager_of(resource: &Resource, subresource: &str) -> Arc<FieldManager> {
+    if let Some(custom) = &resource.custom
+        && subresource != "scale"
+    {
+        return custom.manager(subresource);
+    }
     let key = (
         resource.api_version,
         resource.info.resource,
@@ -186,6 +191,10 @@ fn served_document(resource: &Resource, object: &Object) -> Result<Value, Status
 }
 
 fn empty(resource: &Resource) -> Value {
+    if let Some(custom) = &resource.custom {
+        let names = custom.type_meta();
+        return serde_json::json!({"apiVersion": names.api_version, "kind": names.kind});
+    }
     types_of(resource).empty_object(resource.api_version)
 }
 
@@ -229,6 +238,14 @@ fn of_update(
         }
     };
     let document = |value| document(value, resource.api_version, resource.info.kind);
+    if resource.custom.is_some() {
+        return Ok(manager_of(resource, subresource).update_no_errors(
+            &document(live),
+            &document(new.value()),
+            manager,
+            Time::now(),
+        ));
+    }
     Ok(manager_of(resource, subresource).update_objects(
         live,
         new.value(),
@@ -335,18 +352,31 @@ fn same_manager(a: &ManagedFieldsEntry, b: &ManagedFieldsEntry) -> bool {
         && (a.operation == "Apply" || a.api_version == b.api_version)
 }
 
+/// Where a workload has its replicas.
+fn replicas_path(resource: &Resource) -> Path {
+    match resource.custom.as_deref().and_then(CustomResource::scale) {
+        Some(scale) => {
+            let names = scale.spec_replicas_path.trim_start_matches('.').split('.');
+            let fields = names.map(|name| PathElement::Field(name.to_owned().into()));
+            Path(fields.collect())
+        }
+        None => Path::of_fields(&["spec", "replicas"]),
+    }
+}
+
 /// The managers of a workload's replicas as managers of its scale. Upstream: scalehandler.go, ToSubresource.
 pub fn scale_entries(
     resource: &Resource,
     parent: &[ManagedFieldsEntry],
 ) -> Vec<ManagedFieldsEntry> {
-    let replicas = Path::of_fields(&REPLICAS);
+    let replicas = replicas_path(resource);
+    let of_scale = Set::from_iter([Path::of_fields(&["spec", "replicas"])]);
     parent
         .iter()
         .filter(|entry| entry.api_version == resource.api_version && set_of(entry).has(&replicas))
         .map(|entry| ManagedFieldsEntry {
             api_version: SCALE_VERSION.to_owned(),
-            fields_v1: Some(Set::from_iter([replicas.clone()]).to_fields_v1()),
+            fields_v1: Some(of_scale.to_fields_v1()),
             ..entry.clone()
         })
         .collect()
@@ -358,7 +388,7 @@ pub fn parent_entries(
     parent: &[ManagedFieldsEntry],
     scale: &[ManagedFieldsEntry],
 ) -> Vec<ManagedFieldsEntry> {
-    let replicas = Path::of_fields(&REPLICAS);
+    let replicas = replicas_path(resource);
     let only_replicas = Set::from_iter([replicas.clone()]);
     // Seen from the scale, a manager that updated the workload has the scale's version.
     let as_scale = |entry: &ManagedFieldsEntry| ManagedFieldsEntry {

@@ -114,6 +114,12 @@ impl Object {
 
 impl Clone for Object {
     fn clone(&self) -> Object {
+        if let Some(custom) = self.get::<api_types::CustomObject>() {
+            return Object {
+                value: Box::new(custom.clone()),
+                metadata: self.metadata,
+            };
+        }
         let name = self.value.schema().kind;
         let kind =
             name.and_then(|kind| api_types::kinds::lookup(kind.group, kind.version, kind.kind));

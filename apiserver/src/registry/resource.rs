@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use api_types::kinds::KindInfo;
 use api_types::resources::ResourceInfo;
-use api_types::{Struct, schema::StructSchema};
+use api_types::{CustomObject, Struct, schema::StructSchema};
 use apimachinery::gvk::{GroupKind, GroupResource};
 use apimachinery::status::{self, StatusError};
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use super::fields::{self, Reader};
 use super::object::Object;
 use super::strategy::Strategy;
 use super::wire;
+use crate::custom_resources::CustomResource;
 use crate::storage::{self, Header, HeaderError, Pairs, Storage};
 
 /// How objects are written to etcd.
@@ -54,14 +55,34 @@ pub struct Resource {
     pub conversion: Option<&'static Conversion>,
     /// None for virtual resources.
     pub storage: Option<Storage>,
-    pub strategy: &'static dyn Strategy,
+    pub strategy: StrategyRef,
+    /// What a CustomResourceDefinition says, if one made the resource.
+    pub custom: Option<Arc<CustomResource>>,
     /// Time to live of new objects (events).
     pub ttl: Option<Duration>,
     /// Deletion answers with the object instead of a Status.
     pub returns_deleted_object: bool,
 }
 
-/// A served object as protobuf, in pieces of which most are slices of what etcd returned.
+/// The strategy of a resource: one of the program's, or a custom resource's own.
+#[derive(Clone)]
+pub enum StrategyRef {
+    BuiltIn(&'static dyn Strategy),
+    Custom(Arc<CustomResource>),
+}
+
+impl std::ops::Deref for StrategyRef {
+    type Target = dyn Strategy;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            StrategyRef::BuiltIn(strategy) => *strategy,
+            StrategyRef::Custom(custom) => &custom.main,
+        }
+    }
+}
+
+/// A served object as protobuf (custom objects: as JSON), in pieces of which most are slices of what etcd returned.
 pub type Pieces = SmallVec<[Bytes; 3]>;
 
 impl Resource {
@@ -82,17 +103,31 @@ impl Resource {
             .ok_or_else(|| status::internal(format!("{} is not stored", self.info.resource)))
     }
 
+    /// The kind of lists.
+    pub fn list_kind(&self) -> String {
+        match &self.custom {
+            Some(custom) => custom.definition.list_kind.to_owned(),
+            None => format!("{}List", self.info.kind),
+        }
+    }
+
     pub fn has_verb(&self, verb: &str) -> bool {
         self.info.verbs.contains(&verb)
     }
 
     /// An empty object of the served version.
     pub fn new_served(&self) -> Object {
+        if let Some(custom) = &self.custom {
+            return custom.empty();
+        }
         Object::new((self.served.new)())
     }
 
     /// An empty object of the hub type.
     pub fn new_hub(&self) -> Object {
+        if let Some(custom) = &self.custom {
+            return custom.empty();
+        }
         Object::new((self.hub.new)())
     }
 
@@ -111,7 +146,11 @@ impl Resource {
     }
 
     /// The bytes to store for a hub object: no resourceVersion, no selfLink.
-    pub fn encode_stored(&self, object: &mut Object) -> Bytes {
+    pub fn encode_stored(&self, object: &mut Object) -> Result<Bytes, StatusError> {
+        if let Some(custom) = &self.custom {
+            let object = object.get::<CustomObject>().cloned().unwrap_or_default();
+            return Ok(custom.write(object).map_err(status::internal)?.into());
+        }
         let mut served_only = (String::new(), String::new());
         object.edit_metadata(|metadata| {
             served_only = (
@@ -123,7 +162,7 @@ impl Resource {
         object.edit_metadata(|metadata| {
             (metadata.resource_version, metadata.self_link) = served_only;
         });
-        bytes
+        Ok(bytes)
     }
 
     fn encode(&self, object: &Object) -> Bytes {
@@ -162,6 +201,9 @@ impl Resource {
     }
 
     fn decode_any(&self, value: &[u8]) -> Result<Object, String> {
+        if let Some(custom) = &self.custom {
+            return Ok(Object::from(custom.read(value)?));
+        }
         if !value.starts_with(b"k8s\0") {
             let json = match convert::stored_json(self.info.resource) {
                 Some(rewrite) => (rewrite.from_stored)(value.to_vec()),
@@ -189,6 +231,10 @@ impl Resource {
     /// The served object in protobuf, with its resourceVersion, taken from stored bytes. Objects stored in the version
     /// they are served in are not decoded.
     pub fn pieces(&self, value: &Bytes, resource_version: u64) -> Result<Pieces, StatusError> {
+        if self.custom.is_some() {
+            let object = self.decode_stored(value, resource_version)?;
+            return Ok(SmallVec::from_iter([self.raw_of(&object)]));
+        }
         if self.conversion.is_none()
             && let Some(raw) = self.raw(value)
             && let Some((head, middle, tail)) =
@@ -201,6 +247,11 @@ impl Resource {
         Ok(SmallVec::from_iter([Bytes::from(
             api_types::encode_protobuf(served.value()),
         )]))
+    }
+
+    /// The bytes of a decoded object of the served version, as [`Self::pieces`] has them.
+    pub fn raw_of(&self, served: &Object) -> Bytes {
+        raw_of(served.value()).into()
     }
 
     /// The message inside stored bytes, when they are protobuf of the hub's wire form.
@@ -290,7 +341,7 @@ fn message_header(raw: &[u8]) -> Result<Header, wire::WireError> {
     Ok(header)
 }
 
-fn json_header(value: &[u8]) -> Result<Header, HeaderError> {
+pub fn json_header(value: &[u8]) -> Result<Header, HeaderError> {
     #[derive(serde::Deserialize, Default)]
     #[serde(rename_all = "camelCase", default)]
     struct Metadata {
@@ -325,6 +376,14 @@ pub fn concat<'a>(pieces: &[Bytes], buffer: &'a mut Vec<u8>) -> &'a [u8] {
 /// How many bytes some pieces have together.
 pub fn length(pieces: &[Bytes]) -> usize {
     pieces.iter().map(Bytes::len).sum()
+}
+
+/// An object as protobuf, or as JSON where it has no protobuf form.
+pub fn raw_of(value: &dyn Struct) -> Vec<u8> {
+    match value.downcast_ref::<CustomObject>() {
+        Some(custom) => crate::custom_resources::document::json(custom),
+        None => api_types::encode_protobuf(value),
+    }
 }
 
 /// The ObjectMeta message of a served object.

@@ -272,7 +272,7 @@ impl Write<'_> {
         }
         let name = object.metadata().name.clone();
         let key = self.key(&name)?;
-        let value = self.resource.encode_stored(&mut object);
+        let value = self.resource.encode_stored(&mut object)?;
         let storage = self.storage()?;
         let created = if self.context.dry_run {
             match storage.get(&key, "").await {
@@ -468,7 +468,7 @@ impl Write<'_> {
                         return Err(status::not_found(&self.group_resource(), &self.name).into());
                     }
                 };
-                let value = self.resource.encode_stored(&mut object);
+                let value = self.resource.encode_stored(&mut object)?;
                 *result.lock() = Some((object, created));
                 Ok::<Update, Refused>(Update::Write {
                     value,
@@ -638,7 +638,7 @@ impl Write<'_> {
                         .decode_stored(&stored.value, stored.resource_version)?,
                 )
                 .await?;
-                let value = self.resource.encode_stored(&mut object);
+                let value = self.resource.encode_stored(&mut object)?;
                 *result.lock() = Some(object);
                 Ok(Update::Write {
                     value,

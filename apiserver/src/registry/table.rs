@@ -1,15 +1,18 @@
-//! Every served resource, by group, version and name. One row of `api_types::resources` becomes one [`Resource`].
+//! Every served resource, by group, version and name. One row of `api_types::resources` becomes one [`Resource`]; those of
+//! CustomResourceDefinitions come and go while the server runs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
 
 use api_types::kinds::{self, KindInfo};
 use api_types::resources::{RESOURCES, ResourceInfo};
 
 use super::convert;
 use super::fields;
-use super::resource::{Resource, StoredForm, header_parser};
+use super::resource::{Resource, StoredForm, StrategyRef, header_parser};
 use super::strategies;
 use crate::storage::{Backend, ResourceConfig, Storage, Transformer};
 
@@ -43,10 +46,32 @@ pub struct TableOptions<'a> {
 /// All served resources.
 #[derive(Default)]
 pub struct Resources {
+    built_in: Rows,
+    custom: ArcSwap<Rows>,
+}
+
+/// Some resources.
+#[derive(Default)]
+struct Rows {
     /// In discovery order.
     rows: Vec<Arc<Resource>>,
     /// By `group/version/resource`.
     by_name: HashMap<String, Arc<Resource>>,
+}
+
+impl Rows {
+    fn push(&mut self, resource: Arc<Resource>) {
+        let info = resource.info;
+        self.by_name.insert(
+            format!("{}/{}/{}", info.group, info.version, info.resource),
+            resource.clone(),
+        );
+        self.rows.push(resource);
+    }
+
+    fn any(&self, is: impl Fn(&ResourceInfo) -> bool) -> bool {
+        self.rows.iter().any(|row| is(row.info))
+    }
 }
 
 /// Resources whose deletion answers with the deleted object.
@@ -81,7 +106,7 @@ fn kind_of(group: &str, version: &str, kind: &str) -> Result<&'static KindInfo, 
 impl Resources {
     /// Opens the storage of every served row. Rows that share keys share storage.
     pub fn open(backend: &Backend, options: &TableOptions<'_>) -> Result<Resources, TableError> {
-        let mut resources = Resources::default();
+        let mut rows = Rows::default();
         let mut opened: BTreeMap<&'static str, Storage> = BTreeMap::new();
         for info in RESOURCES.iter().filter(|info| (options.serve)(info)) {
             let served = kind_of(info.group, info.version, info.kind)?;
@@ -149,41 +174,67 @@ impl Resources {
                 stored,
                 conversion,
                 storage,
-                strategy: strategies::strategy(hub.group, hub.kind, ""),
+                strategy: StrategyRef::BuiltIn(strategies::strategy(hub.group, hub.kind, "")),
+                custom: None,
                 ttl: (info.resource == "events").then_some(options.event_ttl),
                 returns_deleted_object: RETURN_DELETED.contains(&(info.group, info.resource)),
             });
-            resources.by_name.insert(
-                format!("{}/{}/{}", info.group, info.version, info.resource),
-                resource.clone(),
-            );
-            resources.rows.push(resource);
+            rows.push(resource);
         }
-        Ok(resources)
+        Ok(Resources {
+            built_in: rows,
+            custom: ArcSwap::default(),
+        })
     }
 
-    pub fn get(&self, group: &str, version: &str, resource: &str) -> Option<&Arc<Resource>> {
-        self.by_name.get(&format!("{group}/{version}/{resource}"))
+    /// Replaces all custom resources.
+    pub fn set_custom(&self, resources: Vec<Arc<Resource>>) {
+        let mut rows = Rows::default();
+        resources
+            .into_iter()
+            .for_each(|resource| rows.push(resource));
+        self.custom.store(Arc::new(rows));
+    }
+
+    pub fn get(&self, group: &str, version: &str, resource: &str) -> Option<Arc<Resource>> {
+        let name = format!("{group}/{version}/{resource}");
+        let found = self.built_in.by_name.get(&name).cloned();
+        found.or_else(|| self.custom.load().by_name.get(&name).cloned())
     }
 
     /// The resource of a kind that is not a variable of the request.
-    pub fn known(&self, group: &str, resource: &str) -> Option<&Arc<Resource>> {
-        self.rows
-            .iter()
-            .find(|row| row.info.group == group && row.info.resource == resource)
+    pub fn known(&self, group: &str, resource: &str) -> Option<Arc<Resource>> {
+        let found = |rows: &Rows| {
+            let mut rows = rows.rows.iter();
+            rows.find(|row| row.info.group == group && row.info.resource == resource)
+                .cloned()
+        };
+        found(&self.built_in).or_else(|| found(&self.custom.load()))
     }
 
-    pub fn rows(&self) -> &[Arc<Resource>] {
-        &self.rows
+    /// The resources that are always there, in discovery order.
+    pub fn built_in(&self) -> &[Arc<Resource>] {
+        &self.built_in.rows
+    }
+
+    /// All resources as they are now, built-in ones first.
+    pub fn rows(&self) -> Vec<Arc<Resource>> {
+        let custom = self.custom.load();
+        self.built_in
+            .rows
+            .iter()
+            .chain(&custom.rows)
+            .cloned()
+            .collect()
     }
 
     pub fn has_group_version(&self, group: &str, version: &str) -> bool {
-        self.rows
-            .iter()
-            .any(|row| row.info.group == group && row.info.version == version)
+        let is = |info: &ResourceInfo| info.group == group && info.version == version;
+        self.built_in.any(is) || self.custom.load().any(is)
     }
 
     pub fn has_group(&self, group: &str) -> bool {
-        self.rows.iter().any(|row| row.info.group == group)
+        let is = |info: &ResourceInfo| info.group == group;
+        self.built_in.any(is) || self.custom.load().any(is)
     }
 }

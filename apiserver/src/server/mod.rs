@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission;
 use crate::config::Config;
 use crate::connect::{Connector, Upgrade};
+use crate::custom_resources::serving::Serving;
 use crate::discovery::Discovery;
 use crate::handlers::{self, Endpoint, respond};
 use crate::registry::resource::Resource;
@@ -63,6 +64,8 @@ pub struct ApiServer {
     request_header: Option<request_header::RequestHeaderAuthenticator>,
     inflight: inflight::Inflight,
     pub discovery: Discovery,
+    /// Keeps what CustomResourceDefinitions add up to date.
+    pub custom_resources: Serving,
     pub health: Health,
     pub metrics: Metrics,
     pub connector: Connector,
@@ -143,6 +146,7 @@ impl ApiServer {
             authenticator,
             request_header,
             discovery,
+            custom_resources: Serving::default(),
             health,
             metrics,
             connector,
@@ -162,10 +166,11 @@ impl ApiServer {
     }
 
     /// The strategy of an endpoint.
-    pub fn strategy(&self, endpoint: &Endpoint) -> &'static dyn Strategy {
-        match endpoint.subresource {
-            None => endpoint.resource.strategy,
-            Some(subresource) => strategies::strategy(
+    pub fn strategy<'a>(&self, endpoint: &'a Endpoint) -> &'a dyn Strategy {
+        match (endpoint.subresource, &endpoint.resource.custom) {
+            (None, _) => &*endpoint.resource.strategy,
+            (Some(_), Some(custom)) => &custom.status,
+            (Some(subresource), None) => strategies::strategy(
                 endpoint.resource.hub.group,
                 endpoint.resource.hub.kind,
                 subresource.name,
@@ -347,6 +352,7 @@ impl ApiServer {
             info.api_group.is_empty()
         } else {
             self.resources.has_group(&info.api_group)
+                || self.custom_resources.wait_for(self, info).await.is_some()
         };
         if !known {
             return serving::not_found();

@@ -100,7 +100,7 @@ async fn bind(
         resource: pods.clone(),
         subresource: endpoint.subresource,
     };
-    let write = write::write_of(server, cx, &target, pods.strategy, dry_run);
+    let write = write::write_of(server, cx, &target, &*pods.strategy, dry_run);
     let not_empty = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let preconditions = Preconditions {
         uid: not_empty(&binding.metadata.uid),

@@ -269,7 +269,7 @@ impl Evictor<'_> {
                 self.server,
                 self.cx,
                 self.endpoint,
-                resource.strategy,
+                &*resource.strategy,
                 false,
             );
             let preconditions = Preconditions {
@@ -299,7 +299,7 @@ impl Evictor<'_> {
             self.server,
             self.cx,
             self.endpoint,
-            resource.strategy,
+            &*resource.strategy,
             dry_run,
         );
         // As upstream: the right to evict is enough, and admission judged the eviction.

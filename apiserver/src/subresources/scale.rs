@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api_types::CustomObject;
 use api_types::apps::v1::{Deployment, ReplicaSet, StatefulSet};
 use api_types::autoscaling::v1::Scale;
 use api_types::core::v1::ReplicationController;
@@ -12,6 +13,7 @@ use apimachinery::status::{self, StatusError};
 use component_base::serving::{Body, Response};
 use http::StatusCode;
 
+use crate::custom_resources::document;
 use crate::handlers::options::{self, FieldValidation};
 use crate::handlers::patch::{PatchRequest, PatchType};
 use crate::handlers::write::{
@@ -25,8 +27,52 @@ use crate::registry::resource::Resource;
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
 
-/// The scale of an object, or None for kinds that have none.
-fn scale_of(object: &Object) -> Option<Scale> {
+/// The scale of an object.
+fn scale_of(resource: &Resource, object: &Object) -> Result<Scale, StatusError> {
+    let (desired, current, selector) = match object.get::<CustomObject>() {
+        Some(custom) => custom_scale(resource, custom)?,
+        None => built_in_scale(object).ok_or_else(|| no_scale(resource))?,
+    };
+    let metadata = object.metadata();
+    let mut scale = Scale::default();
+    scale.metadata.name.clone_from(&metadata.name);
+    scale.metadata.namespace.clone_from(&metadata.namespace);
+    scale.metadata.uid.clone_from(&metadata.uid);
+    scale
+        .metadata
+        .resource_version
+        .clone_from(&metadata.resource_version);
+    scale.metadata.creation_timestamp = metadata.creation_timestamp;
+    scale.spec.replicas = desired.unwrap_or(0);
+    scale.status.replicas = current;
+    scale.status.selector = selector;
+    Ok(scale)
+}
+
+/// Wanted and existing replicas, and their selector.
+type Counts = (Option<i32>, i32, String);
+
+fn custom_scale(resource: &Resource, object: &CustomObject) -> Result<Counts, StatusError> {
+    let paths = resource.custom.as_ref().and_then(|custom| custom.scale());
+    let paths = paths.ok_or_else(|| no_scale(resource))?;
+    let document = document::of(object).map_err(status::internal)?;
+    let scale = structural_schema::scale::read(&document, paths).map_err(status::internal)?;
+    let Some(desired) = scale.spec_replicas else {
+        return Err(status::internal(format!(
+            "the spec replicas field {:?} does not exist",
+            paths.spec_replicas_path
+        )));
+    };
+    // As upstream: what does not fit is cut off.
+    Ok((
+        Some(desired as i32),
+        scale.status_replicas as i32,
+        scale.selector,
+    ))
+}
+
+/// None for kinds that have no scale.
+fn built_in_scale(object: &Object) -> Option<Counts> {
     let from = |selector: Option<&LabelSelector>| {
         apimachinery::labels::Selector::from_label_selector(selector)
             .map(|selector| selector.to_string())
@@ -60,23 +106,22 @@ fn scale_of(object: &Object) -> Option<Scale> {
             selector,
         )
     };
-    let metadata = object.metadata();
-    let mut scale = Scale::default();
-    scale.metadata.name.clone_from(&metadata.name);
-    scale.metadata.namespace.clone_from(&metadata.namespace);
-    scale.metadata.uid.clone_from(&metadata.uid);
-    scale
-        .metadata
-        .resource_version
-        .clone_from(&metadata.resource_version);
-    scale.metadata.creation_timestamp = metadata.creation_timestamp;
-    scale.spec.replicas = desired.unwrap_or(0);
-    scale.status.replicas = current;
-    scale.status.selector = selector;
-    Some(scale)
+    Some((desired, current, selector))
 }
 
-fn set_replicas(object: &mut Object, replicas: i32) {
+fn set_replicas(resource: &Resource, object: &mut Object, replicas: i32) -> Result<(), String> {
+    if let Some(paths) = resource.custom.as_ref().and_then(|custom| custom.scale())
+        && let Some(custom) = object.get_mut::<CustomObject>()
+    {
+        let fields = document::content(custom).map_err(|error| error.to_string())?;
+        let mut content = serde_json::Value::Object(fields);
+        let path = &paths.spec_replicas_path;
+        structural_schema::scale::set_replicas(&mut content, path, i64::from(replicas))?;
+        if let serde_json::Value::Object(fields) = content {
+            document::set_content(custom, fields);
+        }
+        return Ok(());
+    }
     if let Some(deployment) = object.get_mut::<Deployment>() {
         deployment.spec.replicas = Some(replicas);
     } else if let Some(set) = object.get_mut::<ReplicaSet>() {
@@ -86,6 +131,7 @@ fn set_replicas(object: &mut Object, replicas: i32) {
     } else if let Some(controller) = object.get_mut::<ReplicationController>() {
         controller.spec.replicas = Some(replicas);
     }
+    Ok(())
 }
 
 fn no_scale(resource: &Resource) -> StatusError {
@@ -110,7 +156,7 @@ pub(super) async fn serve(
         )
         .await?;
         let object = resource.decode_stored(&stored.value, stored.resource_version)?;
-        let scale = Object::from(scale_of(&object).ok_or_else(|| no_scale(resource))?);
+        let scale = Object::from(scale_of(resource, &object)?);
         return respond::served_object(cx, resource, media, StatusCode::OK, &scale, None);
     }
     let change = if cx.info.verb == "patch" {
@@ -137,7 +183,7 @@ pub(super) async fn serve(
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
     run_write(async move {
         let object = update(&server, &cx, &endpoint, &change).await?;
-        let scale = Object::from(scale_of(&object).ok_or_else(|| no_scale(&endpoint.resource))?);
+        let scale = Object::from(scale_of(&endpoint.resource, &object)?);
         respond::served_object(&cx, &endpoint.resource, media, StatusCode::OK, &scale, None)
     })
     .await
@@ -178,14 +224,14 @@ async fn update(
             as component_base::auth::BoxFuture<'_, Result<Object, StatusError>>,
         None => validate(object, None),
     };
-    let (object, _) = write::write_of(server, cx, endpoint, resource.strategy, dry_run)
+    let (object, _) = write::write_of(server, cx, endpoint, &*resource.strategy, dry_run)
         .update(None, false, &validate, |existing: Option<Arc<Object>>| {
             let (mut attributes, manager) = (update.clone(), manager.clone());
             Box::pin(async move {
                 let Some(existing) = existing.as_deref() else {
                     return Err(status::not_found(&resource.group_resource(), &cx.info.name));
                 };
-                let mut old = scale_of(existing).ok_or_else(|| no_scale(resource))?;
+                let mut old = scale_of(resource, existing)?;
                 let entries = &existing.metadata().managed_fields;
                 old.metadata.managed_fields = managed_fields::scale_entries(resource, entries);
                 let old = Object::from(old);
@@ -205,7 +251,7 @@ async fn update(
                         )?
                     }
                     Change::Patch(request) => {
-                        let mut scale = request.apply_to(&cx.warnings, &old)?;
+                        let mut scale = request.apply_to(&cx.warnings, &old, None)?;
                         managed_fields::update_scale(resource, &old, &mut scale, &manager);
                         scale
                     }
@@ -219,7 +265,8 @@ async fn update(
                 let scale = new.get::<Scale>().ok_or_else(|| no_scale(resource))?;
                 checked(scale, existing)?;
                 let mut object = existing.clone();
-                set_replicas(&mut object, scale.spec.replicas);
+                set_replicas(resource, &mut object, scale.spec.replicas)
+                    .map_err(status::internal)?;
                 object.edit_metadata(|metadata| {
                     metadata
                         .resource_version

@@ -98,6 +98,11 @@ const fn printer<T: TableRow + 'static>() -> Printer {
     }
 }
 
+/// The column that every kind has.
+pub const NAME: Column = columns::NAME;
+/// What is said of the column of ages.
+pub const AGE_DESCRIPTION: &str = columns::AGE.description;
+
 /// The columns of kinds without a printer.
 pub const DEFAULT_COLUMNS: &[Column] = &[
     columns::NAME,

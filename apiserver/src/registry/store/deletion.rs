@@ -413,7 +413,7 @@ impl Write<'_> {
                     }
                     mark_as_deleting(&mut existing);
                 }
-                let value = self.resource.encode_stored(&mut existing);
+                let value = self.resource.encode_stored(&mut existing)?;
                 *result.lock() = Some((
                     existing,
                     pending_finalizers,

@@ -1,0 +1,28 @@
+//! Resources that CustomResourceDefinitions add. Upstream: apiextensions-apiserver/pkg/apiserver.
+//!
+//! A [`Definition`] is a CRD made ready for requests: one [`Version`] per version, with its schema. Each served version
+//! becomes a row of the table of resources, with a [`CustomResource`] that knows what generic code cannot: how objects
+//! are decoded, converted and validated by the version's schema. Everything else (reads, writes, watches, patches,
+//! selection) is the code of built-in resources, over [`api_types::CustomObject`].
+//!
+//! [`serving`] follows the CRDs and keeps the table, discovery and OpenAPI up to date.
+
+/// A version's columns in tables.
+pub mod columns;
+/// Between versions.
+pub mod conversion;
+/// CRDs made ready for requests.
+pub mod definition;
+/// JSON documents of custom objects.
+pub mod document;
+/// Names that stay.
+mod intern;
+/// What a row of the table has that built-in resources do not.
+pub mod resource;
+/// Keeps the table up to date.
+pub mod serving;
+/// How custom objects are written.
+pub mod strategy;
+
+pub use definition::{Definition, Version};
+pub use resource::CustomResource;
