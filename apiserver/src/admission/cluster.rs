@@ -35,7 +35,7 @@ impl StoredCluster {
     }
 
     /// The resource in the version that was matched, when an object is of its kind.
-    fn version(&self, object: &Object, matched: &Matched) -> Option<&Arc<Resource>> {
+    fn version(&self, object: &Object, matched: &Matched) -> Option<Arc<Resource>> {
         let GroupVersionResource {
             group,
             version,
@@ -71,7 +71,7 @@ impl Cluster for StoredCluster {
         freshness: Freshness,
     ) -> BoxFuture<'a, Result<Option<Object>, StatusError>> {
         Box::pin(async move {
-            let resource = &*self.resource(group, resource)?;
+            let resource = self.resource(group, resource)?;
             let storage = resource.storage()?;
             let failed = |error| interpret(error, Operation::Get, &resource.group_resource(), name);
             let key = storage.key(namespace, name).map_err(failed)?;
@@ -133,7 +133,7 @@ impl Cluster for StoredCluster {
             .iter()
             .filter(|row| {
                 is_other(row)
-                    && (same_name(row) || (prefix(row).is_some() && prefix(row) == prefix(own)))
+                    && (same_name(row) || (prefix(row).is_some() && prefix(row) == prefix(&own)))
             })
             .filter_map(|row| {
                 let info = row.info;

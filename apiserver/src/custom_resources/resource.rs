@@ -121,6 +121,18 @@ impl CustomResource {
         self.converted(objects, self.version())
     }
 
+    /// An object of any version of the definition, in this one.
+    pub fn in_this_version(&self, object: Object) -> Result<Object, String> {
+        match object.get::<CustomObject>() {
+            Some(custom) if custom.type_meta.api_version != self.version().api_version => {
+                let mut converted = self.converted(vec![custom.clone()], self.version())?;
+                let converted = converted.pop().ok_or("conversion lost the object")?;
+                Ok(Object::from(converted))
+            }
+            _ => Ok(object),
+        }
+    }
+
     /// Objects in another version than they have, cut down to that version's schema.
     fn converted(
         &self,

@@ -14,7 +14,7 @@ pub(super) fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
     let resource = server
         .resources
         .get("apiextensions.k8s.io", "v1", "customresourcedefinitions");
-    let Some(resource) = resource.cloned() else {
+    let Some(resource) = resource else {
         return;
     };
     let server = server.clone();

@@ -132,6 +132,9 @@ impl Resource {
     }
 
     pub fn to_hub(&self, served: Object) -> Result<Object, StatusError> {
+        if let Some(custom) = &self.custom {
+            return custom.in_this_version(served).map_err(status::internal);
+        }
         match self.conversion {
             None => Ok(served),
             Some(conversion) => (conversion.to_hub)(served).map_err(status::internal),
@@ -139,6 +142,9 @@ impl Resource {
     }
 
     pub fn to_served(&self, hub: Object) -> Result<Object, StatusError> {
+        if let Some(custom) = &self.custom {
+            return custom.in_this_version(hub).map_err(status::internal);
+        }
         match self.conversion {
             None => Ok(hub),
             Some(conversion) => (conversion.to_served)(hub).map_err(status::internal),
