@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use base64::Engine;
 use component_base::serving::{self, Response};
 use http::{HeaderValue, StatusCode, header};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::config::Config;
 use crate::handlers::{encode, respond};
@@ -434,13 +435,21 @@ fn aggregated_resource(row: &Resource) -> aggregated::APIResourceDiscovery {
 
 /// An answer of the OpenAPI documents as a response.
 fn openapi_response(openapi: &openapi::OpenApi, cx: &RequestContext) -> Option<Response> {
-    let answer = openapi.answer(&openapi::Question {
+    if !cx.info.path.starts_with("/openapi/") {
+        return None;
+    }
+    let question = openapi::Question {
         path: &cx.info.path,
         query: cx.uri.query(),
         accept: cx.header(header::ACCEPT),
         accept_encoding: cx.header(header::ACCEPT_ENCODING),
         if_none_match: cx.header(header::IF_NONE_MATCH),
-    })?;
+    };
+    // The first question after a change may take as long as its documents take to build.
+    let answer = match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(|| openapi.answer(&question)),
+        _ => openapi.answer(&question),
+    }?;
     let mut response = Response::new(answer.body.into());
     *response.status_mut() =
         StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,11 +1,12 @@
 //! What is served besides the built-in documents, and changes while the server runs: custom resources and the documents
 //! of aggregated servers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use super::aggregated::{self, Aggregated, BuiltIn, Merged};
 use super::custom::{self, Custom};
 use super::document::sha512_hex;
 use super::pieces::Stored;
@@ -24,6 +25,12 @@ struct State {
     third: BTreeMap<String, Arc<Third>>,
     /// Documents of the third form that others have made.
     documents: BTreeMap<String, Arc<Stored>>,
+    /// Hashes of documents of the third form that other servers have, by name.
+    links: BTreeMap<String, String>,
+    /// Documents of the second form of other servers, by the name of the APIService.
+    aggregated: BTreeMap<String, Arc<Aggregated>>,
+    /// What they add, until one of them changes.
+    merged: Arc<OnceLock<Merged>>,
     /// The merged documents of the second form, JSON and protobuf, until the next change.
     second: Arc<[OnceLock<Arc<Stored>>; 2]>,
 }
@@ -80,6 +87,8 @@ impl Added {
                 state.third.insert(name, Arc::new(third));
             }
         }
+        // Custom resources hide what an aggregated server says of the same group version.
+        state.merged = Arc::default();
         state.second = Arc::default();
     }
 
@@ -92,35 +101,54 @@ impl Added {
     }
 
     /// The document of the second form with the additions, or `None` when there are none. Takes the built-in document
-    /// in JSON, and as protobuf when that is asked for.
-    pub(super) fn second(&self, json: &Stored, protobuf: Option<&Stored>) -> Option<Arc<Stored>> {
-        let (custom, merged) = {
+    /// in JSON, the one as protobuf when that is asked for, and where to look up what is built in.
+    pub(super) fn second(
+        &self,
+        json: &Stored,
+        protobuf: Option<&Stored>,
+        built_in: &dyn Fn(&BTreeSet<String>) -> BuiltIn,
+    ) -> Option<Arc<Stored>> {
+        let (custom, servers, merged, second) = {
             let state = self.state.lock();
-            if state.custom.is_empty() {
+            if state.custom.is_empty() && state.aggregated.is_empty() {
                 return None;
             }
             let custom: Vec<Arc<Custom>> = state.custom.values().cloned().collect();
-            (custom, state.second.clone())
+            let servers: Vec<Arc<Aggregated>> = state
+                .aggregated
+                .values()
+                .filter(|server| !state.third.contains_key(&server.name))
+                .cloned()
+                .collect();
+            (custom, servers, state.merged.clone(), state.second.clone())
         };
-        let cell = &merged[usize::from(protobuf.is_some())];
-        let stored = cell.get_or_init(|| {
+        let stored = second[usize::from(protobuf.is_some())].get_or_init(|| {
+            let merged = (!servers.is_empty())
+                .then(|| merged.get_or_init(|| aggregated::merge(&servers, built_in)));
             let mut hash = json.hash.clone();
             for custom in &custom {
                 hash.push_str(&custom.second().hash);
             }
+            hash.extend(merged.map(|merged| merged.hash.as_str()));
             let hash = sha512_hex(hash.as_bytes());
             let pieces = match protobuf {
                 Some(built_in) => (built_in.pieces().iter().cloned())
                     .chain(custom.iter().map(|custom| custom.second_protobuf()))
+                    .chain(merged.map(|merged| merged.protobuf.clone()))
                     .collect(),
                 None => {
                     let mut pieces = json.pieces().to_vec();
-                    // From the back, so that positions stay: after the definitions, after the paths.
+                    // From the back, so that positions stay: after the parameters, the definitions, the paths.
+                    pieces.splice(3..3, merged.map(|merged| merged.parameters.clone()));
                     let definitions = custom
                         .iter()
-                        .map(|custom| custom.second().definitions.clone());
+                        .map(|custom| custom.second().definitions.clone())
+                        .chain(merged.map(|merged| merged.definitions.clone()));
                     pieces.splice(2..2, definitions);
-                    let paths = custom.iter().map(|custom| custom.second().paths.clone());
+                    let paths = custom
+                        .iter()
+                        .map(|custom| custom.second().paths.clone())
+                        .chain(merged.map(|merged| merged.paths.clone()));
                     pieces.splice(1..1, paths);
                     pieces
                 }
@@ -142,16 +170,51 @@ impl Added {
         Some(third.stored(name))
     }
 
-    /// All documents of the third form.
-    pub(super) fn thirds(&self) -> Vec<(String, Arc<Stored>)> {
-        let (mut out, custom) = {
+    /// The names and hashes of all documents of the third form.
+    pub(super) fn hashes(&self) -> BTreeMap<String, String> {
+        let (mut out, documents, custom) = {
             let state = self.state.lock();
-            (state.documents.clone(), state.third.clone())
+            let (documents, custom) = (state.documents.clone(), state.third.clone());
+            (state.links.clone(), documents, custom)
         };
         for (name, third) in custom {
-            out.entry(name.clone())
-                .or_insert_with(|| third.stored(&name));
+            let hash = third.stored(&name).hash.clone();
+            out.insert(name, hash);
         }
-        out.into_iter().collect()
+        for (name, document) in documents {
+            out.insert(name, document.hash.clone());
+        }
+        out
+    }
+
+    pub(super) fn link(&self, name: &str, hash: Option<&str>) {
+        let mut state = self.state.lock();
+        match hash {
+            Some(hash) => state.links.insert(name.to_owned(), hash.to_owned()),
+            None => state.links.remove(name),
+        };
+    }
+
+    pub(super) fn is_linked(&self, name: &str) -> bool {
+        self.state.lock().links.contains_key(name)
+    }
+
+    pub(super) fn set_aggregated(&self, api_service: &str, aggregated: Option<Aggregated>) {
+        let mut state = self.state.lock();
+        let old = state.aggregated.get(api_service);
+        match (old, aggregated) {
+            (None, None) => return,
+            (Some(old), Some(new)) if old.is_same(&new) => return,
+            (_, Some(new)) => {
+                state
+                    .aggregated
+                    .insert(api_service.to_owned(), Arc::new(new));
+            }
+            (_, None) => {
+                state.aggregated.remove(api_service);
+            }
+        }
+        state.merged = Arc::default();
+        state.second = Arc::default();
     }
 }

@@ -1,12 +1,13 @@
 //! Puts whole documents together, one path and one definition at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api_types::resources::ResourceInfo;
 use aws_lc_rs::digest;
 use serde_json::{Value, json};
 
+use super::aggregated::BuiltIn;
 use super::gnostic;
 use super::paths::{self, Builder, Paths, SECURITY};
 use super::pieces::{Piece, Stored};
@@ -166,6 +167,36 @@ impl Sink for gnostic::Document {
     fn parameter(&mut self, name: &str, value: &Value) {
         gnostic::Document::parameter(self, name, value);
     }
+}
+
+/// Takes the definitions of some names, and the parameters.
+struct Wanted<'a> {
+    names: &'a BTreeSet<String>,
+    found: BuiltIn,
+}
+
+impl Sink for Wanted<'_> {
+    fn path(&mut self, _: &str, _: &Value) {}
+    fn definition(&mut self, name: &str, value: &Value) {
+        if self.names.contains(name) {
+            self.found
+                .definitions
+                .insert(name.to_owned(), value.clone());
+        }
+    }
+    fn parameter(&mut self, name: &str, value: &Value) {
+        self.found.parameters.insert(name.to_owned(), value.clone());
+    }
+}
+
+/// The built-in definitions of these names in the second form, and all its parameters.
+pub(super) fn v2_built_in(rows: &[&'static ResourceInfo], names: &BTreeSet<String>) -> BuiltIn {
+    let mut wanted = Wanted {
+        names,
+        found: BuiltIn::default(),
+    };
+    v2(rows, &mut wanted);
+    wanted.found
 }
 
 /// Members of the JSON document's three tables, each already separated by commas.

@@ -121,11 +121,12 @@ impl Document {
         });
     }
 
-    /// The paths and definitions alone, to append to a document.
+    /// The paths, definitions and parameters alone, to append to a document.
     pub(super) fn tables(self) -> Vec<u8> {
         let mut out = Message::default();
         out.data(8, &self.paths.bytes);
         out.data(9, &self.definitions.bytes);
+        out.data(10, &self.parameters.bytes);
         out.bytes
     }
 
@@ -368,29 +369,80 @@ fn write_yaml(out: &mut String, value: &Value, indent: usize, at_line_start: boo
     }
 }
 
-/// A text as a YAML scalar: plain where no reader can take it for something else.
+/// A text as a YAML scalar: plain where no reader can take it for something else. Texts of several lines are quoted,
+/// where upstream's encoder makes blocks of them.
 fn scalar(text: &str) -> String {
-    let plain = text
-        .chars()
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic())
-        && text.chars().all(|c| {
-            c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | '+' | ',' | ' ')
-        })
-        && !text.ends_with(' ')
-        && !matches!(
-            text.to_ascii_lowercase().as_str(),
-            "true" | "false" | "null" | "yes" | "no" | "on" | "off" | "y" | "n"
-        );
-    if plain {
-        text.to_owned()
-    } else {
-        // A text of one line without control characters; quotes double inside.
-        match text.chars().any(char::is_control) || text.is_empty() {
-            true => Value::from(text).to_string(),
-            false => format!("'{}'", text.replace('\'', "''")),
+    if is_other_scalar(text) || !text.chars().all(is_printable) {
+        return double_quoted(text);
+    }
+    if is_plain(text) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// Whether an unquoted text is null, a boolean, a number or a time.
+fn is_other_scalar(text: &str) -> bool {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let number_like = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    match text.to_ascii_lowercase().as_str() {
+        "" | "~" | "null" | "true" | "false" | "<<" | ".nan" | ".inf" | "+.inf" | "-.inf" => true,
+        _ if !number_like => false,
+        lower => {
+            let based = ["0x", "0o", "0b"];
+            let digits = lower.trim_start_matches(['+', '-']);
+            let date = digits.len() > 4
+                && digits.bytes().take(4).all(|byte| byte.is_ascii_digit())
+                && digits.as_bytes().get(4) == Some(&b'-');
+            date || based.iter().any(|prefix| digits.starts_with(prefix))
+                || lower.replace('_', "").parse::<f64>().is_ok()
         }
     }
+}
+
+/// Whether a text stands for itself in a quoted scalar of one line.
+fn is_printable(c: char) -> bool {
+    // The separators of lines and paragraphs, and the byte order mark, are not the text's own to a reader.
+    !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}')
+}
+
+/// Whether an unquoted text that is printable reads as itself.
+fn is_plain(text: &str) -> bool {
+    let Some(first) = text.chars().next() else {
+        return false;
+    };
+    let space_after = |index: usize| {
+        let rest = text.get(index + 1..).unwrap_or_default();
+        rest.is_empty() || rest.starts_with(' ')
+    };
+    let starts = match first {
+        '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%'
+        | '@' | '`' | ' ' => false,
+        '?' | '-' => !space_after(0),
+        _ => !text.starts_with("---") && !text.starts_with("..."),
+    };
+    starts
+        && !text.ends_with(' ')
+        && text.char_indices().all(|(index, c)| match c {
+            ':' => !space_after(index),
+            '#' => !text[..index].ends_with(' '),
+            _ => true,
+        })
+}
+
+fn double_quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            c if is_printable(c) => out.push(c),
+            c => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+        }
+    }
+    out.push('"');
+    out
 }
 
 #[cfg(test)]
@@ -406,6 +458,21 @@ mod tests {
             (json!(""), "\"\"\n"),
             (json!("*"), "'*'\n"),
             (json!("client auth"), "client auth\n"),
+            (json!("n"), "n\n"),
+            (json!("true"), "\"true\"\n"),
+            (json!("8080"), "\"8080\"\n"),
+            (json!("1_000"), "\"1_000\"\n"),
+            (json!("2026-01-02"), "\"2026-01-02\"\n"),
+            (json!("1.2.3"), "1.2.3\n"),
+            (json!("self.a < self.b"), "self.a < self.b\n"),
+            (json!("!has(x) # y"), "'!has(x) # y'\n"),
+            (json!("a: b"), "'a: b'\n"),
+            (json!("it's: b"), "'it''s: b'\n"),
+            (json!("- a"), "'- a'\n"),
+            (
+                json!("a\nb\u{7f}\u{2028}\\"),
+                "\"a\\nb\\u007F\\u2028\\\\\"\n",
+            ),
             (json!("merge,retainKeys"), "merge,retainKeys\n"),
             (json!(["name", "port"]), "- name\n- port\n"),
             (

@@ -3,13 +3,15 @@
 //!
 //! - `paths`: operations of the resources; `schemas`: definitions of the types; `texts`: what the tables do not say.
 //! - `document`: whole documents; `gnostic`: the protobuf form of the second one; `pieces`: how they are kept.
-//! - `custom`: parts and documents of custom resources; `added`: which of them there are now.
+//! - `custom`: parts and documents of custom resources; `aggregated`: parts of other servers' documents; `added`: which
+//!   of them there are now.
 //!
 //! Invariants: a document is made when it is first asked for, once, and only its compressed bytes are kept. Its hash
 //! is that of the JSON form, in every form; with additions, that of the second form is made of its parts' hashes.
 //! Additions never cost a second encoding of what is built in. Nothing here does IO.
 
 mod added;
+mod aggregated;
 mod custom;
 mod document;
 mod gnostic;
@@ -19,7 +21,7 @@ mod pieces;
 mod schemas;
 mod texts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
@@ -28,6 +30,7 @@ use api_types::resources::ResourceInfo;
 use serde_json::{Map, json};
 
 use added::Added;
+use aggregated::Aggregated;
 use custom::Custom;
 pub use document::sha512_hex;
 use negotiate::{Accepted, V2_ACCEPTED, V3_ACCEPTED};
@@ -110,6 +113,30 @@ impl OpenApi {
         self.added.set_custom(name, None);
     }
 
+    /// Merges the group version that an APIService stands for into the document of the second form, out of the document
+    /// that its server has there (JSON). What is built in or custom here wins.
+    pub fn set_aggregated(&self, api_service: &str, group: &str, version: &str, swagger: &[u8]) {
+        let name = &paths::base_path(group, version)[1..];
+        let aggregated = match self.v3.contains_key(name) {
+            true => None,
+            false => Aggregated::new(name, swagger),
+        };
+        self.added.set_aggregated(api_service, aggregated);
+    }
+
+    /// Takes away what an APIService had added to the document of the second form.
+    pub fn remove_aggregated(&self, api_service: &str) {
+        self.added.set_aggregated(api_service, None);
+    }
+
+    /// Lists a document of the third form that another server has, with its hash there; `None` ends that. Questions for
+    /// it are not answered here: the caller asks that server.
+    pub fn link(&self, name: &str, hash: Option<&str>) {
+        if !self.v3.contains_key(name) {
+            self.added.link(name, hash);
+        }
+    }
+
     /// Serves a document of the third form under a name such as `apis/example.com/v1`, or replaces it. A name that the
     /// built-in resources have is kept by them.
     pub fn add(&self, name: &str, json: &[u8]) {
@@ -128,7 +155,7 @@ impl OpenApi {
             "/openapi/v3" | "/openapi/v3/" => Some(self.index()),
             path => {
                 let name = path.strip_prefix("/openapi/v3/")?;
-                Some(self.third(question, name))
+                self.third(question, name)
             }
         }
     }
@@ -149,7 +176,8 @@ impl OpenApi {
                 Stored::whole(&document::v2_protobuf(&self.rows), json.hash.clone())
             })
         });
-        let mut answer = match self.added.second(json, protobuf) {
+        let built_in = |names: &BTreeSet<String>| document::v2_built_in(&self.rows, names);
+        let mut answer = match self.added.second(json, protobuf, &built_in) {
             Some(merged) => serve(question, &merged, accepted, true),
             None => serve(question, protobuf.unwrap_or(json), accepted, true),
         };
@@ -162,7 +190,7 @@ impl OpenApi {
         Some(cell.get_or_init(|| Stored::json(&document::v3(&self.rows, name).unwrap_or_default())))
     }
 
-    fn third(&self, question: &Question<'_>, name: &str) -> Answer {
+    fn third(&self, question: &Question<'_>, name: &str) -> Option<Answer> {
         let added;
         let stored = match self.built(name) {
             Some(stored) => stored,
@@ -170,14 +198,15 @@ impl OpenApi {
                 added = self.added.third(name);
                 match &added {
                     Some(stored) => stored,
-                    None => return Answer::empty(404),
+                    None if self.added.is_linked(name) => return None,
+                    None => return Some(Answer::empty(404)),
                 }
             }
         };
         let Some(accepted) = negotiate::choose(question.accept, V3_ACCEPTED) else {
             let mut answer = Answer::empty(406);
             answer.header("vary", "Accept");
-            return answer;
+            return Some(answer);
         };
         let hash = question.query.and_then(negotiate::hash_of);
         if let Some(hash) = hash
@@ -188,7 +217,7 @@ impl OpenApi {
             answer.header("etag", format!("\"{}\"", stored.hash));
             answer.header("location", relative_url(name, &stored.hash));
             answer.header("vary", "Accept");
-            return answer;
+            return Some(answer);
         }
         let mut answer = serve(question, stored, accepted, false);
         answer.header("vary", "Accept");
@@ -197,7 +226,7 @@ impl OpenApi {
             answer.header("cache-control", "public, immutable");
             answer.header("expires", negotiate::date(SystemTime::now() + year, "UTC"));
         }
-        answer
+        Some(answer)
     }
 
     /// The list of the documents, which needs the hash of each.
@@ -209,8 +238,8 @@ impl OpenApi {
                 json!({"serverRelativeURL": relative_url(name, hash)}),
             );
         };
-        for (name, stored) in self.added.thirds() {
-            put(&name, &stored.hash);
+        for (name, hash) in self.added.hashes() {
+            put(&name, &hash);
         }
         for name in self.v3.keys() {
             if let Some(stored) = self.built(name) {

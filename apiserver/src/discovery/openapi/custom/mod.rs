@@ -317,7 +317,7 @@ fn start(scale: bool) -> Arc<Piece> {
 }
 
 /// Writes a member of an object after a comma.
-fn member(out: &mut Vec<u8>, key: &str, value: &Value) {
+pub(super) fn member(out: &mut Vec<u8>, key: &str, value: &Value) {
     out.push(b',');
     out.extend_from_slice(Value::from(key).to_string().as_bytes());
     out.push(b':');
