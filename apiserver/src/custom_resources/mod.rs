@@ -9,6 +9,8 @@
 
 /// A version's columns in tables.
 pub mod columns;
+/// What is said of CRDs in their status.
+pub(crate) mod conditions;
 /// Between versions.
 pub mod conversion;
 /// CRDs made ready for requests.

@@ -158,6 +158,11 @@ fn children(schema: &JSONSchemaProps) -> impl Iterator<Item = &JSONSchemaProps> 
         .chain(dependencies.filter_map(|of| of.schema.as_deref()))
 }
 
+/// Whether a schema says what is filled in anywhere.
+pub fn has_defaults(schema: &JSONSchemaProps) -> bool {
+    any(schema, &has_default)
+}
+
 /// The formats in a schema that mean nothing, each once, in the order they are found. Upstream warns of each:
 /// `unrecognized format "x"`.
 pub fn unrecognized_formats(schema: &JSONSchemaProps) -> Vec<String> {

@@ -7,8 +7,8 @@ use api_types::apiextensions::v1::{
 use apimachinery::field::BadValue;
 use serde_json::Value;
 
-/// A schema.
-pub(crate) fn schema(schema: &JSONSchemaProps) -> BadValue {
+/// A schema as errors print it.
+pub fn schema(schema: &JSONSchemaProps) -> BadValue {
     let mut out = String::new();
     props(&mut out, schema);
     BadValue::Text(out)

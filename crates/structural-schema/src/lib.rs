@@ -49,11 +49,12 @@ pub mod scale;
 
 pub use build::Problem;
 pub use crd::{
-    CUSTOM_RESOURCE_COST_LIMIT, Options, RULE_COST_LIMIT, unrecognized_formats,
+    CUSTOM_RESOURCE_COST_LIMIT, Options, RULE_COST_LIMIT, has_defaults, unrecognized_formats,
     validate_custom_resource_validation,
 };
 pub use crd_paths::{validate_printer_column, validate_selectable_fields, validate_subresources};
 pub use embedded::{CoerceOptions, unknown_field};
+pub use go_value::schema as bad_value;
 pub use node::Structural;
 pub use rules::{Outcome, RUNTIME_BUDGET};
 pub use structural::validate_structural;

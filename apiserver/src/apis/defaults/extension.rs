@@ -1,6 +1,7 @@
 //! Defaults of the other groups. Upstream: pkg/apis/*/v1/defaults.go.
 
 use api_types::admissionregistration::v1 as admission;
+use api_types::apiextensions::v1 as extensions;
 use api_types::apiregistration::v1 as registration;
 use api_types::discovery::v1::EndpointPort;
 use api_types::flowcontrol::v1 as flowcontrol;
@@ -20,6 +21,8 @@ pub(super) fn rows() -> Vec<Row> {
         row(rule),
         row(service_reference),
         row(api_service_reference),
+        row(custom_resource_definition),
+        row(conversion_service_reference),
         row(validating_policy),
         row(mutating_policy),
         row(match_resources),
@@ -74,6 +77,31 @@ fn service_reference(reference: &mut admission::ServiceReference) {
 }
 
 fn api_service_reference(reference: &mut registration::ServiceReference) {
+    reference.port.get_or_insert(443);
+}
+
+fn custom_resource_definition(crd: &mut extensions::CustomResourceDefinition) {
+    let names = &mut crd.spec.names;
+    if names.singular.is_empty() {
+        names.singular = names.kind.to_lowercase();
+    }
+    if names.list_kind.is_empty() && !names.kind.is_empty() {
+        names.list_kind = format!("{}List", names.kind);
+    }
+    crd.spec.conversion.get_or_insert_with(|| {
+        Box::new(extensions::CustomResourceConversion {
+            strategy: "None".to_owned(),
+            webhook: None,
+        })
+    });
+    if crd.status.stored_versions.is_empty() {
+        let storage = crd.spec.versions.iter().find(|version| version.storage);
+        let name = storage.map(|version| version.name.clone());
+        crd.status.stored_versions.extend(name);
+    }
+}
+
+fn conversion_service_reference(reference: &mut extensions::ServiceReference) {
     reference.port.get_or_insert(443);
 }
 

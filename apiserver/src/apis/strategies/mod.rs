@@ -5,6 +5,7 @@
 //! [`Status`]. [`strategy_for`] is the table; kinds that are not in it have no rules of their own.
 
 mod admission_registration;
+mod api_extensions;
 pub(crate) mod api_registration;
 mod certificates;
 mod cluster;
@@ -28,13 +29,14 @@ use crate::registry::strategy::{Context, GarbageCollection, Strategy};
 
 /// The strategy for writing a kind, or through one of its subresources, where it needs more than the plain one.
 pub fn strategy_for(group: &str, kind: &str, subresource: &str) -> Option<&'static dyn Strategy> {
-    let tables: [&[Row]; 10] = [
+    let tables: [&[Row]; 11] = [
         pods::ROWS,
         services::ROWS,
         core::ROWS,
         workloads::ROWS,
         cluster::ROWS,
         admission_registration::ROWS,
+        api_extensions::ROWS,
         api_registration::ROWS,
         certificates::ROWS,
         flowcontrol::ROWS,

@@ -231,7 +231,13 @@ fn webhook(hook: &Hook<'_>, lenient: &Lenient, path: &Path) -> ErrorList {
     match (&hook.client.url, &hook.client.service) {
         (Some(url), None) => errors.extend(webhook_url(url, &client_path.child("url"))),
         (None, Some(service)) => {
-            errors.extend(webhook_service(service, &client_path.child("service")));
+            let service = WebhookService {
+                namespace: &service.namespace,
+                name: &service.name,
+                path: service.path.as_deref(),
+                port: service.port,
+            };
+            errors.extend(webhook_service(&service, &client_path.child("service")));
         }
         _ => errors.push(field::required(
             &client_path,
@@ -276,7 +282,7 @@ fn review_versions(versions: &[String], needs_known: bool, path: &Path) -> Error
     errors
 }
 
-fn webhook_url(url: &str, path: &Path) -> ErrorList {
+pub(super) fn webhook_url(url: &str, path: &Path) -> ErrorList {
     const FORM: &str = "; desired format: https://host[/path]";
     let (rest, fragment) = url.split_once('#').unwrap_or((url, ""));
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -314,7 +320,15 @@ fn webhook_url(url: &str, path: &Path) -> ErrorList {
     errors
 }
 
-fn webhook_service(service: &ServiceReference, path: &Path) -> ErrorList {
+/// The service of a webhook, as every group with webhooks has it.
+pub(super) struct WebhookService<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    pub(super) path: Option<&'a str>,
+    pub(super) port: Option<i32>,
+}
+
+pub(super) fn webhook_service(service: &WebhookService<'_>, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     // Upstream hands the two over in the wrong order, so each is missed under the other's name.
     if service.namespace.is_empty() {
@@ -329,7 +343,7 @@ fn webhook_service(service: &ServiceReference, path: &Path) -> ErrorList {
         let detail = format!("port is not valid: {}", problems.join(", "));
         errors.push(field::invalid(&path.child("port"), port, detail));
     }
-    let text = service.path.as_deref().unwrap_or_default();
+    let text = service.path.unwrap_or_default();
     if !matches!(text, "" | "/") {
         errors.extend(service_path(text, &path.child("path")));
     }

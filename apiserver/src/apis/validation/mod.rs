@@ -5,6 +5,7 @@
 //! Go's field names ([`go_value`]).
 
 pub mod admission_registration;
+pub mod api_extensions;
 pub mod api_registration;
 pub mod apps;
 pub mod authorization;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use api_types::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::content::is_label_key;
-use super::names::{NameFn, validate_namespace_name};
+use super::names::validate_namespace_name;
 use super::options::validate_managed_fields;
 use super::selectors::validate_labels;
 use crate::field::{self, BadValue, ErrorList, Path};
@@ -176,7 +176,7 @@ pub fn validate_nonnegative_field(value: i64, path: &Path) -> ErrorList {
 pub fn validate_object_meta(
     meta: &ObjectMeta,
     namespaced: bool,
-    name_fn: NameFn,
+    name_fn: impl Fn(&str, bool) -> Vec<String>,
     path: &Path,
 ) -> ErrorList {
     let mut errors = ErrorList::new();
