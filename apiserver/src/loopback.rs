@@ -264,14 +264,24 @@ impl Loopback {
         namespace: &str,
         name: &str,
     ) -> Result<(), StatusError> {
+        let options = DeleteOptions::default();
+        self.delete_with::<T>(namespace, name, options).await
+    }
+
+    /// Deletes an object if it is the one that the options mean.
+    pub async fn delete_with<T: ApiResource>(
+        &self,
+        namespace: &str,
+        name: &str,
+        options: DeleteOptions,
+    ) -> Result<(), StatusError> {
         let resource = self.resource::<T>()?;
         let endpoint = Endpoint {
             resource: resource.clone(),
             subresource: None,
         };
         let cx = context("delete", &resource, namespace, name);
-        match write::delete_one(&self.server, &cx, &endpoint, name, DeleteOptions::default()).await
-        {
+        match write::delete_one(&self.server, &cx, &endpoint, name, options).await {
             Err(error) if !status::is_not_found(&error) => Err(error),
             _ => Ok(()),
         }

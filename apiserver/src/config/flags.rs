@@ -236,7 +236,7 @@ pub const FLAGS: &[Group] = &[
             FlagRow::new("service-node-port-range", Kind::PortRange, "30000-32767", "A port range to reserve for services with NodePort visibility.  This must not overlap with the ephemeral port range on nodes.  Example: '30000-32767'. Inclusive at both ends of the range."),
             FlagRow::new("kubelet-port", Kind::Uint, "10250", "DEPRECATED: kubelet port.").deprecated("kubelet-port is deprecated and will be removed.").hidden(),
             FlagRow::new("kubelet-read-only-port", Kind::Uint, "10255", "DEPRECATED: kubelet read only port.").deprecated("kubelet-read-only-port is deprecated and will be removed.").without_effect(UPSTREAM_ONLY).hidden(),
-            FlagRow::new("apiserver-count", Kind::Int, "1", "The number of apiservers running in the cluster, must be a positive number. (In use when --endpoint-reconciler-type=master-count is enabled.)").deprecated("apiserver-count is deprecated and will be removed in a future version.").without_effect(NOT_YET).hidden(),
+            FlagRow::new("apiserver-count", Kind::Int, "1", "The number of apiservers running in the cluster, must be a positive number. (In use when --endpoint-reconciler-type=master-count is enabled.)").deprecated("apiserver-count is deprecated and will be removed in a future version.").hidden(),
         ],
     },
     Group { section: "Global", rows: common::VERSION },

@@ -30,11 +30,6 @@ pub(crate) fn is_true(crd: &CustomResourceDefinition, kind: &str) -> bool {
     find(crd, kind).is_some_and(|it| it.status == "True")
 }
 
-/// Whether the condition is there and False.
-pub(crate) fn is_false(crd: &CustomResourceDefinition, kind: &str) -> bool {
-    find(crd, kind).is_some_and(|it| it.status == "False")
-}
-
 /// A condition that has just come true, or not.
 pub(crate) fn condition(
     kind: &str,

@@ -5,16 +5,20 @@
 //! are decoded, converted and validated by the version's schema. Everything else (reads, writes, watches, patches,
 //! selection) is the code of built-in resources, over [`api_types::CustomObject`].
 //!
-//! [`serving`] follows the CRDs and keeps the table, discovery and OpenAPI up to date.
+//! [`serving`] follows the CRDs and keeps the table, discovery and OpenAPI up to date; [`controllers`] keep their status.
 
 /// A version's columns in tables.
 pub mod columns;
 /// What is said of CRDs in their status.
 pub(crate) mod conditions;
+/// What keeps the conditions, and deletes what CRDs leave behind.
+pub(crate) mod controllers;
 /// Between versions.
 pub mod conversion;
 /// CRDs made ready for requests.
 pub mod definition;
+/// DELETE of a CRD.
+pub(crate) mod deletion;
 /// JSON documents of custom objects.
 pub mod document;
 /// Names that stay.

@@ -132,6 +132,15 @@ impl Serving {
             .collect()
     }
 
+    /// The version of a CRD that its objects are stored in, served or not.
+    pub fn stored_resource(&self, name: &str) -> Option<Arc<Resource>> {
+        let state = self.state.lock();
+        let followed = state.get(name)?;
+        let definition = &followed.definition;
+        let index = definition.storage_version;
+        Some(row(definition, index, &followed.storage, &followed.stop))
+    }
+
     /// Told whenever what is served has changed.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
@@ -285,26 +294,7 @@ fn followed(
         .iter()
         .enumerate()
         .filter(|(_, version)| version.served)
-        .map(|(index, version)| {
-            let custom = Arc::new(CustomResource::new(&definition, index, stop.clone()));
-            Arc::new(Resource {
-                info: version.info,
-                api_version: version.api_version,
-                served: version.kind,
-                hub: version.kind,
-                stored: StoredForm {
-                    api_version: stored.api_version,
-                    kind: definition.kind,
-                    json: true,
-                },
-                conversion: None,
-                storage: Some(storage.clone()),
-                strategy: StrategyRef::Custom(custom.clone()),
-                custom: Some(custom),
-                ttl: None,
-                returns_deleted_object: false,
-            })
-        })
+        .map(|(index, _)| row(&definition, index, &storage, &stop))
         .collect();
     Ok(Followed {
         key,
@@ -313,6 +303,34 @@ fn followed(
         storage,
         rows,
         stop,
+    })
+}
+
+/// The row of one version.
+fn row(
+    definition: &Arc<Definition>,
+    index: usize,
+    storage: &Storage,
+    stop: &CancellationToken,
+) -> Arc<Resource> {
+    let version = &definition.versions[index];
+    let custom = Arc::new(CustomResource::new(definition, index, stop.clone()));
+    Arc::new(Resource {
+        info: version.info,
+        api_version: version.api_version,
+        served: version.kind,
+        hub: version.kind,
+        stored: StoredForm {
+            api_version: definition.stored().api_version,
+            kind: definition.kind,
+            json: true,
+        },
+        conversion: None,
+        storage: Some(storage.clone()),
+        strategy: StrategyRef::Custom(custom.clone()),
+        custom: Some(custom),
+        ttl: None,
+        returns_deleted_object: false,
     })
 }
 

@@ -541,6 +541,9 @@ pub async fn delete_one(
     if endpoint.resource.info.resource == "namespaces" && endpoint.resource.info.group.is_empty() {
         return crate::registry::namespaces::delete(&write, &mut options, &validate).await;
     }
+    if endpoint.resource.info.resource == "customresourcedefinitions" {
+        return crate::custom_resources::deletion::delete(&write, &mut options, &validate).await;
+    }
     write.delete(&mut options, &validate).await
 }
 

@@ -10,7 +10,8 @@ use crate::apis::strategies::api_registration::local_is_available;
 use crate::loopback::Loopback;
 use crate::server::ApiServer;
 
-const AUTOMANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
+/// Says which APIServices this server keeps, and when.
+pub(crate) const AUTOMANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 
 /// Priority of the group. Unknown ones come last.
 fn group_priority(group: &str) -> i32 {

@@ -5,7 +5,7 @@
 //! it as unfinished as long.
 
 /// APIServices of what is served here.
-mod api_services;
+pub(crate) mod api_services;
 /// Who signs client certificates, for extension servers.
 mod authentication_info;
 /// OpenAPI of custom resources.
@@ -36,6 +36,7 @@ use std::time::Duration;
 use apimachinery::status::StatusError;
 use tokio_util::sync::CancellationToken;
 
+use crate::custom_resources::controllers;
 use crate::loopback::Loopback;
 use crate::server::{ApiServer, LATE_HOOKS, POST_START_HOOKS};
 
@@ -57,6 +58,7 @@ const WORKING: &[&str] = &[
     "storage-readiness",
     "kube-apiserver-autoregistration",
     "crd-informer-synced",
+    "start-apiextensions-controllers",
 ];
 
 /// Starts all hooks.
@@ -73,6 +75,11 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
         done.health.hook_done("crd-informer-synced");
     });
     let client = Loopback::new(server);
+    let done = server.clone();
+    controllers::start(server, &client, stop.clone(), move || {
+        done.health.hook_done("start-apiextensions-controllers");
+    });
+    controllers::registration::start(server, &client, stop.clone());
     let once = |name: &'static str, client: &Loopback| Runner {
         server: server.clone(),
         client: client.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api_types::Time;
 use api_types::core::v1::Namespace;
-use api_types::meta::v1::{DeleteOptions, Preconditions as MetaPreconditions};
+use api_types::meta::v1::{DeleteOptions, ObjectMeta, Preconditions as MetaPreconditions};
 use apimachinery::gvk::GroupResource;
 use apimachinery::status::{self, StatusError};
 
@@ -25,6 +25,34 @@ pub async fn delete(
     let object = write.current().await?;
     let metadata = object.metadata().clone();
     let resource = GroupResource::new("", "namespaces");
+    let preconditions = exact_preconditions(options, &metadata, &resource)?;
+    if metadata.deletion_timestamp.is_none() {
+        validate(Arc::new(object)).await?;
+        let options = options.clone();
+        let marked = write
+            .modify(preconditions, move |object| {
+                let options = options.clone();
+                Box::pin(std::future::ready(Ok(terminating(object, &options))))
+            })
+            .await?;
+        return Ok((Deleted::Object(marked), false));
+    }
+    // Until its content is gone, asking again changes nothing.
+    if object
+        .get::<Namespace>()
+        .is_some_and(|namespace| !namespace.spec.finalizers.is_empty())
+    {
+        return Ok((Deleted::Object(object), false));
+    }
+    write.delete(options, validate).await
+}
+
+/// Makes a deletion one of just this object, if it is still the one that the client means.
+pub(crate) fn exact_preconditions(
+    options: &mut DeleteOptions,
+    metadata: &ObjectMeta,
+    resource: &GroupResource,
+) -> Result<Preconditions, StatusError> {
     let preconditions = options
         .preconditions
         .get_or_insert_with(|| Box::new(MetaPreconditions::default()));
@@ -32,7 +60,7 @@ pub async fn delete(
         None => preconditions.uid = Some(metadata.uid.clone()),
         Some(uid) if *uid != metadata.uid => {
             return Err(status::conflict(
-                &resource,
+                resource,
                 &metadata.name,
                 format!(
                     "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
@@ -48,7 +76,7 @@ pub async fn delete(
         .filter(|version| **version != metadata.resource_version)
     {
         return Err(status::conflict(
-            &resource,
+            resource,
             &metadata.name,
             format!(
                 "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
@@ -56,29 +84,10 @@ pub async fn delete(
             ),
         ));
     }
-    if metadata.deletion_timestamp.is_none() {
-        let storage_preconditions = Preconditions {
-            uid: preconditions.uid.clone(),
-            resource_version: preconditions.resource_version.clone(),
-        };
-        validate(Arc::new(object)).await?;
-        let options = options.clone();
-        let marked = write
-            .modify(storage_preconditions, move |object| {
-                let options = options.clone();
-                Box::pin(std::future::ready(Ok(terminating(object, &options))))
-            })
-            .await?;
-        return Ok((Deleted::Object(marked), false));
-    }
-    // Until its content is gone, asking again changes nothing.
-    if object
-        .get::<Namespace>()
-        .is_some_and(|namespace| !namespace.spec.finalizers.is_empty())
-    {
-        return Ok((Deleted::Object(object), false));
-    }
-    write.delete(options, validate).await
+    Ok(Preconditions {
+        uid: preconditions.uid.clone(),
+        resource_version: preconditions.resource_version.clone(),
+    })
 }
 
 fn terminating(mut object: Object, options: &DeleteOptions) -> Object {

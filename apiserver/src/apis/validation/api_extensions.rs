@@ -85,7 +85,8 @@ fn is_known(review_version: &str) -> bool {
     REVIEW_VERSIONS.contains(&review_version)
 }
 
-fn has_invalid_ca_bundle(spec: &CustomResourceDefinitionSpec) -> bool {
+/// Whether the CRD has a bundle for its conversion webhook that cannot be used.
+pub(crate) fn has_invalid_ca_bundle(spec: &CustomResourceDefinitionSpec) -> bool {
     let conversion = spec.conversion.as_ref();
     let webhook = conversion.and_then(|conversion| conversion.webhook.as_ref());
     let config = webhook.and_then(|webhook| webhook.client_config.as_ref());

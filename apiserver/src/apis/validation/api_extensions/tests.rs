@@ -17,6 +17,11 @@ fn crd(change: impl FnOnce(&mut Value)) -> CustomResourceDefinition {
     crd
 }
 
+fn add_version(crd: &mut Value, version: Value) {
+    let versions = crd["spec"]["versions"].as_array_mut();
+    versions.unwrap().push(version);
+}
+
 #[track_caller]
 fn same(errors: ErrorList, want: &[&str]) {
     let got: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -76,7 +81,7 @@ fn one_version_is_stored() {
         ],
     );
     created(
-        |crd| crd["spec"]["versions"][1] = crd["spec"]["versions"][0].clone(),
+        |crd| add_version(crd, crd["spec"]["versions"][0].clone()),
         &[
             "spec.versions: Invalid value: [{\"Name\":\"v1\",\"Served\":true,\"Storage\":true,\"Deprecated\":false,\"DeprecationWarning\":null,\"Schema\":null,\"Subresources\":null,\"AdditionalPrinterColumns\":null,\"SelectableFields\":null},{\"Name\":\"v1\",\"Served\":true,\"Storage\":true,\"Deprecated\":false,\"DeprecationWarning\":null,\"Schema\":null,\"Subresources\":null,\"AdditionalPrinterColumns\":null,\"SelectableFields\":null}]: must contain unique version names",
             "spec.versions: Invalid value: [{\"Name\":\"v1\",\"Served\":true,\"Storage\":true,\"Deprecated\":false,\"DeprecationWarning\":null,\"Schema\":null,\"Subresources\":null,\"AdditionalPrinterColumns\":null,\"SelectableFields\":null},{\"Name\":\"v1\",\"Served\":true,\"Storage\":true,\"Deprecated\":false,\"DeprecationWarning\":null,\"Schema\":null,\"Subresources\":null,\"AdditionalPrinterColumns\":null,\"SelectableFields\":null}]: must have exactly one version marked as storage version",
@@ -91,14 +96,17 @@ fn versions_differ_or_share() {
     created(
         |crd| crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({"type": "x"}),
         &[
-            "spec.validation.openAPIV3Schema.type: Unsupported value: \"x\": supported values: \"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\"",
             "spec.validation.openAPIV3Schema.type: Invalid value: \"x\": must be object at the root",
+            "spec.validation.openAPIV3Schema.type: Unsupported value: \"x\": supported values: \"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\"",
         ],
     );
     created(
         |crd| {
-            crd["spec"]["versions"][1] = json!({"name": "v2", "served": true, "storage": false,
-                "deprecationWarning": "", "additionalPrinterColumns": [{"name": "a", "type": "string", "jsonPath": "x"}]});
+            add_version(
+                crd,
+                json!({"name": "v2", "served": true, "storage": false, "deprecationWarning": "",
+                "additionalPrinterColumns": [{"name": "a", "type": "string", "jsonPath": "x"}]}),
+            );
         },
         &[
             "spec.versions[1].schema.openAPIV3Schema: Required value",
