@@ -246,13 +246,22 @@ fn group_word(group: &str) -> String {
     if group.is_empty() {
         return "core".to_owned();
     }
-    let mut parts = group
-        .strip_suffix(".k8s.io")
-        .unwrap_or(group)
-        .split(['.', '-']);
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        out.push_str(&capitalized(part));
+    word(group.strip_suffix(".k8s.io").unwrap_or(group))
+}
+
+/// A name as identifiers carry it: `my-group.example.com` is `myGroupExampleCom`. Upstream: endpoints/openapi,
+/// ToValidOperationID.
+fn word(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut capitalize = false;
+    for (index, c) in name.char_indices() {
+        if !(c.is_alphabetic() || c == '_' || (index > 0 && c.is_numeric())) {
+            capitalize = true;
+        } else if std::mem::take(&mut capitalize) {
+            out.extend(c.to_uppercase());
+        } else {
+            out.push(c);
+        }
     }
     out
 }
@@ -341,12 +350,13 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn tag(&self) -> String {
-        format!("{}_{}", group_word(self.group), self.version)
+        format!("{}_{}", group_word(self.group), word(self.version))
     }
 
     pub(super) fn id(&self, verb: &str, rest: &str) -> String {
-        let group = capitalized(&group_word(self.group));
-        format!("{verb}{group}{}{rest}", capitalized(self.version))
+        let [group, version, rest] =
+            [&group_word(self.group), self.version, rest].map(|part| capitalized(&word(part)));
+        format!("{verb}{group}{version}{rest}")
     }
 
     pub(super) fn put(&mut self, path: String, operations: &[Operation]) {

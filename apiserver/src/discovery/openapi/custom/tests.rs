@@ -260,6 +260,22 @@ fn operations_are_those_of_the_resource() {
 }
 
 #[test]
+fn names_become_identifiers() {
+    let api = documents();
+    let mut crd = crontabs(&json!([version("v1-beta", json!({"type": "object"}))]));
+    crd["spec"]["group"] = "my-group.1st.example.com".into();
+    crd["spec"]["names"]["kind"] = "e2e-test-crd".into();
+    api.set_custom(&typed(&crd));
+    let document = get(&api, "/openapi/v3/apis/my-group.1st.example.com/v1-beta");
+    let list = &document["paths"]["/apis/my-group.1st.example.com/v1-beta/crontabs"]["get"];
+    assert_eq!(
+        list["operationId"],
+        "listMyGroup1stExampleComV1BetaE2eTestCrdForAllNamespaces"
+    );
+    assert_eq!(list["tags"], json!(["myGroup1stExampleCom_v1Beta"]));
+}
+
+#[test]
 fn every_reference_has_its_definition() {
     fn walk(value: &Value, on: &mut dyn FnMut(&str)) {
         match value {
