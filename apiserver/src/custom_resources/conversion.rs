@@ -4,30 +4,66 @@
 //! Conversion is called from the encoding and decoding of objects, which does not wait for anything. A webhook is waited
 //! for in place, with the runtime told so; lists and caches ask for all their objects at once.
 
-use std::sync::OnceLock;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use api_types::CustomObject;
-use api_types::apiextensions::v1::{WebhookClientConfig, WebhookConversion};
-use component_base::auth::BoxFuture;
+use api_types::apiextensions::v1::CustomResourceDefinition;
+use api_types::apiextensions::v1::conversion_strategy_type;
 use serde_json::{Value, json};
 
 use super::{Definition, document};
+use crate::webhook::{ClientConfig, Webhooks};
 
-/// Calls webhooks. The answer is the body, or what went wrong.
-pub trait Caller: Send + Sync {
-    fn call<'a>(
-        &'a self,
-        name: &'a str,
-        config: &'a WebhookClientConfig,
-        review: Value,
-    ) -> BoxFuture<'a, Result<Value, String>>;
+/// How long a webhook may take. Upstream sets no limit of its own; requests have one of a minute.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Who converts the objects of a CRD.
+pub struct Webhook {
+    webhooks: Arc<Webhooks>,
+    config: ClientConfig,
+    /// Versions of ConversionReview that it takes, best first.
+    review_versions: Vec<String>,
 }
 
-static CALLER: OnceLock<Box<dyn Caller>> = OnceLock::new();
+impl Webhook {
+    /// The webhook of a CRD, if it has one.
+    pub fn of(crd: &CustomResourceDefinition, webhooks: &Arc<Webhooks>) -> Option<Webhook> {
+        let conversion = crd.spec.conversion.as_deref()?;
+        let webhook = conversion.webhook.as_deref()?;
+        if conversion.strategy != conversion_strategy_type::WEBHOOK {
+            return None;
+        }
+        let mut config = ClientConfig::from(webhook.client_config.as_deref()?);
+        if config.ca_bundle.trim_ascii().is_empty() {
+            config.ca_bundle.clear();
+        }
+        Some(Webhook {
+            webhooks: webhooks.clone(),
+            config,
+            review_versions: webhook.conversion_review_versions.clone(),
+        })
+    }
 
-/// Says who calls webhooks, once.
-pub fn install(caller: Box<dyn Caller>) {
-    let _ = CALLER.set(caller);
+    async fn post(&self, review: &Value) -> Result<Value, String> {
+        let client = self
+            .webhooks
+            .client(&self.config)
+            .map_err(|error| error.to_string())?;
+        let body = review.to_string().into_bytes().into();
+        let answer = client
+            .post(body, Some(TIMEOUT))
+            .await
+            .map_err(|error| error.to_string())?;
+        serde_json::from_slice(&answer).map_err(|error| error.to_string())
+    }
+}
+
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.config.fmt(f)
+    }
 }
 
 /// Converts some objects to a version. Those that have it already stay as they are.
@@ -69,7 +105,7 @@ pub fn convert(
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| error.to_string())?;
     let count = documents.len();
-    let converted = call(definition, webhook, documents, api_version)
+    let converted = call(webhook, documents, api_version)
         .map_err(|error| failed(format!("failed: {error}")))?;
     if converted.len() != count {
         return Err(failed(format!(
@@ -90,14 +126,9 @@ pub fn convert(
         .collect()
 }
 
-fn call(
-    definition: &Definition,
-    webhook: &WebhookConversion,
-    objects: Vec<Value>,
-    api_version: &str,
-) -> Result<Vec<Value>, String> {
+fn call(webhook: &Webhook, objects: Vec<Value>, api_version: &str) -> Result<Vec<Value>, String> {
     let version = webhook
-        .conversion_review_versions
+        .review_versions
         .iter()
         .find(|version| matches!(version.as_str(), "v1" | "v1beta1"))
         .ok_or("no supported conversion review versions")?;
@@ -108,17 +139,8 @@ fn call(
         "apiVersion": review_version,
         "request": {"uid": uid, "desiredAPIVersion": api_version, "objects": objects},
     });
-    let config = webhook
-        .client_config
-        .as_deref()
-        .ok_or("the CustomResourceDefinition has no webhook client configuration")?;
-    let caller = CALLER
-        .get()
-        .ok_or("this server does not call conversion webhooks yet; try again")?;
-    let name = format!("conversion_webhook_for_{}", definition.name);
     let runtime = tokio::runtime::Handle::current();
-    let answer =
-        tokio::task::block_in_place(|| runtime.block_on(caller.call(&name, config, review)))?;
+    let answer = tokio::task::block_in_place(|| runtime.block_on(webhook.post(&review)))?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     if version == "v1"
         && (text(&answer["kind"]) != "ConversionReview"

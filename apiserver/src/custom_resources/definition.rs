@@ -1,11 +1,11 @@
 //! A CRD made ready for requests. Upstream: crdInfo of apiextensions-apiserver/pkg/apiserver/customresource_handler.go.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use api_types::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceDefinitionVersion, CustomResourceSubresourceScale,
-    JSONSchemaProps, WebhookConversion, conversion_strategy_type,
-    custom_resource_definition_condition_type as condition, resource_scope,
+    JSONSchemaProps, custom_resource_definition_condition_type as condition, resource_scope,
 };
 use api_types::kinds::KindInfo;
 use api_types::resources::ResourceInfo;
@@ -14,7 +14,10 @@ use structural_schema::Structural;
 use structural_schema::json_path::JsonPath;
 
 use super::columns::Columns;
+use super::conversion::Webhook;
 use super::intern::{self, Names};
+use crate::discovery::compare_versions;
+use crate::webhook::Webhooks;
 
 /// Why a CRD cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +46,7 @@ pub struct Definition {
     /// The version objects are stored in, by its place among the versions.
     pub storage_version: usize,
     /// Who converts; without one, versions differ in their names only.
-    pub webhook: Option<Box<WebhookConversion>>,
+    pub webhook: Option<Webhook>,
     /// Unknown fields are kept whatever the schemas say.
     pub preserve_unknown_fields: bool,
     /// Its names are its own for good: it is in discovery.
@@ -86,7 +89,10 @@ pub fn is_accepted(crd: &CustomResourceDefinition) -> bool {
 }
 
 impl Definition {
-    pub fn new(crd: &CustomResourceDefinition) -> Result<Definition, DefinitionError> {
+    pub fn new(
+        crd: &CustomResourceDefinition,
+        webhooks: &Arc<Webhooks>,
+    ) -> Result<Definition, DefinitionError> {
         let spec = &crd.spec;
         let storage_version = spec
             .versions
@@ -100,11 +106,6 @@ impl Definition {
             .map(|version| Version::new(crd, version, &spec.versions[storage_version].name))
             .collect::<Result<_, _>>()?;
         let names = &crd.status.accepted_names;
-        let webhook = spec
-            .conversion
-            .as_ref()
-            .filter(|conversion| conversion.strategy == conversion_strategy_type::WEBHOOK)
-            .and_then(|conversion| conversion.webhook.clone());
         Ok(Definition {
             name: crd.metadata.name.clone(),
             uid: crd.metadata.uid.clone(),
@@ -114,7 +115,7 @@ impl Definition {
             namespaced: spec.scope == resource_scope::NAMESPACED,
             versions,
             storage_version,
-            webhook,
+            webhook: Webhook::of(crd, webhooks),
             preserve_unknown_fields: spec.preserve_unknown_fields,
             established: is_true(crd, condition::ESTABLISHED),
             terminating,
@@ -139,6 +140,21 @@ impl Definition {
             .flat_map(|version| version.selectable.iter().cloned())
             .collect()
     }
+}
+
+/// What is said of a deprecated version where the CRD says nothing: use the newest of the newer ones.
+fn deprecation_of(crd: &CustomResourceDefinition, deprecated: &str) -> String {
+    let (group, kind) = (&crd.spec.group, &crd.spec.names.kind);
+    let newer = crd.spec.versions.iter().filter(|version| {
+        version.served && !version.deprecated && compare_versions(&version.name, deprecated).is_gt()
+    });
+    let replacement = newer
+        .max_by(|a, b| compare_versions(&a.name, &b.name))
+        .map(|version| format!("; use {group}/{} {kind}", version.name));
+    format!(
+        "{group}/{deprecated} {kind} is deprecated{}",
+        replacement.unwrap_or_default()
+    )
 }
 
 impl Version {
@@ -183,7 +199,7 @@ impl Version {
         let api_version = intern::text(&format!("{}/{}", crd.spec.group, version.name));
         let deprecation = version.deprecated.then(|| {
             let text = version.deprecation_warning.clone();
-            text.unwrap_or_else(|| format!("{api_version} {} is deprecated", names.kind))
+            text.unwrap_or_else(|| deprecation_of(crd, &version.name))
         });
         Ok(Version {
             info: description.info,

@@ -82,21 +82,21 @@ fn make(names: &Names) -> Description {
     let (group, version) = (text(&names.group), text(&names.version));
     let (kind, resource) = (text(&names.kind), text(&names.plural));
     let mut subresources = Vec::new();
-    if names.scale {
-        subresources.push(SubresourceInfo {
-            name: "scale",
-            group: "autoscaling",
-            version: "v1",
-            kind: "Scale",
-            verbs: SUBRESOURCE_VERBS,
-        });
-    }
     if names.status {
         subresources.push(SubresourceInfo {
             name: "status",
             group,
             version,
             kind,
+            verbs: SUBRESOURCE_VERBS,
+        });
+    }
+    if names.scale {
+        subresources.push(SubresourceInfo {
+            name: "scale",
+            group: "autoscaling",
+            version: "v1",
+            kind: "Scale",
             verbs: SUBRESOURCE_VERBS,
         });
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use api_types::codec::{self, FieldProblem};
+use api_types::codec::{self, FieldProblemKind};
 use api_types::meta::v1::TypeMeta;
 use api_types::{CustomObject, apiextensions::v1::CustomResourceSubresourceScale};
 use apimachinery::gvk::GroupVersionKind;
@@ -83,21 +83,27 @@ impl CustomResource {
         } else {
             codec::decode_json_into(&mut object, json).map(|()| Vec::new())
         };
-        let mut findings: Vec<String> = problems
-            .map_err(|error| error.to_string())?
-            .iter()
-            .map(FieldProblem::to_string)
-            .collect();
+        // Metadata is decoded on its own upstream, after everything else.
+        let problems = problems.map_err(|error| {
+            let text = error.to_string();
+            text.replace(
+                "struct field ObjectMeta.metadata.",
+                "struct field ObjectMeta.",
+            )
+        })?;
+        let (duplicate, unknown): (Vec<_>, Vec<_>) = problems
+            .into_iter()
+            .partition(|problem| problem.kind == FieldProblemKind::Duplicate);
+        let mut unknown: Vec<String> = unknown.into_iter().map(|problem| problem.path).collect();
         if object.type_meta.api_version == self.version().api_version {
-            findings.extend(clean(
-                &self.definition,
-                self.version(),
-                &mut object,
-                false,
-                report,
-            )?);
+            let definition = &self.definition;
+            let found = clean(definition, self.version(), &mut object, false, report)?;
+            unknown.extend(found);
         }
-        Ok((object, findings))
+        unknown.sort();
+        let duplicate = duplicate.iter().map(ToString::to_string);
+        let unknown = unknown.iter().map(|path| unknown_field(path));
+        Ok((object, duplicate.chain(unknown).collect()))
     }
 
     /// Fills in this version's defaults.
@@ -222,7 +228,7 @@ pub fn stored_document(definition: &Definition, value: &[u8]) -> Result<Value, S
     document::of(&object).map_err(|error| error.to_string())
 }
 
-/// Drops what a version's schema does not have. Returns what that was, if asked to.
+/// Drops what a version's schema does not have. Returns the paths of what that was, if asked to.
 fn clean(
     definition: &Definition,
     version: &Version,
@@ -250,11 +256,10 @@ fn clean(
         .coerce(&mut content, false, options)
         .map_err(|error| error.to_string())?;
     unknown.extend(dropped);
-    unknown.sort();
     if let Value::Object(fields) = content {
         document::set_content(object, fields);
     }
-    Ok(unknown.iter().map(|path| unknown_field(path)).collect())
+    Ok(unknown)
 }
 
 pub fn fill_defaults(version: &Version, object: &mut CustomObject) {
@@ -278,9 +283,9 @@ impl TypeConverter for CustomTypes {
 
     fn convert(&self, object: &Value, api_version: &str) -> Result<Value, ConversionError> {
         let definition = &self.0;
-        let version = definition
-            .version(api_version)
-            .ok_or(ConversionError::MissingVersion)?;
+        if definition.version(api_version).is_none() {
+            return Err(ConversionError::MissingVersion);
+        }
         if object["apiVersion"] == api_version {
             return Ok(object.clone());
         }
@@ -288,8 +293,7 @@ impl TypeConverter for CustomTypes {
         let object = document::parse_object(object).map_err(|error| failed(error.to_string()))?;
         let mut converted =
             conversion::convert(definition, vec![object], api_version).map_err(failed)?;
-        let mut object = converted.pop().ok_or(ConversionError::MissingVersion)?;
-        clean(definition, version, &mut object, false, false).map_err(failed)?;
+        let object = converted.pop().ok_or(ConversionError::MissingVersion)?;
         document::of(&object).map_err(|error| failed(error.to_string()))
     }
 

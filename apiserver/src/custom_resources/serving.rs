@@ -263,7 +263,7 @@ fn followed(
     crd: Arc<CustomResourceDefinition>,
     old: Option<Followed>,
 ) -> Result<Followed, String> {
-    let definition = match Definition::new(&crd) {
+    let definition = match Definition::new(&crd, &server.webhooks) {
         Ok(definition) => Arc::new(definition),
         Err(error) => {
             if let Some(old) = old {

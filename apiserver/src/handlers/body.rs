@@ -189,7 +189,7 @@ pub fn check_custom_kind(
     }
     let kind = GroupKind {
         group: custom.definition.group.to_owned(),
-        kind: custom.definition.kind.to_owned(),
+        kind: found.kind.clone(),
     };
     Err(status::invalid(&kind, &object.metadata.name, &errors))
 }

@@ -21,6 +21,7 @@ use super::select;
 use crate::negotiation::{self, Encoding, MediaType, Transform};
 use crate::registry::errors::{Operation, interpret};
 use crate::registry::fields;
+use crate::registry::object::Object;
 use crate::registry::resource::{self, Resource};
 use crate::registry::wire;
 use crate::request::context::RequestContext;
@@ -119,7 +120,7 @@ pub async fn read(
 
 /// GET of a collection.
 pub async fn list(cx: &RequestContext, resource: &Arc<Resource>) -> Result<Response, StatusError> {
-    let media = respond::negotiate(cx)?;
+    let media = respond::negotiate_objects(cx, resource)?;
     let options = options_of(cx, resource, false)?;
     if let Some(convert) = media.convert
         && convert.transform == Transform::PartialObjectMetadata
@@ -164,6 +165,7 @@ pub fn respond_list(
         protobuf: media.encoding == Encoding::Protobuf,
         first: true,
         scratch: Vec::new(),
+        converted: converted(resource, list)?,
     };
     let (api_version, kind) = match media.convert {
         None => (resource.api_version, resource.list_kind()),
@@ -288,6 +290,34 @@ struct ListWriter {
     protobuf: bool,
     first: bool,
     scratch: Vec<u8>,
+    /// The objects that a webhook has converted, in the order of the list.
+    converted: Option<std::vec::IntoIter<Object>>,
+}
+
+/// A webhook converts all objects of a list at once.
+fn converted(
+    resource: &Resource,
+    list: &List,
+) -> Result<Option<std::vec::IntoIter<Object>>, StatusError> {
+    let Some(custom) = resource
+        .custom
+        .as_ref()
+        .filter(|custom| custom.definition.webhook.is_some())
+    else {
+        return Ok(None);
+    };
+    let entries: Vec<_> = list.iter().collect();
+    let values: Vec<&[u8]> = entries.iter().map(|entry| &entry.value()[..]).collect();
+    let objects = custom
+        .read_all(&values)
+        .map_err(apimachinery::status::internal)?;
+    let objects = objects.into_iter().zip(&entries).map(|(object, entry)| {
+        let mut object = Object::from(object);
+        let version = entry.resource_version().to_string();
+        object.edit_metadata(|metadata| metadata.resource_version = version);
+        object
+    });
+    Ok(Some(objects.collect::<Vec<_>>().into_iter()))
 }
 
 impl ListWriter {
@@ -322,9 +352,13 @@ impl ListWriter {
     }
 
     fn item(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), StatusError> {
-        let pieces = self
-            .resource
-            .pieces(entry.value(), entry.resource_version())?;
+        let converted = self.converted.as_mut().and_then(Iterator::next);
+        let pieces = match &converted {
+            Some(object) => smallvec::smallvec![self.resource.raw_of(object)],
+            None => self
+                .resource
+                .pieces(entry.value(), entry.resource_version())?,
+        };
         if self.protobuf {
             match &self.items {
                 Items::Metadata(_) => {
@@ -352,9 +386,12 @@ impl ListWriter {
                 encode::json(*form, &partial, out)
             }
             Items::Rows(rows) => {
-                let hub = self
-                    .resource
-                    .decode_stored(entry.value(), entry.resource_version())?;
+                let hub = match converted {
+                    Some(object) => object,
+                    None => self
+                        .resource
+                        .decode_stored(entry.value(), entry.resource_version())?,
+                };
                 rows.row(raw, hub.value(), hub.metadata(), out)
             }
         }

@@ -150,8 +150,9 @@ pub async fn dispatch(
     if !resource.info.namespaced && !info.namespace.is_empty() && !is_namespaces {
         return Err(no_such_resource());
     }
-    // HEAD is for proxies.
-    if cx.method == http::Method::HEAD && info.subresource != "proxy" {
+    // HEAD is for proxies and custom resources.
+    let is_custom = resource.custom.is_some();
+    if cx.method == http::Method::HEAD && info.subresource != "proxy" && !is_custom {
         return Err(method_not_allowed());
     }
     if info.subresource.is_empty() {
@@ -170,6 +171,9 @@ pub async fn dispatch(
         .iter()
         .find(|row| row.name == info.subresource)
     else {
+        if is_custom {
+            return Err(status::not_found(&resource.group_resource(), &info.name));
+        }
         return Err(no_such_resource());
     };
     let endpoint = Endpoint {
@@ -211,7 +215,18 @@ async fn main_resource(
         "update" | "patch" => !has_path_name,
         _ => false,
     };
-    if misplaced || !resource.has_verb(verb) {
+    if resource.custom.is_some() {
+        // Custom resources have no router that knows their paths and methods.
+        if !resource.has_verb(verb) {
+            return Err(status::method_not_supported(
+                &resource.group_resource(),
+                verb,
+            ));
+        }
+        if misplaced && verb != "create" {
+            return Err(status::bad_request("name must be provided"));
+        }
+    } else if misplaced || !resource.has_verb(verb) {
         return Err(method_not_allowed());
     }
     let reads_many = matches!(verb, "list" | "watch");
@@ -263,7 +278,7 @@ async fn main_resource(
 /// GET of one object, straight from storage.
 pub async fn get(cx: &RequestContext, endpoint: &Endpoint) -> Result<Response, StatusError> {
     let resource = &endpoint.resource;
-    let media = respond::negotiate(cx)?;
+    let media = respond::negotiate_objects(cx, &endpoint.resource)?;
     if cx.query.optional_bool("export") == Some(true) {
         return Err(status::bad_request(
             "the export parameter, deprecated since v1.14, is no longer supported",

@@ -510,7 +510,7 @@ pub async fn patch(
     endpoint: &Endpoint,
     request_body: Body,
 ) -> Result<Response, StatusError> {
-    let media = respond::negotiate(cx)?;
+    let media = respond::negotiate_objects(cx, &endpoint.resource)?;
     if endpoint.resource.custom.is_some() && PatchType::of(cx)? == PatchType::Strategic {
         return Err(respond::unsupported_media_type(
             crate::negotiation::UnsupportedMediaType {

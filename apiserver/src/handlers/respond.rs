@@ -357,6 +357,24 @@ pub fn negotiate(cx: &RequestContext) -> Result<MediaType, StatusError> {
     negotiation::negotiate(&cx.headers, &cx.query, Restrictions::RESOURCE).map_err(not_acceptable)
 }
 
+/// As [`negotiate`], for the objects of a resource: custom ones have no protobuf form.
+pub fn negotiate_objects(
+    cx: &RequestContext,
+    resource: &Resource,
+) -> Result<MediaType, StatusError> {
+    let restrictions = restrictions(resource);
+    negotiation::negotiate(&cx.headers, &cx.query, restrictions).map_err(not_acceptable)
+}
+
+/// What a resource's objects are served as.
+pub fn restrictions(resource: &Resource) -> Restrictions {
+    if resource.custom.is_some() {
+        Restrictions::CUSTOM
+    } else {
+        Restrictions::RESOURCE
+    }
+}
+
 /// What the router refuses before any handler looks: no media type that an endpoint could answer with, whatever its
 /// parameters say.
 pub fn check_accept(cx: &RequestContext, watches: bool) -> Result<(), StatusError> {

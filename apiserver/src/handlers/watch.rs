@@ -24,7 +24,7 @@ use super::respond;
 use super::select;
 use super::websocket;
 use crate::connect::Upgrade;
-use crate::negotiation::{self, Encoding, MediaType, Restrictions, Transform};
+use crate::negotiation::{self, Encoding, MediaType, Transform};
 use crate::registry::errors::{Operation, interpret};
 use crate::registry::resource::{self, Resource};
 use crate::registry::wire;
@@ -54,13 +54,10 @@ pub async fn watch(
     }
     let deadline = (!timeout.is_zero()).then(|| Instant::now() + timeout);
     // Both are negotiated, and both may refuse: the stream's media type and the objects' shape.
-    respond::negotiate(cx)?;
-    let media = negotiation::negotiate_stream(&cx.headers, &cx.query, Restrictions::RESOURCE)
-        .map_err(respond::not_acceptable)?;
-    if resource.custom.is_some() && media.encoding == Encoding::Protobuf && media.convert.is_none()
-    {
-        return Err(encode::not_in_protobuf());
-    }
+    respond::negotiate_objects(cx, resource)?;
+    let media =
+        negotiation::negotiate_stream(&cx.headers, &cx.query, respond::restrictions(resource))
+            .map_err(respond::not_acceptable)?;
     let mut encoder = EventEncoder::new(cx, resource, media)?;
     let client = websocket::wanted(cx, upgrade);
     if client.is_some() {

@@ -226,7 +226,7 @@ pub async fn create(
     endpoint: &Endpoint,
     request_body: Body,
 ) -> Result<Response, StatusError> {
-    let media = respond::negotiate(cx)?;
+    let media = respond::negotiate_objects(cx, &endpoint.resource)?;
     accepted_encoding(cx, &endpoint.resource)?;
     let bytes = body::read(request_body).await?;
     let options = options::create_options(&cx.query)?;
@@ -288,7 +288,7 @@ pub async fn update(
     endpoint: &Endpoint,
     request_body: Body,
 ) -> Result<Response, StatusError> {
-    let media = respond::negotiate(cx)?;
+    let media = respond::negotiate_objects(cx, &endpoint.resource)?;
     let bytes = body::read(request_body).await?;
     let options = options::update_options(&cx.query)?;
     let mut object = decode_hub(cx, endpoint, &bytes, &options.field_validation)?;
@@ -471,7 +471,7 @@ pub async fn delete(
     endpoint: &Endpoint,
     request_body: Body,
 ) -> Result<Response, StatusError> {
-    let media = respond::negotiate(cx)?;
+    let media = respond::negotiate_objects(cx, &endpoint.resource)?;
     let bytes = body::read(request_body).await?;
     let options = delete_options(cx, &bytes)?;
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
@@ -554,7 +554,7 @@ pub async fn delete_collection(
     endpoint: &Endpoint,
     request_body: Body,
 ) -> Result<Response, StatusError> {
-    let media = respond::negotiate(cx)?;
+    let media = respond::negotiate_objects(cx, &endpoint.resource)?;
     let list_options = list::options_of(cx, &endpoint.resource, false)?;
     let bytes = body::read(request_body).await?;
     let options = delete_options(cx, &bytes)?;

@@ -233,6 +233,11 @@ impl Resources {
         self.built_in.any(is) || self.custom.load().any(is)
     }
 
+    /// Whether a group is the program's own.
+    pub fn is_built_in(&self, group: &str) -> bool {
+        self.built_in.any(|info| info.group == group)
+    }
+
     pub fn has_group(&self, group: &str) -> bool {
         let is = |info: &ResourceInfo| info.group == group;
         self.built_in.any(is) || self.custom.load().any(is)

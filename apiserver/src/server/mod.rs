@@ -338,6 +338,22 @@ impl ApiServer {
         response
     }
 
+    /// Whether a request is for a custom resource that there is, in its scope.
+    async fn serves_custom(self: &Arc<Self>, info: &RequestInfo) -> bool {
+        let found = self
+            .resources
+            .get(&info.api_group, &info.api_version, &info.resource);
+        let found = match found {
+            None => self.custom_resources.wait_for(self, info).await,
+            found => found,
+        };
+        let everywhere = matches!(info.verb.as_str(), "list" | "watch");
+        found.is_some_and(|resource| {
+            let in_namespace = !info.namespace.is_empty();
+            resource.info.namespaced == in_namespace || (resource.info.namespaced && everywhere)
+        })
+    }
+
     async fn route(
         self: &Arc<Self>,
         cx: &Arc<RequestContext>,
@@ -351,8 +367,7 @@ impl ApiServer {
         let known = if info.api_prefix == "api" {
             info.api_group.is_empty()
         } else {
-            self.resources.has_group(&info.api_group)
-                || self.custom_resources.wait_for(self, info).await.is_some()
+            self.resources.is_built_in(&info.api_group) || self.serves_custom(info).await
         };
         if !known {
             return serving::not_found();

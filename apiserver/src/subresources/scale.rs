@@ -263,14 +263,15 @@ async fn update(
                     server.admission.validate(&attributes).await?;
                 }
                 let scale = new.get::<Scale>().ok_or_else(|| no_scale(resource))?;
-                checked(scale, existing)?;
+                checked(resource, scale, existing)?;
                 let mut object = existing.clone();
                 set_replicas(resource, &mut object, scale.spec.replicas)
                     .map_err(status::internal)?;
                 object.edit_metadata(|metadata| {
-                    metadata
-                        .resource_version
-                        .clone_from(&scale.metadata.resource_version);
+                    let version = &scale.metadata.resource_version;
+                    if resource.custom.is_none() || !version.is_empty() {
+                        metadata.resource_version.clone_from(version);
+                    }
                     metadata.managed_fields = managed_fields::parent_entries(
                         resource,
                         entries,
@@ -284,7 +285,7 @@ async fn update(
     Ok(object)
 }
 
-fn checked(scale: &Scale, existing: &Object) -> Result<(), StatusError> {
+fn checked(resource: &Resource, scale: &Scale, existing: &Object) -> Result<(), StatusError> {
     let uid = &existing.metadata().uid;
     if !scale.metadata.uid.is_empty() && scale.metadata.uid != *uid {
         let kind = apimachinery::gvk::GroupResource::new("", "scale");
@@ -297,7 +298,8 @@ fn checked(scale: &Scale, existing: &Object) -> Result<(), StatusError> {
             ),
         ));
     }
-    if scale.spec.replicas < 0 {
+    // What a custom resource may have is its schema's business.
+    if resource.custom.is_none() && scale.spec.replicas < 0 {
         let errors = field::invalid(
             &Path::new("spec").child("replicas"),
             i64::from(scale.spec.replicas),

@@ -32,7 +32,8 @@ pub fn write_json(value: &dyn Struct, header: Option<Header<'_>>, out: &mut Vec<
         return;
     };
     let (mut kind, mut api_version) = (name.kind, name.api_version);
-    if let Some(header) = header {
+    // A custom object's kind is not its type's.
+    if let Some(header) = header.filter(|header| !header.kind.is_empty() || !is_custom(schema)) {
         (kind, api_version) = (header.kind, header.api_version);
     } else if let View::Struct(type_meta) = value.get(0).view() {
         if let View::String(text) = type_meta.get(0).view()
@@ -54,6 +55,10 @@ pub fn write_json(value: &dyn Struct, header: Option<Header<'_>>, out: &mut Vec<
     write_header(kind, api_version, &mut first, out);
     write_fields(value, 1, &mut first, out);
     out.push(b'}');
+}
+
+fn is_custom(schema: &StructSchema) -> bool {
+    schema.json_form == JsonForm::Custom
 }
 
 /// Writes a custom object with its keys in order.
