@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use api_types::{CustomObject, kinds};
 use apimachinery::gvk::{GroupVersionKind, GroupVersionResource};
 use apimachinery::status::{self, StatusError};
 use component_base::auth::BoxFuture;
 
 use super::matching::Matched;
 use super::{Cluster, Freshness, UpdateOutcome};
-use crate::handlers::Endpoint;
 use crate::handlers::write::hub_of;
+use crate::handlers::{Endpoint, body};
 use crate::registry::errors::{Operation, interpret};
 use crate::registry::object::Object;
 use crate::registry::resource::Resource;
@@ -36,14 +37,16 @@ impl StoredCluster {
 
     /// The resource in the version that was matched, when an object is of its kind.
     fn version(&self, object: &Object, matched: &Matched) -> Option<Arc<Resource>> {
-        let GroupVersionResource {
-            group,
-            version,
-            resource,
-        } = &matched.resource;
+        self.get_version(&matched.resource)
+            .filter(|resource| match &resource.custom {
+                Some(_) => object.get::<CustomObject>().is_some(),
+                None => std::ptr::eq(resource.hub.schema, object.value().schema()),
+            })
+    }
+
+    fn get_version(&self, resource: &GroupVersionResource) -> Option<Arc<Resource>> {
         self.resources
-            .get(group, version, resource)
-            .filter(|resource| std::ptr::eq(resource.hub.schema, object.value().schema()))
+            .get(&resource.group, &resource.version, &resource.resource)
     }
 }
 
@@ -117,10 +120,7 @@ impl Cluster for StoredCluster {
     }
 
     fn equivalents(&self, resource: &GroupVersionResource, subresource: &str) -> Vec<Matched> {
-        let Some(own) = self
-            .resources
-            .get(&resource.group, &resource.version, &resource.resource)
-        else {
+        let Some(own) = self.get_version(resource) else {
             return Vec::new();
         };
         let prefix = |row: &Resource| row.info.storage.as_ref().map(|storage| storage.prefix);
@@ -170,25 +170,51 @@ impl Cluster for StoredCluster {
         })
     }
 
+    fn decode(&self, json: &[u8], matched: &Matched) -> Result<Object, StatusError> {
+        let kind = &matched.kind;
+        let resource = self.get_version(&matched.resource);
+        let resource = resource.filter(|resource| resource.info.kind == kind.kind);
+        if let Some(custom) = resource.as_ref().and_then(|found| found.custom.as_ref()) {
+            let (object, _) = custom.decode(json, false).map_err(status::internal)?;
+            return Ok(Object::from(object));
+        }
+        let kind = kinds::lookup(&kind.group, &kind.version, &kind.kind)
+            .ok_or_else(|| status::internal(format!("{kind} is not known")))?;
+        let expected = kind.schema.kind.map_or("", |name| name.api_version);
+        let (api_version, name) = body::version_and_kind(json).map_err(status::internal)?;
+        if (&*api_version, &*name) != (expected, kind.kind) {
+            let found = kinds::lookup_api_version(&api_version, &name);
+            let problem = body::no_conversion(found, &api_version, &name, kind);
+            return Err(status::internal(problem));
+        }
+        let mut object = Object::new((kind.new)());
+        api_types::decode_json_into(object.value_mut(), json).map_err(status::internal)?;
+        object.clear_field("TypeMeta");
+        Ok(object)
+    }
+
     fn from_version<'a>(
         &'a self,
         object: Object,
         matched: &'a Matched,
+        request: &'a GroupVersionResource,
     ) -> BoxFuture<'a, Result<Object, StatusError>> {
         Box::pin(async move {
-            let resource = self.resources.get(
-                &matched.resource.group,
-                &matched.resource.version,
-                &matched.resource.resource,
-            );
-            match resource.filter(|resource| resource.info.kind == matched.kind.kind) {
-                Some(resource) => {
-                    let endpoint = Endpoint {
-                        resource: resource.clone(),
-                        subresource: None,
-                    };
-                    hub_of(&endpoint, object)
-                }
+            let resource = self.get_version(&matched.resource);
+            let Some(resource) =
+                resource.filter(|resource| resource.info.kind == matched.kind.kind)
+            else {
+                return Ok(object);
+            };
+            let is_custom = resource.custom.is_some();
+            let endpoint = Endpoint {
+                resource,
+                subresource: None,
+            };
+            let object = hub_of(&endpoint, object)?;
+            // The hub of a custom resource is the version of the request.
+            match self.get_version(request).filter(|_| is_custom) {
+                Some(request) => request.to_hub(object),
                 None => Ok(object),
             }
         })

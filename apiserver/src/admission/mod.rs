@@ -17,7 +17,7 @@ pub use chain::{Chain, ChainError};
 pub use cluster::StoredCluster;
 
 use apimachinery::gvk::GroupVersionResource;
-use apimachinery::status::StatusError;
+use apimachinery::status::{self, StatusError};
 use component_base::auth::BoxFuture;
 
 use crate::registry::object::Object;
@@ -77,13 +77,23 @@ pub trait Cluster: Send + Sync {
         Box::pin(async move { Ok(object.clone()) })
     }
 
-    /// The way back, with the defaults of a write: an object that was changed in the version that was matched.
+    /// Reads an object of a request in the version that was matched.
+    fn decode(&self, json: &[u8], matched: &Matched) -> Result<Object, StatusError> {
+        let _ = json;
+        Err(status::internal(format!(
+            "{} is not known here",
+            matched.kind
+        )))
+    }
+
+    /// The way back from [`Self::in_version`], with the defaults of a write: an object that was changed in the version that was matched.
     fn from_version<'a>(
         &'a self,
         object: Object,
         matched: &'a Matched,
+        request: &'a GroupVersionResource,
     ) -> BoxFuture<'a, Result<Object, StatusError>> {
-        let _ = matched;
+        let _ = (matched, request);
         Box::pin(async move { Ok(object) })
     }
 

@@ -18,6 +18,7 @@ mod relay;
 use std::sync::Arc;
 
 use api_types::core::v1::{Node, Pod};
+use api_types::value::{Value, ViewMut};
 use apimachinery::status::{self, StatusError};
 use component_base::serving::{Body, Response};
 
@@ -25,6 +26,7 @@ use crate::admission;
 use crate::config::{Config, KubeletConfig};
 use crate::handlers::{self, Endpoint};
 use crate::loopback::Loopback;
+use crate::registry::object::Object;
 use crate::request::context::RequestContext;
 use crate::server::{ApiServer, authorization};
 use dial::{Security, Target, TlsConfigs};
@@ -136,8 +138,61 @@ async fn check_admission(
     }
     let mut attributes =
         endpoint.admission_attributes(cx, operation, admission::Options::None, false);
+    attributes.object = options_object(cx, endpoint);
     server.admission.admit(&mut attributes).await?;
     server.admission.validate(&attributes).await
+}
+
+/// The options of a connection, as admission sees them. Upstream: getRequestOptions and the conversions from url.Values.
+fn options_object(cx: &RequestContext, endpoint: &Endpoint) -> Option<Object> {
+    let kind = endpoint.kind();
+    let kind = api_types::kinds::lookup(&kind.group, &kind.version, &kind.kind)?;
+    let mut options = (kind.new)();
+    let is_proxy = endpoint.subresource_name() == "proxy";
+    for (index, field) in options.schema().fields.iter().enumerate() {
+        if is_proxy && field.json == "path" {
+            if let ViewMut::String(path) = options.get_mut(index).view_mut() {
+                *path = path_below(cx);
+            }
+            continue;
+        }
+        let values: Vec<&str> = cx.query.all(field.json).collect();
+        if values.is_empty() {
+            continue;
+        }
+        match options.get_mut(index).view_mut() {
+            ViewMut::List(list) => {
+                for value in values {
+                    set(list.push_default(), value);
+                }
+            }
+            _ => set(options.get_mut(index), values[0]),
+        }
+    }
+    Some(Object::new(options))
+}
+
+fn set(field: &mut dyn Value, text: &str) {
+    match field.view_mut() {
+        ViewMut::String(value) => text.clone_into(value),
+        ViewMut::Bool(value) => *value = text != "0" && !text.eq_ignore_ascii_case("false"),
+        ViewMut::Int32(value) => *value = text.parse().unwrap_or_default(),
+        ViewMut::Int64(value) => *value = text.parse().unwrap_or_default(),
+        _ => {}
+    }
+}
+
+/// What comes after `proxy` in the path, with a slash before it if there is anything.
+fn path_below(cx: &RequestContext) -> String {
+    let parts = cx.info.parts.get(3..).unwrap_or_default();
+    let mut path = parts.join("/");
+    if !path.is_empty() && !path.starts_with('/') {
+        path.insert(0, '/');
+    }
+    if cx.uri.path().ends_with('/') && !path.ends_with('/') {
+        path.push('/');
+    }
+    path
 }
 
 /// Switching protocols by GET needs the right to create.

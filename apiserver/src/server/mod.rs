@@ -124,7 +124,13 @@ impl ApiServer {
             own_address(&config),
             config.flags.bool("enable-aggregator-routing"),
         ))));
-        let admission = admission_chain(&config, &resources, &authorizer)?;
+        let webhook_metrics = admission::plugins::WebhookMetrics::new(metrics.registry())?;
+        let admission = admission_chain(
+            &config,
+            &resources,
+            &authorizer,
+            (webhooks.clone(), webhook_metrics),
+        )?;
         let service_hooks = Arc::new(ServiceHooks::new(
             IpAddresses::new(&config.service_cluster_ip_ranges),
             NodePorts::new(
@@ -490,6 +496,7 @@ fn admission_chain(
     config: &Config,
     resources: &Arc<Resources>,
     authorizer: &Arc<dyn Authorizer>,
+    webhooks: (Arc<Webhooks>, admission::plugins::WebhookMetrics),
 ) -> Result<admission::Chain, component_base::Error> {
     let flags = &config.flags;
     let only = flags.strings("admission-control");
@@ -515,6 +522,8 @@ fn admission_chain(
         not_ready_toleration_seconds: flags.int("default-not-ready-toleration-seconds"),
         unreachable_toleration_seconds: flags.int("default-unreachable-toleration-seconds"),
         authorizer: Some(authorizer.clone()),
+        resources: Some(resources.clone()),
+        webhooks: Some(webhooks),
     };
     let cluster = Arc::new(admission::StoredCluster::new(resources.clone()));
     Ok(admission::Chain::new(

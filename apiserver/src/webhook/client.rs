@@ -384,6 +384,7 @@ fn text_of(error: hyper::Error) -> String {
     }
     let source = std::error::Error::source(&error);
     match source.and_then(|source| source.downcast_ref::<std::io::Error>()) {
+        Some(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
         Some(error) => apimachinery::os_error::text(error),
         None => error.to_string(),
     }

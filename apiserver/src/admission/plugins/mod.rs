@@ -14,12 +14,17 @@ mod runtime_class;
 mod service_account;
 mod storage;
 mod taint_nodes_by_condition;
+mod webhooks;
 
 use std::sync::Arc;
 
 use component_base::auth::Authorizer;
 
+pub use webhooks::WebhookMetrics;
+
 use super::Plugin;
+use crate::registry::table::Resources;
+use crate::webhook::Webhooks;
 
 /// What flags and the server give to plugins.
 #[derive(Clone)]
@@ -30,6 +35,10 @@ pub struct Settings {
     pub unreachable_toleration_seconds: i64,
     /// For plugins that ask about rights beyond the request's own.
     pub authorizer: Option<Arc<dyn Authorizer>>,
+    /// For plugins that are configured by objects.
+    pub resources: Option<Arc<Resources>>,
+    /// For plugins that ask webhooks, and what they count.
+    pub webhooks: Option<(Arc<Webhooks>, WebhookMetrics)>,
 }
 
 impl Default for Settings {
@@ -38,6 +47,8 @@ impl Default for Settings {
             not_ready_toleration_seconds: 300,
             unreachable_toleration_seconds: 300,
             authorizer: None,
+            resources: None,
+            webhooks: None,
         }
     }
 }
@@ -163,9 +174,13 @@ pub(super) const PLUGINS: &[PluginRow] = &[
     missing("JobValidation", true, ALPHA),
     missing("PodResizeValidator", true, NOT_YET),
     missing("MutatingAdmissionPolicy", true, NOT_YET),
-    missing("MutatingAdmissionWebhook", true, NOT_YET),
+    on("MutatingAdmissionWebhook", |settings| {
+        Box::new(webhooks::MutatingAdmissionWebhook::new(settings))
+    }),
     missing("ValidatingAdmissionPolicy", true, NOT_YET),
-    missing("ValidatingAdmissionWebhook", true, NOT_YET),
+    on("ValidatingAdmissionWebhook", |settings| {
+        Box::new(webhooks::ValidatingAdmissionWebhook::new(settings))
+    }),
     on("ResourceQuota", |_| {
         Box::new(resource_quota::ResourceQuota::default())
     }),

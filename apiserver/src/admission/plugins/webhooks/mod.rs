@@ -1,0 +1,496 @@
+//! MutatingAdmissionWebhook and ValidatingAdmissionWebhook: programs outside that change or refuse requests.
+//! Upstream: apiserver/pkg/admission/plugin/webhook and pkg/admission/configuration.
+//!
+//! Configurations are compiled once per change and asked in the order of their names. A request that no webhook is about costs the
+//! comparison of its resource with their rules, and without any configuration two loads of a number.
+
+/// What is counted.
+mod metrics;
+/// Webhooks that change objects.
+mod mutating;
+/// AdmissionReviews.
+mod review;
+/// Webhooks that judge objects.
+mod validating;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api_types::admissionregistration::v1::{
+    MutatingWebhook, MutatingWebhookConfiguration, ValidatingWebhook,
+    ValidatingWebhookConfiguration,
+};
+use api_types::codec::Header;
+use api_types::{Kind as _, Resource as _};
+use apimachinery::quote::quote;
+use apimachinery::status::{self, StatusError};
+use component_base::auth::Authorizer;
+
+pub use metrics::WebhookMetrics;
+pub(super) use mutating::MutatingAdmissionWebhook;
+pub(super) use validating::ValidatingAdmissionWebhook;
+
+use super::Settings;
+use crate::admission::cel::Input;
+use crate::admission::matching::{Conditions, Criteria, Matched, Outcome};
+use crate::admission::{Attributes, Cluster};
+use crate::registry::derived::Derived;
+use crate::registry::object::Object;
+use crate::webhook::{CallError, ClientConfig, Webhooks};
+use review::Answer;
+
+/// A webhook, compiled.
+struct Hook {
+    name: String,
+    configuration: String,
+    /// Tells webhooks of the same name in one configuration apart.
+    id: String,
+    client: ClientConfig,
+    criteria: Criteria,
+    conditions: Conditions,
+    review_versions: Vec<String>,
+    /// A webhook that cannot be asked is passed over.
+    fails_open: bool,
+    timeout: Option<Duration>,
+    side_effects: Option<String>,
+    /// `reinvocationPolicy: IfNeeded`
+    may_run_again: bool,
+}
+
+macro_rules! hook_of {
+    ($name:ident, $hook:ty, $reinvocation:expr) => {
+        fn $name(configuration: &str, id: String, hook: &$hook) -> Hook {
+            let failure_policy = hook.failure_policy.as_deref();
+            let reinvocation: fn(&$hook) -> Option<&str> = $reinvocation;
+            Hook {
+                name: hook.name.clone(),
+                configuration: configuration.to_owned(),
+                id,
+                client: ClientConfig::from(&hook.client_config),
+                criteria: Criteria::of_webhook(
+                    &hook.rules,
+                    hook.match_policy.as_deref(),
+                    hook.namespace_selector.as_deref(),
+                    hook.object_selector.as_deref(),
+                ),
+                conditions: Conditions::new(&hook.match_conditions, failure_policy, false),
+                review_versions: hook.admission_review_versions.clone(),
+                fails_open: failure_policy == Some("Ignore"),
+                timeout: hook
+                    .timeout_seconds
+                    .and_then(|seconds| u64::try_from(seconds).ok())
+                    .map(Duration::from_secs),
+                side_effects: hook.side_effects.clone(),
+                may_run_again: reinvocation(hook) == Some("IfNeeded"),
+            }
+        }
+    };
+}
+
+hook_of!(of_mutating, MutatingWebhook, |hook| hook
+    .reinvocation_policy
+    .as_deref());
+hook_of!(of_validating, ValidatingWebhook, |_| None);
+
+/// The webhooks of a configuration, each with a name of its own.
+fn hooks_of<T>(
+    configuration: &str,
+    hooks: &[T],
+    name: impl Fn(&T) -> &str,
+    make: fn(&str, String, &T) -> Hook,
+) -> Vec<Hook> {
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    let mut compiled = Vec::with_capacity(hooks.len());
+    for hook in hooks {
+        let count = seen.entry(name(hook)).or_default();
+        let id = format!("{configuration}/{}/{count}", name(hook));
+        *count += 1;
+        compiled.push(make(configuration, id, hook));
+    }
+    compiled
+}
+
+fn of_mutating_configuration(object: Object) -> Vec<Hook> {
+    match object.get::<MutatingWebhookConfiguration>() {
+        Some(found) => hooks_of(
+            &found.metadata.name,
+            &found.webhooks,
+            |hook| &hook.name,
+            of_mutating,
+        ),
+        None => Vec::new(),
+    }
+}
+
+fn of_validating_configuration(object: Object) -> Vec<Hook> {
+    match object.get::<ValidatingWebhookConfiguration>() {
+        Some(found) => hooks_of(
+            &found.metadata.name,
+            &found.webhooks,
+            |hook| &hook.name,
+            of_validating,
+        ),
+        None => Vec::new(),
+    }
+}
+
+/// What both plugins are made of.
+struct Dispatcher {
+    /// None in tests of the chain: there are no webhooks.
+    parts: Option<Parts>,
+}
+
+struct Parts {
+    configurations: Derived<Vec<Hook>>,
+    caller: Caller,
+}
+
+/// Asks webhooks.
+struct Caller {
+    webhooks: Arc<Webhooks>,
+    authorizer: Option<Arc<dyn Authorizer>>,
+    metrics: WebhookMetrics,
+    /// As metrics call the plugin: `admit` or `validating`.
+    kind: &'static str,
+}
+
+/// Why a webhook does not let a request pass.
+enum Failure {
+    /// It could not be asked, or answered nonsense; `code` is what metrics show.
+    Calling { reason: String, code: i32 },
+    /// It said no.
+    Rejected(StatusError),
+    /// The server cannot do what it said.
+    Other(StatusError),
+}
+
+impl Dispatcher {
+    fn new(
+        settings: &Settings,
+        plural: &'static str,
+        compile: fn(Object) -> Vec<Hook>,
+        kind: &'static str,
+    ) -> Dispatcher {
+        let resource = settings.resources.as_ref().and_then(|resources| {
+            let (group, version) = (
+                MutatingWebhookConfiguration::GROUP,
+                MutatingWebhookConfiguration::VERSION,
+            );
+            resources.get(group, version, plural)
+        });
+        let parts = match (resource, &settings.webhooks) {
+            (Some(resource), Some((webhooks, metrics))) => Some(Parts {
+                configurations: Derived::new(resource, compile),
+                caller: Caller {
+                    webhooks: webhooks.clone(),
+                    authorizer: settings.authorizer.clone(),
+                    metrics: metrics.clone(),
+                    kind,
+                },
+            }),
+            _ => None,
+        };
+        Dispatcher { parts }
+    }
+
+    fn mutating(settings: &Settings) -> Dispatcher {
+        let plural = MutatingWebhookConfiguration::PLURAL;
+        Self::new(settings, plural, of_mutating_configuration, "admit")
+    }
+
+    fn validating(settings: &Settings) -> Dispatcher {
+        let plural = ValidatingWebhookConfiguration::PLURAL;
+        Self::new(settings, plural, of_validating_configuration, "validating")
+    }
+
+    /// All configurations and who asks their webhooks; None when there is nobody to ask.
+    async fn configurations(
+        &self,
+        attributes: &Attributes,
+    ) -> Result<Option<(Arc<[Arc<Vec<Hook>>]>, &Caller)>, StatusError> {
+        let Some(parts) = &self.parts else {
+            return Ok(None);
+        };
+        if is_exempt(attributes) {
+            return Ok(None);
+        }
+        match parts.configurations.get().await {
+            Ok(found) if found.iter().all(|hooks| hooks.is_empty()) => Ok(None),
+            Ok(found) => Ok(Some((found, &parts.caller))),
+            Err(error) => {
+                tracing::error!(%error, "The webhook configurations cannot be read");
+                Err(attributes.forbidden("not yet ready to handle request"))
+            }
+        }
+    }
+}
+
+/// What configures admission is not subject to it: a wrong webhook could not be removed any more.
+fn is_exempt(attributes: &Attributes) -> bool {
+    attributes.kind.group == "admissionregistration.k8s.io"
+        && matches!(
+            attributes.kind.kind.as_str(),
+            "ValidatingWebhookConfiguration"
+                | "MutatingWebhookConfiguration"
+                | "ValidatingAdmissionPolicy"
+                | "ValidatingAdmissionPolicyBinding"
+                | "MutatingAdmissionPolicy"
+                | "MutatingAdmissionPolicyBinding"
+        )
+}
+
+/// The objects of a request in one version.
+struct Versioned {
+    /// None on deletion.
+    object: Option<Object>,
+    /// Empty for none.
+    json: Vec<u8>,
+    old_json: Vec<u8>,
+}
+
+impl Versioned {
+    async fn new(
+        attributes: &Attributes,
+        matched: &Matched,
+        cluster: &dyn Cluster,
+    ) -> Result<Versioned, StatusError> {
+        let api_version = matched.kind.group_version().to_string();
+        let encode = |object: &Object| {
+            let header = Header {
+                api_version: &api_version,
+                kind: &matched.kind.kind,
+            };
+            api_types::encode_json_as(object.value(), header)
+        };
+        let object = match &attributes.object {
+            Some(object) => Some(cluster.in_version(object, matched).await?),
+            None => None,
+        };
+        let old_json = match attributes.old_object.as_deref() {
+            Some(old) => encode(&cluster.in_version(old, matched).await?),
+            None => Vec::new(),
+        };
+        Ok(Versioned {
+            json: object.as_ref().map(encode).unwrap_or_default(),
+            object,
+            old_json,
+        })
+    }
+}
+
+/// The versions of a request's objects that were needed so far.
+#[derive(Default)]
+struct Versions(Vec<(Matched, Arc<Versioned>)>);
+
+impl Versions {
+    async fn get(
+        &mut self,
+        attributes: &Attributes,
+        matched: &Matched,
+        cluster: &dyn Cluster,
+    ) -> Result<Arc<Versioned>, StatusError> {
+        if let Some((_, known)) = self.0.iter().find(|(known, _)| known.kind == matched.kind) {
+            return Ok(known.clone());
+        }
+        let made = Versioned::new(attributes, matched, cluster)
+            .await
+            .map(Arc::new)?;
+        self.0.push((matched.clone(), made.clone()));
+        Ok(made)
+    }
+}
+
+impl Caller {
+    /// The version in which a webhook is to be asked about a request, if it is.
+    async fn matches(
+        &self,
+        hook: &Hook,
+        attributes: &Attributes,
+        cluster: &dyn Cluster,
+        versions: &mut Versions,
+    ) -> Result<Option<Matched>, StatusError> {
+        let Some(matched) = hook.criteria.matches(attributes, cluster).await? else {
+            return Ok(None);
+        };
+        if hook.conditions.is_empty() {
+            return Ok(Some(matched));
+        }
+        let versioned = versions.get(attributes, &matched, cluster).await?;
+        let json = |bytes: &[u8]| serde_json::from_slice(bytes).unwrap_or_default();
+        let mut input = Input::new(
+            attributes,
+            &matched,
+            json(&versioned.json),
+            json(&versioned.old_json),
+        );
+        if let Some(authorizer) = &self.authorizer {
+            input = input.with_authorizer(attributes, &matched, authorizer.clone());
+        }
+        let operation = attributes.operation.as_str();
+        let labels = [&*hook.name, "webhook", self.kind, operation];
+        let start = Instant::now();
+        let outcome = hook
+            .conditions
+            .evaluate(&input, || self.metrics.condition_error(&labels));
+        self.metrics.condition_time(&labels, start.elapsed());
+        match outcome {
+            Outcome::Matches => Ok(Some(matched)),
+            Outcome::DoesNotMatch(_) => {
+                self.metrics.condition_exclusion(&labels);
+                Ok(None)
+            }
+            Outcome::Failed(error) => {
+                tracing::warn!(
+                    webhook = hook.name,
+                    error,
+                    "Failed evaluating match conditions, failing closed"
+                );
+                Err(status::forbidden(
+                    &attributes.group_resource(),
+                    &attributes.name,
+                    error,
+                ))
+            }
+        }
+    }
+
+    /// Asks a webhook and notes what it said.
+    async fn ask(
+        &self,
+        hook: &Hook,
+        attributes: &Attributes,
+        matched: &Matched,
+        versioned: &Versioned,
+    ) -> Result<Answer, Failure> {
+        if attributes.dry_run {
+            match hook.side_effects.as_deref() {
+                None => {
+                    return Err(Failure::Calling {
+                        reason: "Webhook SideEffects is nil".to_owned(),
+                        code: 400,
+                    });
+                }
+                Some("None" | "NoneOnDryRun") => {}
+                Some(_) => {
+                    return Err(Failure::Other(status::bad_request(format!(
+                        "admission webhook {} does not support dry run",
+                        quote(&hook.name)
+                    ))));
+                }
+            }
+        }
+        let review = review::Review::new(&hook.review_versions, attributes, matched, versioned)
+            .map_err(|reason| Failure::Calling {
+                reason: format!("could not create admission objects: {reason}"),
+                code: 400,
+            })?;
+        let client = self
+            .webhooks
+            .client(&hook.client)
+            .map_err(|error| Failure::Calling {
+                reason: format!("could not get REST client: {error}"),
+                code: 500,
+            })?;
+        let timeout = match (hook.timeout, remaining(attributes)) {
+            (Some(own), Some(left)) => Some(own.min(left)),
+            (own, left) => own.or(left),
+        };
+        let called = |text: String, code: i32| Failure::Calling {
+            reason: format!("failed to call webhook: {text}"),
+            code,
+        };
+        let body =
+            client
+                .post(review.body.clone(), timeout)
+                .await
+                .map_err(|error| match error {
+                    CallError::Failed(text) => called(text, 503),
+                    CallError::Status(status) => called(status.message.clone(), status.code),
+                })?;
+        let response = review.decode(&body).map_err(|text| called(text, 503))?;
+        let answer = review
+            .verify(response, self.kind == "admit")
+            .map_err(|text| Failure::Calling {
+                reason: format!("received invalid webhook response: {text}"),
+                code: 503,
+            })?;
+        for (key, value) in &answer.annotations {
+            attributes
+                .annotations
+                .add(format!("{}/{key}", hook.name), value.as_str());
+        }
+        for warning in &answer.warnings {
+            attributes.warnings.add(warning.as_str());
+        }
+        if answer.allowed {
+            return Ok(answer);
+        }
+        Err(Failure::Rejected(review::denied(&hook.name, answer.result)))
+    }
+
+    /// Counts how a webhook's turn ended.
+    fn observe<T>(
+        &self,
+        hook: &Hook,
+        attributes: &Attributes,
+        start: Instant,
+        outcome: &Result<T, Failure>,
+    ) {
+        let (code, rejection) = match outcome {
+            Ok(_) => (200, None),
+            Err(Failure::Calling { code, .. }) => {
+                let rejected = (!hook.fails_open).then_some("calling_webhook_error");
+                (*code, rejected)
+            }
+            Err(Failure::Rejected(status)) => (status.code, Some("no_error")),
+            Err(Failure::Other(_)) => (0, Some("apiserver_internal_error")),
+        };
+        let operation = attributes.operation.as_str();
+        self.metrics.called(
+            &hook.name,
+            self.kind,
+            operation,
+            start.elapsed(),
+            code,
+            rejection,
+        );
+    }
+
+    /// What the client is told of a failure; nothing when the webhook is passed over.
+    fn verdict(&self, hook: &Hook, failure: Failure) -> Option<StatusError> {
+        match failure {
+            Failure::Calling { reason, .. } => {
+                let text = format!("failed calling webhook {}: {reason}", quote(&hook.name));
+                if hook.fails_open {
+                    tracing::warn!(webhook = hook.name, "Failing open: {text}");
+                    self.metrics.failed_open(&hook.name, self.kind);
+                    return None;
+                }
+                tracing::warn!(webhook = hook.name, "Failing closed: {text}");
+                Some(status::internal(text))
+            }
+            Failure::Rejected(status) => {
+                tracing::info!(webhook = hook.name, %status, "A webhook rejected a request");
+                Some(status)
+            }
+            Failure::Other(status) => Some(status),
+        }
+    }
+}
+
+/// What is left of the request's time.
+fn remaining(attributes: &Attributes) -> Option<Duration> {
+    let deadline = attributes.deadline?;
+    Some(deadline.saturating_duration_since(tokio::time::Instant::now()))
+}
+
+fn check_time(attributes: &Attributes) -> Result<(), StatusError> {
+    if remaining(attributes).is_some_and(|left| left.is_zero()) {
+        return Err(status::timeout(
+            "request did not complete within requested timeout",
+            0,
+        ));
+    }
+    Ok(())
+}
