@@ -9,6 +9,8 @@
 
 /// Plugins that change or refuse writes.
 pub mod admission;
+/// Other API servers behind this one.
+pub mod aggregator;
 /// Defaults, validation and strategies of kinds.
 pub mod apis;
 /// Who is asking.

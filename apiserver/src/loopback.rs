@@ -298,6 +298,19 @@ impl Loopback {
             .is_some()
     }
 
+    /// The object as the watch cache has it. It may lag behind.
+    pub fn cached<T: ApiResource>(&self, namespace: &str, name: &str) -> Option<T> {
+        let resource = self.resource::<T>().ok()?;
+        let storage = resource.storage.as_ref()?;
+        let entry = storage.peek(&storage.key(namespace, name).ok()?)?;
+        typed(
+            resource
+                .decode_stored(entry.value(), entry.resource_version())
+                .ok()?,
+        )
+        .ok()
+    }
+
     /// Creates an object unless it is there.
     pub async fn ensure<T: ApiResource>(&self, object: T) -> Result<(), StatusError> {
         match self.create(object).await {

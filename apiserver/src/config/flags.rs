@@ -209,7 +209,7 @@ pub const FLAGS: &[Group] = &[
     Group {
         section: "Misc",
         rows: &[
-            FlagRow::new("aggregator-reject-forwarding-redirect", Kind::Bool, "true", "Aggregator reject forwarding redirect response back to client.").without_effect(NOT_YET),
+            FlagRow::new("aggregator-reject-forwarding-redirect", Kind::Bool, "true", "Aggregator reject forwarding redirect response back to client."),
             FlagRow::new("allow-privileged", Kind::Bool, "false", "If true, allow privileged containers. [default=false]"),
             FlagRow::new("coordinated-leadership-lease-duration", Kind::Duration, "15s", "The duration of the lease used for Coordinated Leader Election.").without_effect(NOT_YET),
             FlagRow::new("coordinated-leadership-renew-deadline", Kind::Duration, "10s", "The deadline for renewing a coordinated leader election lease.").without_effect(NOT_YET),

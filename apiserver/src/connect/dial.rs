@@ -19,6 +19,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::config::KubeletConfig;
 
@@ -43,13 +44,9 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// `host:port`, with brackets around an IPv6 address.
+    /// `host:port`.
     pub(super) fn authority(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        authority(&self.host, self.port)
     }
 
     pub(super) fn scheme(&self) -> &'static str {
@@ -63,7 +60,13 @@ impl Target {
 /// No answer came. The text is what upstream's clients show.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct DialError(String);
+pub(crate) struct DialError(String);
+
+impl DialError {
+    pub(crate) fn new(text: impl std::fmt::Display) -> DialError {
+        DialError(text.to_string())
+    }
+}
 
 type Made = (Instant, Arc<ClientConfig>, Arc<ClientConfig>);
 
@@ -253,33 +256,47 @@ pub(super) async fn send(
     let host =
         HeaderValue::try_from(target.authority()).map_err(|error| DialError(error.to_string()))?;
     request.headers_mut().insert(header::HOST, host);
-    let stream = connect(target).await?;
     match &target.security {
-        Security::Plain => exchange(stream, request).await,
+        Security::Plain => exchange(connect(&target.host, target.port).await?, request).await,
         Security::Tls(config) => {
             let name = match target.host.parse::<IpAddr>() {
                 Ok(address) => ServerName::IpAddress(address.into()),
                 Err(_) => ServerName::try_from(target.host.clone())
                     .map_err(|error| DialError(format!("dial tcp: {error}")))?,
             };
-            let handshake = tokio_rustls::TlsConnector::from(config.clone()).connect(name, stream);
-            let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
-                .await
-                .map_err(|_| DialError("net/http: TLS handshake timeout".to_owned()))?
-                .map_err(|error| DialError(handshake_error(&error)))?;
+            let stream = secure(&target.host, target.port, name, config.clone()).await?;
             exchange(stream, request).await
         }
     }
 }
 
-async fn connect(target: &Target) -> Result<TcpStream, DialError> {
-    let address = target.authority();
-    match tokio::time::timeout(
-        CONNECT_TIMEOUT,
-        TcpStream::connect((target.host.as_str(), target.port)),
-    )
-    .await
-    {
+/// Connects to a server that has to be called `name`, whatever its address.
+pub(crate) async fn secure(
+    host: &str,
+    port: u16,
+    name: ServerName<'static>,
+    config: Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, DialError> {
+    let stream = connect(host, port).await?;
+    let handshake = tokio_rustls::TlsConnector::from(config).connect(name, stream);
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
+        .await
+        .map_err(|_| DialError("net/http: TLS handshake timeout".to_owned()))?
+        .map_err(|error| DialError(handshake_error(&error)))
+}
+
+/// `host:port`, with brackets around an IPv6 address.
+pub(crate) fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+async fn connect(host: &str, port: u16) -> Result<TcpStream, DialError> {
+    let address = authority(host, port);
+    match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await {
         Ok(Ok(stream)) => {
             // Interactive streams are made of small pieces.
             let _ = stream.set_nodelay(true);
@@ -289,15 +306,16 @@ async fn connect(target: &Target) -> Result<TcpStream, DialError> {
             "dial tcp {address}: connect: {}",
             os_error::text(&error)
         ))),
-        Ok(Err(_)) => Err(DialError(format!(
-            "dial tcp: lookup {}: no such host",
-            target.host
-        ))),
+        Ok(Err(_)) => Err(DialError(format!("dial tcp: lookup {host}: no such host"))),
         Err(_) => Err(DialError(format!("dial tcp {address}: i/o timeout"))),
     }
 }
 
-async fn exchange<S>(stream: S, request: Request<Body>) -> Result<Response<Incoming>, DialError>
+/// Sends one request over a connection of its own, which may be upgraded.
+pub(crate) async fn exchange<S>(
+    stream: S,
+    request: Request<Body>,
+) -> Result<Response<Incoming>, DialError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -29,7 +29,9 @@ use crate::loopback::Loopback;
 use crate::registry::object::Object;
 use crate::request::context::RequestContext;
 use crate::server::{ApiServer, authorization};
+pub(crate) use dial::{DialError, authority, exchange, secure};
 use dial::{Security, Target, TlsConfigs};
+pub(crate) use relay::{own_headers, passed_on, remove_hop_by_hop, switched};
 
 /// The client's side of an upgrade, if its connection can be upgraded.
 pub type Upgrade = Option<hyper::upgrade::OnUpgrade>;

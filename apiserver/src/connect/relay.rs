@@ -25,7 +25,7 @@ static HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// Drops the headers that are about one connection, and those that Connection names.
-pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -53,7 +53,7 @@ pub(super) fn forwarded_for(cx: &RequestContext, headers: &mut HeaderMap) {
 }
 
 /// The request's own headers, without what proved who sent it.
-pub(super) fn own_headers(cx: &RequestContext) -> HeaderMap {
+pub(crate) fn own_headers(cx: &RequestContext) -> HeaderMap {
     let mut headers = cx.headers.clone();
     headers.remove(header::AUTHORIZATION);
     headers.remove(header::HOST);
@@ -62,7 +62,7 @@ pub(super) fn own_headers(cx: &RequestContext) -> HeaderMap {
 }
 
 /// Another server's answer as ours.
-pub(super) fn passed_on(answer: http::Response<Incoming>) -> Response {
+pub(crate) fn passed_on(answer: http::Response<Incoming>) -> Response {
     let (mut parts, body) = answer.into_parts();
     remove_hop_by_hop(&mut parts.headers);
     parts.version = http::Version::HTTP_11;
@@ -83,11 +83,20 @@ pub(super) async fn upgrade(
         .parse()
         .map_err(|error| plain_error(format!("{error}")))?;
     *request.headers_mut() = own_headers(cx);
-    let mut answer = switch(target, request).await?;
+    let answer = switch(target, request).await?;
+    switched(answer, &wanted, client)
+}
+
+/// Relays between the client and a server that was asked to switch to `wanted`.
+pub(crate) fn switched(
+    mut answer: http::Response<Incoming>,
+    wanted: &str,
+    client: OnUpgrade,
+) -> Result<Response, StatusError> {
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return refused(answer);
     }
-    if !streaming::is_upgraded_to(answer.headers(), &wanted) {
+    if !streaming::is_upgraded_to(answer.headers(), wanted) {
         return Err(plain_error(format!(
             "invalid upgrade response: the backend did not switch to {wanted}"
         )));

@@ -5,6 +5,8 @@
 
 /// OpenAPI documents.
 pub mod openapi;
+/// What APIServices say about groups.
+pub mod registered;
 
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use arc_swap::ArcSwap;
 use base64::Engine;
 use component_base::serving::{self, Response};
 use http::{HeaderValue, StatusCode, header};
+use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::config::Config;
@@ -24,6 +27,7 @@ use crate::registry::resource::Resource;
 use crate::registry::table::Resources;
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
+use registered::{Own, Registered};
 
 /// The documents of one state of the server.
 struct Documents {
@@ -39,6 +43,8 @@ struct Documents {
 /// Discovery of built-in resources.
 pub struct Discovery {
     documents: ArcSwap<Documents>,
+    /// All APIServices; locked while documents are made.
+    registered: Mutex<Vec<Registered>>,
     /// Where clients reach this server, for /api and legacy lists.
     server_address: String,
     pub openapi: openapi::OpenApi,
@@ -56,7 +62,8 @@ impl Discovery {
             std::net::IpAddr::V6(ip) => format!("[{ip}]:{}", config.serving.bind_port),
         };
         Discovery {
-            documents: ArcSwap::from_pointee(documents(&listed(resources))),
+            documents: ArcSwap::from_pointee(documents(&listed(resources), &[])),
+            registered: Mutex::default(),
             server_address,
             openapi: openapi::OpenApi::new(
                 resources.built_in().iter().map(|resource| resource.info),
@@ -66,8 +73,15 @@ impl Discovery {
 
     /// Makes the documents anew.
     pub fn update(&self, resources: &Resources) {
+        let registered = self.registered.lock();
         self.documents
-            .store(Arc::new(documents(&listed(resources))));
+            .store(Arc::new(documents(&listed(resources), &registered)));
+    }
+
+    /// Takes note of all APIServices there are, and makes the documents anew.
+    pub fn register(&self, registered: Vec<Registered>, resources: &Resources) {
+        *self.registered.lock() = registered;
+        self.update(resources);
     }
 
     /// Paths of the index.
@@ -244,20 +258,25 @@ pub fn compare_versions(a: &str, b: &str) -> std::cmp::Ordering {
     }
 }
 
-fn documents(rows: &[Arc<Resource>]) -> Documents {
-    let mut order: Vec<(&'static str, &'static str)> = Vec::new();
+fn documents(rows: &[Arc<Resource>], registered: &[Registered]) -> Documents {
+    let mut order: Vec<Own<'static>> = Vec::new();
     for row in rows {
-        if !order.contains(&(row.info.group, row.info.version)) {
-            order.push((row.info.group, row.info.version));
+        let (group, version) = (row.info.group, row.info.version);
+        let mut known = order.iter();
+        if !known.any(|own| own.group == group && own.version == version) {
+            order.push(Own {
+                group,
+                version,
+                custom: row.custom.is_some(),
+            });
         }
     }
-    let mut groups: Vec<meta::APIGroup> = Vec::new();
     let mut lists = Vec::new();
     let (mut api, mut apis) = (
         aggregated::APIGroupDiscoveryList::default(),
         aggregated::APIGroupDiscoveryList::default(),
     );
-    for (group, version) in order {
+    for &Own { group, version, .. } in &order {
         let group_version = if group.is_empty() {
             version.to_owned()
         } else {
@@ -283,26 +302,13 @@ fn documents(rows: &[Arc<Resource>]) -> Documents {
             });
             continue;
         }
-        let entry = meta::GroupVersionForDiscovery {
-            group_version,
-            version: version.to_owned(),
-        };
-        match groups
+        match apis
+            .items
             .iter_mut()
-            .zip(apis.items.iter_mut())
-            .find(|(have, _)| have.name == group)
+            .find(|item| item.metadata.name == group)
         {
-            Some((have, item)) => {
-                have.versions.push(entry);
-                item.versions.push(discovered);
-            }
+            Some(item) => item.versions.push(discovered),
             None => {
-                groups.push(meta::APIGroup {
-                    name: group.to_owned(),
-                    preferred_version: entry.clone(),
-                    versions: vec![entry],
-                    ..meta::APIGroup::default()
-                });
                 let mut item = aggregated::APIGroupDiscovery {
                     versions: vec![discovered],
                     ..aggregated::APIGroupDiscovery::default()
@@ -312,6 +318,8 @@ fn documents(rows: &[Arc<Resource>]) -> Documents {
             }
         }
     }
+    registered::merge(&mut apis.items, &order, registered);
+    let groups = registered::groups(&order, registered);
     Documents {
         api_etag: etag(&api),
         apis_etag: etag(&apis),

@@ -14,7 +14,7 @@ use crate::server::ApiServer;
 pub(crate) const AUTOMANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 
 /// Priority of the group. Unknown ones come last.
-fn group_priority(group: &str) -> i32 {
+pub(crate) fn group_priority(group: &str) -> i32 {
     match group {
         "" => 18_000,
         "apps" => 17_800,
@@ -40,7 +40,7 @@ fn group_priority(group: &str) -> i32 {
 }
 
 /// Priority of a version within its group.
-fn version_priority(group: &str, version: &str) -> i32 {
+pub(crate) fn version_priority(group: &str, version: &str) -> i32 {
     match (group, version) {
         ("", _) => 1,
         ("autoscaling", "v2") => 30,

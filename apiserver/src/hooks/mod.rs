@@ -59,6 +59,9 @@ const WORKING: &[&str] = &[
     "kube-apiserver-autoregistration",
     "crd-informer-synced",
     "start-apiextensions-controllers",
+    "apiservice-registration-controller",
+    "apiservice-wait-for-first-sync",
+    "apiservice-discovery-controller",
 ];
 
 /// Starts all hooks.
@@ -100,6 +103,7 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
         });
     flow_schema_status::start(server, &client, stop.clone());
     custom_openapi::start(server, stop.clone());
+    crate::aggregator::start(server, &client, stop.clone());
     once("start-kubernetes-service-cidr-controller", &client)
         .run(|server, client| async move { service_cidr::run(&server, &client).await });
     once("start-cluster-authentication-info-controller", &client)

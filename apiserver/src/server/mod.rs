@@ -30,6 +30,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission;
+use crate::aggregator::{self, Aggregator};
 use crate::config::Config;
 use crate::connect::{Connector, Upgrade};
 use crate::custom_resources::serving::Serving;
@@ -66,6 +67,7 @@ pub struct ApiServer {
     pub discovery: Discovery,
     /// Keeps what CustomResourceDefinitions add up to date.
     pub custom_resources: Serving,
+    pub aggregator: Aggregator,
     pub health: Health,
     pub metrics: Metrics,
     pub connector: Connector,
@@ -142,6 +144,7 @@ impl ApiServer {
         let discovery = Discovery::new(&resources, &config);
         let health = Health::new(&backend, &config, stop.clone());
         let connector = Connector::new(&config)?;
+        let aggregator = Aggregator::new(&config, &metrics)?;
         let server = Arc::new(ApiServer {
             inflight: inflight::Inflight::new(
                 config.max_requests_inflight,
@@ -153,6 +156,7 @@ impl ApiServer {
             request_header,
             discovery,
             custom_resources: Serving::default(),
+            aggregator,
             health,
             metrics,
             connector,
@@ -367,6 +371,9 @@ impl ApiServer {
         upgrade: Upgrade,
     ) -> Response {
         let info = &cx.info;
+        if let Some(remote) = self.aggregator.remote_of(&info.path) {
+            return aggregator::serve(self, cx, &remote, body, upgrade).await;
+        }
         if !info.is_resource_request {
             return nonresource::serve(self, cx, body).await;
         }

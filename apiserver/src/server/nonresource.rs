@@ -6,11 +6,12 @@ use component_base::serving::{self, Body, Response};
 use http::{HeaderValue, StatusCode, header};
 
 use super::ApiServer;
+use crate::aggregator;
 use crate::handlers::respond;
 use crate::request::context::RequestContext;
 
 /// Answers a request whose path names no resource.
-pub async fn serve(server: &Arc<ApiServer>, cx: &RequestContext, _body: Body) -> Response {
+pub async fn serve(server: &Arc<ApiServer>, cx: &RequestContext, body: Body) -> Response {
     let path = cx.info.path.as_str();
     for checks in [
         &server.health.healthz,
@@ -31,6 +32,11 @@ pub async fn serve(server: &Arc<ApiServer>, cx: &RequestContext, _body: Body) ->
     }
     if let Some(response) = discovery {
         return response;
+    }
+    // Documents of the third form that aggregated servers have.
+    let document = path.strip_prefix("/openapi/v3");
+    if let Some(remote) = document.and_then(|path| server.aggregator.remote_of(path)) {
+        return aggregator::serve(server, cx, &remote, body, None).await;
     }
     match path {
         "/version" | "/version/" => {

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 
 pub use client::Client;
 pub use resolve::{ClusterServices, ServiceResolver};
+pub(crate) use resolve::{cluster_ip, endpoint};
 
 /// Upstream keeps as many.
 const KEPT_CLIENTS: usize = 200;

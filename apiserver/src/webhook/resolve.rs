@@ -51,7 +51,7 @@ impl ClusterServices {
         let service = self.service(namespace, name).map_err(text)?;
         if self.to_endpoints {
             let slices = self.slices(namespace, name).await.map_err(text)?;
-            return endpoint(&service, slices, name, port);
+            return endpoint(&service, &slices, name, port);
         }
         cluster_ip(&service, port)
     }
@@ -135,7 +135,8 @@ fn no_port(service: &Service, port: u16) -> String {
     )
 }
 
-fn cluster_ip(service: &Service, port: u16) -> Result<(String, u16), String> {
+/// The address that the Service itself has.
+pub(crate) fn cluster_ip(service: &Service, port: u16) -> Result<(String, u16), String> {
     let spec = &service.spec;
     if spec.type_ == "ClusterIP" && spec.cluster_ip == "None" {
         return Err("cannot route to service with ClusterIP \"None\"".to_owned());
@@ -154,9 +155,9 @@ fn cluster_ip(service: &Service, port: u16) -> Result<(String, u16), String> {
 }
 
 /// A ready endpoint, of the Service's first IP family if there is one.
-fn endpoint(
+pub(crate) fn endpoint(
     service: &Service,
-    mut slices: Vec<EndpointSlice>,
+    slices: &[EndpointSlice],
     name: &str,
     port: u16,
 ) -> Result<(String, u16), String> {
@@ -169,11 +170,12 @@ fn endpoint(
         .iter()
         .find(|row| row.port == i32::from(port))
         .ok_or_else(|| no_port(service, port))?;
+    let mut slices: Vec<&EndpointSlice> = slices.iter().collect();
     slices.shuffle(&mut rand::rng());
     if let Some(family) = service.spec.ip_families.first() {
         slices.sort_by_key(|slice| slice.address_type != *family);
     }
-    for slice in &slices {
+    for slice in slices {
         let number = slice
             .ports
             .iter()

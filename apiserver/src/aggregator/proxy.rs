@@ -1,0 +1,151 @@
+//! Requests for aggregated API servers. Upstream: kube-aggregator/pkg/apiserver/handler_proxy.go and
+//! apimachinery/pkg/util/proxy.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::streaming;
+use component_base::serving::{self, Body, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{Remote, set_user_headers};
+use crate::connect::{self, Upgrade};
+use crate::request::context::RequestContext;
+use crate::server::ApiServer;
+
+/// Clients learn what there is from all servers in turn: one that does not answer must not hold them up.
+const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What Go leaves alone in paths.
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b'/')
+    .remove(b':')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b'@');
+
+/// Passes a request on.
+pub(crate) async fn serve(
+    server: &ApiServer,
+    cx: &RequestContext,
+    remote: &Arc<Remote>,
+    body: Body,
+    upgrade: Upgrade,
+) -> Response {
+    let aggregator = &server.aggregator;
+    let unavailable = |text: &str| serving::error_response(StatusCode::SERVICE_UNAVAILABLE, text);
+    let internal = |text: &str| serving::error_response(StatusCode::INTERNAL_SERVER_ERROR, text);
+    if !remote.available {
+        return unavailable("service unavailable");
+    }
+    if let Some(error) = remote.link.error() {
+        return internal(error);
+    }
+    let (host, port) = match aggregator.resolve(remote) {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::error!(
+                name = remote.name(),
+                error,
+                "The Service of an APIService has no address"
+            );
+            return unavailable("service unavailable");
+        }
+    };
+    let authority = connect::authority(&host, port);
+    let upgrade = upgrade.filter(|_| streaming::is_upgrade_request(&cx.headers));
+    let request = match request(cx, &authority, body, upgrade.is_some()) {
+        Ok(request) => request,
+        Err(error) => return internal(&error.to_string()),
+    };
+    if let Some(client) = upgrade {
+        let wanted = cx.header(header::UPGRADE);
+        return match remote.link.switch(&host, port, request).await {
+            Ok(answer) => connect::switched(answer, wanted, client)
+                .unwrap_or_else(|error| unavailable(&error.to_string())),
+            Err(error) => unavailable(&format!("error dialing backend: {error}")),
+        };
+    }
+    let sent = remote.link.send(&authority, request);
+    let answer = if is_discovery(cx) {
+        tokio::time::timeout(DISCOVERY_TIMEOUT, sent)
+            .await
+            .unwrap_or_else(|_| Err(connect::DialError::new("context deadline exceeded")))
+    } else {
+        sent.await
+    };
+    match answer {
+        Ok(answer)
+            if aggregator.reject_redirects
+                && answer.status().is_redirection()
+                && answer.headers().contains_key(header::LOCATION) =>
+        {
+            let mut refused = Response::new(Body::from(
+                "the backend attempted to redirect this request, which is not permitted",
+            ));
+            *refused.status_mut() = StatusCode::BAD_GATEWAY;
+            refused
+        }
+        Ok(answer) => connect::passed_on(answer),
+        Err(error) => unavailable(&format!("error trying to reach service: {error}")),
+    }
+}
+
+/// `/apis/group/version`: what the server has.
+fn is_discovery(cx: &RequestContext) -> bool {
+    !cx.info.is_resource_request && cx.info.path.trim_matches('/').split('/').count() == 3
+}
+
+/// The request as the aggregated server gets it.
+fn request(
+    cx: &RequestContext,
+    authority: &str,
+    body: Body,
+    upgrade: bool,
+) -> Result<Request<Body>, http::Error> {
+    // Encoded anew: the server must see the path that was judged here.
+    let mut path = utf8_percent_encode(&cx.info.path, ESCAPED).to_string();
+    let forwarded = path.clone();
+    if let Some(query) = cx.uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let mut headers = connect::own_headers(cx);
+    if !upgrade {
+        connect::remove_hop_by_hop(&mut headers);
+        set(&mut headers, "x-forwarded-uri", &forwarded)?;
+        set(&mut headers, "x-forwarded-host", authority)?;
+        set(&mut headers, "x-forwarded-proto", "https")?;
+    } else {
+        headers.insert(header::HOST, HeaderValue::try_from(authority)?);
+    }
+    set(&mut headers, "audit-id", &cx.audit_id)?;
+    let user = &cx.user;
+    set_user_headers(
+        &mut headers,
+        &user.name,
+        &user.uid,
+        &user.groups,
+        &user.extra,
+    )?;
+    let mut request = Request::builder()
+        .method(cx.method.clone())
+        .uri(path)
+        .body(if upgrade { Body::empty() } else { body })?;
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+fn set(headers: &mut HeaderMap, name: &'static str, text: &str) -> Result<(), http::Error> {
+    headers.insert(HeaderName::from_static(name), HeaderValue::try_from(text)?);
+    Ok(())
+}
