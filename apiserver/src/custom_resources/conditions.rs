@@ -134,23 +134,31 @@ fn is_absolute_url(text: &str) -> bool {
     let mut letters = scheme.chars();
     let scheme_is_fine = letters.next().is_some_and(|c| c.is_ascii_alphabetic())
         && letters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
-    let host = rest.split(['/', '?']).next().unwrap_or_default();
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    let (rest, _query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     let port = host.rsplit_once(':').map(|(_, port)| port);
     let port_is_fine = host.ends_with(']')
         || port.is_none_or(|port| port.bytes().all(|byte| byte.is_ascii_digit()));
-    let forbidden = |c: char| {
-        c.is_ascii_control()
-            || matches!(
-                c,
-                ' ' | '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '}' | '|'
-            )
-    };
+    let not_in_hosts = |c: char| " \"<>\\^`{}|".contains(c);
     scheme_is_fine
         && !host.is_empty()
         && port_is_fine
-        && !host.contains(forbidden)
+        && !host.contains(not_in_hosts)
+        && are_escapes(host)
+        && are_escapes(path)
         && !text.contains(|c: char| c.is_ascii_control())
+}
+
+/// Whether each percent sign is followed by a byte in hexadecimal.
+fn are_escapes(text: &str) -> bool {
+    text.split('%').skip(1).all(|after| {
+        let mut after = after.bytes();
+        let mut digit = || after.next().is_some_and(|byte| byte.is_ascii_hexdigit());
+        digit() && digit()
+    })
 }
 
 #[cfg(test)]
@@ -175,6 +183,8 @@ mod tests {
         check("http://host:80", Approval::Approved);
         check("https:///path", Approval::Invalid);
         check("https://host:port/", Approval::Invalid);
+        check("https://host/%2f?%zz", Approval::Approved);
+        check("https://host/%2z", Approval::Invalid);
         check("/path", Approval::Invalid);
         check("nonsense", Approval::Invalid);
     }

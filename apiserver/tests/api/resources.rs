@@ -273,8 +273,15 @@ async fn walk(server: &Server, row: &Resource) {
             .await
             .expect(200);
     }
-    if info.resource.starts_with("persistentvolume") || info.resource == "volumeattributesclasses" {
-        // Protected until its controller says that nobody uses it.
+    let is_protected = |resource: &str| {
+        resource.starts_with("persistentvolume")
+            || matches!(
+                resource,
+                "volumeattributesclasses" | "customresourcedefinitions"
+            )
+    };
+    if is_protected(info.resource) {
+        // Until its controller says that nobody uses it.
         server
             .patch(&path, MERGE, r#"{"metadata":{"finalizers":null}}"#)
             .await

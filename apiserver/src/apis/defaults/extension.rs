@@ -94,6 +94,15 @@ fn custom_resource_definition(crd: &mut extensions::CustomResourceDefinition) {
             webhook: None,
         })
     });
+    // Nothing of it would be stored.
+    if let Some(conversion) = &mut crd.spec.conversion {
+        let is_empty = |webhook: &extensions::WebhookConversion| {
+            webhook.client_config.is_none() && webhook.conversion_review_versions.is_empty()
+        };
+        if conversion.webhook.as_deref().is_some_and(is_empty) {
+            conversion.webhook = None;
+        }
+    }
     if crd.status.stored_versions.is_empty() {
         let storage = crd.spec.versions.iter().find(|version| version.storage);
         let name = storage.map(|version| version.name.clone());

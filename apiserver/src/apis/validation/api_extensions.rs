@@ -767,24 +767,22 @@ fn conversion_review_versions(versions: &[String], known: bool, path: &Path) -> 
     errors
 }
 
-/// Why a bundle of certificates cannot be used. Upstream: client-go/transport.
+/// Why a bundle of certificates cannot be used. Upstream: rootCertPool of client-go/transport.
 fn ca_bundle_problem(bundle: &[u8]) -> Option<String> {
-    let certificates = pem::parse_many(bundle).unwrap_or_default();
-    let of_certificates =
-        |block: &&pem::Pem| block.tag() == "CERTIFICATE" && block.headers().iter().next().is_none();
-    let parsed = certificates
+    let blocks = pem::parse_many(bundle).unwrap_or_default();
+    let parsed: Vec<bool> = blocks
         .iter()
-        .filter(of_certificates)
-        .any(|block| x509_parser::parse_x509_certificate(block.contents()).is_ok());
-    if parsed {
+        .filter(|block| block.tag() == "CERTIFICATE" && block.headers().iter().next().is_none())
+        .map(|block| x509_parser::parse_x509_certificate(block.contents()).is_ok())
+        .collect();
+    let problem = if blocks.is_empty() {
+        "unable to parse bytes as PEM block"
+    } else if parsed.is_empty() {
+        "no valid certificate authority data seen"
+    } else if parsed.contains(&true) {
         return None;
-    }
-    let problem = if certificates.is_empty() {
-        "unable to parse bytes as PEM block"
-    } else if certificates.iter().any(|block| of_certificates(&block)) {
-        "failed to parse certificate"
     } else {
-        "unable to parse bytes as PEM block"
+        "failed to parse certificate: x509: malformed certificate"
     };
     Some(format!("unable to load root certificates: {problem}"))
 }

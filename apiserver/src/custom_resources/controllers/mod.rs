@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::apiextensions::v1::CustomResourceDefinition;
+use api_types::apiextensions::v1::{CustomResourceDefinition, CustomResourceDefinitionNames};
 use apimachinery::status::{self, StatusError};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio_util::sync::CancellationToken;
@@ -78,8 +78,10 @@ pub(crate) fn start(
         stop,
         crds: BTreeMap::new(),
         pending: VecDeque::new(),
+        queued: HashMap::new(),
         schemas: non_structural::Seen::default(),
         installing: HashSet::new(),
+        establish_now: HashSet::new(),
         finalizing: HashSet::new(),
         failures: HashMap::new(),
     };
@@ -92,16 +94,27 @@ struct Controllers {
     events: UnboundedSender<Event>,
     stop: CancellationToken,
     /// All CRDs, as last heard of or written here.
-    crds: BTreeMap<String, Arc<CustomResourceDefinition>>,
-    /// Those to look at.
+    crds: BTreeMap<String, Known>,
+    /// Those to look at, in this order.
     pending: VecDeque<String>,
+    /// The same, with the object where it came with an event.
+    queued: HashMap<String, Option<Box<CustomResourceDefinition>>>,
     schemas: non_structural::Seen,
     /// CRDs that wait for other servers to see them.
     installing: HashSet<String>,
+    /// Those that have waited for long enough.
+    establish_now: HashSet<String>,
     /// CRDs whose objects are being deleted.
     finalizing: HashSet<String>,
     /// How often in a row a CRD could not be written.
     failures: HashMap<String, u32>,
+}
+
+/// What the loop remembers of a CRD. Schemas can be large, and are not kept.
+struct Known {
+    version: u64,
+    group: String,
+    accepted: CustomResourceDefinitionNames,
 }
 
 fn version(crd: &CustomResourceDefinition) -> u64 {
@@ -122,7 +135,8 @@ impl Controllers {
                 self.take(event, &started);
             }
             while let Some(name) = self.pending.pop_front() {
-                match self.sync(&name).await {
+                let object = self.queued.remove(&name).flatten();
+                match self.sync(&name, object).await {
                     Ok(()) => drop(self.failures.remove(&name)),
                     Err(error) => self.again_later(name, &error),
                 }
@@ -134,19 +148,22 @@ impl Controllers {
         match event {
             Event::Changed(Change::Set(crd)) => {
                 let name = crd.metadata.name.clone();
-                self.keep(*crd);
-                self.look_at(name);
+                self.keep(&crd);
+                self.look_at(name.clone());
+                self.queued.insert(name, Some(crd));
             }
             Event::Changed(Change::Gone { name, .. }) => {
-                if let Some(crd) = self.crds.remove(&name) {
+                if let Some(known) = self.crds.remove(&name) {
                     self.schemas.forget(&name);
-                    self.look_at_others_of_group(&crd);
+                    self.establish_now.remove(&name);
+                    self.look_at_others_of_group(&known.group, &name);
                 }
             }
             Event::Changed(Change::Synced) => started(),
             Event::Again(name) => self.look_at(name),
             Event::Establish(name) => {
                 self.installing.remove(&name);
+                self.establish_now.insert(name.clone());
                 self.look_at(name);
             }
             Event::Finalized { name, result } => {
@@ -162,28 +179,32 @@ impl Controllers {
     }
 
     /// Remembers a CRD unless something newer is known.
-    fn keep(&mut self, crd: CustomResourceDefinition) {
-        let known = self.crds.get(&crd.metadata.name);
-        if known.is_none_or(|known| version(known) <= version(&crd)) {
-            self.crds.insert(crd.metadata.name.clone(), Arc::new(crd));
+    fn keep(&mut self, crd: &CustomResourceDefinition) {
+        let name = &crd.metadata.name;
+        let known = self.crds.get(name);
+        if known.is_none_or(|known| known.version <= version(crd)) {
+            let known = Known {
+                version: version(crd),
+                group: crd.spec.group.clone(),
+                accepted: crd.status.accepted_names.clone(),
+            };
+            self.crds.insert(name.clone(), known);
         }
     }
 
     fn look_at(&mut self, name: String) {
-        if !self.pending.contains(&name) {
+        if !self.queued.contains_key(&name) {
+            self.queued.insert(name.clone(), None);
             self.pending.push_back(name);
         }
     }
 
     /// Names may have become free for the others.
-    fn look_at_others_of_group(&mut self, crd: &CustomResourceDefinition) {
-        let others: Vec<String> = self
-            .crds
-            .values()
-            .filter(|other| {
-                other.spec.group == crd.spec.group && other.metadata.name != crd.metadata.name
-            })
-            .map(|other| other.metadata.name.clone())
+    fn look_at_others_of_group(&mut self, group: &str, name: &str) {
+        let others = self.crds.iter();
+        let others: Vec<String> = others
+            .filter(|(other, known)| known.group == group && *other != name)
+            .map(|(other, _)| other.clone())
             .collect();
         for name in others {
             self.look_at(name);
@@ -211,44 +232,54 @@ impl Controllers {
     }
 
     /// Looks at one CRD. Upstream's controllers each write for themselves; all but establishing go in one write here.
-    async fn sync(&mut self, name: &str) -> Result<(), StatusError> {
-        let Some(crd) = self.crds.get(name).cloned() else {
+    async fn sync(
+        &mut self,
+        name: &str,
+        object: Option<Box<CustomResourceDefinition>>,
+    ) -> Result<(), StatusError> {
+        let Some(known) = self.crds.get(name) else {
             return Ok(());
         };
-        let mut new = CustomResourceDefinition::clone(&crd);
-        let renamed = naming::sync(&mut new, self.crds.values().map(|crd| &**crd));
-        let approved = api_approval::sync(&mut new);
-        let structural = self.schemas.sync(&mut new);
-        let written = if renamed || approved || structural {
-            let Some(written) = self.write(new).await? else {
+        let current = object.filter(|crd| version(crd) >= known.version);
+        let mut crd = match current {
+            Some(crd) => crd,
+            None => match self.client.get("", name).await? {
+                Some(crd) => Box::new(crd),
+                None => return Ok(()),
+            },
+        };
+        let all = self.crds.values();
+        let renamed = naming::sync(&mut crd, all.map(|crd| (&*crd.group, &crd.accepted)));
+        let approved = api_approval::sync(&mut crd);
+        let structural = self.schemas.sync(&mut crd);
+        if renamed || approved || structural {
+            let Some(written) = self.write(*crd).await? else {
                 return Ok(());
             };
+            crd = written;
             if structural {
-                self.schemas.written(&written);
+                self.schemas.written(&crd);
             }
             if renamed {
-                self.look_at_others_of_group(&written);
+                self.look_at_others_of_group(&crd.spec.group, name);
             }
-            written
-        } else {
-            crd
-        };
-        if finalizer::is_due(&written) {
-            self.finalize(&written);
         }
-        if !establishing::is_due(&written) {
+        if finalizer::is_due(&crd) {
+            self.finalize(name);
+        }
+        if !establishing::is_due(&crd) {
             return Ok(());
         }
         // Others may serve it a little later than this one.
-        if self.server.config.flags.int("apiserver-count") > 1
-            && self.installing.insert(name.to_owned())
-        {
-            self.later(ESTABLISHING_DELAY, Event::Establish(name.to_owned()));
+        let alone = self.server.config.flags.int("apiserver-count") <= 1;
+        if !alone && !self.establish_now.remove(name) {
+            if self.installing.insert(name.to_owned()) {
+                self.later(ESTABLISHING_DELAY, Event::Establish(name.to_owned()));
+            }
             return Ok(());
         }
-        let mut new = CustomResourceDefinition::clone(&written);
-        if establishing::sync(&mut new) {
-            self.write(new).await?;
+        if establishing::sync(&mut crd) {
+            self.write(*crd).await?;
         }
         Ok(())
     }
@@ -257,12 +288,12 @@ impl Controllers {
     async fn write(
         &mut self,
         crd: CustomResourceDefinition,
-    ) -> Result<Option<Arc<CustomResourceDefinition>>, StatusError> {
+    ) -> Result<Option<Box<CustomResourceDefinition>>, StatusError> {
         let name = crd.metadata.name.clone();
         match self.client.update_status(crd).await {
             Ok(written) => {
-                self.keep(written.clone());
-                Ok(Some(Arc::new(written)))
+                self.keep(&written);
+                Ok(Some(Box::new(written)))
             }
             Err(error) if status::is_not_found(&error) || status::is_conflict(&error) => {
                 tracing::debug!(crd = name, "CustomResourceDefinition changed meanwhile");
@@ -272,8 +303,8 @@ impl Controllers {
         }
     }
 
-    fn finalize(&mut self, crd: &CustomResourceDefinition) {
-        let name = crd.metadata.name.clone();
+    fn finalize(&mut self, name: &str) {
+        let name = name.to_owned();
         if !self.finalizing.insert(name.clone()) {
             return;
         }

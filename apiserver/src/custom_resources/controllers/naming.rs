@@ -11,10 +11,11 @@ use apimachinery::quote::quote;
 
 use super::super::conditions::{self, ESTABLISHED, NAMES_ACCEPTED, condition};
 
-/// Sets the accepted names and the conditions that go with them. Whether anything changed.
+/// Sets the accepted names and the conditions that go with them. `all` are group and accepted names of every CRD, this one
+/// too. Whether anything changed.
 pub(super) fn sync<'a>(
     crd: &mut CustomResourceDefinition,
-    all: impl Iterator<Item = &'a CustomResourceDefinition>,
+    all: impl Iterator<Item = (&'a str, &'a CustomResourceDefinitionNames)>,
 ) -> bool {
     if crd.spec.names == crd.status.accepted_names {
         return false;
@@ -38,15 +39,16 @@ struct Taken<'a> {
 }
 
 impl<'a> Taken<'a> {
-    fn of_group(group: &str, all: impl Iterator<Item = &'a CustomResourceDefinition>) -> Taken<'a> {
+    fn of_group(
+        group: &str,
+        all: impl Iterator<Item = (&'a str, &'a CustomResourceDefinitionNames)>,
+    ) -> Taken<'a> {
         let mut taken = Taken::default();
-        for crd in all.filter(|crd| crd.spec.group == group) {
-            let names = &crd.status.accepted_names;
+        for (_, names) in all.filter(|(other, _)| *other == group) {
             taken.resources.insert(&names.plural);
             taken.resources.insert(&names.singular);
-            taken
-                .resources
-                .extend(names.short_names.iter().map(String::as_str));
+            let short_names = names.short_names.iter();
+            taken.resources.extend(short_names.map(String::as_str));
             taken.kinds.insert(&names.kind);
             taken.kinds.insert(&names.list_kind);
         }
@@ -155,6 +157,14 @@ mod tests {
         crd
     }
 
+    fn beside<'a>(
+        crds: &[&'a CustomResourceDefinition],
+    ) -> impl Iterator<Item = (&'a str, &'a CustomResourceDefinitionNames)> {
+        crds.to_vec()
+            .into_iter()
+            .map(|crd| (&*crd.spec.group, &crd.status.accepted_names))
+    }
+
     fn told(crd: &CustomResourceDefinition) -> Vec<String> {
         let conditions = crd.status.conditions.iter();
         conditions
@@ -180,7 +190,7 @@ mod tests {
     fn taken_names_are_not() {
         let first = accepted(crd("things", "Thing", &["th", "a"]));
         let mut second = crd("others", "Thing", &["th", "b", "a"]);
-        assert!(sync(&mut second, [&first].into_iter()));
+        assert!(sync(&mut second, beside(&[&first])));
         assert_eq!(
             told(&second),
             [
@@ -192,10 +202,10 @@ mod tests {
         assert_eq!(second.status.accepted_names.kind, "");
         assert!(second.status.accepted_names.short_names.is_empty());
         // Told once.
-        let all = [first, second.clone()];
-        assert!(!sync(&mut second, all.iter()));
+        let before = second.clone();
+        assert!(!sync(&mut second, beside(&[&first, &before])));
         // Until they are free.
-        assert!(sync(&mut second, all[1..].iter()));
+        assert!(sync(&mut second, beside(&[&before])));
         assert_eq!(
             told(&second),
             [
@@ -209,7 +219,7 @@ mod tests {
     fn several_short_names_are_told_together() {
         let first = accepted(crd("things", "Thing", &["th", "a"]));
         let mut second = crd("others", "Other", &["th", "a"]);
-        sync(&mut second, [&first].into_iter());
+        sync(&mut second, beside(&[&first]));
         assert_eq!(
             told(&second)[0],
             "NamesAccepted=False ShortNamesConflict: [\"th\" is already in use, \"a\" is already in use]"
@@ -221,7 +231,7 @@ mod tests {
         let mut first = accepted(crd("things", "Thing", &[]));
         "example.org".clone_into(&mut first.spec.group);
         let mut second = crd("others", "Thing", &[]);
-        sync(&mut second, [&first].into_iter());
+        sync(&mut second, beside(&[&first]));
         assert!(conditions::is_true(&second, NAMES_ACCEPTED));
     }
 
@@ -234,7 +244,7 @@ mod tests {
             condition(ESTABLISHED, true, "InitialNamesAccepted", "m"),
         );
         second.spec.names.short_names = vec!["th".to_owned()];
-        assert!(sync(&mut second, [&first].into_iter()));
+        assert!(sync(&mut second, beside(&[&first])));
         assert_eq!(
             told(&second),
             [
