@@ -47,110 +47,10 @@ pub fn environment(declared: Declared) -> Env {
 }
 
 fn build(declared: Declared) -> Env {
-    let strings = || Type::list(Type::String);
-    let fields = |fields: &[(&str, Type)]| -> Vec<(String, Type)> {
-        fields
-            .iter()
-            .map(|(name, of)| ((*name).to_owned(), of.clone()))
-            .collect()
-    };
-    let text = |names: &[&str]| -> Vec<(String, Type)> {
-        names
-            .iter()
-            .map(|name| ((*name).to_owned(), Type::String))
-            .collect()
-    };
-    let kind = Type::object("kubernetes.GroupVersionKind");
-    let resource = Type::object("kubernetes.GroupVersionResource");
-    let labels = || Type::map(Type::String, Type::String);
     let mut builder = Env::builder()
-        .object_type(
-            "kubernetes.GroupVersionKind",
-            text(&["group", "version", "kind"]),
-        )
-        .object_type(
-            "kubernetes.GroupVersionResource",
-            text(&["group", "version", "resource"]),
-        )
-        .object_type(
-            "kubernetes.UserInfo",
-            fields(&[
-                ("username", Type::String),
-                ("uid", Type::String),
-                ("groups", strings()),
-                ("extra", Type::map(Type::String, strings())),
-            ]),
-        )
-        .object_type(
-            "kubernetes.AdmissionRequest",
-            fields(&[
-                ("kind", kind.clone()),
-                ("resource", resource.clone()),
-                ("subResource", Type::String),
-                ("requestKind", kind),
-                ("requestResource", resource),
-                ("requestSubResource", Type::String),
-                ("name", Type::String),
-                ("namespace", Type::String),
-                ("operation", Type::String),
-                ("userInfo", Type::object("kubernetes.UserInfo")),
-                ("dryRun", Type::Bool),
-                ("options", Type::Dyn),
-            ]),
-        )
-        .object_type(
-            "kubernetes.NamespaceSpec",
-            fields(&[("finalizers", strings())]),
-        )
-        .object_type(
-            "kubernetes.NamespaceCondition",
-            fields(&[
-                ("status", Type::String),
-                ("type", Type::String),
-                ("lastTransitionTime", Type::Timestamp),
-                ("message", Type::String),
-                ("reason", Type::String),
-            ]),
-        )
-        .object_type(
-            "kubernetes.NamespaceStatus",
-            fields(&[
-                (
-                    "conditions",
-                    Type::list(Type::object("kubernetes.NamespaceCondition")),
-                ),
-                ("phase", Type::String),
-            ]),
-        )
-        .object_type(
-            "kubernetes.NamespaceMetadata",
-            fields(&[
-                ("name", Type::String),
-                ("generateName", Type::String),
-                ("namespace", Type::String),
-                ("labels", labels()),
-                ("annotations", labels()),
-                ("UID", Type::String),
-                ("creationTimestamp", Type::Timestamp),
-                ("deletionGracePeriodSeconds", Type::Int),
-                ("deletionTimestamp", Type::Timestamp),
-                ("generation", Type::Int),
-                ("resourceVersion", Type::String),
-                ("finalizers", strings()),
-            ]),
-        )
-        .object_type(
-            "kubernetes.Namespace",
-            fields(&[
-                ("metadata", Type::object("kubernetes.NamespaceMetadata")),
-                ("spec", Type::object("kubernetes.NamespaceSpec")),
-                ("status", Type::object("kubernetes.NamespaceStatus")),
-            ]),
-        )
+        .admission()
         .variable("object", Type::Dyn)
-        .variable("oldObject", Type::Dyn)
-        .variable("namespaceObject", Type::object("kubernetes.Namespace"))
-        .variable("request", Type::object("kubernetes.AdmissionRequest"));
+        .variable("oldObject", Type::Dyn);
     if declared.params {
         builder = builder.variable("params", Type::Dyn);
     }
@@ -220,11 +120,11 @@ pub fn evaluate<'a>(
 #[derive(Debug)]
 pub struct Input {
     /// Null where there is none, as on deletion.
-    pub object: Json,
-    pub old_object: Json,
-    pub request: Json,
-    pub namespace: Json,
-    pub params: Json,
+    pub object: Arc<Json>,
+    pub old_object: Arc<Json>,
+    pub request: Arc<Json>,
+    pub namespace: Arc<Json>,
+    pub params: Arc<Json>,
     authorizer: Option<(Arc<Opaque>, Arc<Opaque>)>,
 }
 
@@ -237,11 +137,20 @@ impl Input {
         old_object: Json,
     ) -> Input {
         Input {
+            request: Arc::new(json_of(&request(attributes, matched), None)),
+            ..Input::of_objects(object.into(), old_object.into())
+        }
+    }
+
+    /// With objects only.
+    pub fn of_objects(object: Arc<Json>, old_object: Arc<Json>) -> Input {
+        let null = Arc::new(Json::Null);
+        Input {
             object,
             old_object,
-            request: json_of(&request(attributes, matched), None),
-            namespace: Json::Null,
-            params: Json::Null,
+            request: null.clone(),
+            namespace: null.clone(),
+            params: null,
             authorizer: None,
         }
     }
@@ -250,7 +159,6 @@ impl Input {
     pub fn with_authorizer(
         mut self,
         attributes: &Attributes,
-        matched: &Matched,
         authorizer: Arc<dyn auth::Authorizer>,
     ) -> Input {
         let asks = cel::Authorizer::new(Arc::new(Asks {
@@ -258,8 +166,8 @@ impl Input {
             authorizer,
         }));
         let resource = asks.request_resource(&AccessCheck {
-            group: &matched.resource.group,
-            resource: &matched.resource.resource,
+            group: &attributes.resource.group,
+            resource: &attributes.resource.resource,
             subresource: &attributes.subresource,
             namespace: &attributes.namespace,
             name: &attributes.name,

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use component_base::auth::Authorizer;
+
 use super::plugins::{PLUGINS, PluginRow, Settings, State};
+use super::policy::rights;
 use super::{Attributes, Cluster, Operation, Plugin, Reinvocation, Verdict};
 
 /// The plugins of this server, in the order they run in.
@@ -10,6 +13,7 @@ use super::{Attributes, Cluster, Operation, Plugin, Reinvocation, Verdict};
 pub struct Chain {
     plugins: Arc<[Box<dyn Plugin>]>,
     cluster: Arc<dyn Cluster>,
+    authorizer: Option<Arc<dyn Authorizer>>,
 }
 
 /// A name that is no plugin's, or a plugin that cannot be had.
@@ -68,6 +72,7 @@ impl Chain {
         Ok(Self {
             plugins: plugins.into(),
             cluster,
+            authorizer: settings.authorizer.clone(),
         })
     }
 
@@ -120,6 +125,7 @@ impl Chain {
 
     /// Lets every plugin judge the final object.
     pub async fn validate(&self, attributes: &Attributes) -> Verdict {
+        rights::check(attributes, self.authorizer.as_ref(), &*self.cluster).await?;
         for plugin in self
             .plugins
             .iter()

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use api_types::{CustomObject, kinds};
+use api_types::{CustomObject, codec, kinds};
 use apimachinery::gvk::{GroupVersionKind, GroupVersionResource};
+use apimachinery::managedfields::{ObjectType, built_in_type};
 use apimachinery::status::{self, StatusError};
 use component_base::auth::BoxFuture;
 
 use super::matching::Matched;
-use super::{Cluster, Freshness, UpdateOutcome};
+use super::{Cluster, Freshness, ServedKind, UpdateOutcome};
 use crate::handlers::write::hub_of;
 use crate::handlers::{Endpoint, body};
 use crate::registry::errors::{Operation, interpret};
+use crate::registry::managed_fields;
 use crate::registry::object::Object;
 use crate::registry::resource::Resource;
 use crate::registry::table::Resources;
@@ -33,6 +35,12 @@ impl StoredCluster {
         self.resources
             .known(group, resource)
             .ok_or_else(|| status::internal(format!("{resource} of group {group:?} is not served")))
+    }
+
+    /// The resource in the version that was matched, when the endpoint is of its kind.
+    fn served(&self, matched: &Matched) -> Option<Arc<Resource>> {
+        self.get_version(&matched.resource)
+            .filter(|resource| resource.info.kind == matched.kind.kind)
     }
 
     /// The resource in the version that was matched, when an object is of its kind.
@@ -156,6 +164,25 @@ impl Cluster for StoredCluster {
             .collect()
     }
 
+    fn served_kind(&self, kind: &GroupVersionKind) -> Option<ServedKind> {
+        let found = self.resources.rows().into_iter().find(|row| {
+            row.storage.is_some()
+                && (row.info.group, row.info.version, row.info.kind)
+                    == (&*kind.group, &*kind.version, &*kind.kind)
+        })?;
+        Some(ServedKind {
+            matched: Matched {
+                resource: GroupVersionResource {
+                    group: kind.group.clone(),
+                    version: kind.version.clone(),
+                    resource: found.info.resource.to_owned(),
+                },
+                kind: kind.clone(),
+            },
+            namespaced: found.info.namespaced,
+        })
+    }
+
     fn in_version<'a>(
         &'a self,
         object: &'a Object,
@@ -170,10 +197,9 @@ impl Cluster for StoredCluster {
         })
     }
 
-    fn decode(&self, json: &[u8], matched: &Matched) -> Result<Object, StatusError> {
+    fn decode(&self, json: &[u8], matched: &Matched, strict: bool) -> Result<Object, StatusError> {
         let kind = &matched.kind;
-        let resource = self.get_version(&matched.resource);
-        let resource = resource.filter(|resource| resource.info.kind == kind.kind);
+        let resource = self.served(matched);
         if let Some(custom) = resource.as_ref().and_then(|found| found.custom.as_ref()) {
             let (object, _) = custom.decode(json, false).map_err(status::internal)?;
             return Ok(Object::from(object));
@@ -188,7 +214,16 @@ impl Cluster for StoredCluster {
             return Err(status::internal(problem));
         }
         let mut object = Object::new((kind.new)());
-        api_types::decode_json_into(object.value_mut(), json).map_err(status::internal)?;
+        if strict {
+            let problems = codec::decode_json_reporting_into(object.value_mut(), json);
+            let problems = problems.map_err(status::internal)?;
+            let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            if !problems.is_empty() {
+                return Err(status::internal(body::strict_error(&problems)));
+            }
+        } else {
+            codec::decode_json_into(object.value_mut(), json).map_err(status::internal)?;
+        }
         object.clear_field("TypeMeta");
         Ok(object)
     }
@@ -200,10 +235,7 @@ impl Cluster for StoredCluster {
         request: &'a GroupVersionResource,
     ) -> BoxFuture<'a, Result<Object, StatusError>> {
         Box::pin(async move {
-            let resource = self.get_version(&matched.resource);
-            let Some(resource) =
-                resource.filter(|resource| resource.info.kind == matched.kind.kind)
-            else {
+            let Some(resource) = self.served(matched) else {
                 return Ok(object);
             };
             let is_custom = resource.custom.is_some();
@@ -218,6 +250,26 @@ impl Cluster for StoredCluster {
                 None => Ok(object),
             }
         })
+    }
+
+    fn merge_type(&self, matched: &Matched) -> Option<ObjectType> {
+        if let Some(resource) = self.served(matched) {
+            return managed_fields::merge_type(&resource);
+        }
+        // Bodies of subresources, where the API describes them: in the version they are of.
+        let GroupVersionKind {
+            group,
+            version,
+            kind,
+        } = &matched.kind;
+        let mut rows = self.resources.built_in().iter();
+        let is_described = rows.any(|row| {
+            let info = row.info;
+            let mut subresources = info.subresources.iter();
+            (info.group, info.version) == (&**group, &**version)
+                && (info.kind == kind || subresources.any(|found| found.kind == kind))
+        });
+        built_in_type(group, version, kind).filter(|_| is_described)
     }
 
     fn update_status<'a>(

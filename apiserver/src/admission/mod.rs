@@ -11,12 +11,15 @@ mod cluster;
 /// What webhooks and policies are about.
 pub mod matching;
 pub mod plugins;
+/// Policies.
+pub mod policy;
 
 pub use attributes::{Attributes, Operation, Options, Reinvocation, Rounds};
 pub use chain::{Chain, ChainError};
 pub use cluster::StoredCluster;
 
-use apimachinery::gvk::GroupVersionResource;
+use apimachinery::gvk::{GroupVersionKind, GroupVersionResource};
+use apimachinery::managedfields::ObjectType;
 use apimachinery::status::{self, StatusError};
 use component_base::auth::BoxFuture;
 
@@ -43,6 +46,13 @@ pub enum UpdateOutcome {
     Conflict,
 }
 
+/// A kind as it is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedKind {
+    pub matched: Matched,
+    pub namespaced: bool,
+}
+
 /// The objects that plugins look up. `namespace` is empty for cluster-scoped resources, and for lists over all namespaces.
 pub trait Cluster: Send + Sync {
     fn get<'a>(
@@ -67,6 +77,12 @@ pub trait Cluster: Send + Sync {
         Vec::new()
     }
 
+    /// The resource that a kind is served as, if it is.
+    fn served_kind(&self, kind: &GroupVersionKind) -> Option<ServedKind> {
+        let _ = kind;
+        None
+    }
+
     /// An object of a request in the version that was matched.
     fn in_version<'a>(
         &'a self,
@@ -77,9 +93,9 @@ pub trait Cluster: Send + Sync {
         Box::pin(async move { Ok(object.clone()) })
     }
 
-    /// Reads an object of a request in the version that was matched.
-    fn decode(&self, json: &[u8], matched: &Matched) -> Result<Object, StatusError> {
-        let _ = json;
+    /// Reads an object of a request in the version that was matched. Unknown fields are an error when it is `strict`.
+    fn decode(&self, json: &[u8], matched: &Matched, strict: bool) -> Result<Object, StatusError> {
+        let _ = (json, strict);
         Err(status::internal(format!(
             "{} is not known here",
             matched.kind
@@ -95,6 +111,12 @@ pub trait Cluster: Send + Sync {
     ) -> BoxFuture<'a, Result<Object, StatusError>> {
         let _ = (matched, request);
         Box::pin(async move { Ok(object) })
+    }
+
+    /// How objects of a kind merge.
+    fn merge_type(&self, matched: &Matched) -> Option<ObjectType> {
+        let _ = matched;
+        None
     }
 
     /// Writes the status of an object, guarded by the object's resourceVersion.

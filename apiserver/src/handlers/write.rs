@@ -524,7 +524,10 @@ pub async fn delete_one(
         admission::Options::Delete(Box::new(options.clone())),
         dry_run,
     );
-    name.clone_into(&mut attributes.name);
+    // Objects of a collection are judged without a name, as upstream.
+    if cx.info.verb != "deletecollection" {
+        name.clone_into(&mut attributes.name);
+    }
     let mut write = write_of(server, cx, endpoint, &*endpoint.resource.strategy, dry_run);
     name.clone_into(&mut write.name);
     let validate = |old: Arc<Object>| -> BoxFuture<'_, Result<(), StatusError>> {

@@ -11,8 +11,8 @@ use api_types::meta::v1::ManagedFieldsEntry;
 use api_types::{Struct, Time};
 use apimachinery::gvk::GroupVersionKind;
 use apimachinery::managedfields::{
-    ApplyError, BuiltInTypes, ConversionError, FieldManager, Filter, Path, PathElement, Set,
-    TypeConverter, decode_managed_fields, revert_timestamp_updates,
+    ApplyError, BuiltInTypes, ConversionError, FieldManager, Filter, ObjectType, Path, PathElement,
+    Set, TypeConverter, decode_managed_fields, revert_timestamp_updates,
 };
 use apimachinery::status::{self, StatusError};
 use parking_lot::RwLock;
@@ -70,6 +70,11 @@ fn types_of(resource: &Resource) -> BuiltInTypes {
         | "MutatingAdmissionPolicyBinding" => BuiltInTypes::with_conversion(kind, convert_version),
         _ => BuiltInTypes::single_version(kind),
     }
+}
+
+/// How objects of a resource merge, in the version that is served.
+pub fn merge_type(resource: &Resource) -> Option<ObjectType> {
+    manager_of(resource, "").object_type()
 }
 
 /// What a request through an endpoint cannot set, and so cannot own.

@@ -5,6 +5,7 @@
 mod definitions;
 mod hooks;
 mod lists;
+mod policies;
 mod resources;
 mod subresources;
 mod websocket;

@@ -67,6 +67,8 @@ pub mod node_taints;
 pub mod pod_conditions;
 /// pod-garbage-collector-controller
 pub mod pod_gc;
+/// validatingadmissionpolicy-status-controller
+pub mod policy_status;
 /// replicaset-controller, replicationcontroller-controller
 pub mod replicaset;
 /// resourcequota-controller
@@ -413,11 +415,7 @@ pub const CONTROLLERS: &[Descriptor] = &[
         Default::Gated(&["DRADeviceTaints"]),
     ),
     row::<legacy_service_account_token_cleaner::LegacyTokenCleaner>(),
-    not_built(
-        "validatingadmissionpolicy-status-controller",
-        &[],
-        Default::On,
-    ),
+    row::<policy_status::PolicyStatusController>(),
     row::<taint_eviction::TaintEvictionController>(),
     row::<service_cidr::ServiceCidrController>(),
     not_built(

@@ -167,6 +167,14 @@ impl Env {
         }
     }
 
+    /// Adds a field to an object type, or changes it. Cheap while nobody else has this environment.
+    pub fn declare_field(&mut self, type_name: &str, field: &str, of: Type) {
+        let fields = Arc::make_mut(&mut self.structs)
+            .entry(type_name.into())
+            .or_default();
+        fields.insert(field.to_owned(), of);
+    }
+
     /// Parses and checks an expression and makes it ready to be evaluated.
     pub fn compile(&self, source: &str) -> Result<Program, CompileErrors> {
         let errors = |issues| CompileErrors::new(source, issues);

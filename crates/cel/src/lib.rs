@@ -15,6 +15,7 @@
 //! ```
 
 // What goes in and comes out.
+mod admission;
 mod env;
 mod error;
 mod escape;

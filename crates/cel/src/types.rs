@@ -83,6 +83,31 @@ impl Type {
         }
     }
 
+    /// What the checker knows of a variable of a policy whose expression has this type: it may be a simple type, or a list or
+    /// map of what it may be; everything else is known when it is evaluated.
+    pub fn of_variable(&self) -> Type {
+        const DEEPEST: usize = 16;
+        fn known(of: &Type, depth: usize) -> Type {
+            match of {
+                Type::Bool
+                | Type::Bytes
+                | Type::Double
+                | Type::Duration
+                | Type::Int
+                | Type::Null
+                | Type::String
+                | Type::Timestamp
+                | Type::Uint => of.clone(),
+                Type::List(element) if depth > 0 => Type::list(known(element, depth - 1)),
+                Type::Map(pair) if depth > 0 => {
+                    Type::map(known(&pair.0, depth - 1), known(&pair.1, depth - 1))
+                }
+                _ => Type::Dyn,
+            }
+        }
+        known(self, DEEPEST)
+    }
+
     pub(crate) fn is_dyn(&self) -> bool {
         matches!(self, Type::Dyn)
     }

@@ -5,6 +5,7 @@ mod certificates;
 mod default_class;
 mod default_toleration_seconds;
 mod limit_ranger;
+mod mutating_admission_policy;
 mod namespaces;
 mod node_restriction;
 mod pod_topology_labels;
@@ -14,6 +15,7 @@ mod runtime_class;
 mod service_account;
 mod storage;
 mod taint_nodes_by_condition;
+mod validating_admission_policy;
 mod webhooks;
 
 use std::sync::Arc;
@@ -173,11 +175,19 @@ pub(super) const PLUGINS: &[PluginRow] = &[
     missing("NodeDeclaredFeatureValidator", true, NOT_YET),
     missing("JobValidation", true, ALPHA),
     missing("PodResizeValidator", true, NOT_YET),
-    missing("MutatingAdmissionPolicy", true, NOT_YET),
+    on("MutatingAdmissionPolicy", |settings| {
+        Box::new(mutating_admission_policy::MutatingAdmissionPolicy::new(
+            settings,
+        ))
+    }),
     on("MutatingAdmissionWebhook", |settings| {
         Box::new(webhooks::MutatingAdmissionWebhook::new(settings))
     }),
-    missing("ValidatingAdmissionPolicy", true, NOT_YET),
+    on("ValidatingAdmissionPolicy", |settings| {
+        Box::new(validating_admission_policy::ValidatingAdmissionPolicy::new(
+            settings,
+        ))
+    }),
     on("ValidatingAdmissionWebhook", |settings| {
         Box::new(webhooks::ValidatingAdmissionWebhook::new(settings))
     }),

@@ -1,12 +1,12 @@
 //! Admission webhooks and policies. Upstream: pkg/apis/admissionregistration/validation.
-//!
-//! Expressions are checked for being there, not compiled.
 
 use std::collections::HashSet;
 
 use api_types::admissionregistration::v1::*;
 
 use super::*;
+use crate::admission::matching::compile_condition;
+use crate::admission::policy::composition::{Compiler, Expression, Place};
 
 const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
 const FAILURE_POLICIES: [&str; 2] = ["Fail", "Ignore"];
@@ -247,6 +247,7 @@ fn webhook(hook: &Hook<'_>, lenient: &Lenient, path: &Path) -> ErrorList {
     if !lenient.match_conditions {
         errors.extend(match_conditions(
             hook.match_conditions,
+            false,
             &path.child("matchConditions"),
         ));
     }
@@ -518,7 +519,23 @@ fn mutating_operations(resources: &MatchResources, path: &Path) -> ErrorList {
         .collect()
 }
 
-fn match_conditions(conditions: &[MatchCondition], path: &Path) -> ErrorList {
+/// What the compiler has to say of an expression; `value` is what the error shows.
+fn compiled(path: &Path, value: &str, error: Option<&str>) -> ErrorList {
+    match error {
+        None => ErrorList::new(),
+        Some(error) if error.starts_with("program instantiation failed") => {
+            field::internal(path, error).into()
+        }
+        Some(error) => field::invalid(path, value, error).into(),
+    }
+}
+
+fn expression(path: &Path, value: &str, compiled_as: &Expression) -> ErrorList {
+    compiled(path, value, compiled_as.error())
+}
+
+/// `params` are a policy's.
+fn match_conditions(conditions: &[MatchCondition], params: bool, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     if conditions.len() > MOST_MATCH_CONDITIONS {
         let count = Some(conditions.len());
@@ -528,8 +545,12 @@ fn match_conditions(conditions: &[MatchCondition], path: &Path) -> ErrorList {
     for (i, condition) in conditions.iter().enumerate() {
         let path = path.index(i);
         let name_path = path.child("name");
-        if condition.expression.trim().is_empty() {
-            errors.push(field::required(&path.child("expression"), ""));
+        let (text, text_path) = (condition.expression.trim(), path.child("expression"));
+        if text.is_empty() {
+            errors.push(field::required(&text_path, ""));
+        } else {
+            let error = compile_condition(text, params).err();
+            errors.extend(compiled(&text_path, text, error.as_deref()));
         }
         if condition.name.is_empty() {
             errors.push(field::required(&name_path, ""));
@@ -602,7 +623,7 @@ fn match_constraints(constraints: Option<&MatchResources>, path: &Path) -> Error
     errors
 }
 
-fn variables(variables: &[Variable], path: &Path) -> ErrorList {
+fn variables(compiler: &mut Compiler, variables: &[Variable], path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     for (i, variable) in variables.iter().enumerate() {
         let path = path.child("variables").index(i);
@@ -613,9 +634,13 @@ fn variables(variables: &[Variable], path: &Path) -> ErrorList {
             let detail = "must be a valid CEL identifier";
             errors.push(field::invalid(&name_path, &variable.name, detail));
         }
-        if variable.expression.trim().is_empty() {
+        let (text, path) = (&variable.expression, path.child("expression"));
+        if text.trim().is_empty() {
             let detail = "expression is not specified";
-            errors.push(field::required(&path.child("expression"), detail));
+            errors.push(field::required(&path, detail));
+        } else {
+            let variable = compiler.variable(&variable.name, text);
+            errors.extend(expression(&path, text, &variable));
         }
     }
     errors
@@ -638,10 +663,12 @@ pub(crate) fn validate_validating_policy(
     if !same_conditions {
         errors.extend(match_conditions(
             &spec.match_conditions,
+            spec.param_kind.is_some(),
             &path.child("matchConditions"),
         ));
     }
-    errors.extend(variables(&spec.variables, &path));
+    let mut compiler = Compiler::new(spec.param_kind.is_some(), !spec.variables.is_empty());
+    errors.extend(variables(&mut compiler, &spec.variables, &path));
     let (validations_path, annotations_path) =
         (path.child("validations"), path.child("auditAnnotations"));
     if spec.validations.is_empty() && spec.audit_annotations.is_empty() {
@@ -651,7 +678,7 @@ pub(crate) fn validate_validating_policy(
         return errors;
     }
     for (i, item) in spec.validations.iter().enumerate() {
-        errors.extend(validation(item, &validations_path.index(i)));
+        errors.extend(validation(&mut compiler, item, &validations_path.index(i)));
     }
     if spec.audit_annotations.len() > MOST_AUDIT_ANNOTATIONS {
         let detail = format!("must not have more than {MOST_AUDIT_ANNOTATIONS} auditAnnotations");
@@ -661,7 +688,8 @@ pub(crate) fn validate_validating_policy(
     let mut keys = HashSet::new();
     for (i, item) in spec.audit_annotations.iter().enumerate() {
         let path = annotations_path.index(i);
-        errors.extend(audit_annotation(&policy.metadata.name, item, &path));
+        let name = &policy.metadata.name;
+        errors.extend(audit_annotation(&mut compiler, name, item, &path));
         if !keys.insert(&item.key) {
             errors.push(field::duplicate(&path.child("key"), &item.key));
         }
@@ -669,25 +697,33 @@ pub(crate) fn validate_validating_policy(
     errors
 }
 
-fn validation(validation: &Validation, path: &Path) -> ErrorList {
+fn validation(compiler: &mut Compiler, validation: &Validation, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
+    let (text, text_path) = (&validation.expression, path.child("expression"));
+    if text.trim().is_empty() {
+        errors.push(field::required(&text_path, "expression is not specified"));
+    } else {
+        let condition = compiler.compile(Place::Validation, text);
+        errors.extend(expression(&text_path, text, &condition));
+    }
+    const BLANK: &str = "must be non-empty if specified";
     let blank = |text: &str| !text.is_empty() && text.trim().is_empty();
-    let mut bad = |child: &'static str, value: &str, detail: &'static str| {
-        errors.push(field::invalid(&path.child(child), value, detail));
-    };
-    if blank(&validation.message_expression) {
-        let value = &validation.message_expression;
-        bad("messageExpression", value, "must be non-empty if specified");
+    let (text, text_path) = (
+        &validation.message_expression,
+        path.child("messageExpression"),
+    );
+    if blank(text) {
+        errors.push(field::invalid(&text_path, text, BLANK));
+    } else if !text.is_empty() {
+        let message = compiler.compile(Place::Message, text);
+        errors.extend(expression(&text_path, text, &message));
     }
-    let message = &validation.message;
+    let (message, message_path) = (&validation.message, path.child("message"));
     if blank(message) {
-        bad("message", message, "must be non-empty if specified");
+        errors.push(field::invalid(&message_path, message, BLANK));
     } else if message.trim().contains(['\n', '\r']) {
-        bad("message", message, "must not contain line breaks");
-    }
-    if validation.expression.trim().is_empty() {
-        let missing = field::required(&path.child("expression"), "expression is not specified");
-        errors = std::iter::once(missing).chain(errors).collect();
+        let detail = "must not contain line breaks";
+        errors.push(field::invalid(&message_path, message, detail));
     }
     errors.extend(optional_one_of(
         validation.reason.as_ref(),
@@ -697,7 +733,12 @@ fn validation(validation: &Validation, path: &Path) -> ErrorList {
     errors
 }
 
-fn audit_annotation(policy: &str, annotation: &AuditAnnotation, path: &Path) -> ErrorList {
+fn audit_annotation(
+    compiler: &mut Compiler,
+    policy: &str,
+    annotation: &AuditAnnotation,
+    path: &Path,
+) -> ErrorList {
     let key_path = path.child("key");
     let mut errors = if policy.is_empty() {
         let detail = "requires metadata.name be non-empty";
@@ -705,15 +746,18 @@ fn audit_annotation(policy: &str, annotation: &AuditAnnotation, path: &Path) -> 
     } else {
         qualified_name(&format!("{policy}/{}", annotation.key), &key_path)
     };
-    let (path, expression) = (
+    let (path, text) = (
         path.child("valueExpression"),
         annotation.value_expression.trim(),
     );
-    if expression.is_empty() {
+    if text.is_empty() {
         errors.push(field::required(&path, "valueExpression is not specified"));
-    } else if expression.len() > LONGEST_AUDIT_EXPRESSION {
+    } else if text.len() > LONGEST_AUDIT_EXPRESSION {
         let detail = format!("must not exceed {LONGEST_AUDIT_EXPRESSION} bytes in length");
         errors.push(field::required(&path, detail));
+    } else {
+        let value = compiler.compile(Place::AuditAnnotation, text);
+        errors.extend(expression(&path, &annotation.value_expression, &value));
     }
     errors
 }
@@ -763,17 +807,19 @@ pub(crate) fn validate_mutating_policy(
     if !same_conditions {
         errors.extend(match_conditions(
             &spec.match_conditions,
+            spec.param_kind.is_some(),
             &path.child("matchConditions"),
         ));
     }
-    errors.extend(variables(&spec.variables, &path));
+    let mut compiler = Compiler::new(spec.param_kind.is_some(), true);
+    errors.extend(variables(&mut compiler, &spec.variables, &path));
     let mutations_path = path.child("mutations");
     if spec.mutations.is_empty() {
         let detail = "mutations must contain at least one item";
         errors.push(field::required(&mutations_path, detail));
     }
     for (i, item) in spec.mutations.iter().enumerate() {
-        errors.extend(mutation(item, &mutations_path.index(i)));
+        errors.extend(mutation(&mut compiler, item, &mutations_path.index(i)));
     }
     errors.extend(required_one_of(
         &spec.reinvocation_policy,
@@ -783,15 +829,27 @@ pub(crate) fn validate_mutating_policy(
     errors
 }
 
-fn mutation(mutation: &Mutation, path: &Path) -> ErrorList {
+fn mutation(compiler: &mut Compiler, mutation: &Mutation, path: &Path) -> ErrorList {
     let patch = mutation.json_patch.as_ref().map(|it| &it.expression);
     let apply = mutation
         .apply_configuration
         .as_ref()
         .map(|it| &it.expression);
-    let (own, own_child, other, other_child) = match mutation.patch_type.as_str() {
-        "JSONPatch" => (patch, "jsonPatch", apply, "applyConfiguration"),
-        "ApplyConfiguration" => (apply, "applyConfiguration", patch, "jsonPatch"),
+    let (place, own, own_child, other, other_child) = match mutation.patch_type.as_str() {
+        "JSONPatch" => (
+            Place::JsonPatch,
+            patch,
+            "jsonPatch",
+            apply,
+            "applyConfiguration",
+        ),
+        "ApplyConfiguration" => (
+            Place::ApplyConfiguration,
+            apply,
+            "applyConfiguration",
+            patch,
+            "jsonPatch",
+        ),
         kind => {
             let kinds = ["ApplyConfiguration", "JSONPatch"];
             return required_one_of(kind, &kinds, &path.child("patchType"));
@@ -805,10 +863,14 @@ fn mutation(mutation: &Mutation, path: &Path) -> ErrorList {
             let detail = format!("must be specified when patchType is {kind}");
             errors.push(field::required(&own_path, detail));
         }
-        Some(expression) if expression.trim().is_empty() => {
+        Some(text) if text.trim().is_empty() => {
             errors.push(field::required(&own_path.child("expression"), ""));
         }
-        Some(_) => {}
+        Some(text) => {
+            let path = own_path.child("expression");
+            let text = text.trim();
+            errors.extend(expression(&path, text, &compiler.compile(place, text)));
+        }
     }
     if other.is_some() {
         let detail = format!("must not be specified when patchType is {kind}");
@@ -1045,6 +1107,63 @@ mod tests {
                 "spec.mutations[0].jsonPatch: Required value: must be specified when patchType is JSONPatch",
                 "spec.mutations[0].applyConfiguration: Invalid value: \"{applyConfiguration}\": must not be specified when patchType is JSONPatch",
                 "spec.reinvocationPolicy: Required value",
+            ],
+        );
+    }
+
+    #[track_caller]
+    fn check_expressions(spec: serde_json::Value, want: &[&str]) {
+        let constraints = json!({"matchPolicy": "Exact", "namespaceSelector": {}, "objectSelector": {},
+            "resourceRules": [{"operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]});
+        let mut spec = spec;
+        spec["failurePolicy"] = json!("Fail");
+        spec["matchConstraints"] = constraints;
+        let policy = json!({"spec": spec});
+        if policy["spec"].get("mutations").is_some() {
+            check(validate_mutating_policy(&decode(policy), None), want);
+        } else {
+            check(validate_validating_policy(&decode(policy), None), want);
+        }
+    }
+
+    #[test]
+    fn expressions_are_compiled() {
+        check_expressions(
+            json!({"variables": [{"name": "x", "expression": "object.a."}, {"name": "y", "expression": "[1]"}],
+                "matchConditions": [{"name": "a", "expression": " 1 "}, {"name": "b", "expression": "params.a"}],
+                "validations": [
+                    {"expression": "variables.y == 'a'", "messageExpression": "1"},
+                    {"expression": "authorizer.path('/').check('get').allowed()", "messageExpression": "string(authorizer)"},
+                ],
+                "auditAnnotations": [{"key": "k", "valueExpression": " 1 "}]}),
+            &[
+                "spec.matchConditions[0].expression: Invalid value: \"1\": must evaluate to bool but got int",
+                "spec.matchConditions[1].expression: Invalid value: \"params.a\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'params' (in container '')\n | params.a\n | ^",
+                "spec.variables[0].expression: Invalid value: \"object.a.\": compilation failed: ERROR: <input>:1:10: Syntax error: no viable alternative at input '.'\n | object.a.\n | .........^",
+                "spec.validations[0].expression: Invalid value: \"variables.y == 'a'\": compilation failed: ERROR: <input>:1:13: found no matching overload for '_==_' applied to '(list(int), string)'\n | variables.y == 'a'\n | ............^",
+                "spec.validations[0].messageExpression: Invalid value: \"1\": must evaluate to string but got int",
+                "spec.validations[1].messageExpression: Invalid value: \"string(authorizer)\": compilation failed: ERROR: <input>:1:8: undeclared reference to 'authorizer' (in container '')\n | string(authorizer)\n | .......^",
+                "spec.auditAnnotations[0].valueExpression: Invalid value: \" 1 \": must evaluate to one of [string null_type] but got int",
+            ],
+        );
+        check_expressions(
+            json!({"paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
+                "validations": [{"expression": "params.a == 1 && variables.x", "messageExpression": "params.b"}]}),
+            &[
+                "spec.validations[0].expression: Invalid value: \"params.a == 1 && variables.x\": compilation failed: ERROR: <input>:1:18: undeclared reference to 'variables' (in container '')\n | params.a == 1 && variables.x\n | .................^",
+                "spec.validations[0].messageExpression: Invalid value: \"params.b\": must evaluate to string but got dyn",
+            ],
+        );
+        check_expressions(
+            json!({"reinvocationPolicy": "Never", "mutations": [
+                {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": " Object{spec: Object.spec{replicas: 1}} "}},
+                {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "object"}},
+                {"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'add', path: jsonpatch.escapeKey('/a'), value: 1}]"}},
+                {"patchType": "JSONPatch", "jsonPatch": {"expression": "Object{}"}},
+            ]}),
+            &[
+                "spec.mutations[1].applyConfiguration.expression: Invalid value: \"object\": must evaluate to Object but got dyn",
+                "spec.mutations[3].jsonPatch.expression: Invalid value: \"Object{}\": must evaluate to list(JSONPatch) but got Object",
             ],
         );
     }

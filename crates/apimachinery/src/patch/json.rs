@@ -110,8 +110,13 @@ fn apply_operation(
         }
     };
     let no_parent = |what: &str, path: &str| {
+        // Only these two quote it.
+        let path = match kind {
+            "add" | "remove" => format!("\"{path}\""),
+            _ => path.to_owned(),
+        };
         Error(format!(
-            "{kind} operation does not apply: doc is missing {what}: \"{path}\": {MISSING}"
+            "{kind} operation does not apply: doc is missing {what}: {path}: {MISSING}"
         ))
     };
     match kind {

@@ -142,6 +142,26 @@ impl Program {
         found
     }
 
+    /// The fields that are selected from a variable; none when the variable is used in another way too.
+    pub fn fields_of(&self, variable: &str) -> Option<Vec<&str>> {
+        use crate::syntax::ast::Kind;
+        let is_variable = |kind: &Kind| matches!(kind, Kind::Ident(name) if **name == *variable);
+        let (mut fields, mut uses) = (Vec::new(), 0);
+        self.inner.checked.root.walk(&mut |expr| match &expr.kind {
+            kind if is_variable(kind) => uses += 1,
+            Kind::Select { operand, field, .. } if is_variable(&operand.kind) => {
+                fields.push(&**field);
+            }
+            _ => {}
+        });
+        (fields.len() == uses).then_some(fields)
+    }
+
+    /// How deep the expression is nested. What it makes is nested no deeper, but for what comes from variables.
+    pub fn depth(&self) -> usize {
+        self.inner.checked.root.depth()
+    }
+
     /// Evaluates it. The budget says afterwards what it cost.
     pub fn evaluate<'a>(
         &self,

@@ -122,21 +122,32 @@ impl Expr {
     /// Calls `visit` for this node and all below, parents first.
     pub(crate) fn walk<'e>(&'e self, visit: &mut dyn FnMut(&'e Expr)) {
         visit(self);
+        self.children(&mut |child| child.walk(visit));
+    }
+
+    /// How many nodes there are at most from this one down.
+    pub(crate) fn depth(&self) -> usize {
+        let mut below = 0;
+        self.children(&mut |child| below = below.max(child.depth()));
+        below + 1
+    }
+
+    fn children<'e>(&'e self, visit: &mut dyn FnMut(&'e Expr)) {
         match &self.kind {
             Kind::Unspecified | Kind::Literal(_) | Kind::Ident(_) => {}
-            Kind::Select { operand, .. } => operand.walk(visit),
+            Kind::Select { operand, .. } => visit(operand),
             Kind::Call { target, args, .. } => {
                 if let Some(target) = target {
-                    target.walk(visit);
+                    visit(target);
                 }
-                args.iter().for_each(|arg| arg.walk(visit));
+                args.iter().for_each(visit);
             }
-            Kind::List { elements, .. } => elements.iter().for_each(|element| element.walk(visit)),
+            Kind::List { elements, .. } => elements.iter().for_each(visit),
             Kind::Map { entries } => entries.iter().for_each(|entry| {
-                entry.key.walk(visit);
-                entry.value.walk(visit);
+                visit(&entry.key);
+                visit(&entry.value);
             }),
-            Kind::Struct { fields, .. } => fields.iter().for_each(|field| field.value.walk(visit)),
+            Kind::Struct { fields, .. } => fields.iter().for_each(|field| visit(&field.value)),
             Kind::Comprehension(fold) => {
                 for part in [
                     &fold.range,
@@ -145,7 +156,7 @@ impl Expr {
                     &fold.step,
                     &fold.result,
                 ] {
-                    part.walk(visit);
+                    visit(part);
                 }
             }
         }

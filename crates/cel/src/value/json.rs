@@ -6,6 +6,26 @@ use super::collections::{List, Map};
 use super::{Key, Str, Value, duration_text};
 use crate::error::EvalError;
 
+/// Deeper nested values do not become JSON.
+const MAX_DEPTH: usize = 250;
+
+fn measure(json: &serde_json::Value, left: usize, depth: usize) -> Option<usize> {
+    let left = left.checked_sub(1)?;
+    let deeper = depth.checked_sub(1)?;
+    match json {
+        serde_json::Value::String(text) => left.checked_sub(text.len()),
+        serde_json::Value::Array(elements) => elements
+            .iter()
+            .try_fold(left, |left, element| measure(element, left, deeper)),
+        serde_json::Value::Object(entries) => {
+            entries.iter().try_fold(left, |left, (key, value)| {
+                measure(value, left.checked_sub(key.len() + 1)?, deeper)
+            })
+        }
+        _ => Some(left),
+    }
+}
+
 /// JSON without a schema: strings, integers and floating point numbers are what they look like.
 pub(crate) fn view(json: &serde_json::Value) -> Value<'_> {
     match json {
@@ -47,6 +67,52 @@ impl<'a> Value<'a> {
     /// A view of JSON that has no schema.
     pub fn from_json(json: &'a serde_json::Value) -> Self {
         view(json)
+    }
+
+    /// As [`Self::to_json`], if the text would not be longer than about `limit` bytes and not be nested too deep. A value whose
+    /// parts are shared can be far larger than what it was made from.
+    pub fn to_json_within(&self, limit: usize) -> Result<serde_json::Value, EvalError> {
+        if self.measure(limit, MAX_DEPTH).is_none() {
+            return Err(EvalError::new(format!(
+                "the value is larger than {limit} bytes or nested deeper than {MAX_DEPTH} levels"
+            )));
+        }
+        self.to_json()
+    }
+
+    /// What is left of a number of bytes after this value.
+    fn measure(&self, left: usize, depth: usize) -> Option<usize> {
+        let left = left.checked_sub(1)?;
+        let deeper = depth.checked_sub(1)?;
+        match self {
+            Value::String(text) => left.checked_sub(text.len()),
+            Value::Bytes(bytes) => left.checked_sub(bytes.len()),
+            Value::List(List::Json(elements) | List::Typed(elements, _)) => elements
+                .iter()
+                .try_fold(left, |left, element| measure(element, left, deeper)),
+            // What cannot be had makes the conversion fail later.
+            Value::List(list) => list.iter().try_fold(left, |left, element| {
+                element.map_or(Some(left), |element| element.measure(left, deeper))
+            }),
+            Value::Map(Map::Json(entries) | Map::Typed(entries, _)) => {
+                entries.iter().try_fold(left, |left, (key, value)| {
+                    measure(value, left.checked_sub(key.len() + 1)?, deeper)
+                })
+            }
+            Value::Map(map) => map.keys().iter().try_fold(left, |left, key| {
+                let left = left.checked_sub(key.as_str().map_or(1, str::len) + 1)?;
+                match map.find(key) {
+                    Ok(Some(value)) => value.measure(left, deeper),
+                    _ => Some(left),
+                }
+            }),
+            Value::Optional(Some(value)) => value.measure(left, deeper),
+            Value::Struct(object) => object.fields.iter().try_fold(left, |left, (name, value)| {
+                value.measure(left.checked_sub(name.len() + 1)?, deeper)
+            }),
+            Value::Preserved(json) => measure(json, left, deeper),
+            _ => Some(left),
+        }
     }
 
     /// The value as JSON. Bytes become base64, times and durations text; types and opaque values have no JSON.

@@ -325,7 +325,7 @@ impl Caller {
             json(&versioned.old_json),
         );
         if let Some(authorizer) = &self.authorizer {
-            input = input.with_authorizer(attributes, &matched, authorizer.clone());
+            input = input.with_authorizer(attributes, authorizer.clone());
         }
         let operation = attributes.operation.as_str();
         let labels = [&*hook.name, "webhook", self.kind, operation];

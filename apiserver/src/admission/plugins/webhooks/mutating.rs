@@ -151,7 +151,9 @@ async fn apply(
     let patched = patch
         .apply(&versioned.json)
         .map_err(|error| Failure::Other(status::internal(error)))?;
-    let patched = cluster.decode(&patched, matched).map_err(Failure::Other)?;
+    let patched = cluster
+        .decode(&patched, matched, false)
+        .map_err(Failure::Other)?;
     let changed = !structs_equal(object.value(), patched.value());
     note.patched(attributes, &answer.patch);
     let patched = cluster
