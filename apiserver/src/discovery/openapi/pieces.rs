@@ -50,6 +50,12 @@ impl Piece {
         }
     }
 
+    /// What the piece costs in memory.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        size_of::<Piece>() + self.deflated.len()
+    }
+
     /// The text.
     pub(super) fn text(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.length);

@@ -405,3 +405,35 @@ fn the_protobuf_form_has_the_additions_at_its_end() {
     // Field 8 of the document: paths.
     assert_eq!(added.first(), Some(&0x42));
 }
+
+#[test]
+fn a_resource_costs_little_memory() {
+    let fields: serde_json::Map<String, Value> = (0..200)
+        .map(|index| {
+            let description = format!("What the field of number {index} is about.");
+            (
+                format!("field{index}"),
+                json!({"type": "string", "description": description}),
+            )
+        })
+        .collect();
+    let mut served = version("v1", json!({"type": "object", "properties": fields}));
+    served["subresources"] = json!({"status": {}});
+    let custom = Custom::new(&typed(&crontabs(&json!([served])))).expect("established");
+    let second = custom.second();
+    let third = custom
+        .third("apis/stable.example.com/v1")
+        .expect("a served version");
+    let size: usize = [
+        &custom.spec,
+        &second.paths,
+        &second.definitions,
+        &custom.second_protobuf(),
+        &third.schemas,
+        &third.paths,
+    ]
+    .into_iter()
+    .map(Piece::size)
+    .sum();
+    assert!(size < 32 * 1024, "{size} bytes");
+}
