@@ -66,6 +66,8 @@ pub struct Aggregator {
     table: ArcSwap<Vec<Arc<Remote>>>,
     /// The Services that APIServices refer to.
     backends: RwLock<HashMap<ServiceKey, Arc<Backend>>>,
+    /// Names of OpenAPI documents of the third form, and the APIService whose server has each.
+    documents: RwLock<HashMap<String, String>>,
     identity: ArcSwapOption<Identity>,
     identity_files: Option<(PathBuf, PathBuf)>,
     /// `--enable-aggregator-routing`
@@ -132,6 +134,7 @@ impl Aggregator {
         let aggregator = Aggregator {
             table: ArcSwap::default(),
             backends: RwLock::default(),
+            documents: RwLock::default(),
             identity: ArcSwapOption::empty(),
             identity_files,
             routing: flags.bool("enable-aggregator-routing"),
@@ -147,6 +150,13 @@ impl Aggregator {
     pub(crate) fn remote_of(&self, path: &str) -> Option<Arc<Remote>> {
         let table = self.table.load();
         table.iter().find(|remote| remote.answers(path)).cloned()
+    }
+
+    /// Who has an OpenAPI document of the third form, by its path.
+    pub(crate) fn document_of(&self, path: &str) -> Option<Arc<Remote>> {
+        let document = path.strip_prefix("/openapi/v3/")?;
+        let owner = self.documents.read().get(document).cloned()?;
+        self.named(&owner)
     }
 
     fn named(&self, name: &str) -> Option<Arc<Remote>> {

@@ -1,6 +1,7 @@
 //! The OpenAPI documents of an aggregated server: the second form is merged into ours, the third is listed with its hash there
 //! and asked for there. Upstream: kube-aggregator/pkg/controllers/openapi and openapiv3.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,24 +21,33 @@ const USER: &str = "system:aggregator";
 
 /// What one server has added to our documents; taken away when this is dropped.
 struct Published<'a> {
+    aggregator: &'a Aggregator,
     openapi: &'a OpenApi,
     name: &'a str,
-    linked: Option<String>,
 }
 
 impl Published<'_> {
-    fn link(&mut self, document: String, hash: Option<&str>) {
-        self.openapi.link(&document, hash);
-        self.linked = hash.map(|_| document);
+    /// Lists these documents of the third form and no others.
+    fn link(&self, documents: &BTreeMap<String, String>) {
+        let mut known = self.aggregator.documents.write();
+        known.retain(|document, owner| {
+            let stays = owner != self.name || documents.contains_key(document);
+            if !stays {
+                self.openapi.link(document, None);
+            }
+            stays
+        });
+        for (document, hash) in documents {
+            self.openapi.link(document, Some(hash));
+            known.insert(document.clone(), self.name.to_owned());
+        }
     }
 }
 
 impl Drop for Published<'_> {
     fn drop(&mut self) {
         self.openapi.remove_aggregated(self.name);
-        if let Some(document) = &self.linked {
-            self.openapi.link(document, None);
-        }
+        self.link(&BTreeMap::new());
     }
 }
 
@@ -48,17 +58,17 @@ pub(super) async fn keep(
     name: &str,
     changed: Arc<Notify>,
 ) {
-    let mut published = Published {
+    let published = Published {
+        aggregator,
         openapi,
         name,
-        linked: None,
     };
     let mut backoff = Backoff::new(REFRESH, LONGEST_RETRY);
     let mut etag = None;
     loop {
         let mut outcome = Ok(());
         if let Some(remote) = aggregator.named(name) {
-            outcome = third(aggregator, &remote, &mut published).await;
+            outcome = third(aggregator, &remote, &published).await;
             let second = second(aggregator, &remote, openapi, &mut etag).await;
             outcome = outcome.and(second);
         }
@@ -79,11 +89,11 @@ pub(super) async fn keep(
     }
 }
 
-/// Lists the document of the third form. A server without one has nothing to list.
+/// Lists the documents of the third form. A server without one has nothing to list.
 async fn third(
     aggregator: &Aggregator,
     remote: &Remote,
-    published: &mut Published<'_>,
+    published: &Published<'_>,
 ) -> Result<(), String> {
     let answer = aggregator
         .ask(
@@ -103,15 +113,20 @@ async fn third(
         }
     }
     let index: Value = serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
-    let document = remote.discovery_path()[1..].to_owned();
-    let hash = hash_of(&index, &document);
-    published.link(document, hash);
+    published.link(&hashes(&index));
     Ok(())
 }
 
-fn hash_of<'a>(index: &'a Value, document: &str) -> Option<&'a str> {
-    let url = index["paths"][document]["serverRelativeURL"].as_str()?;
-    Some(url.split_once("?hash=")?.1)
+/// The documents of an index with their hashes.
+fn hashes(index: &Value) -> BTreeMap<String, String> {
+    let paths = index["paths"].as_object().into_iter().flatten();
+    paths
+        .filter_map(|(name, entry)| {
+            let url = entry["serverRelativeURL"].as_str()?;
+            let (_, hash) = url.split_once("?hash=")?;
+            Some((name.clone(), hash.to_owned()))
+        })
+        .collect()
 }
 
 /// Merges the document of the second form.
@@ -159,8 +174,12 @@ mod tests {
 
     #[test]
     fn hashes_are_found_in_the_index() {
-        let index = serde_json::json!({"paths": {"apis/a.example/v1": {"serverRelativeURL": "/openapi/v3/apis/a.example/v1?hash=AB"}}});
-        assert_eq!(hash_of(&index, "apis/a.example/v1"), Some("AB"));
-        assert_eq!(hash_of(&index, "apis/a.example/v2"), None);
+        let index = serde_json::json!({"paths": {
+            "apis/a.example/v1": {"serverRelativeURL": "/openapi/v3/apis/a.example/v1?hash=AB"},
+            "version": {"serverRelativeURL": "/openapi/v3/version"},
+        }});
+        let found = hashes(&index);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found["apis/a.example/v1"], "AB");
     }
 }

@@ -34,8 +34,7 @@ pub async fn serve(server: &Arc<ApiServer>, cx: &RequestContext, body: Body) -> 
         return response;
     }
     // Documents of the third form that aggregated servers have.
-    let document = path.strip_prefix("/openapi/v3");
-    if let Some(remote) = document.and_then(|path| server.aggregator.remote_of(path)) {
+    if let Some(remote) = server.aggregator.document_of(path) {
         return aggregator::serve(server, cx, &remote, body, None).await;
     }
     match path {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod aggregation;
 mod definitions;
 mod hooks;
 mod lists;
@@ -87,6 +88,11 @@ impl Server {
 
     /// A server without any object.
     async fn start_empty() -> Option<Server> {
+        Server::start_with(&[]).await
+    }
+
+    /// A server without any object, with more flags.
+    async fn start_with(more: &[String]) -> Option<Server> {
         let etcd = Etcd::start().await?;
         let keys = tempfile::tempdir().unwrap();
         let key = keys.path().join("sa.key");
@@ -101,6 +107,7 @@ impl Server {
             "--advertise-address=10.1.2.3".to_owned(),
             "--bind-address=127.0.0.1".to_owned(),
         ];
+        let arguments = arguments.into_iter().chain(more.iter().cloned());
         let parsed = Flags::parse(&config::flags::COMMAND, arguments).unwrap();
         let component_base::flags::Parsed::Run(flags) = parsed else {
             panic!("flags")

@@ -16,7 +16,7 @@ use super::{CONFIG_MAPS, Server, config_map};
 
 impl Server {
     /// Sends the request of a WebSocket client on a new connection.
-    async fn web_socket(
+    pub(super) async fn web_socket(
         &self,
         path: &str,
         headers: &[(&str, &str)],
