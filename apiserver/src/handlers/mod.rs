@@ -239,13 +239,6 @@ async fn main_resource(
         if let Some(text) = &custom.version().deprecation {
             cx.warnings.add(text.clone());
         }
-        if custom.definition.terminating && verb == "create" {
-            return Err(status::forbidden(
-                &resource.group_resource(),
-                "",
-                "create not allowed while custom resource definition is terminating",
-            ));
-        }
     }
     if let Some(text) = deprecation(&cx.info.api_group, &cx.info.resource) {
         cx.warnings.add(text);

@@ -101,6 +101,7 @@ pub async fn admit(
     attributes: &mut Attributes,
     object: Object,
 ) -> Result<Object, StatusError> {
+    refuse_in_terminating(server, attributes)?;
     if !server.admission.handles(attributes.operation) {
         return Ok(object);
     }
@@ -110,6 +111,27 @@ pub async fn admit(
         .object
         .take()
         .ok_or_else(|| status::internal("admission removed the object"))
+}
+
+/// Nothing new is created once the CRD is being deleted, by whatever request. Upstream: forbidCreateAdmission.
+fn refuse_in_terminating(server: &ApiServer, attributes: &Attributes) -> Result<(), StatusError> {
+    let resource = &attributes.resource;
+    // CRDs are of groups with a dot.
+    if attributes.operation != Operation::Create || !resource.group.contains('.') {
+        return Ok(());
+    }
+    let resources = &server.resources;
+    if let Some(row) = resources.get(&resource.group, &resource.version, &resource.resource)
+        && let Some(custom) = &row.custom
+        && custom.definition.terminating
+    {
+        return Err(status::forbidden(
+            &row.group_resource(),
+            &attributes.name,
+            "create not allowed while custom resource definition is terminating",
+        ));
+    }
+    Ok(())
 }
 
 /// Validating admission as the store calls it: `create` and `update` are the attributes of either outcome.

@@ -130,6 +130,13 @@ async fn a_crd_is_established_and_its_objects_go_with_it() {
     server
         .conditions("things", &[accepted, established, terminating])
         .await;
+    const REFUSED: &str = "things.example.com \"late\" is forbidden: create not allowed while custom resource definition is terminating";
+    let late = thing(json!({"name": "late"}));
+    let refused = server.post(things, late.clone()).await;
+    refused.refuses(403, REFUSED);
+    let applied = format!("{things}/late?fieldManager=m");
+    let refused = server.patch(&applied, APPLY, late.to_string()).await;
+    refused.refuses(403, REFUSED);
     // The last object's last finalizer holds the CRD.
     let free = json!({"metadata": {"finalizers": null}}).to_string();
     server
