@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use client::streaming;
 use component_base::serving::{self, Body, Response};
+use futures::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use http_body_util::{BodyStream, StreamBody};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{Remote, set_user_headers};
@@ -94,6 +96,12 @@ pub(crate) async fn serve(
             ));
             *refused.status_mut() = StatusCode::BAD_GATEWAY;
             refused
+        }
+        Ok(answer) if cx.info.verb == "watch" => {
+            // Ends with the server, which would else wait for it.
+            let stop = server.shutdown_watches.clone().cancelled_owned();
+            connect::passed_on(answer)
+                .map(|body| Body::wrap(StreamBody::new(BodyStream::new(body).take_until(stop))))
         }
         Ok(answer) => connect::passed_on(answer),
         Err(error) => unavailable(&format!("error trying to reach service: {error}")),

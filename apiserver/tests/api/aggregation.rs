@@ -380,18 +380,31 @@ async fn what_the_server_is_sent(server: &Server) {
     assert_eq!(redirected.code, 502);
 }
 
+impl Server {
+    /// The body of a watch, of which nothing has been read.
+    async fn watch(&self) -> Body {
+        let mut request = Request::get(format!("{GROUP}/things?watch=1"))
+            .body(Body::empty())
+            .unwrap();
+        request
+            .extensions_mut()
+            .insert(Arc::new(ConnectionInfo::in_process()));
+        self.service.handle(request).await.into_body()
+    }
+}
+
 async fn streams(server: &Server, aggregated: &Aggregated) {
-    let mut request = Request::get(format!("{GROUP}/things?watch=1"))
-        .body(Body::empty())
-        .unwrap();
-    request
-        .extensions_mut()
-        .insert(Arc::new(ConnectionInfo::in_process()));
-    let mut body = server.service.handle(request).await.into_body();
+    let mut body = server.watch().await;
     assert_eq!(body.next_chunk().await.unwrap().unwrap(), "first\n");
     aggregated.go_on.notify_one();
     assert_eq!(body.next_chunk().await.unwrap().unwrap(), "second\n");
     assert!(body.collect(1 << 10).await.unwrap().is_empty());
+
+    // A server that stops does not wait for watches.
+    let mut body = server.watch().await;
+    assert_eq!(body.next_chunk().await.unwrap().unwrap(), "first\n");
+    server.inner().shutdown_watches.cancel();
+    assert!(body.next_chunk().await.is_none());
 
     let answer = server
         .web_socket(&format!("{GROUP}/namespaces/a/things/b/exec"), &[])
