@@ -95,30 +95,31 @@ pub(crate) fn has_invalid_ca_bundle(spec: &CustomResourceDefinitionSpec) -> bool
     })
 }
 
+/// The schema of a version, if there is that version.
+fn schema_of<'a>(
+    spec: &'a CustomResourceDefinitionSpec,
+    name: &str,
+) -> Option<Option<&'a CustomResourceValidation>> {
+    let version = spec.versions.iter().find(|version| version.name == name)?;
+    Some(version.schema.as_deref())
+}
+
 fn unchanged_schemas(
     new: &CustomResourceDefinitionSpec,
     old: &CustomResourceDefinitionSpec,
 ) -> Vec<String> {
-    let old_shared = Shared::new(old);
-    let of = |spec: &CustomResourceDefinitionSpec, name: &str| -> Option<Option<_>> {
-        let version = spec.versions.iter().find(|version| version.name == name)?;
-        Some(version.schema.clone())
-    };
-    let same = |name: &str| {
-        let new = of(new, name);
+    let shared = Shared::new(old);
+    let is_unchanged = |name: &str| {
         // A schema that all versions have is also that of a version which was not there.
-        let old = if old_shared.has_shared_schema {
-            Some(old_shared.schema.cloned())
+        let before = if shared.has_shared_schema {
+            Some(shared.schema)
         } else {
-            of(old, name).map(|schema| schema.map(|schema| *schema))
+            schema_of(old, name)
         };
-        match (new, old) {
-            (Some(new), Some(old)) => new.map(|schema| *schema) == old,
-            _ => false,
-        }
+        before.is_some() && before == schema_of(new, name)
     };
     let names = new.versions.iter().map(|version| &version.name);
-    names.filter(|name| same(name)).cloned().collect()
+    names.filter(|name| is_unchanged(name)).cloned().collect()
 }
 
 fn too_many_selectable_fields(
