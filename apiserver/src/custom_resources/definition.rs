@@ -3,18 +3,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use api_types::CustomObject;
 use api_types::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceDefinitionVersion, CustomResourceSubresourceScale,
     JSONSchemaProps, custom_resource_definition_condition_type as condition, resource_scope,
 };
 use api_types::kinds::KindInfo;
 use api_types::resources::ResourceInfo;
+use apimachinery::fields::Selector;
 use apimachinery::managedfields::{ObjectType, custom_type};
 use structural_schema::Structural;
 use structural_schema::json_path::JsonPath;
 
 use super::columns::Columns;
 use super::conversion::Webhook;
+use super::document;
 use super::intern::{self, Names};
 use crate::discovery::compare_versions;
 use crate::webhook::Webhooks;
@@ -229,6 +232,22 @@ impl Version {
                 None => ObjectType::deduced(),
             },
         })
+    }
+
+    /// Whether an object of this version has what its selectable fields must have.
+    pub fn matches(&self, fields: &Selector, object: &CustomObject) -> bool {
+        if fields.is_empty() {
+            return true;
+        }
+        let Ok(document) = document::of(object) else {
+            return false;
+        };
+        let values: HashMap<&str, String> = self
+            .selectable
+            .iter()
+            .filter_map(|(name, path)| Some((*name, path.field_value(&document).ok()?)))
+            .collect();
+        fields.matches(|field| Some(values.get(field).map_or("", String::as_str)))
     }
 
     /// The stored name of a field a client selects by, or what is wrong with it.

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use apimachinery::fields::Selector;
 use apimachinery::status::StatusError;
 use bytes::Bytes;
 use component_base::serving::{Body, Response};
@@ -41,6 +42,18 @@ pub fn options_of(
         Some(custom) => custom.version().field_label(label),
         None => fields::convert_label(info.group, info.version, info.resource, info.kind, label),
     })?;
+    if let Some(custom) = &resource.custom
+        && custom.definition.webhook.is_some()
+    {
+        let (stored, converted) = options
+            .field_selector
+            .requirements()
+            .iter()
+            .cloned()
+            .partition::<Vec<_>, _>(|requirement| requirement.field.starts_with("metadata."));
+        options.field_selector = stored.into_iter().collect();
+        options.converted_fields = converted.into_iter().collect();
+    }
     if !cx.info.name.is_empty() {
         if options.field_selector.is_empty() {
             options.field_selector =
@@ -139,7 +152,7 @@ pub async fn list(cx: &RequestContext, resource: &Arc<Resource>) -> Result<Respo
         .into());
     }
     let list = read(cx, resource, &options).await?;
-    respond_list(cx, resource, media, &list)
+    respond_list(cx, resource, media, &list, &options.converted_fields)
 }
 
 /// A list as a response, streamed when it is long.
@@ -148,6 +161,7 @@ pub fn respond_list(
     resource: &Arc<Resource>,
     media: MediaType,
     list: &List,
+    converted_fields: &Selector,
 ) -> Result<Response, StatusError> {
     let resource_version = list.resource_version().to_string();
     let (token, remaining) = (list.continue_token(), list.remaining_item_count());
@@ -165,7 +179,7 @@ pub fn respond_list(
         protobuf: media.encoding == Encoding::Protobuf,
         first: true,
         scratch: Vec::new(),
-        converted: converted(resource, list)?,
+        converted: converted(resource, list, converted_fields)?,
     };
     let (api_version, kind) = match media.convert {
         None => (resource.api_version, resource.list_kind()),
@@ -290,15 +304,16 @@ struct ListWriter {
     protobuf: bool,
     first: bool,
     scratch: Vec<u8>,
-    /// The objects that a webhook has converted, in the order of the list.
-    converted: Option<std::vec::IntoIter<Object>>,
+    /// The objects that a webhook has converted, in the order of the list; None for those that are not selected.
+    converted: Option<std::vec::IntoIter<Option<Object>>>,
 }
 
-/// A webhook converts all objects of a list at once.
-fn converted(
+/// A webhook converts all objects of a list at once. None where no webhook does; without those that are not selected.
+pub fn converted(
     resource: &Resource,
     list: &List,
-) -> Result<Option<std::vec::IntoIter<Object>>, StatusError> {
+    fields: &Selector,
+) -> Result<Option<std::vec::IntoIter<Option<Object>>>, StatusError> {
     let Some(custom) = resource
         .custom
         .as_ref()
@@ -312,10 +327,13 @@ fn converted(
         .read_all(&values)
         .map_err(apimachinery::status::internal)?;
     let objects = objects.into_iter().zip(&entries).map(|(object, entry)| {
+        if !custom.version().matches(fields, &object) {
+            return None;
+        }
         let mut object = Object::from(object);
         let version = entry.resource_version().to_string();
         object.edit_metadata(|metadata| metadata.resource_version = version);
-        object
+        Some(object)
     });
     Ok(Some(objects.collect::<Vec<_>>().into_iter()))
 }
@@ -352,7 +370,13 @@ impl ListWriter {
     }
 
     fn item(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), StatusError> {
-        let converted = self.converted.as_mut().and_then(Iterator::next);
+        let converted = match &mut self.converted {
+            None => None,
+            Some(converted) => match converted.next().flatten() {
+                Some(object) => Some(object),
+                None => return Ok(()),
+            },
+        };
         let pieces = match &converted {
             Some(object) => smallvec::smallvec![self.resource.raw_of(object)],
             None => self

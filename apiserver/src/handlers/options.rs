@@ -112,6 +112,8 @@ pub fn check_delete_options(options: &DeleteOptions) -> Result<(), StatusError> 
 pub struct ListOptions {
     pub label_selector: apimachinery::labels::Selector,
     pub field_selector: apimachinery::fields::Selector,
+    /// What only an object that a webhook has converted can be asked for, and storage cannot.
+    pub converted_fields: apimachinery::fields::Selector,
     pub watch: bool,
     pub allow_watch_bookmarks: bool,
     pub resource_version: String,
@@ -137,6 +139,7 @@ pub fn list_options(
     let mut options = ListOptions {
         label_selector,
         field_selector,
+        converted_fields: apimachinery::fields::Selector::everything(),
         watch: watch || query.bool("watch"),
         allow_watch_bookmarks: query.bool("allowWatchBookmarks"),
         resource_version: query.text("resourceVersion"),

@@ -4,11 +4,14 @@
 //! Framing: JSON events follow one another, each with a newline; protobuf events are preceded by their length in four
 //! bytes, big-endian. The event itself is a bare WatchEvent message, the object in it has its envelope.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use api_types::CustomObject;
 use api_types::meta::v1::Status;
+use apimachinery::fields::Selector;
 use apimachinery::status::StatusError;
 use bytes::Bytes;
 use component_base::serving::{Body, Response};
@@ -26,10 +29,11 @@ use super::websocket;
 use crate::connect::Upgrade;
 use crate::negotiation::{self, Encoding, MediaType, Transform};
 use crate::registry::errors::{Operation, interpret};
+use crate::registry::object::Object;
 use crate::registry::resource::{self, Resource};
 use crate::registry::wire;
 use crate::request::context::RequestContext;
-use crate::storage::{self, EncodingKey, ObjectEvent, WatchEvent};
+use crate::storage::{self, EncodingKey, EventType, ObjectEvent, WatchEvent};
 
 /// See [`EventEncoder::batch`].
 const BATCH: usize = 64 * 1024;
@@ -59,6 +63,7 @@ pub async fn watch(
         negotiation::negotiate_stream(&cx.headers, &cx.query, respond::restrictions(resource))
             .map_err(respond::not_acceptable)?;
     let mut encoder = EventEncoder::new(cx, resource, media)?;
+    encoder.filter = ConvertedFilter::new(&options.converted_fields);
     let client = websocket::wanted(cx, upgrade);
     if client.is_some() {
         encoder.batch = 0;
@@ -145,6 +150,9 @@ async fn serve(
                 Err(_) => last = true,
             }
         }
+        if batch.is_empty() {
+            continue;
+        }
         tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
@@ -153,6 +161,53 @@ async fn serve(
         }
         if last {
             return;
+        }
+    }
+}
+
+/// Selects by fields of objects that a webhook converts, which the watch cache does not know. It remembers which objects the watch
+/// was told of; a change of one that it has not seen yet counts as of one that the client knows.
+struct ConvertedFilter {
+    fields: Selector,
+    /// Whether an object was selected when it was last seen, by namespace and name.
+    seen: HashMap<(String, String), bool>,
+}
+
+impl ConvertedFilter {
+    /// None when there is nothing to select by.
+    fn new(fields: &Selector) -> Option<ConvertedFilter> {
+        (!fields.is_empty()).then(|| ConvertedFilter {
+            fields: fields.clone(),
+            seen: HashMap::new(),
+        })
+    }
+
+    /// What an event is for this watch, if anything.
+    fn kind(
+        &mut self,
+        resource: &Resource,
+        event: &ObjectEvent,
+        object: &Object,
+    ) -> Option<&'static str> {
+        let custom = resource.custom.as_ref()?;
+        let matches = custom
+            .version()
+            .matches(&self.fields, object.get::<CustomObject>()?);
+        let entry = event.entry();
+        let key = (entry.namespace().to_owned(), entry.name().to_owned());
+        if event.event_type() == EventType::Deleted {
+            let selected = self.seen.remove(&key).unwrap_or(matches);
+            return selected.then_some("DELETED");
+        }
+        let before = self.seen.insert(key, matches);
+        let created = event.event_type() == EventType::Added;
+        match (matches, before) {
+            (true, Some(true)) => Some("MODIFIED"),
+            (true, None) if !created => Some("MODIFIED"),
+            (true, _) => Some("ADDED"),
+            (false, Some(true)) => Some("DELETED"),
+            (false, None) if !created => Some("DELETED"),
+            (false, _) => None,
         }
     }
 }
@@ -166,6 +221,8 @@ struct EventEncoder {
     /// Tables carry their columns with the first event only.
     headers: bool,
     key: EncodingKey,
+    /// Selection that storage cannot do.
+    filter: Option<ConvertedFilter>,
     /// Events that are ready are sent together up to this size; 0 sends each alone.
     batch: usize,
 }
@@ -192,12 +249,14 @@ impl EventEncoder {
             rows,
             headers: !cx.query.bool("noHeaders"),
             key: EncodingKey(hasher.finish()),
+            filter: None,
             batch: BATCH,
         })
     }
 
     fn frame(&mut self, event: WatchEvent) -> Result<Bytes, StatusError> {
         match event {
+            WatchEvent::Object(event) if self.filter.is_some() => self.filtered(&event),
             // Rows hold ages and, once, the columns: no two watchers share them.
             WatchEvent::Object(event) if self.rows.is_some() => {
                 let object = self.object(&event)?;
@@ -228,6 +287,29 @@ impl EventEncoder {
         }
     }
 
+    /// An event as it is for a watch that selects by what a webhook makes of objects; empty when it is none of its business.
+    fn filtered(&mut self, event: &ObjectEvent) -> Result<Bytes, StatusError> {
+        let entry = event.entry();
+        let object = self
+            .resource
+            .decode_stored(entry.value(), event.resource_version())?;
+        let Some(filter) = &mut self.filter else {
+            return Ok(Bytes::new());
+        };
+        let Some(kind) = filter.kind(&self.resource, event, &object) else {
+            return Ok(Bytes::new());
+        };
+        let raw = self.resource.raw_of(&object);
+        let shaped = if self.rows.is_some() {
+            let table = self.table(&raw, &object)?;
+            self.headers = false;
+            table
+        } else {
+            self.shaped(&raw)?
+        };
+        Ok(self.framed(kind, &shaped))
+    }
+
     /// The event's object in the watch's encoding.
     fn object(&self, event: &ObjectEvent) -> Result<Vec<u8>, StatusError> {
         let entry = event.entry();
@@ -245,11 +327,7 @@ impl EventEncoder {
         self.shaped(raw)
     }
 
-    fn table(
-        &self,
-        raw: &[u8],
-        hub: &crate::registry::object::Object,
-    ) -> Result<Vec<u8>, StatusError> {
+    fn table(&self, raw: &[u8], hub: &Object) -> Result<Vec<u8>, StatusError> {
         let Some(rows) = &self.rows else {
             return Ok(Vec::new());
         };

@@ -586,8 +586,15 @@ pub async fn delete_collection(
     // Whether there is anything to delete or not.
     warn_of_preserved_pods(cx, endpoint, &options);
     let listed = list::read(cx, &endpoint.resource, &list_options).await?;
+    let fields = &list_options.converted_fields;
+    let selected = list::converted(&endpoint.resource, &listed, fields)?;
+    let mut selected = selected.map(|objects| objects.map(|object| object.is_some()));
     let names: Vec<(String, String)> = listed
         .iter()
+        .filter(|_| {
+            let next = selected.as_mut().map(Iterator::next);
+            next.is_none_or(|selected| selected == Some(true))
+        })
         .map(|entry| (entry.namespace().to_owned(), entry.name().to_owned()))
         .collect();
     let (task_server, task_cx, task_endpoint) = (server.clone(), cx.clone(), endpoint.clone());
@@ -605,7 +612,7 @@ pub async fn delete_collection(
     });
     task.await.map_err(status::internal)??;
     // The answer lists what was there, as it was.
-    list::respond_list(cx, &endpoint.resource, media, &listed)
+    list::respond_list(cx, &endpoint.resource, media, &listed, fields)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod aggregation;
+mod custom_resources;
 mod definitions;
 mod hooks;
 mod lists;
@@ -18,7 +19,7 @@ use apiserver::config::{self, Config};
 use apiserver::server::{ApiServer, Service};
 use component_base::flags::Flags;
 use component_base::metrics::{Metrics, MetricsOptions};
-use component_base::serving::{Body, ConnectionInfo, Handler as _};
+use component_base::serving::{Body, ConnectionInfo, Handler as _, Response};
 use http::{HeaderMap, Request};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -149,6 +150,24 @@ impl Server {
         headers: &[(&str, &str)],
         body: impl Into<bytes::Bytes>,
     ) -> Answer {
+        let response = self.open(method, path, headers, body).await;
+        let (parts, body) = response.into_parts();
+        let text = body.collect(64 << 20).await.unwrap();
+        Answer {
+            code: parts.status.as_u16(),
+            headers: parts.headers,
+            text: text.to_vec(),
+        }
+    }
+
+    /// Sends a request whose answer may still be under way.
+    async fn open(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<bytes::Bytes>,
+    ) -> Response {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -157,14 +176,7 @@ impl Server {
         request
             .extensions_mut()
             .insert(Arc::new(ConnectionInfo::in_process()));
-        let response = self.service.handle(request).await;
-        let (parts, body) = response.into_parts();
-        let text = body.collect(64 << 20).await.unwrap();
-        Answer {
-            code: parts.status.as_u16(),
-            headers: parts.headers,
-            text: text.to_vec(),
-        }
+        self.service.handle(request).await
     }
 
     async fn get(&self, path: &str) -> Answer {
