@@ -67,6 +67,11 @@ struct Key {
 }
 
 impl Key {
+    /// Whether only what is said of the CRD differs, and nothing about its objects.
+    fn same_objects(&self, other: &Key) -> bool {
+        (&self.uid, self.generation, &self.names) == (&other.uid, other.generation, &other.names)
+    }
+
     fn of(crd: &CustomResourceDefinition) -> Key {
         let CustomResourceDefinitionNames {
             plural,
@@ -187,7 +192,9 @@ impl Serving {
         }
         let old = state.remove(name);
         let had = old.is_some();
-        if let Some(old) = &old {
+        if let Some(old) = &old
+            && !(old.key.same_objects(&key) && is_accepted(&crd))
+        {
             old.stop.cancel();
         }
         if !is_accepted(&crd) {
@@ -273,22 +280,27 @@ fn followed(
         }
     };
     let stored = definition.stored();
+    let mut stop = None;
     let kept = old.and_then(|old| {
-        let same = old.key.uid == key.uid
-            && old.definition.namespaced == definition.namespaced
-            && old.definition.stored().info.resource == stored.info.resource
-            && old.definition.selectable().is_empty()
-            && definition.selectable().is_empty();
-        if !same {
+        let same_objects = old.key.same_objects(&key);
+        stop = same_objects.then_some(old.stop);
+        // The cache holds the values of selectable fields.
+        let same_cache = same_objects
+            || old.key.uid == key.uid
+                && old.definition.namespaced == definition.namespaced
+                && old.definition.stored().info.resource == stored.info.resource
+                && old.definition.selectable().is_empty()
+                && definition.selectable().is_empty();
+        if !same_cache {
             old.storage.stop();
         }
-        same.then_some(old.storage)
+        same_cache.then_some(old.storage)
     });
     let storage = match kept {
         Some(storage) => storage,
         None => open(server, &definition).map_err(|error| error.to_string())?,
     };
-    let stop = server.shutdown_watches.child_token();
+    let stop = stop.unwrap_or_else(|| server.shutdown_watches.child_token());
     let rows = definition
         .versions
         .iter()
