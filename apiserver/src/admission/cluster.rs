@@ -202,6 +202,7 @@ impl Cluster for StoredCluster {
         let resource = self.served(matched);
         if let Some(custom) = resource.as_ref().and_then(|found| found.custom.as_ref()) {
             let (object, _) = custom.decode(json, false).map_err(status::internal)?;
+            body::check_custom_kind(&object, custom)?;
             return Ok(Object::from(object));
         }
         let kind = kinds::lookup(&kind.group, &kind.version, &kind.kind)

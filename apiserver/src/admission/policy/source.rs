@@ -58,6 +58,7 @@ pub struct Source<E> {
     policies: Derived<Option<Arc<Policy<E>>>>,
     bindings: Derived<Option<Arc<Binding>>>,
     joined: ArcSwapOption<Joined<E>>,
+    none: Arc<[Hook<E>]>,
 }
 
 type Parts<T> = Arc<[Arc<Option<Arc<T>>>]>;
@@ -86,12 +87,17 @@ impl<E: Send + Sync + 'static> Source<E> {
                 binding(&object).map(Arc::new)
             }),
             joined: ArcSwapOption::empty(),
+            none: Arc::from([]),
         })
     }
 
     /// Policies with at least one binding, in the order of their names.
     pub async fn hooks(&self) -> Result<Arc<[Hook<E>]>, StatusError> {
-        let (policies, bindings) = (self.policies.get().await?, self.bindings.get().await?);
+        let bindings = self.bindings.get().await?;
+        if bindings.is_empty() {
+            return Ok(self.none.clone());
+        }
+        let policies = self.policies.get().await?;
         let known = self.joined.load();
         if let Some(known) = known.as_deref().filter(|known| {
             Arc::ptr_eq(&known.policies, &policies) && Arc::ptr_eq(&known.bindings, &bindings)
