@@ -48,7 +48,6 @@ impl Default for Serving {
 /// A CRD that is served.
 struct Followed {
     key: Key,
-    crd: Arc<CustomResourceDefinition>,
     definition: Arc<Definition>,
     storage: Storage,
     rows: Vec<Arc<Resource>>,
@@ -108,7 +107,7 @@ pub fn start(
     follow::<CustomResourceDefinition>(resource, stop.clone(), move |change| {
         let serving = &follower.custom_resources;
         match change {
-            Change::Set(crd) => serving.set(&follower, Arc::new(*crd)),
+            Change::Set(crd) => serving.set(&follower, &crd),
             Change::Gone { name, .. } => serving.remove(&follower, &name),
             Change::Synced => synced(),
         }
@@ -128,15 +127,6 @@ pub fn start(
 }
 
 impl Serving {
-    /// All CRDs that are served, in the order of their names.
-    pub fn definitions(&self) -> Vec<Arc<CustomResourceDefinition>> {
-        self.state
-            .lock()
-            .values()
-            .map(|followed| followed.crd.clone())
-            .collect()
-    }
-
     /// The version of a CRD that its objects are stored in, served or not.
     pub fn stored_resource(&self, name: &str) -> Option<Arc<Resource>> {
         let state = self.state.lock();
@@ -151,7 +141,7 @@ impl Serving {
         self.changes.subscribe()
     }
 
-    fn set(&self, server: &Arc<ApiServer>, crd: Arc<CustomResourceDefinition>) {
+    fn set(&self, server: &Arc<ApiServer>, crd: &CustomResourceDefinition) {
         let name = crd.metadata.name.clone();
         let version = crd.metadata.resource_version.parse().unwrap_or(0);
         let changed = self.change(server, &name, crd);
@@ -176,28 +166,20 @@ impl Serving {
     }
 
     /// Takes a CRD in. Whether that changed what is served.
-    fn change(
-        &self,
-        server: &Arc<ApiServer>,
-        name: &str,
-        crd: Arc<CustomResourceDefinition>,
-    ) -> bool {
-        let key = Key::of(&crd);
+    fn change(&self, server: &Arc<ApiServer>, name: &str, crd: &CustomResourceDefinition) -> bool {
+        let key = Key::of(crd);
         let mut state = self.state.lock();
-        if let Some(old) = state.get_mut(name)
-            && old.key == key
-        {
-            old.crd = crd;
+        if state.get(name).is_some_and(|old| old.key == key) {
             return false;
         }
         let old = state.remove(name);
         let had = old.is_some();
         if let Some(old) = &old
-            && !(old.key.same_objects(&key) && is_accepted(&crd))
+            && !(old.key.same_objects(&key) && is_accepted(crd))
         {
             old.stop.cancel();
         }
-        if !is_accepted(&crd) {
+        if !is_accepted(crd) {
             if let Some(old) = old {
                 old.storage.stop();
             }
@@ -267,10 +249,10 @@ impl Serving {
 fn followed(
     server: &Arc<ApiServer>,
     key: Key,
-    crd: Arc<CustomResourceDefinition>,
+    crd: &CustomResourceDefinition,
     old: Option<Followed>,
 ) -> Result<Followed, String> {
-    let definition = match Definition::new(&crd, &server.webhooks) {
+    let definition = match Definition::new(crd, &server.webhooks) {
         Ok(definition) => Arc::new(definition),
         Err(error) => {
             if let Some(old) = old {
@@ -310,7 +292,6 @@ fn followed(
         .collect();
     Ok(Followed {
         key,
-        crd,
         definition,
         storage,
         rows,
