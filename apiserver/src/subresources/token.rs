@@ -57,6 +57,19 @@ pub(super) async fn create(
         .get::<ServiceAccount>(namespace, name)
         .await?
         .ok_or_else(|| status::not_found(&GroupResource::new("", "serviceaccounts"), name))?;
+    let uid = &account.metadata.uid;
+    if !request.metadata.uid.is_empty() && request.metadata.uid != *uid {
+        let resource = GroupResource::new("authentication.k8s.io", "TokenRequest");
+        let given = &request.metadata.uid;
+        return Err(status::conflict(
+            &resource,
+            name,
+            format!(
+                "the UID in the token request ({given}) does not match the UID of the service account ({uid})"
+            ),
+        ));
+    }
+    request.metadata.uid.clone_from(uid);
     if request.spec.audiences.is_empty() {
         request
             .spec

@@ -10,6 +10,7 @@ mod lists;
 mod policies;
 mod resources;
 mod subresources;
+mod webhooks;
 mod websocket;
 mod writes;
 
