@@ -13,6 +13,7 @@ use super::options::{self, FieldValidation};
 use super::{Endpoint, body, list, respond};
 use crate::admission::{self, Attributes, Operation};
 use crate::negotiation::{self, Encoding, Restrictions};
+use crate::registry::escalation;
 use crate::registry::managed_fields;
 use crate::registry::normalize::normalize;
 use crate::registry::object::Object;
@@ -102,15 +103,18 @@ pub async fn admit(
     object: Object,
 ) -> Result<Object, StatusError> {
     refuse_in_terminating(server, attributes)?;
-    if !server.admission.handles(attributes.operation) {
-        return Ok(object);
-    }
-    attributes.object = Some(object);
-    server.admission.admit(attributes).await?;
-    attributes
-        .object
-        .take()
-        .ok_or_else(|| status::internal("admission removed the object"))
+    let object = if server.admission.handles(attributes.operation) {
+        attributes.object = Some(object);
+        server.admission.admit(attributes).await?;
+        attributes
+            .object
+            .take()
+            .ok_or_else(|| status::internal("admission removed the object"))?
+    } else {
+        object
+    };
+    escalation::check(server, attributes, &object).await?;
+    Ok(object)
 }
 
 /// Nothing new is created once the CRD is being deleted, by whatever request. Upstream: forbidCreateAdmission.

@@ -10,6 +10,8 @@ pub mod convert;
 pub mod derived;
 /// Storage failures as Status errors.
 pub mod errors;
+/// Nobody grants rights that they do not have.
+pub mod escalation;
 /// Selectable fields.
 pub mod fields;
 /// Changes of a resource inside the process.
@@ -18,9 +20,9 @@ pub mod follow;
 pub mod managed_fields;
 /// Deletion of namespaces.
 pub mod namespaces;
-/// A decoded object of any kind.
 /// Fields that say the same.
 pub mod normalize;
+/// A decoded object of any kind.
 pub mod object;
 /// One served resource.
 pub mod resource;
