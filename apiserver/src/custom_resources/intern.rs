@@ -1,7 +1,7 @@
 //! Descriptions of custom resources that last as long as the process, so that they have the type of built-in ones.
 //!
-//! What is here is never freed. It is bounded by the different names, versions and scopes that CRDs have had: some
-//! hundred bytes for each, and nothing for a CRD that comes back or changes its schema.
+//! What is here is never freed. It is bounded by the different names, versions, scopes and columns that CRDs have had:
+//! some hundred bytes for each, and nothing for a CRD that comes back or changes its schema.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;

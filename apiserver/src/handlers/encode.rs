@@ -84,8 +84,8 @@ pub fn message(media: MediaType, form: Form, raw: &[u8]) -> Result<Vec<u8>, Stat
     Ok(finish_json(media, out))
 }
 
-/// What is said of a custom object that is asked for in protobuf.
-pub fn not_in_protobuf() -> StatusError {
+/// What is said of a custom object that would be written as protobuf; negotiation does not let it come so far.
+fn not_in_protobuf() -> StatusError {
     StatusError::from(Status {
         status: "Failure".to_owned(),
         code: 406,

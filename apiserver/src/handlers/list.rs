@@ -192,9 +192,6 @@ pub fn respond_list(
     let mut head = Vec::with_capacity(256);
     let mut tail: &[u8];
     let mut closed = false;
-    if writer.protobuf && matches!(&writer.items, Items::Objects(form) if form.is_json()) {
-        return Err(encode::not_in_protobuf());
-    }
     let mut custom_tail = Vec::new();
     if writer.protobuf {
         let mut metadata = Vec::new();

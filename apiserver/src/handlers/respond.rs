@@ -183,9 +183,6 @@ pub fn served_object(
     printed: Option<&Object>,
 ) -> Result<Response, StatusError> {
     let body = match media.convert {
-        None if media.encoding == Encoding::Protobuf && Form::of(served.value()).is_json() => {
-            return Err(encode::not_in_protobuf());
-        }
         None => encode::value(media, served.value()),
         Some(_) => {
             let raw = raw_of(served.value());

@@ -228,18 +228,8 @@ impl Resources {
             .collect()
     }
 
-    pub fn has_group_version(&self, group: &str, version: &str) -> bool {
-        let is = |info: &ResourceInfo| info.group == group && info.version == version;
-        self.built_in.any(is) || self.custom.load().any(is)
-    }
-
     /// Whether a group is the program's own.
     pub fn is_built_in(&self, group: &str) -> bool {
         self.built_in.any(|info| info.group == group)
-    }
-
-    pub fn has_group(&self, group: &str) -> bool {
-        let is = |info: &ResourceInfo| info.group == group;
-        self.built_in.any(is) || self.custom.load().any(is)
     }
 }
