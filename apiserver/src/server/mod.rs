@@ -16,6 +16,7 @@ pub mod inflight;
 pub mod nonresource;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -132,6 +133,7 @@ impl ApiServer {
             &resources,
             &authorizer,
             (webhooks.clone(), webhook_metrics),
+            admission::plugins::PodSecurityMetrics::new(metrics.registry())?,
         )?;
         let service_hooks = Arc::new(ServiceHooks::new(
             IpAddresses::new(&config.service_cluster_ip_ranges),
@@ -504,6 +506,7 @@ fn admission_chain(
     resources: &Arc<Resources>,
     authorizer: &Arc<dyn Authorizer>,
     webhooks: (Arc<Webhooks>, admission::plugins::WebhookMetrics),
+    pod_security_metrics: admission::plugins::PodSecurityMetrics,
 ) -> Result<admission::Chain, component_base::Error> {
     let flags = &config.flags;
     let only = flags.strings("admission-control");
@@ -525,12 +528,24 @@ fn admission_chain(
             "Admission plugins that are on by default are not there yet"
         );
     }
+    // The file is that of plugins that are on.
+    let has_pod_security = !disabled
+        .iter()
+        .any(|name| name == admission::plugins::POD_SECURITY);
+    let pod_security = match flags.non_empty("admission-control-config-file") {
+        Some(file) if has_pod_security => {
+            admission::plugins::PodSecurityConfiguration::from_file(Path::new(file))?
+        }
+        _ => admission::plugins::PodSecurityConfiguration::default(),
+    };
     let settings = admission::plugins::Settings {
         not_ready_toleration_seconds: flags.int("default-not-ready-toleration-seconds"),
         unreachable_toleration_seconds: flags.int("default-unreachable-toleration-seconds"),
         authorizer: Some(authorizer.clone()),
         resources: Some(resources.clone()),
         webhooks: Some(webhooks),
+        pod_security,
+        pod_security_metrics: Some(pod_security_metrics),
     };
     let cluster = Arc::new(admission::StoredCluster::new(resources.clone()));
     Ok(admission::Chain::new(

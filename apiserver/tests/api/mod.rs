@@ -7,6 +7,7 @@ mod custom_resources;
 mod definitions;
 mod hooks;
 mod lists;
+mod pod_security;
 mod policies;
 mod resources;
 mod subresources;

@@ -8,6 +8,7 @@ mod limit_ranger;
 mod mutating_admission_policy;
 mod namespaces;
 mod node_restriction;
+mod pod_security;
 mod pod_topology_labels;
 mod priority;
 mod resource_quota;
@@ -22,6 +23,9 @@ use std::sync::Arc;
 
 use component_base::auth::Authorizer;
 
+pub use pod_security::{
+    Configuration as PodSecurityConfiguration, NAME as POD_SECURITY, PodSecurityMetrics,
+};
 pub use webhooks::WebhookMetrics;
 
 use super::Plugin;
@@ -41,6 +45,9 @@ pub struct Settings {
     pub resources: Option<Arc<Resources>>,
     /// For plugins that ask webhooks, and what they count.
     pub webhooks: Option<(Arc<Webhooks>, WebhookMetrics)>,
+    /// Defaults and exemptions of pod security, and what it counts.
+    pub pod_security: PodSecurityConfiguration,
+    pub pod_security_metrics: Option<PodSecurityMetrics>,
 }
 
 impl Default for Settings {
@@ -51,6 +58,8 @@ impl Default for Settings {
             authorizer: None,
             resources: None,
             webhooks: None,
+            pod_security: PodSecurityConfiguration::default(),
+            pod_security_metrics: None,
         }
     }
 }
@@ -119,7 +128,9 @@ pub(super) const PLUGINS: &[PluginRow] = &[
     }),
     off("AlwaysPullImages", |_| Box::new(always::AlwaysPullImages)),
     missing("ImagePolicyWebhook", false, NOT_YET),
-    missing("PodSecurity", true, NOT_YET),
+    on(POD_SECURITY, |settings| {
+        Box::new(pod_security::PodSecurity::new(settings))
+    }),
     missing("PodNodeSelector", false, NOT_YET),
     on("Priority", |_| Box::new(priority::Priority)),
     on("DefaultTolerationSeconds", |settings| {
