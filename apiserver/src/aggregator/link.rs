@@ -10,7 +10,8 @@ use std::time::Duration;
 use api_types::apiregistration::v1::{APIService, ServiceReference};
 use client::config::{CertificateSource, ConfigError, TlsSettings};
 use component_base::serving::Body;
-use http::{Request, Response, Uri, header};
+use http::{Method, Request, Response, Uri, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -26,6 +27,8 @@ use crate::connect::{self, DialError};
 /// Idle connections are kept this long, and this many of them, as Go's transport does for client-go.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 const IDLE_CONNECTIONS: usize = 25;
+/// How many connections that turn out to be closed a request may meet.
+const STALE_CONNECTIONS: usize = 3;
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -114,7 +117,18 @@ impl Link {
             .map_err(DialError::new)?;
         *request.uri_mut() = uri;
         request.headers_mut().remove(header::HOST);
-        let answer = self.ready()?.pooled.request(request).await;
+        let pooled = &self.ready()?.pooled;
+        for _ in 0..STALE_CONNECTIONS {
+            let Some(again) = copy_of(&request) else {
+                break;
+            };
+            match pooled.request(request).await {
+                // An idle connection that the server had closed: it has not seen the request.
+                Err(error) if !error.is_connect() => request = again,
+                answer => return answer.map_err(|error| reason(&error)),
+            }
+        }
+        let answer = pooled.request(request).await;
         answer.map_err(|error| reason(&error))
     }
 
@@ -130,6 +144,21 @@ impl Link {
         let stream = connect::secure(host, port, name, config).await?;
         connect::exchange(stream, request).await
     }
+}
+
+/// A request that may be sent twice, again. Upstream: Go's Transport sends those once more that a reused connection lost.
+fn copy_of(request: &Request<Body>) -> Option<Request<Body>> {
+    let method = request.method();
+    let safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
+    if !safe || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(Body::empty());
+    *copy.method_mut() = method.clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
 }
 
 impl Ready {

@@ -120,7 +120,7 @@ fn minimal(info: &ResourceInfo) -> Value {
         "mutatingadmissionpolicies" => {
             json!({"spec": {"reinvocationPolicy": "Never", "failurePolicy": "Fail",
             "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]},
-            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}]}})
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'remove', path: '/data'}]"}}]}})
         }
         "mutatingadmissionpolicybindings" => json!({"spec": {"policyName": "p"}}),
         "resourceclaims" => json!({"spec": {}}),
