@@ -10,7 +10,7 @@ pub(crate) fn fill_struct(target: &mut dyn Struct, within: &mut Vec<&'static str
     let schema = target.schema();
     within.push(schema.name);
     let only = match schema.json_form {
-        JsonForm::Object => None,
+        JsonForm::Object | JsonForm::Custom => None,
         // Of alternatives only one can be set; a boolean may stand beside its schema.
         JsonForm::SchemaOrArray => Some(usize::from(within.len().is_multiple_of(2))),
         JsonForm::SchemaOrStringArray => Some(1),

@@ -50,7 +50,7 @@ impl Fill {
         let schema = target.schema();
         within.push(schema.name);
         let only = match schema.json_form {
-            JsonForm::Object => None,
+            JsonForm::Object | JsonForm::Custom => None,
             JsonForm::SchemaOrArray => Some(usize::from(within.len().is_multiple_of(2))),
             JsonForm::SchemaOrStringArray => Some(1),
             JsonForm::SchemaOrBool => Some(0),
