@@ -4,8 +4,8 @@
 //! whether it may, and hands it to [`handlers`]. Those read through [`registry`] from [`storage`], or write through
 //! [`admission`] and the strategies of [`registry`]. [`table`] and [`negotiation`] shape what is answered.
 //!
-//! Invariants: nothing else in the project opens etcd; reads serve stored bytes and decode nothing; every write of one
-//! object is one etcd transaction.
+//! Invariants: nothing else in the project opens etcd; reads of built-in resources serve stored bytes and decode nothing;
+//! every write of one object is one etcd transaction.
 
 /// Plugins that change or refuse writes.
 pub mod admission;

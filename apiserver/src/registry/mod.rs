@@ -1,8 +1,8 @@
 //! Generic storage of API objects and the strategies that say how kinds differ. Upstream: apiserver/pkg/registry and
 //! pkg/registry.
 //!
-//! Reads never decode objects: [`resource`] splices the resourceVersion into stored bytes. Writes decode once, and the
-//! order of their steps is fixed in [`store`].
+//! Reads decode custom objects only, whose schema may have changed since they were stored; for all others [`resource`]
+//! splices the resourceVersion into stored bytes. Writes decode once, and the order of their steps is fixed in [`store`].
 
 /// Conversions between versions of one key space.
 pub mod convert;
