@@ -13,7 +13,8 @@ fn pod(name: &str, spec: Value) -> Value {
 }
 
 impl Server {
-    /// Sets the labels of the default namespace.
+    /// Sets the labels of the default namespace. Admission knows of them when this returns: a consistent list waits for the
+    /// watch cache.
     async fn label(&self, labels: Value) -> Answer {
         let labels: serde_json::Map<String, Value> = labels
             .as_object()
@@ -22,7 +23,9 @@ impl Server {
             .map(|(key, value)| (format!("pod-security.kubernetes.io/{key}"), value.clone()))
             .collect();
         let patch = json!({"metadata": {"labels": labels}}).to_string();
-        self.patch("/api/v1/namespaces/default", MERGE, patch).await
+        let answer = self.patch("/api/v1/namespaces/default", MERGE, patch).await;
+        self.get("/api/v1/namespaces").await.expect(200);
+        answer
     }
 }
 

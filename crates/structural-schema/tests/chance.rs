@@ -109,6 +109,31 @@ fn with(mut schema: Value, name: &str, value: Value) -> Value {
     schema
 }
 
+/// Takes out the formats of other types. Objects do not heed them; a default does, and with them a list passes for any type
+/// (upstream: type.go of kube-openapi's validate).
+fn without_foreign_formats(mut schema: Value) -> Value {
+    match &mut schema {
+        Value::Object(fields) => {
+            let own = match fields.get("type").and_then(Value::as_str) {
+                Some("string") => "ipv4",
+                Some("integer" | "number") => "int32",
+                _ => "",
+            };
+            if fields.get("format").is_some_and(|format| format != own) {
+                fields.remove("format");
+            }
+            fields
+                .values_mut()
+                .for_each(|value| *value = without_foreign_formats(value.take()));
+        }
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| *item = without_foreign_formats(item.take())),
+        _ => {}
+    }
+    schema
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -161,7 +186,7 @@ proptest! {
     }
 
     #[test]
-    fn defaults_of_a_valid_crd_are_valid(schema in schema()) {
+    fn defaults_of_a_valid_crd_are_valid(schema in schema().prop_map(without_foreign_formats)) {
         let schema = json!({"type": "object", "properties": {"a": schema}});
         let props = props(&schema);
         let path = Path::new("spec");
