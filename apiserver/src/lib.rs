@@ -13,6 +13,8 @@ pub mod admission;
 pub mod aggregator;
 /// Defaults, validation and strategies of kinds.
 pub mod apis;
+/// What is written down about requests.
+pub mod audit;
 /// Who is asking.
 pub mod authn;
 /// May they.
@@ -95,6 +97,9 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<(), component_
     hooks::stop(&server).await;
     serving_stop.cancel();
     let _ = serving.await;
+    if let Some(audit) = &server.audit {
+        audit.shutdown().await;
+    }
     internal.cancel();
     Ok(())
 }

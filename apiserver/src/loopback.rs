@@ -66,6 +66,7 @@ pub fn context(verb: &str, resource: &Resource, namespace: &str, name: &str) -> 
         audit_id: uuid::Uuid::new_v4().to_string(),
         warnings: Warnings::default(),
         annotations: AuditAnnotations::default(),
+        audit: None,
         received: Instant::now(),
         deadline: None,
         connection: Arc::new(ConnectionInfo::in_process()),

@@ -2,7 +2,7 @@
 //! Upstream: pkg/registry/{authentication,authorization} and core/{componentstatus,pod}.
 
 /// May somebody do something?
-mod access;
+pub(crate) mod access;
 /// Liveness of the control plane's parts.
 mod component_status;
 /// Who is this?

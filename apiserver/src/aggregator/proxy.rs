@@ -72,7 +72,7 @@ pub(crate) async fn serve(
     if let Some(client) = upgrade {
         let wanted = cx.header(header::UPGRADE);
         return match remote.link.switch(&host, port, request).await {
-            Ok(answer) => connect::switched(answer, wanted, client)
+            Ok(answer) => connect::switched(cx, answer, wanted, client)
                 .unwrap_or_else(|error| unavailable(&error.to_string())),
             Err(error) => unavailable(&format!("error dialing backend: {error}")),
         };

@@ -118,6 +118,8 @@ pub enum IssueError {
 pub struct Issued {
     pub token: String,
     pub expires: Timestamp,
+    /// The token's own ID.
+    pub id: String,
 }
 
 /// Makes bound tokens, and says what others need to check them.
@@ -196,6 +198,7 @@ impl TokenIssuer {
         Ok(Issued {
             token,
             expires: Timestamp::from_second(claims.exp).unwrap_or(Timestamp::MAX),
+            id: claims.jti,
         })
     }
 

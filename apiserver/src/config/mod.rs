@@ -356,10 +356,6 @@ fn check_files(flags: &Flags) -> Result<(), String> {
         ),
         ("authorization-config", ""),
         (
-            "audit-policy-file",
-            "loading audit policy file: failed to read file path",
-        ),
-        (
             "admission-control-config-file",
             "failed to apply admission: failed to read plugin config: unable to read admission control configuration from",
         ),

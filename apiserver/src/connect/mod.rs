@@ -202,7 +202,7 @@ async fn authorize_upgrade(server: &ApiServer, cx: &RequestContext) -> Result<()
     let attributes = handlers::write::create_attributes(cx);
     match authorization::authorize(&*server.authorizer, &attributes).await {
         Ok(()) => Ok(()),
-        Err(authorization::Refusal::Forbidden(error)) => Err(error),
+        Err(authorization::Refusal::Forbidden { error, .. }) => Err(error),
         Err(authorization::Refusal::Failed(reason)) => Err(status::internal(reason)),
     }
 }

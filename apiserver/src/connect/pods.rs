@@ -381,7 +381,9 @@ async fn translate(
         .unwrap_or_default()
         .to_owned();
     let backend = hyper::upgrade::on(&mut answer);
+    let noted = cx.audit.clone();
     tokio::spawn(async move {
+        let _until_the_end = noted;
         let Ok((client, backend)) = tokio::try_join!(client, backend) else {
             return;
         };
@@ -419,7 +421,9 @@ async fn tunnel(
         Err(refused) => return Ok(refused),
     };
     let backend = hyper::upgrade::on(&mut answer);
+    let noted = cx.audit.clone();
     tokio::spawn(async move {
+        let _until_the_end = noted;
         let Ok((client, backend)) = tokio::try_join!(client, backend) else {
             return;
         };

@@ -84,11 +84,12 @@ pub(super) async fn upgrade(
         .map_err(|error| plain_error(format!("{error}")))?;
     *request.headers_mut() = own_headers(cx);
     let answer = switch(target, request).await?;
-    switched(answer, &wanted, client)
+    switched(cx, answer, &wanted, client)
 }
 
 /// Relays between the client and a server that was asked to switch to `wanted`.
 pub(crate) fn switched(
+    cx: &RequestContext,
     mut answer: http::Response<Incoming>,
     wanted: &str,
     client: OnUpgrade,
@@ -105,7 +106,9 @@ pub(crate) fn switched(
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = answer.headers().clone();
+    let noted = cx.audit.clone();
     tokio::spawn(async move {
+        let _until_the_end = noted;
         match tokio::try_join!(client, backend) {
             Ok((client, backend)) => {
                 let ended = streaming::relay(TokioIo::new(client), TokioIo::new(backend)).await;

@@ -245,8 +245,12 @@ pub fn respond_list(
     }
 
     let mut iter = list.iter();
-    // Indented JSON and YAML are for people: they are made whole.
-    let whole = media.pretty || media.encoding == Encoding::Yaml;
+    // Indented JSON and YAML are for people: they are made whole. So is what is noted for audit.
+    let noted = cx
+        .audit
+        .as_ref()
+        .is_some_and(|audit| audit.wants_response());
+    let whole = media.pretty || media.encoding == Encoding::Yaml || noted;
     let limit = if whole {
         usize::MAX
     } else {

@@ -194,6 +194,12 @@ fn deprecation(group: &str, resource: &str) -> Option<&'static str> {
     }
 }
 
+fn note_deprecation(cx: &RequestContext) {
+    if cx.audit.is_some() {
+        cx.annotations.add("k8s.io/deprecated", "true");
+    }
+}
+
 async fn main_resource(
     server: &Arc<ApiServer>,
     cx: &Arc<RequestContext>,
@@ -238,10 +244,12 @@ async fn main_resource(
     if let Some(custom) = &resource.custom {
         if let Some(text) = &custom.version().deprecation {
             cx.warnings.add(text.clone());
+            note_deprecation(cx);
         }
     }
     if let Some(text) = deprecation(&cx.info.api_group, &cx.info.resource) {
         cx.warnings.add(text);
+        note_deprecation(cx);
     }
     if resource.storage.is_none() {
         return crate::virtual_resources::serve(server, cx, endpoint, body).await;

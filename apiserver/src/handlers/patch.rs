@@ -98,6 +98,9 @@ impl PatchRequest {
         } else {
             cx.field_manager(&options.field_manager)
         };
+        if let Some(audit) = &cx.audit {
+            audit.sent_patch(&bytes, kind == PatchType::Apply);
+        }
         Ok(PatchRequest {
             kind,
             bytes,

@@ -40,6 +40,10 @@ pub async fn read(
     let validation = FieldValidation::parse(&options.field_validation);
     let mut object = body::decode(encoding, &bytes, kind, validation, &cx.warnings)?.object;
     object.clear_field("TypeMeta");
+    if let Some(audit) = &cx.audit {
+        let json = || Some(api_types::encode_json(object.value()));
+        audit.sent_object(Some(object.metadata()), json);
+    }
     if let Some(metadata) = object.metadata_mut() {
         let namespaced = endpoint.resource.info.namespaced;
         let namespace = if namespaced {

@@ -40,6 +40,9 @@ pub fn negotiated(
     media: MediaType,
     body: Vec<u8>,
 ) -> Response {
+    if let Some(audit) = &cx.audit {
+        audit.answered(media.encoding, &body);
+    }
     if body.len() <= GZIP_THRESHOLD || !negotiation::accepts_gzip(&cx.headers) {
         return bytes(code, media.encoding.media_type(), body);
     }
@@ -86,6 +89,10 @@ pub fn error(cx: &RequestContext, error: StatusError) -> Response {
         .as_ref()
         .map_or(0, |details| details.retry_after_seconds);
     let status: Status = error.into();
+    // What is written for want of a better form is not noted, as upstream.
+    if let Some(audit) = cx.audit.as_ref().filter(|_| media.is_some()) {
+        audit.answered_status(&status);
+    }
     let mut response = match media {
         Some(media) => bytes(
             code,
@@ -114,6 +121,9 @@ pub fn status(
 ) -> Response {
     if status.code == 0 && code != StatusCode::OK {
         status.code = i32::from(code.as_u16());
+    }
+    if let Some(audit) = &cx.audit {
+        audit.answered_status(&status);
     }
     negotiated(
         cx,

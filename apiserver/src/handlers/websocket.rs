@@ -106,7 +106,9 @@ fn switch(
 ) -> Result<Response, StatusError> {
     let accepted = websocket::accept_response(&cx.method, &cx.headers, protocol)
         .map_err(|error| status::bad_request(error.to_string()))?;
+    let noted = cx.audit.clone();
     tokio::spawn(async move {
+        let _until_the_end = noted;
         match client.await {
             Ok(client) => pump(client, body, framing).await,
             Err(error) => tracing::debug!(error = %error, "A connection could not be switched"),

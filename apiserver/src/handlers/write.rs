@@ -222,7 +222,14 @@ pub fn decode_hub(
         Some(custom) => body::decode_custom(encoding, bytes, custom, validation, &cx.warnings)?,
         None => body::decode(encoding, bytes, resource.served, validation, &cx.warnings)?.object,
     };
-    hub_of(endpoint, object)
+    let object = hub_of(endpoint, object)?;
+    if let Some(audit) = &cx.audit {
+        audit.sent_object(Some(object.metadata()), || {
+            let served = resource.to_served(object.clone()).ok()?;
+            Some(api_types::encode_json(served.value()))
+        });
+    }
+    Ok(object)
 }
 
 /// Brings a decoded object into the hub version, with defaults.
@@ -455,12 +462,25 @@ fn delete_options(cx: &RequestContext, bytes: &[u8]) -> Result<DeleteOptions, St
     } else {
         let encoding = negotiation::negotiate_input(&cx.headers, &Encoding::ALL)
             .map_err(respond::unsupported_media_type)?;
-        decode_delete_options(encoding, bytes)?
+        let options = decode_delete_options(encoding, bytes)?;
+        if let Some(audit) = &cx.audit {
+            audit.sent_object(None, || Some(noted_options(&options)));
+        }
+        options
     };
     // Deleting objects that cannot be read is an alpha feature; the option counts as not set.
     options.ignore_store_read_error_with_cluster_breaking_potential = None;
     options::check_delete_options(&options)?;
     Ok(options)
+}
+
+/// Delete options as audit shows them: of the type that upstream works with.
+fn noted_options(options: &DeleteOptions) -> Vec<u8> {
+    let header = api_types::codec::Header {
+        api_version: "meta.k8s.io/__internal",
+        kind: "DeleteOptions",
+    };
+    api_types::codec::encode_json_as(options, header)
 }
 
 fn decode_delete_options(encoding: Encoding, bytes: &[u8]) -> Result<DeleteOptions, StatusError> {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::RequestInfo;
 use super::query::Query;
+use crate::audit::Record;
 
 /// A request without its body.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub struct RequestContext {
     pub audit_id: String,
     pub warnings: Warnings,
     pub annotations: AuditAnnotations,
+    /// What is noted of the request, if anything is.
+    pub audit: Option<Arc<Record>>,
     pub received: Instant,
     /// When the request is answered with a timeout; None for watches and connects.
     pub deadline: Option<Instant>,
@@ -130,6 +133,11 @@ impl AuditAnnotations {
             }
             Entry::Occupied(_) => {}
         }
+    }
+
+    /// A look at all of them.
+    pub fn with<T>(&self, look: impl FnOnce(&BTreeMap<String, AuditAnnotation>) -> T) -> T {
+        look(&self.0.lock())
     }
 
     /// All of them as they are now.

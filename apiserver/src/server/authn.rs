@@ -344,11 +344,11 @@ const IMPERSONATE_GROUP: &str = "impersonate-group";
 const IMPERSONATE_UID: &str = "impersonate-uid";
 const IMPERSONATE_EXTRA: &str = "impersonate-extra-";
 
-/// Acts as another user when the caller asks for it and may.
+/// Acts as another user when the caller asks for it and may. True when it does.
 pub async fn impersonate(
     cx: &mut RequestContext,
     authorizer: &dyn Authorizer,
-) -> Result<(), StatusError> {
+) -> Result<bool, StatusError> {
     let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
     let user = cx
         .headers
@@ -380,7 +380,7 @@ pub async fn impersonate(
         .collect();
     if user.is_empty() {
         if groups.is_empty() && uid.is_empty() && extras.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let list = |items: &[String]| {
             let quoted: Vec<String> = items.iter().map(|item| format!("{item:?}")).collect();
@@ -490,5 +490,5 @@ pub async fn impersonate(
     for name in names {
         cx.headers.remove(name);
     }
-    Ok(())
+    Ok(true)
 }

@@ -11,7 +11,11 @@ pub fn forbidden(attributes: &Attributes, reason: &str) -> StatusError {
 /// Why a request does not go on.
 #[derive(Debug)]
 pub enum Refusal {
-    Forbidden(StatusError),
+    Forbidden {
+        error: StatusError,
+        /// What authorizers said.
+        reason: String,
+    },
     /// No authorizer could decide: a plain 500.
     Failed(String),
 }
@@ -24,7 +28,8 @@ pub async fn authorize(
     match authorizer.authorize(attributes).await {
         Ok(Decision::Allow) => Ok(()),
         Ok(Decision::Deny(reason) | Decision::NoOpinion(reason)) => {
-            Err(Refusal::Forbidden(forbidden(attributes, &reason)))
+            let error = forbidden(attributes, &reason);
+            Err(Refusal::Forbidden { error, reason })
         }
         Err(error) => Err(Refusal::Failed(error.to_string())),
     }

@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission;
 use crate::aggregator::{self, Aggregator};
+use crate::audit::Audit;
 use crate::config::Config;
 use crate::connect::{Connector, Upgrade};
 use crate::custom_resources::serving::Serving;
@@ -49,6 +50,7 @@ use crate::request::RequestInfo;
 use crate::request::context::{AuditAnnotations, RequestContext, Warnings};
 use crate::request::query::Query;
 use crate::storage::{Backend, Header, ResourceConfig, Storage, StorageMetrics};
+use crate::virtual_resources::access;
 use crate::webhook::{ClusterServices, Webhooks};
 
 pub use health::{Health, LATE_HOOKS, POST_START_HOOKS};
@@ -64,6 +66,8 @@ pub struct ApiServer {
     pub authorizer: Arc<dyn Authorizer>,
     authenticator: Arc<dyn Authenticator>,
     request_header: Option<request_header::RequestHeaderAuthenticator>,
+    /// What is noted of requests, when anything is.
+    pub audit: Option<Arc<Audit>>,
     inflight: inflight::Inflight,
     pub discovery: Discovery,
     /// Keeps what CustomResourceDefinitions add up to date.
@@ -94,6 +98,7 @@ impl ApiServer {
         metrics: Metrics,
         stop: CancellationToken,
     ) -> Result<Arc<ApiServer>, component_base::Error> {
+        let audit = Audit::new(&config.flags, &metrics)?;
         let storage_metrics = StorageMetrics::new(metrics.registry())?;
         let backend = Backend::new(config.etcd.clone(), storage_metrics, stop.clone())?;
         backend.start();
@@ -152,6 +157,7 @@ impl ApiServer {
                 config.max_requests_inflight,
                 config.max_mutating_requests_inflight,
             ),
+            audit,
             admission,
             authorizer,
             authenticator,
@@ -227,7 +233,10 @@ impl ApiServer {
         if !long_running {
             match self.deadline(&cx) {
                 Ok(deadline) => cx.deadline = Some(deadline),
-                Err(error) => return no_cache(respond::error(&cx, error)),
+                Err(error) => {
+                    let refuse = |cx: &RequestContext| respond::error(cx, error);
+                    return no_cache(self.refused(&mut cx, refuse).await);
+                }
             }
         }
         let response = match cx.deadline {
@@ -289,7 +298,9 @@ impl ApiServer {
             if http2 {
                 cx.connection.close_gracefully();
             }
-            return respond::error(&cx, status::unauthorized("Unauthorized"));
+            let refuse =
+                |cx: &RequestContext| respond::error(cx, status::unauthorized("Unauthorized"));
+            return self.refused(&mut cx, refuse).await;
         };
         if http2 && component_base::auth::combine::is_anonymous(&found.user) {
             cx.connection.close_gracefully();
@@ -300,8 +311,35 @@ impl ApiServer {
             .as_ref()
             .map(request_header::RequestHeaderAuthenticator::config);
         request_header::clear_authentication_headers(&mut cx.headers, config.as_deref());
-        if let Err(error) = authn::impersonate(&mut cx, &*self.authorizer).await {
-            return no_sniff(respond::error(&cx, error));
+        let Some(audit) = &self.audit else {
+            return self.known(cx, request).await;
+        };
+        let long_running = is_long_running(&cx.info);
+        audit
+            .around(cx, long_running, |cx| self.known(cx, request))
+            .await
+    }
+
+    /// Refuses a request of which nobody knows who sent it.
+    async fn refused(
+        &self,
+        cx: &mut RequestContext,
+        refuse: impl FnOnce(&RequestContext) -> Response,
+    ) -> Response {
+        match &self.audit {
+            None => refuse(cx),
+            Some(audit) => audit.refused(cx, refuse).await,
+        }
+    }
+
+    /// What follows when it is known who sent the request.
+    async fn known(self: &Arc<Self>, mut cx: RequestContext, request: &mut Request) -> Response {
+        let impersonated = match authn::impersonate(&mut cx, &*self.authorizer).await {
+            Ok(impersonated) => impersonated,
+            Err(error) => return no_sniff(respond::error(&cx, error)),
+        };
+        if let Some(audit) = cx.audit.as_ref().filter(|_| impersonated) {
+            audit.impersonated(&cx.user);
         }
         let _place = if is_long_running(&cx.info) {
             None
@@ -320,12 +358,23 @@ impl ApiServer {
                 }
             }
         };
-        match authorization::authorize(&*self.authorizer, &cx.attributes()).await {
-            Ok(()) => {}
-            Err(authorization::Refusal::Forbidden(error)) => {
+        let attributes = cx.attributes();
+        match authorization::authorize(&*self.authorizer, &attributes).await {
+            Ok(()) => {
+                if let Some(audit) = &cx.audit {
+                    audit.allowed(access::reason(self, &attributes));
+                }
+            }
+            Err(authorization::Refusal::Forbidden { error, reason }) => {
+                if let Some(audit) = &cx.audit {
+                    audit.forbidden(reason);
+                }
                 return no_sniff(respond::error(&cx, error));
             }
             Err(authorization::Refusal::Failed(reason)) => {
+                if let Some(audit) = &cx.audit {
+                    audit.undecided();
+                }
                 tracing::error!(reason, "Could not decide whether a request is allowed");
                 let text = format!("Internal Server Error: {:?}: {reason}", cx.uri.to_string());
                 return serving::error_response(
@@ -465,6 +514,7 @@ fn context_of(
         audit_id: audit_id.to_str().unwrap_or_default().to_owned(),
         warnings: Warnings::default(),
         annotations: AuditAnnotations::default(),
+        audit: None,
         received,
         deadline: None,
         connection: serving::connection(request),

@@ -16,6 +16,7 @@ use http::StatusCode;
 use crate::handlers::write::{self, is_dry_run, run_write};
 use crate::handlers::{Endpoint, post, respond};
 use crate::loopback::Loopback;
+use crate::registry::errors::plain;
 use crate::registry::object::Object;
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
@@ -51,18 +52,15 @@ pub(super) async fn create(
             .as_deref()
             .cloned()
             .unwrap_or_default();
-        match (
-            is_dry_run(&options.dry_run),
-            is_dry_run(&posted.options.dry_run),
-        ) {
-            (false, true) => options.dry_run.clone_from(&posted.options.dry_run),
-            (true, false) => {
-                return Err(status::bad_request(format!(
-                    "Non-empty dry-run options in request but not in eviction: [{}]",
-                    options.dry_run.join(" ")
-                )));
-            }
-            _ => {}
+        let asked = &posted.options.dry_run;
+        if !is_dry_run(&options.dry_run) {
+            options.dry_run.clone_from(asked);
+        } else if is_dry_run(asked) && options.dry_run != *asked {
+            return Err(plain(format!(
+                "Non-matching dry-run options in request and content: [{}] and [{}]",
+                asked.join(" "),
+                options.dry_run.join(" ")
+            )));
         }
         let evictor = Evictor {
             server: &server,

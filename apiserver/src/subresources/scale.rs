@@ -177,6 +177,10 @@ pub(super) async fn serve(
         )?
         .object;
         decoded.clear_field("TypeMeta");
+        if let Some(audit) = &cx.audit {
+            let json = || Some(api_types::encode_json(decoded.value()));
+            audit.sent_object(Some(decoded.metadata()), json);
+        }
         write::check_name(cx, endpoint, &mut decoded)?;
         Change::Replace(decoded, options)
     };

@@ -117,6 +117,12 @@ pub(super) async fn create(
             now,
         )
         .map_err(|error| status::internal(format!("failed to generate token: {error}")))?;
+    if cx.audit.is_some() {
+        cx.annotations.add(
+            "authentication.kubernetes.io/issued-credential-id",
+            format!("JTI={}", issued.id),
+        );
+    }
     request.status = TokenRequestStatus {
         token: issued.token,
         expiration_timestamp: later(now, seconds),

@@ -129,7 +129,7 @@ async fn decide(server: &ApiServer, attributes: &Attributes) -> SubjectAccessRev
 }
 
 /// Why something is allowed. Only RBAC says; who need not ask it, and nodes, are allowed without a word.
-fn reason(server: &ApiServer, attributes: &Attributes) -> String {
+pub(crate) fn reason(server: &ApiServer, attributes: &Attributes) -> String {
     let groups = &attributes.user.groups;
     if groups
         .iter()

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod aggregation;
+mod audit;
 mod custom_resources;
 mod definitions;
 mod hooks;
