@@ -207,7 +207,7 @@ fn auth(
     Ok(Auth {
         authenticator: Arc::new(UnionAuthenticator {
             authenticators,
-            anonymous: authentication.anonymous.enabled == Some(true),
+            anonymous: (authentication.anonymous.enabled == Some(true)).into(),
         }),
         authorizer,
         node_name: options.node_name.clone(),

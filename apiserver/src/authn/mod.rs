@@ -1,22 +1,28 @@
 //! Finds out who a bearer token is from, and makes service account tokens. Upstream: pkg/kubeapiserver/authenticator,
-//! pkg/serviceaccount and plugin/pkg/auth/authenticator/token/bootstrap.
+//! pkg/serviceaccount, plugin/pkg/auth/authenticator/token/bootstrap and apiserver/plugin/pkg/authenticator/token.
 //!
 //! Certificates and front proxy headers are judged by the authenticators of component-base, which every daemon shares.
 //! Order: tokens are tried in the order of [`Tokens`]; the first that knows a token decides. A token that is known and not valid
 //! makes the request unauthorized, it never becomes anonymous.
 
 mod bootstrap_token;
+pub mod configuration;
 pub mod jws;
+mod metrics;
+pub mod oidc;
 mod service_account;
 mod service_account_claims;
 mod token_file;
 mod tokens;
+mod webhook;
 
 pub use bootstrap_token::BootstrapTokens;
+pub use metrics::AuthenticationMetrics;
 pub use service_account::{BoundTokens, LegacyTokens, SubjectState, TokenSubjects};
 pub use service_account_claims::{BindTo, IssueError, Issued, TokenIssuer};
 pub use token_file::{TokenFile, TokenFileError};
 pub use tokens::{TokenAuthenticator, Tokens, bearer_token};
+pub use webhook::WebhookTokens;
 
 /// The user name of a service account.
 pub fn service_account_user_name(namespace: &str, name: &str) -> String {

@@ -3,14 +3,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 use component_base::auth::{
     ALL_AUTHENTICATED, AuthenticateError, Authenticated, Authenticator, BoxFuture, Credentials,
 };
+use component_base::metrics::Metrics;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+
+use super::metrics::TokenCacheMetrics;
 
 /// A valid token is asked about again after this long. Upstream: --authentication-token-success-cache-ttl's default.
 const SUCCESS_TTL: Duration = Duration::from_secs(10);
@@ -31,13 +34,15 @@ pub trait TokenAuthenticator: Send + Sync {
 pub struct Tokens {
     authenticators: Vec<Arc<dyn TokenAuthenticator>>,
     cache: Mutex<HashMap<[u8; 32], (Authenticated, Timestamp)>>,
+    metrics: TokenCacheMetrics,
 }
 
 impl Tokens {
-    pub fn new(authenticators: Vec<Arc<dyn TokenAuthenticator>>) -> Self {
+    pub fn new(authenticators: Vec<Arc<dyn TokenAuthenticator>>, metrics: &Metrics) -> Self {
         Self {
             authenticators,
             cache: Mutex::default(),
+            metrics: TokenCacheMetrics::new(metrics),
         }
     }
 
@@ -65,10 +70,11 @@ impl Tokens {
             }
         }
         if errors.is_empty() {
-            Ok(None)
-        } else {
-            Err(AuthenticateError(format!("[{}]", errors.join(", "))))
+            return Ok(None);
         }
+        // As upstream's errors of several authenticators read.
+        errors.dedup();
+        Err(AuthenticateError(errors.join(", ")))
     }
 
     async fn cached(
@@ -77,13 +83,17 @@ impl Tokens {
         audiences: &[String],
         now: Timestamp,
     ) -> Result<Option<Authenticated>, AuthenticateError> {
+        let started = Instant::now();
         let key = cache_key(token, audiences);
         if let Some((found, until)) = self.cache.lock().get(&key)
             && *until > now
         {
+            self.metrics.hit(started.elapsed());
             return Ok(Some(found.clone()));
         }
+        let mut miss = self.metrics.miss(started);
         let found = self.ask(token, audiences).await?;
+        miss.worked();
         if let Some(found) = &found {
             let mut cache = self.cache.lock();
             if cache.len() >= CACHE_LIMIT {
@@ -126,7 +136,9 @@ impl Authenticator for Tokens {
             match self.authenticate_token(&token, &[]).await {
                 // A token that nobody knows is a wrong credential, not the lack of one.
                 Ok(None) => Err(AuthenticateError("invalid bearer token".to_owned())),
-                Err(error) => Err(AuthenticateError(format!("invalid bearer token: {error}"))),
+                Err(error) => Err(AuthenticateError(format!(
+                    "[invalid bearer token, {error}]"
+                ))),
                 found => found,
             }
         })
@@ -134,7 +146,7 @@ impl Authenticator for Tokens {
 }
 
 /// Tokens are kept as hashes, so that a dump of memory shows none.
-fn cache_key(token: &str, audiences: &[String]) -> [u8; 32] {
+pub(super) fn cache_key(token: &str, audiences: &[String]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     for part in std::iter::once(token).chain(audiences.iter().map(String::as_str)) {
         context.update(&(part.len() as u64).to_be_bytes());
@@ -208,7 +220,7 @@ mod tests {
             token: "good",
             asked: AtomicUsize::new(0),
         });
-        let tokens = Tokens::new(vec![one.clone()]);
+        let tokens = Tokens::new(vec![one.clone()], &Metrics::default());
         let at = |second| Timestamp::from_second(second).expect("in range");
         for (second, asked) in [(0, 1), (9, 1), (11, 2)] {
             let found = tokens
@@ -243,10 +255,11 @@ mod tests {
 
     #[tokio::test]
     async fn headers() {
-        let tokens = Tokens::new(vec![Arc::new(One {
+        let one = One {
             token: "good",
             asked: AtomicUsize::new(0),
-        })]);
+        };
+        let tokens = Tokens::new(vec![Arc::new(one)], &Metrics::default());
         let with = |name: &'static str, value: &str| {
             let mut credentials = Credentials::default();
             credentials

@@ -16,6 +16,7 @@ use component_base::flags::{Flags, PortRange};
 use component_base::serving::SecureServingOptions;
 use ipnet::IpNet;
 
+use crate::authn::configuration::AuthenticationSettings;
 use crate::authn::jws::{KeyError, PrivateKey};
 use crate::storage::{EtcdConfig, LeaseConfig, TlsFiles};
 
@@ -70,6 +71,8 @@ pub struct Config {
     /// Name of this server among its peers.
     pub hostname: String,
     pub livez_grace_period: Duration,
+    /// Issuers of tokens, and who may be anonymous.
+    pub authentication: AuthenticationSettings,
 }
 
 /// `--runtime-config`: which group versions are served.
@@ -174,6 +177,7 @@ impl Config {
         validation::runtime_config(&flags)?;
         check_files(&flags)?;
         check_proxy_client(&flags)?;
+        let authentication = AuthenticationSettings::from_flags(&flags)?;
         let endpoint_reconciler = flags.string("endpoint-reconciler-type").to_owned();
         if !matches!(&*endpoint_reconciler, "master-count" | "lease" | "none") {
             return Err(ConfigError::from(format!(
@@ -237,6 +241,7 @@ impl Config {
             runtime_config,
             hostname: hostname(),
             livez_grace_period: flags.duration("livez-grace-period"),
+            authentication,
             flags,
         })
     }
@@ -350,10 +355,6 @@ fn check_files(flags: &Flags) -> Result<(), String> {
             "encryption-provider-config",
             "error while parsing file: error while loading file: error reading encryption provider configuration file",
         ),
-        (
-            "authentication-config",
-            "failed to load authentication configuration from file",
-        ),
         ("authorization-config", ""),
         (
             "admission-control-config-file",
@@ -383,14 +384,10 @@ fn check_files(flags: &Flags) -> Result<(), String> {
 }
 
 /// Without these the server would be open where it was told not to be.
-const REFUSED: [(&str, &str); 3] = [
+const REFUSED: [(&str, &str); 2] = [
     (
         "encryption-provider-config",
         "nothing would be encrypted in etcd",
-    ),
-    (
-        "authentication-config",
-        "use --anonymous-auth, --client-ca-file and --service-account-* flags",
     ),
     (
         "authorization-config",

@@ -12,7 +12,7 @@ const DURATION_SECONDS: i32 = 3600;
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 /// `apiserver-` and 26 letters of base32.
-pub(super) fn name(hostname: &str) -> String {
+pub(crate) fn name(hostname: &str) -> String {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
     context.update(hostname.as_bytes());
     context.update(b"kube-apiserver");

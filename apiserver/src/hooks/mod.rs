@@ -15,7 +15,7 @@ pub(crate) mod flow_control;
 /// Which flow schemas have no priority level.
 mod flow_schema_status;
 /// This server's Lease.
-mod identity;
+pub(crate) mod identity;
 /// default/kubernetes and its endpoints.
 mod kubernetes_service;
 /// system-cluster-critical and system-node-critical.

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::authorization;
 use crate::authn::{
     BootstrapTokens, BoundTokens, LegacyTokens, SubjectState, TokenAuthenticator, TokenFile,
-    TokenIssuer, TokenSubjects, Tokens, jws,
+    TokenIssuer, TokenSubjects, Tokens, WebhookTokens, jws, oidc,
 };
 use crate::authz::node::{Graph, Kind, NodeAuthorizer};
 use crate::authz::rbac::Rbac;
@@ -85,11 +85,11 @@ pub fn build(
             ca, metrics,
         )));
     }
-    let tokens = build_tokens(config, resources)?;
+    let tokens = build_tokens(config, resources, metrics, stop)?;
     authenticators.push(tokens.judge.clone());
     let authenticator = UnionAuthenticator {
         authenticators,
-        anonymous: flags.bool("anonymous-auth"),
+        anonymous: config.authentication.anonymous.clone(),
     };
     Ok(Parts {
         authenticator: Arc::new(authenticator),
@@ -101,6 +101,8 @@ pub fn build(
 fn build_tokens(
     config: &Config,
     resources: &Arc<Resources>,
+    metrics: &Metrics,
+    stop: &CancellationToken,
 ) -> Result<TokenService, component_base::Error> {
     let flags = &config.flags;
     let mut judges: Vec<Arc<dyn TokenAuthenticator>> = Vec::new();
@@ -149,17 +151,69 @@ fn build_tokens(
     if flags.bool("enable-bootstrap-token-auth") {
         judges.push(Arc::new(BootstrapTokens::new(subjects)));
     }
+    // After service accounts: an issuer may be asked for its keys on account of a token that is not its.
+    judges.extend(jwt_authenticators(
+        config,
+        &issuers,
+        &api_audiences,
+        metrics,
+        stop,
+    )?);
+    if let Some(path) = flags.non_empty("authentication-token-webhook-config-file") {
+        judges.push(Arc::new(WebhookTokens::new(
+            Path::new(path),
+            flags.string("authentication-token-webhook-version"),
+            flags.duration("authentication-token-webhook-cache-ttl"),
+            api_audiences.clone(),
+        )?));
+    }
     let issuer = match (issuers.first(), signing_key) {
         (Some(issuer), Some(key)) => Some(Arc::new(TokenIssuer::new(issuer, &key, keys)?)),
         _ => None,
     };
     Ok(TokenService {
-        judge: Arc::new(Tokens::new(judges)),
+        judge: Arc::new(Tokens::new(judges, metrics)),
         issuer,
         api_audiences,
         max_expiration: flags.duration("service-account-max-token-expiration"),
         extend_expiration: flags.bool("service-account-extend-token-expiration"),
     })
+}
+
+/// The authenticators of OpenID Connect issuers, which are followed in the configuration file. Without issuers and without a file
+/// there are none.
+fn jwt_authenticators(
+    config: &Config,
+    disallowed_issuers: &[String],
+    api_audiences: &[String],
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> Result<Option<Arc<dyn TokenAuthenticator>>, component_base::Error> {
+    let settings = &config.authentication;
+    if settings.file.is_none() && settings.configuration.jwt.is_empty() {
+        return Ok(None);
+    }
+    let server = crate::hooks::identity::name(&config.hostname);
+    let common = oidc::Common {
+        signing_algorithms: settings.signing_algorithms.clone(),
+        disallowed_issuers: disallowed_issuers.to_vec(),
+        metrics: oidc::OidcMetrics::new(metrics, &server),
+        stop: stop.clone(),
+    };
+    let authenticators = oidc::JwtAuthenticators::start(&settings.configuration, &common)?;
+    let current = Arc::new(oidc::CurrentAuthenticators::new(
+        authenticators,
+        api_audiences.to_vec(),
+    ));
+    if let Some((path, text)) = &settings.file {
+        let source = oidc::reload::Source {
+            path: path.clone(),
+            text: text.clone(),
+            configuration: settings.configuration.clone(),
+        };
+        oidc::reload::start(source, current.clone(), common, metrics, &server);
+    }
+    Ok(Some(current))
 }
 
 /// Looks up what tokens are bound to in this server's own storage.

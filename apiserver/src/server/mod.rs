@@ -65,6 +65,7 @@ pub struct ApiServer {
     pub admission: admission::Chain,
     pub authorizer: Arc<dyn Authorizer>,
     authenticator: Arc<dyn Authenticator>,
+    authentication_metrics: crate::authn::AuthenticationMetrics,
     request_header: Option<request_header::RequestHeaderAuthenticator>,
     /// What is noted of requests, when anything is.
     pub audit: Option<Arc<Audit>>,
@@ -161,6 +162,7 @@ impl ApiServer {
             admission,
             authorizer,
             authenticator,
+            authentication_metrics: crate::authn::AuthenticationMetrics::new(&metrics),
             request_header,
             discovery,
             custom_resources: Serving::default(),
@@ -284,10 +286,21 @@ impl ApiServer {
         mut cx: RequestContext,
         request: &mut Request,
     ) -> Response {
+        let started = Instant::now();
         let credentials = filter::credentials_of(request);
-        let found = match self.authenticator.authenticate(&credentials).await {
-            Ok(found) => found,
+        let found = self.authenticator.authenticate(&credentials).await;
+        let took = started.elapsed();
+        let found = match found {
+            Ok(Some(found)) => {
+                self.authentication_metrics.success(&found.user.name, took);
+                Some(found)
+            }
+            Ok(None) => {
+                self.authentication_metrics.failure(took);
+                None
+            }
             Err(error) => {
+                self.authentication_metrics.error(took);
                 tracing::error!(error = %error, "Unable to authenticate the request");
                 None
             }

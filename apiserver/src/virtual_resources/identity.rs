@@ -59,8 +59,7 @@ pub(super) async fn review_token(
                 valid.retain(|audience| server.tokens.api_audiences.contains(audience));
             }
             if !asked.is_empty() && valid.is_empty() {
-                review.status.error =
-                    "token audiences are not valid for the requested audiences".to_owned();
+                review.status.error = "invalid bearer token".to_owned();
                 return Ok(());
             }
             review.status.authenticated = true;

@@ -340,7 +340,7 @@ async fn what_the_server_is_sent(server: &Server) {
         ("x-remote-user", "root"),
         ("x-remote-group", "system:masters"),
         ("x-remote-extra-a", "b"),
-        ("authorization", "Basic x"),
+        ("authorization", AUTHORIZATION),
         ("audit-id", "an-id"),
         ("x-mine", "1"),
         ("connection", "x-hop"),
@@ -383,13 +383,8 @@ async fn what_the_server_is_sent(server: &Server) {
 impl Server {
     /// The body of a watch, of which nothing has been read.
     async fn watch(&self) -> Body {
-        let mut request = Request::get(format!("{GROUP}/things?watch=1"))
-            .body(Body::empty())
-            .unwrap();
-        request
-            .extensions_mut()
-            .insert(Arc::new(ConnectionInfo::in_process()));
-        self.service.handle(request).await.into_body()
+        let path = format!("{GROUP}/things?watch=1");
+        self.open("GET", &path, &[], "").await.into_body()
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod aggregation;
 mod audit;
+mod authentication;
 mod custom_resources;
 mod definitions;
 mod hooks;
@@ -29,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::storage::etcd::Etcd;
 
+/// The credential of requests that bring none of their own.
+const AUTHORIZATION: &str = "Bearer the-testers-token";
 const JSON: &str = "application/json";
 const MERGE: &str = "application/merge-patch+json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
@@ -101,7 +104,11 @@ impl Server {
         let keys = tempfile::tempdir().unwrap();
         let key = keys.path().join("sa.key");
         std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+        let token = AUTHORIZATION.trim_start_matches("Bearer ");
+        let tokens = keys.path().join("tokens.csv");
+        std::fs::write(&tokens, format!("{token},tester,1,system:masters\n")).unwrap();
         let arguments = [
+            format!("--token-auth-file={}", tokens.display()),
             format!("--etcd-servers={}", etcd.endpoint()),
             "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
             format!("--service-account-key-file={}", key.display()),
@@ -163,7 +170,7 @@ impl Server {
         }
     }
 
-    /// Sends a request whose answer may still be under way.
+    /// Sends a request whose answer may still be under way. Without a credential of its own it is the tester's.
     async fn open(
         &self,
         method: &str,
@@ -176,6 +183,10 @@ impl Server {
             request = request.header(*name, *value);
         }
         let mut request = request.body(Body::from(body.into())).unwrap();
+        if !request.headers().contains_key("authorization") {
+            let value = http::HeaderValue::from_static(AUTHORIZATION);
+            request.headers_mut().insert("authorization", value);
+        }
         request
             .extensions_mut()
             .insert(Arc::new(ConnectionInfo::in_process()));

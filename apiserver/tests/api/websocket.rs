@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::{CONFIG_MAPS, Server, config_map};
+use super::{AUTHORIZATION, CONFIG_MAPS, Server, config_map};
 
 impl Server {
     /// Sends the request of a WebSocket client on a new connection.
@@ -45,6 +45,7 @@ impl Server {
         tokio::spawn(connection.with_upgrades());
         let mut request = Request::get(path)
             .header("host", "test")
+            .header("authorization", AUTHORIZATION)
             .header("connection", "Upgrade")
             .header("upgrade", "websocket")
             .header("sec-websocket-version", "13")

@@ -157,6 +157,30 @@ impl Program {
         (fields.len() == uses).then_some(fields)
     }
 
+    /// Whether it selects a field from a variable somewhere: `claims.email`, `claims.?email`, `has(claims.email)`.
+    pub fn selects(&self, variable: &str, field: &str) -> bool {
+        use crate::syntax::ast::Kind;
+        let is_variable = |kind: &Kind| matches!(kind, Kind::Ident(name) if **name == *variable);
+        let mut found = false;
+        self.inner.checked.root.walk(&mut |expr| match &expr.kind {
+            Kind::Select {
+                operand, field: of, ..
+            } => found |= **of == *field && is_variable(&operand.kind),
+            Kind::Call {
+                function,
+                target: None,
+                args,
+            } if &**function == "_?._" => {
+                if let [operand, of] = args.as_slice() {
+                    found |= is_variable(&operand.kind)
+                        && matches!(&of.kind, Kind::Literal(Value::String(of)) if **of == *field);
+                }
+            }
+            _ => {}
+        });
+        found
+    }
+
     /// How deep the expression is nested. What it makes is nested no deeper, but for what comes from variables.
     pub fn depth(&self) -> usize {
         self.inner.checked.root.depth()

@@ -29,6 +29,23 @@ impl fmt::Display for Url {
     }
 }
 
+impl Url {
+    /// Reads a URL or a reference to one, as Go's `url.Parse`. The error is Go's.
+    pub fn parse(raw: &str) -> Result<Url, String> {
+        parse(raw)
+    }
+
+    /// What is before the first colon, in lower case; empty where there is none.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// What is after the question mark, as it was written.
+    pub fn raw_query(&self) -> &str {
+        &self.query
+    }
+}
+
 /// The library's functions.
 pub(super) fn functions() -> Vec<Function> {
     let of = || Type::object("kubernetes.URL");

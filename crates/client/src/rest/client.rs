@@ -9,7 +9,8 @@ use api_types::meta::v1::Status;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    USER_AGENT,
 };
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -187,6 +188,24 @@ impl Client {
     /// Like [`Self::raw`]; an answer that is not 2xx is an error.
     pub async fn raw_checked(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
         self.read(raw_call(request)).await
+    }
+
+    /// Posts JSON to the server's address itself, without adding to its path, and reads the answer, which must be 2xx: how
+    /// webhooks that are configured by a kubeconfig are called.
+    pub async fn post_to_server(
+        &self,
+        query: &str,
+        body: Vec<u8>,
+    ) -> Result<Response<Bytes>, Error> {
+        let path = if self.inner.base.prefix.is_empty() {
+            format!("/?{query}")
+        } else {
+            format!("?{query}")
+        };
+        let call = Call::new(Method::POST, path, Target::default())
+            .header(ACCEPT, "application/json, */*")
+            .body("application/json", body);
+        self.read(call).await
     }
 
     /// Sends any request and returns once the answer's head is there. An answer that is not 2xx is an error.

@@ -9,13 +9,42 @@ use super::{
     UserInfo,
 };
 
+/// Where callers without any credential are `system:anonymous`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AnonymousAccess {
+    #[default]
+    Nowhere,
+    Everywhere,
+    /// On these paths, exactly as they are.
+    Paths(Vec<String>),
+}
+
+impl AnonymousAccess {
+    fn covers(&self, path: &str) -> bool {
+        match self {
+            Self::Nowhere => false,
+            Self::Everywhere => true,
+            Self::Paths(paths) => paths.iter().any(|allowed| allowed == path),
+        }
+    }
+}
+
+impl From<bool> for AnonymousAccess {
+    fn from(everywhere: bool) -> Self {
+        if everywhere {
+            Self::Everywhere
+        } else {
+            Self::Nowhere
+        }
+    }
+}
+
 /// Asks one authenticator after the other; the first that knows the caller counts. When none does, a credential that one
 /// of them refused is an error. Callers get the group `system:authenticated`.
 #[derive(Clone, Default)]
 pub struct UnionAuthenticator {
     pub authenticators: Vec<Arc<dyn Authenticator>>,
-    /// Whether callers without any credential are `system:anonymous`.
-    pub anonymous: bool,
+    pub anonymous: AnonymousAccess,
 }
 
 impl Authenticator for UnionAuthenticator {
@@ -36,7 +65,7 @@ impl Authenticator for UnionAuthenticator {
                 }
             }
             match errors.len() {
-                0 if self.anonymous => Ok(Some(Authenticated {
+                0 if self.anonymous.covers(&request.path) => Ok(Some(Authenticated {
                     user: anonymous(),
                     audiences: Vec::new(),
                 })),
@@ -242,7 +271,7 @@ mod tests {
             .collect();
         let union = UnionAuthenticator {
             authenticators,
-            anonymous,
+            anonymous: anonymous.into(),
         };
         let verdict = union.authenticate(&Credentials::default()).await;
         verdict
@@ -270,6 +299,22 @@ mod tests {
         );
         assert_eq!(ask(vec![Ok(None)], true).await.unwrap(), Some(anonymous()));
         assert_eq!(ask(vec![Ok(None)], false).await, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn anonymous_callers_may_be_let_in_on_some_paths() {
+        let union = UnionAuthenticator {
+            authenticators: Vec::new(),
+            anonymous: AnonymousAccess::Paths(vec!["/livez".to_owned()]),
+        };
+        for (path, known) in [("/livez", true), ("/livez/ping", false), ("/", false)] {
+            let request = Credentials {
+                path: path.to_owned(),
+                ..Credentials::default()
+            };
+            let found = union.authenticate(&request).await.unwrap();
+            assert_eq!(found.is_some(), known, "{path}");
+        }
     }
 
     #[tokio::test]

@@ -123,7 +123,7 @@ impl DelegatedAuthentication {
         }
         let authenticator = Arc::new(UnionAuthenticator {
             authenticators,
-            anonymous: true,
+            anonymous: true.into(),
         });
         Ok(AuthenticationParts {
             authenticator,

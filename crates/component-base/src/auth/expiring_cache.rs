@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Values by key, each with its own end. Callers that ask for the same key at once share one fetch.
-pub(super) struct ExpiringCache<K, V> {
+pub struct ExpiringCache<K, V> {
     entries: Mutex<HashMap<K, Arc<Slot<V>>>>,
     capacity: usize,
 }
@@ -18,7 +18,8 @@ pub(super) struct ExpiringCache<K, V> {
 type Slot<V> = tokio::sync::Mutex<Option<(V, Instant)>>;
 
 impl<K: Hash + Eq + Clone, V: Clone> ExpiringCache<K, V> {
-    pub(super) fn new(capacity: usize) -> Self {
+    /// With room for so many keys.
+    pub fn new(capacity: usize) -> Self {
         Self {
             entries: Mutex::new(HashMap::new()),
             capacity,
@@ -26,7 +27,7 @@ impl<K: Hash + Eq + Clone, V: Clone> ExpiringCache<K, V> {
     }
 
     /// The value in the cache, or else what `fetch` gives, which is kept for the time it says (zero: not kept).
-    pub(super) async fn get_or_fetch<E, F, Fut>(&self, key: &K, fetch: F) -> Result<V, E>
+    pub async fn get_or_fetch<E, F, Fut>(&self, key: &K, fetch: F) -> Result<V, E>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<(V, Duration), E>>,

@@ -284,7 +284,7 @@ mod tests {
         Filter {
             authenticator: Arc::new(UnionAuthenticator {
                 authenticators: vec![Arc::new(Refuses)],
-                anonymous: true,
+                anonymous: true.into(),
             }),
             authorizer: Arc::new(AllowedPaths::new(&["/healthz".to_owned()]).unwrap()),
             request_header: None,

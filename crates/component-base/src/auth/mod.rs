@@ -3,7 +3,7 @@
 
 pub mod combine;
 pub mod delegated;
-mod expiring_cache;
+pub mod expiring_cache;
 pub mod filter;
 pub mod request_header;
 pub mod token;
