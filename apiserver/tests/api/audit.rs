@@ -112,7 +112,8 @@ async fn an_event_says_who_did_what() {
             );
         }
     }
-    let user = json!({"username": "system:anonymous", "groups": ["system:unauthenticated"]});
+    let groups = ["system:masters", "system:authenticated"];
+    let user = json!({"username": "tester", "uid": "1", "groups": groups});
     assert_eq!(
         events[0],
         json!({
@@ -305,7 +306,7 @@ async fn who_is_refused_and_who_acts_as_another() {
     let jane = [("impersonate-user", "jane"), ("impersonate-group", "devs")];
     audited.get("jane", CONFIG_MAPS, &jane).await.expect(200);
     let event = audited.complete("jane");
-    assert_eq!(event["user"]["username"], "system:anonymous");
+    assert_eq!(event["user"]["username"], "tester");
     assert_eq!(
         event["impersonatedUser"],
         json!({"username": "jane", "groups": ["devs", "system:authenticated"]})
