@@ -27,6 +27,8 @@ pub mod connect;
 pub mod custom_resources;
 /// What is served, in every form clients ask for.
 pub mod discovery;
+/// Priority and fairness among requests.
+pub mod flowcontrol;
 /// Go's words about JSON.
 pub mod go_json;
 /// One function per verb.

@@ -12,6 +12,7 @@ use component_base::serving::ConnectionInfo;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use tokio::time::Instant;
 
+use crate::flowcontrol::Place;
 use crate::handlers::options::FieldValidation;
 use crate::handlers::patch::{self, PatchRequest, PatchType};
 use crate::handlers::{self, Endpoint, write};
@@ -70,6 +71,7 @@ pub fn context(verb: &str, resource: &Resource, namespace: &str, name: &str) -> 
         received: Instant::now(),
         deadline: None,
         connection: Arc::new(ConnectionInfo::in_process()),
+        place: Place::default(),
     }
 }
 

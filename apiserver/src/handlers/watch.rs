@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use apimachinery::fields::Selector;
 use apimachinery::status::StatusError;
 use bytes::Bytes;
 use component_base::serving::{Body, Response};
-use futures::FutureExt;
+use futures::{FutureExt, Stream};
 use http::{HeaderValue, header};
 use rand::Rng;
 use tokio::time::Instant;
@@ -27,6 +28,7 @@ use super::respond;
 use super::select;
 use super::websocket;
 use crate::connect::Upgrade;
+use crate::flowcontrol::WatchPlace;
 use crate::negotiation::{self, Encoding, MediaType, Transform};
 use crate::registry::errors::{Operation, interpret};
 use crate::registry::object::Object;
@@ -87,7 +89,12 @@ pub async fn watch(
         Some(custom) => custom.stop.child_token(),
         None => shutdown,
     };
-    tokio::spawn(serve(watcher, encoder, sender, deadline, shutdown));
+    let events = Events {
+        watcher,
+        starting: true,
+        place: cx.place.watch(),
+    };
+    tokio::spawn(serve(events, encoder, sender, deadline, shutdown));
     if let Some(client) = client {
         return websocket::watch(cx, client, body, media.encoding != Encoding::Protobuf);
     }
@@ -102,9 +109,33 @@ pub async fn watch(
     Ok(response)
 }
 
+/// The events of a watch. It gives its seats back once the initial ones have been taken.
+struct Events {
+    watcher: storage::Watcher,
+    starting: bool,
+    /// Counts the watch until it ends.
+    place: Option<Arc<WatchPlace>>,
+}
+
+impl Events {
+    async fn next(&mut self) -> Option<WatchEvent> {
+        std::future::poll_fn(|cx| {
+            let polled = Pin::new(&mut self.watcher).poll_next(cx);
+            if self.starting && self.watcher.has_started() {
+                self.starting = false;
+                if let Some(place) = &self.place {
+                    place.started();
+                }
+            }
+            polled
+        })
+        .await
+    }
+}
+
 /// Sends events until the watch is over, the client is gone, time is up or the server stops.
 async fn serve(
-    mut watcher: storage::Watcher,
+    mut events: Events,
     mut encoder: EventEncoder,
     sender: component_base::serving::BodySender,
     deadline: Option<Instant>,
@@ -123,7 +154,7 @@ async fn serve(
             () = shutdown.cancelled() => return,
             () = sender.closed() => return,
             () = &mut over => return,
-            event = watcher.next() => event,
+            event = events.next() => event,
         };
         let Some(event) = event else { return };
         let mut last = matches!(event, WatchEvent::Error(_));
@@ -132,7 +163,7 @@ async fn serve(
         };
         // What else is ready goes out with it.
         while !last && batch.len() < encoder.batch {
-            let Some(next) = watcher.next().now_or_never() else {
+            let Some(next) = events.next().now_or_never() else {
                 break;
             };
             let Some(event) = next else {

@@ -74,7 +74,7 @@ fn queue(queues: i32, hand_size: i32) -> Option<QueuingConfiguration> {
     })
 }
 
-fn priority_levels() -> Vec<PriorityLevelConfiguration> {
+pub(crate) fn priority_levels() -> Vec<PriorityLevelConfiguration> {
     let limited =
         |name: &str, shares: i32, lendable: i32, queuing: Option<QueuingConfiguration>| {
             let mut level = PriorityLevelConfiguration::default();
@@ -186,7 +186,7 @@ fn everything(subjects: Vec<Subject>) -> PolicyRulesWithSubjects {
     }
 }
 
-fn flow_schemas() -> Vec<FlowSchema> {
+pub(crate) fn flow_schemas() -> Vec<FlowSchema> {
     const EVERYONE: [&str; 2] = ["system:unauthenticated", "system:authenticated"];
     let schema = |name: &str,
                   level: &str,

@@ -102,6 +102,9 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
             flow_control::run(&client.managed_by(flow_control::PRODUCER)).await
         });
     flow_schema_status::start(server, &client, stop.clone());
+    if let Some(flow) = server.flow_control() {
+        flow.start(stop.clone());
+    }
     custom_openapi::start(server, stop.clone());
     crate::aggregator::start(server, &client, stop.clone());
     once("start-kubernetes-service-cidr-controller", &client)

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::RequestInfo;
 use super::query::Query;
 use crate::audit::Record;
+use crate::flowcontrol::Place;
 
 /// A request without its body.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct RequestContext {
     /// When the request is answered with a timeout; None for watches and connects.
     pub deadline: Option<Instant>,
     pub connection: Arc<ConnectionInfo>,
+    /// The seats that flow control gave it.
+    pub place: Place,
 }
 
 impl RequestContext {

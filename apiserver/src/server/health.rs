@@ -50,6 +50,12 @@ pub const LATE_HOOKS: &[&str] = &[
     "apiservice-openapiv3-controller",
 ];
 
+/// Hooks there are only with priority and fairness.
+const FAIRNESS_HOOKS: [&str; 2] = [
+    "priority-and-fairness-config-consumer",
+    "priority-and-fairness-filter",
+];
+
 /// The health endpoints.
 pub struct Health {
     pub healthz: HealthChecks,
@@ -87,7 +93,16 @@ impl Health {
         });
         let mut running = HashMap::new();
         let mut hooks: Vec<Arc<dyn HealthCheck>> = Vec::new();
+        let fair = config.flags.bool("enable-priority-and-fairness");
         for name in POST_START_HOOKS.iter().chain(LATE_HOOKS) {
+            // Limits of requests in flight have a hook of their own.
+            if !fair && FAIRNESS_HOOKS.contains(name) {
+                if *name == FAIRNESS_HOOKS[0] {
+                    let name = "poststarthook/max-in-flight-filter";
+                    hooks.push(healthz::named_check(name, || Ok(())));
+                }
+                continue;
+            }
             let readiness = Readiness::default();
             running.insert(*name, readiness.handle());
             if *name == LATE_HOOKS[0] {

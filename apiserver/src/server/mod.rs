@@ -1,8 +1,8 @@
 //! The listener and what every request goes through, in request order. Upstream: apiserver/pkg/server/config.go,
 //! DefaultBuildHandlerChain.
 //!
-//! [`ApiServer::handle`] is the chain: audit id, request info, deadline, authentication, impersonation, requests in
-//! flight, authorization, routing. A panic in a handler is a logged 500 of the listener.
+//! [`ApiServer::handle`] is the chain: audit id, request info, deadline, authentication, impersonation, priority and
+//! fairness, authorization, routing. A panic in a handler is a logged 500 of the listener.
 
 /// Who may come in.
 pub mod authn;
@@ -10,7 +10,7 @@ pub mod authn;
 pub mod authorization;
 /// `/healthz`, `/livez`, `/readyz`.
 pub mod health;
-/// Requests at once.
+/// Requests at once, without priority and fairness.
 pub mod inflight;
 /// Paths that are no resources.
 pub mod nonresource;
@@ -37,6 +37,7 @@ use crate::config::Config;
 use crate::connect::{Connector, Upgrade};
 use crate::custom_resources::serving::Serving;
 use crate::discovery::Discovery;
+use crate::flowcontrol::{self, FlowControl, Place};
 use crate::handlers::{self, Endpoint, respond};
 use crate::registry::resource::Resource;
 use crate::registry::service::ServiceHooks;
@@ -57,6 +58,12 @@ pub use health::{Health, LATE_HOOKS, POST_START_HOOKS};
 
 static AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
+/// How requests are kept from being too many at once.
+enum Limits {
+    InFlight(inflight::Inflight),
+    PriorityAndFairness(Arc<FlowControl>),
+}
+
 /// One apiserver, built and ready to serve.
 pub struct ApiServer {
     pub config: Config,
@@ -69,7 +76,7 @@ pub struct ApiServer {
     request_header: Option<request_header::RequestHeaderAuthenticator>,
     /// What is noted of requests, when anything is.
     pub audit: Option<Arc<Audit>>,
-    inflight: inflight::Inflight,
+    limits: Limits,
     pub discovery: Discovery,
     /// Keeps what CustomResourceDefinitions add up to date.
     pub custom_resources: Serving,
@@ -153,12 +160,10 @@ impl ApiServer {
         let health = Health::new(&backend, &config, stop.clone());
         let connector = Connector::new(&config)?;
         let aggregator = Aggregator::new(&config, &metrics)?;
+        let limits = limits(&config, &resources, &metrics)?;
         let server = Arc::new(ApiServer {
-            inflight: inflight::Inflight::new(
-                config.max_requests_inflight,
-                config.max_mutating_requests_inflight,
-            ),
             audit,
+            limits,
             admission,
             authorizer,
             authenticator,
@@ -183,6 +188,14 @@ impl ApiServer {
         });
         server.service_hooks.attach(&server);
         Ok(server)
+    }
+
+    /// Priority and fairness, when it is on.
+    pub fn flow_control(&self) -> Option<&Arc<FlowControl>> {
+        match &self.limits {
+            Limits::InFlight(_) => None,
+            Limits::PriorityAndFairness(flow) => Some(flow),
+        }
     }
 
     /// The strategy of an endpoint.
@@ -354,23 +367,45 @@ impl ApiServer {
         if let Some(audit) = cx.audit.as_ref().filter(|_| impersonated) {
             audit.impersonated(&cx.user);
         }
-        let _place = if is_long_running(&cx.info) {
-            None
-        } else {
-            match self.inflight.admit(&cx) {
-                Ok(place) => place,
-                Err(inflight::TooMany) => {
-                    let mut response = serving::error_response(
-                        StatusCode::TOO_MANY_REQUESTS,
-                        "Too many requests, please try again later.",
-                    );
-                    response
-                        .headers_mut()
-                        .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-                    return response;
-                }
+        self.limited(Arc::new(cx), request).await
+    }
+
+    /// Not too many at once. Connections to pods do not count.
+    async fn limited(self: &Arc<Self>, cx: Arc<RequestContext>, request: &mut Request) -> Response {
+        let flow = match &self.limits {
+            Limits::InFlight(inflight) => {
+                let place = if is_long_running(&cx.info) {
+                    Ok(None)
+                } else {
+                    inflight.admit(&cx)
+                };
+                return match place {
+                    Ok(_place) => self.authorized(cx, request).await,
+                    Err(inflight::TooMany) => too_many_requests(1),
+                };
             }
+            Limits::PriorityAndFairness(flow) => flow,
         };
+        if cx.info.verb != "watch" && is_long_running(&cx.info) {
+            return self.authorized(cx, request).await;
+        }
+        let flowcontrol::Admission { schema, outcome } = flow.admit(&cx).await;
+        let mut response = match outcome {
+            Ok(ticket) => {
+                flow.keep(&cx, ticket);
+                self.authorized(cx, request).await
+            }
+            Err(seconds) => too_many_requests(seconds),
+        };
+        schema.set_headers(response.headers_mut());
+        response
+    }
+
+    async fn authorized(
+        self: &Arc<Self>,
+        cx: Arc<RequestContext>,
+        request: &mut Request,
+    ) -> Response {
         let attributes = cx.attributes();
         match authorization::authorize(&*self.authorizer, &attributes).await {
             Ok(()) => {
@@ -400,7 +435,6 @@ impl ApiServer {
             .extensions_mut()
             .remove::<hyper::upgrade::OnUpgrade>();
         let body = std::mem::take(request.body_mut());
-        let cx = Arc::new(cx);
         let mut response = self.route(&cx, body, upgrade).await;
         for warning in cx.warnings.headers() {
             if let Ok(value) = HeaderValue::from_str(&warning)
@@ -485,6 +519,44 @@ fn is_long_running(info: &RequestInfo) -> bool {
     info.path.starts_with("/debug/pprof/")
 }
 
+/// 429.
+fn too_many_requests(seconds: u64) -> Response {
+    let mut response = serving::error_response(
+        StatusCode::TOO_MANY_REQUESTS,
+        "Too many requests, please try again later.",
+    );
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+/// `--enable-priority-and-fairness`, or limits of requests in flight.
+fn limits(
+    config: &Config,
+    resources: &Arc<Resources>,
+    metrics: &Metrics,
+) -> Result<Limits, component_base::Error> {
+    let (read_only, mutating) = (
+        config.max_requests_inflight,
+        config.max_mutating_requests_inflight,
+    );
+    if !config.flags.bool("enable-priority-and-fairness") {
+        let inflight = inflight::Inflight::new(read_only, mutating);
+        return Ok(Limits::InFlight(inflight));
+    }
+    let enabled = |name: &str| config.features.knows(name) && config.features.enabled(name);
+    let settings = flowcontrol::Settings {
+        total: u32::try_from(read_only + mutating).unwrap_or(u32::MAX / 4),
+        request_timeout: config.request_timeout,
+        lists_by_size: enabled("SizeBasedListCostEstimate"),
+        watch_list: enabled("WatchList"),
+    };
+    let flow = FlowControl::new(resources, settings);
+    metrics.register(flow.collector()?);
+    Ok(Limits::PriorityAndFairness(flow))
+}
+
 /// Refusals may quote the request: browsers are not to guess their type.
 fn no_sniff(mut response: Response) -> Response {
     response.headers_mut().insert(
@@ -531,6 +603,7 @@ fn context_of(
         received,
         deadline: None,
         connection: serving::connection(request),
+        place: Place::default(),
     })
 }
 

@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::ApiServer;
 use crate::aggregator;
+use crate::flowcontrol::dump;
 use crate::handlers::respond;
 use crate::request::context::RequestContext;
 
@@ -36,6 +37,11 @@ pub async fn serve(server: &Arc<ApiServer>, cx: &RequestContext, body: Body) -> 
     // Documents of the third form that aggregated servers have.
     if let Some(remote) = server.aggregator.document_of(path) {
         return aggregator::serve(server, cx, &remote, body, None).await;
+    }
+    if let Some(flow) = server.flow_control()
+        && let Some(text) = dump::serve(flow, path, &cx.query)
+    {
+        return respond::bytes(StatusCode::OK, "text/plain; charset=utf-8", text);
     }
     match path {
         "/version" | "/version/" => {

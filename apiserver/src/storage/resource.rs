@@ -430,6 +430,13 @@ impl Storage {
         Some(cache.size().0)
     }
 
+    /// The same with the bytes of their values.
+    pub fn object_stats(&self) -> Option<(u64, u64)> {
+        let cache = self.cache.as_ref()?;
+        cache.check_ready().ok()?;
+        Some(cache.size())
+    }
+
     /// Running watches.
     pub fn watcher_count(&self) -> usize {
         self.cache.as_ref().map_or(0, |cache| cache.watchers.len())

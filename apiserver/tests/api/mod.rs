@@ -7,6 +7,7 @@ mod audit;
 mod authentication;
 mod custom_resources;
 mod definitions;
+mod flow_control;
 mod hooks;
 mod lists;
 mod pod_security;

@@ -293,6 +293,14 @@ impl Watcher {
         std::future::poll_fn(|cx| self.poll_event(cx)).await
     }
 
+    /// Whether no initial events are left to give.
+    pub fn has_started(&self) -> bool {
+        match &self.source {
+            Source::Cache(inner) => inner.initial.is_none() && inner.initial_bookmark.is_none(),
+            Source::Failed(_) | Source::Etcd(_) | Source::Done => true,
+        }
+    }
+
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
         let polled = match &mut self.source {
             Source::Done => return Poll::Ready(None),

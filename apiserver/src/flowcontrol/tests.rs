@@ -1,0 +1,181 @@
+//! Waiting and the cost of requests, without a server.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use super::level::Level;
+use super::queue_set::Queuing;
+use super::seats::WorkEstimate;
+use super::shuffle::Dealer;
+use super::*;
+
+fn arrival(estimate: WorkEstimate) -> Arrival {
+    Arrival {
+        schema: 0,
+        hash: 0,
+        estimate,
+        watch_count: None,
+        watch: false,
+        distinguisher: Distinguisher::None,
+        context: Weak::new(),
+    }
+}
+
+fn level(queuing: Queuing, limit: u32) -> Arc<Level> {
+    let level = Level::new("a", &Shared::new());
+    let mut queues = level.lock();
+    queues.configure(0, queuing, limit, limit.max(1));
+    queues.schema("s");
+    drop(queues);
+    level
+}
+
+fn one_queue() -> Queuing {
+    Queuing::Queue {
+        queues: 1,
+        dealer: Dealer::new(1, 1).unwrap(),
+        length_limit: 50,
+    }
+}
+
+fn run(begun: Begun) -> Ticket {
+    match begun {
+        Begun::Run(ticket) => ticket,
+        _ => panic!("there are seats"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_for_its_turn_but_not_for_ever() {
+    let level = level(one_queue(), 1);
+    let first = run(level.begin(arrival(WorkEstimate::ONE), true));
+    let Begun::Wait(mut second, turn) = level.begin(arrival(WorkEstimate::ONE), false) else {
+        panic!("there is no seat");
+    };
+    let Begun::Wait(mut third, late) = level.begin(arrival(WorkEstimate::ONE), false) else {
+        panic!("there is no seat");
+    };
+    assert!(
+        !third
+            .wait(late, Instant::now() + Duration::from_secs(1))
+            .await
+    );
+    assert_eq!(level.lock().waiting, 1);
+    drop(third);
+    let until = Instant::now() + Duration::from_secs(10);
+    let waiter = tokio::spawn(async move { (second.wait(turn, until).await, second) });
+    tokio::task::yield_now().await;
+    drop(first);
+    let (came, second) = waiter.await.unwrap();
+    assert!(came);
+    assert_eq!(level.lock().executing, 1);
+    drop(second);
+    assert!(level.lock().is_idle());
+    let queues = level.lock();
+    assert_eq!((queues.stats.rejected, queues.stats.cancelled), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn lingering_seats_wake_who_waits() {
+    let level = level(one_queue(), 2);
+    let estimate = WorkEstimate {
+        initial_seats: 1,
+        final_seats: 2,
+        additional_latency: Duration::from_millis(50),
+    };
+    drop(run(level.begin(arrival(estimate), true)));
+    let before = Instant::now();
+    let Begun::Wait(mut next, turn) = level.begin(arrival(WorkEstimate::ONE), false) else {
+        panic!("the seats are still taken");
+    };
+    assert!(next.wait(turn, before + Duration::from_secs(10)).await);
+    let waited = before.elapsed();
+    assert!(waited >= Duration::from_millis(50) && waited < Duration::from_millis(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_is_dropped_leaves_its_queue() {
+    let level = level(one_queue(), 1);
+    let first = run(level.begin(arrival(WorkEstimate::ONE), true));
+    let Begun::Wait(mut second, turn) = level.begin(arrival(WorkEstimate::ONE), false) else {
+        panic!("there is no seat");
+    };
+    let waiting = async move {
+        second
+            .wait(turn, Instant::now() + Duration::from_secs(10))
+            .await
+    };
+    let gone = tokio::time::timeout(Duration::from_millis(1), waiting).await;
+    assert!(gone.is_err());
+    assert!(level.lock().waiting == 0);
+    drop(first);
+    assert!(level.lock().is_idle());
+}
+
+/// Prints what a request costs that does not wait: `cargo test --lib flowcontrol::tests::cost -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn cost() {
+    const ROUNDS: u32 = 1_000_000;
+    let schemas = crate::hooks::flow_control::flow_schemas();
+    let levels = crate::hooks::flow_control::priority_levels();
+    let (mut control, _) = Control::new(600, Shared::new());
+    let compiled = control.digest(
+        &schemas
+            .into_iter()
+            .map(|one| (one.metadata.name.clone(), one))
+            .collect(),
+        &levels
+            .into_iter()
+            .map(|one| (one.metadata.name.clone(), one))
+            .collect(),
+    );
+    let compiled = ArcSwap::from_pointee(compiled);
+    let resource = crate::request::RequestInfo {
+        is_resource_request: true,
+        verb: "get".to_owned(),
+        api_version: "v1".to_owned(),
+        namespace: "default".to_owned(),
+        resource: "pods".to_owned(),
+        name: "x".to_owned(),
+        ..crate::request::RequestInfo::default()
+    };
+    for (name, groups) in [
+        ("admin", &["system:masters", "system:authenticated"][..]),
+        (
+            "system:serviceaccount:default:default",
+            &[
+                "system:serviceaccounts",
+                "system:serviceaccounts:default",
+                "system:authenticated",
+            ],
+        ),
+        ("somebody", &["system:authenticated"]),
+    ] {
+        let user = component_base::auth::UserInfo {
+            name: name.to_owned(),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            ..component_base::auth::UserInfo::default()
+        };
+        let start = std::time::Instant::now();
+        for _ in 0..ROUNDS {
+            let compiled = compiled.load();
+            std::hint::black_box(compiled.classify(&user, &resource));
+        }
+        let classify = start.elapsed();
+        let start = std::time::Instant::now();
+        for _ in 0..ROUNDS {
+            let schema = compiled.load().classify(&user, &resource).clone();
+            let arrival = Arrival {
+                schema: schema.place,
+                ..arrival(WorkEstimate::ONE)
+            };
+            drop(run(schema.level.begin(arrival, false)));
+        }
+        println!(
+            "{name}: classified in {:?}, in and out in {:?}",
+            classify / ROUNDS,
+            start.elapsed() / ROUNDS
+        );
+    }
+}
