@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::DecodeError;
+use super::bytes::{position, text};
 
 /// Upstream's nesting limit.
 const MAX_DEPTH: usize = 10_000;
@@ -102,11 +103,7 @@ impl<'a> Scanner<'a> {
     /// Consumes a string and gives its text.
     pub(super) fn string(&mut self) -> Result<Cow<'a, str>, DecodeError> {
         let (raw, special) = self.string_raw()?;
-        Ok(if special {
-            unescape(raw)
-        } else {
-            String::from_utf8_lossy(raw)
-        })
+        Ok(if special { unescape(raw) } else { text(raw) })
     }
 
     /// Consumes a number and gives its text.
@@ -280,7 +277,7 @@ fn quote_char(byte: u8) -> String {
 /// The text of a string literal. Lone surrogates and broken UTF-8 become U+FFFD, as in Go.
 fn unescape(raw: &[u8]) -> Cow<'_, str> {
     if memchr::memchr(b'\\', raw).is_none() {
-        return String::from_utf8_lossy(raw);
+        return text(raw);
     }
     let mut out = Vec::with_capacity(raw.len());
     let mut at = 0;
@@ -341,14 +338,12 @@ pub fn compact(raw: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn write_compact(raw: &[u8], out: &mut Vec<u8>) {
-    // What a server wrote is compact already; in a first look only blanks in strings cannot be told from those outside.
-    let needs_a_look = |byte: &u8| {
-        matches!(
-            byte,
-            b'<' | b'>' | b'&' | 0xe2 | b' ' | b'\t' | b'\n' | b'\r'
-        )
+    // What a server wrote is compact already; in a first look only blanks in strings cannot be told from those outside. Other
+    // control characters than blanks are in no JSON.
+    let needs_a_look = |byte: u8| {
+        (byte <= b' ') | (byte == b'<') | (byte == b'>') | (byte == b'&') | (byte == 0xe2)
     };
-    if !raw.iter().any(needs_a_look) {
+    if position(raw, needs_a_look).is_none() {
         out.extend_from_slice(raw);
         return;
     }

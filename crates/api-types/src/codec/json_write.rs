@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Header;
+use super::bytes::position;
 use super::json_scan::write_compact;
 use crate::custom::CustomObject;
 use crate::schema::{FieldSchema, JsonForm, Omit, StructSchema};
@@ -410,22 +411,16 @@ fn write_exponent(text: &str, out: &mut Vec<u8>) {
     }
 }
 
-/// For each byte: 0 plain, 1 needs a look.
-const SPECIAL: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        table[byte] = true;
-        byte += 1;
-    }
-    table[b'"' as usize] = true;
-    table[b'\\' as usize] = true;
-    table[b'<' as usize] = true;
-    table[b'>' as usize] = true;
-    table[b'&' as usize] = true;
-    table[0xe2] = true;
-    table
-};
+/// What does not stand for itself in a string; 0xe2 may begin U+2028 or U+2029.
+fn is_special(byte: u8) -> bool {
+    (byte < 0x20)
+        | (byte == b'"')
+        | (byte == b'\\')
+        | (byte == b'<')
+        | (byte == b'>')
+        | (byte == b'&')
+        | (byte == 0xe2)
+}
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -436,12 +431,9 @@ pub fn write_json_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut start = 0;
     let mut at = 0;
-    while at < bytes.len() {
+    while let Some(plain) = position(&bytes[at..], is_special) {
+        at += plain;
         let byte = bytes[at];
-        if !SPECIAL[usize::from(byte)] {
-            at += 1;
-            continue;
-        }
         if byte == 0xe2 {
             // U+2028 and U+2029 are E2 80 A8 and E2 80 A9.
             if bytes[at..].starts_with(b"\xe2\x80\xa8") || bytes[at..].starts_with(b"\xe2\x80\xa9")

@@ -5,6 +5,7 @@
 //!
 //! Invariants: bytes written are the bytes upstream writes; no input makes a decoder panic or recurse without bound.
 
+mod bytes;
 mod envelope;
 mod error;
 mod json_read;

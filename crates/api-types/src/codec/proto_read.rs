@@ -193,7 +193,7 @@ impl<'a> Iterator for Records<'a> {
 }
 
 pub(super) fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    super::bytes::text(bytes).into_owned()
 }
 
 pub(super) fn too_deep() -> DecodeError {

@@ -1,13 +1,14 @@
 //! Turns a protobuf message into JSON with the tables alone, without building the object. The bytes equal those of
 //! decoding and encoding again; LIST in JSON from stored protobuf spends its time here.
 
+use super::bytes::text;
 use super::json_write::{
     empty_list, write_base64, write_float, write_header, write_int, write_int_or_string,
     write_json_string, write_key, write_micro_time, write_raw, write_time,
 };
 use super::proto_read::{
     Payload, Records, error, find_tag, read_duration, read_entry, read_int_or_string,
-    read_micro_time, read_quantity, read_raw, read_time, text, too_deep,
+    read_micro_time, read_quantity, read_raw, read_time, too_deep,
 };
 use super::{DecodeError, Header, MAX_TYPED_DEPTH};
 use crate::schema::{FieldSchema, JsonForm, Omit, StructSchema, TypeRef};
@@ -519,11 +520,7 @@ fn write_leaf(
 ) -> Result<(), DecodeError> {
     match ty {
         TypeRef::String => {
-            let bytes = payload.bytes(name)?;
-            match std::str::from_utf8(bytes) {
-                Ok(text) => write_json_string(text, out),
-                Err(_) => write_json_string(&text(bytes), out),
-            }
+            write_json_string(&text(payload.bytes(name)?), out);
         }
         TypeRef::Bool => out.extend_from_slice(if payload.varint(name)? != 0 {
             b"true"
