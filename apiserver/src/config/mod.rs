@@ -351,10 +351,6 @@ fn check_files(flags: &Flags) -> Result<(), String> {
             "tracing-config-file",
             "failed to read tracing config: unable to read tracing configuration from",
         ),
-        (
-            "encryption-provider-config",
-            "error while parsing file: error while loading file: error reading encryption provider configuration file",
-        ),
         ("authorization-config", ""),
         (
             "admission-control-config-file",
@@ -384,11 +380,7 @@ fn check_files(flags: &Flags) -> Result<(), String> {
 }
 
 /// Without these the server would be open where it was told not to be.
-const REFUSED: [(&str, &str); 2] = [
-    (
-        "encryption-provider-config",
-        "nothing would be encrypted in etcd",
-    ),
+const REFUSED: [(&str, &str); 1] = [
     (
         "authorization-config",
         "use --authorization-mode with Node and RBAC",

@@ -330,13 +330,20 @@ fn row(
 fn open(server: &ApiServer, definition: &Arc<Definition>) -> Result<Storage, storage::Error> {
     let info = definition.stored().info;
     let prefix = info.storage.as_ref().map_or("", |storage| storage.prefix);
-    server.backend.storage(ResourceConfig::new(
+    let mut config = ResourceConfig::new(
         info.group,
         info.resource,
         prefix,
         definition.namespaced,
         header_parser(definition),
-    ))
+    );
+    let encryption = server.encryption.as_ref();
+    if let Some(transformer) =
+        encryption.and_then(|encryption| encryption.transformer(info.group, info.resource))
+    {
+        config.transformer = transformer;
+    }
+    server.backend.storage(config)
 }
 
 fn header_parser(definition: &Arc<Definition>) -> HeaderParser {

@@ -38,6 +38,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::custom_resources::controllers;
 use crate::loopback::Loopback;
+use crate::registry::resource::Resource;
+use crate::server::health::RELOAD_HOOK;
 use crate::server::{ApiServer, LATE_HOOKS, POST_START_HOOKS};
 
 /// The wait after a first failure, which doubles: hooks wait for the storage and for each other's objects.
@@ -72,6 +74,19 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
         .filter(|name| !WORKING.contains(name))
     {
         server.health.hook_done(name);
+    }
+    if let Some(encryption) = server
+        .encryption
+        .clone()
+        .filter(|encryption| encryption.reloads())
+    {
+        server.health.hook_done(RELOAD_HOOK);
+        let resources = server.resources.clone();
+        tokio::spawn(async move {
+            encryption
+                .follow(|| reread_unreadable(&resources.rows()))
+                .await;
+        });
     }
     let done = server.clone();
     crate::custom_resources::serving::start(server, stop.clone(), move || {
@@ -137,6 +152,15 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
 /// Takes back what other servers must not see of a stopped one.
 pub async fn stop(server: &Arc<ApiServer>) {
     kubernetes_service::stop(server, &Loopback::new(server)).await;
+}
+
+/// Another configuration may read what this one could not.
+fn reread_unreadable(resources: &[Arc<Resource>]) {
+    for resource in resources {
+        if let Some(storage) = &resource.storage {
+            storage.reread_unreadable();
+        }
+    }
 }
 
 fn ready(server: &ApiServer) -> Result<(), StatusError> {

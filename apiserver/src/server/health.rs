@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::storage::Backend;
+use crate::storage::encryption::Encryption;
 
 /// Post-start hooks, in the order health checks list them.
 pub const POST_START_HOOKS: &[&str] = &[
@@ -44,6 +45,8 @@ pub const POST_START_HOOKS: &[&str] = &[
     "apiservice-discovery-controller",
     "kube-apiserver-autoregistration",
 ];
+/// The hook that is there when the file of encryption at rest is followed.
+pub const RELOAD_HOOK: &str = "start-encryption-provider-config-automatic-reload";
 /// Hooks listed after `autoregister-completion`.
 pub const LATE_HOOKS: &[&str] = &[
     "apiservice-openapi-controller",
@@ -86,15 +89,25 @@ impl HealthCheck for Etcd {
 }
 
 impl Health {
-    pub fn new(backend: &Backend, config: &Config, stop: CancellationToken) -> Health {
+    pub fn new(
+        backend: &Backend,
+        config: &Config,
+        encryption: Option<&Arc<Encryption>>,
+        stop: CancellationToken,
+    ) -> Health {
         let etcd: Arc<dyn HealthCheck> = Arc::new(Etcd {
             backend: backend.clone(),
             timeout: config.etcd_healthcheck_timeout,
         });
         let mut running = HashMap::new();
         let mut hooks: Vec<Arc<dyn HealthCheck>> = Vec::new();
+        let reloads = encryption.is_some_and(|encryption| encryption.reloads());
+        let mut names: Vec<&'static str> = POST_START_HOOKS.to_vec();
+        if reloads {
+            names.insert(1, RELOAD_HOOK);
+        }
         let fair = config.flags.bool("enable-priority-and-fairness");
-        for name in POST_START_HOOKS.iter().chain(LATE_HOOKS) {
+        for name in names.iter().chain(LATE_HOOKS) {
             // Limits of requests in flight have a hook of their own.
             if !fair && FAIRNESS_HOOKS.contains(name) {
                 if *name == FAIRNESS_HOOKS[0] {
@@ -113,16 +126,17 @@ impl Health {
         let health = Health {
             healthz: HealthChecks::new("/healthz", [healthz::ping(), healthz::log(), etcd.clone()]),
             livez: HealthChecks::new("/livez", [healthz::ping(), healthz::log(), etcd]),
-            readyz: HealthChecks::new(
-                "/readyz",
-                [
-                    healthz::ping(),
-                    healthz::log(),
-                    healthz::named_check("informer-sync", || Ok(())),
-                ],
-            ),
+            readyz: HealthChecks::new("/readyz", [healthz::ping(), healthz::log()]),
             running: Mutex::new(running),
         };
+        // Key services are no reason to start this process again.
+        if let Some(encryption) = encryption.filter(|encryption| encryption.has_health_check()) {
+            health.healthz.add(encryption.clone());
+            health.readyz.add(encryption.clone());
+        }
+        health
+            .readyz
+            .add(healthz::named_check("informer-sync", || Ok(())));
         for check in hooks {
             for path in [&health.healthz, &health.livez, &health.readyz] {
                 path.add(check.clone());

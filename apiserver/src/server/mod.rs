@@ -39,6 +39,7 @@ use crate::custom_resources::serving::Serving;
 use crate::discovery::Discovery;
 use crate::flowcontrol::{self, FlowControl, Place};
 use crate::handlers::{self, Endpoint, respond};
+use crate::hooks;
 use crate::registry::resource::Resource;
 use crate::registry::service::ServiceHooks;
 use crate::registry::service::ip_addresses::IpAddresses;
@@ -50,6 +51,7 @@ use crate::registry::table::{Resources, TableOptions};
 use crate::request::RequestInfo;
 use crate::request::context::{AuditAnnotations, RequestContext, Warnings};
 use crate::request::query::Query;
+use crate::storage::encryption::Encryption;
 use crate::storage::{Backend, Header, ResourceConfig, Storage, StorageMetrics};
 use crate::virtual_resources::access;
 use crate::webhook::{ClusterServices, Webhooks};
@@ -68,6 +70,8 @@ enum Limits {
 pub struct ApiServer {
     pub config: Config,
     pub backend: Backend,
+    /// Encryption at rest, when it is on.
+    pub encryption: Option<Arc<Encryption>>,
     pub resources: Arc<Resources>,
     pub admission: admission::Chain,
     pub authorizer: Arc<dyn Authorizer>,
@@ -114,6 +118,7 @@ impl ApiServer {
         crate::apis::gates::set_allow_privileged(config.allow_privileged);
         let features = config.features.clone();
         let runtime_config = config.runtime_config.clone();
+        let encryption = encryption(&config, &metrics, &stop).await?;
         let resources = Resources::open(
             &backend,
             &TableOptions {
@@ -123,7 +128,10 @@ impl ApiServer {
                             || (features.knows(info.feature_gate)
                                 && features.enabled(info.feature_gate)))
                 },
-                transformer: &|_| None,
+                transformer: &|info| {
+                    let encryption = encryption.as_ref()?;
+                    encryption.transformer(info.group, info.resource)
+                },
                 event_ttl: config.event_ttl,
             },
         )?;
@@ -157,7 +165,7 @@ impl ApiServer {
         ));
         let master_leases = internal_storage(&backend, "masterleases", "masterleases")?;
         let discovery = Discovery::new(&resources, &config);
-        let health = Health::new(&backend, &config, stop.clone());
+        let health = Health::new(&backend, &config, encryption.as_ref(), stop.clone());
         let connector = Connector::new(&config)?;
         let aggregator = Aggregator::new(&config, &metrics)?;
         let limits = limits(&config, &resources, &metrics)?;
@@ -180,6 +188,7 @@ impl ApiServer {
             shutdown_watches: CancellationToken::new(),
             resources,
             backend,
+            encryption,
             config,
             master_leases,
             instance: uuid::Uuid::new_v4().to_string(),
@@ -490,7 +499,7 @@ impl ApiServer {
     }
 }
 
-/// Storage of what is no resource: nobody watches it, and it is read straight from etcd.
+/// Storage of what is no resource: nobody watches it, it is read straight from etcd, and, as upstream, never encrypted.
 fn internal_storage(
     backend: &Backend,
     name: &str,
@@ -505,6 +514,24 @@ fn internal_storage(
     );
     config.watch_cache = false;
     backend.storage(config)
+}
+
+/// What `--encryption-provider-config` asks for.
+async fn encryption(
+    config: &Config,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> Result<Option<Arc<Encryption>>, component_base::Error> {
+    let server_id = hooks::identity::name(&config.hostname);
+    let Some(path) = config.flags.non_empty("encryption-provider-config") else {
+        Encryption::off(&server_id, metrics);
+        return Ok(None);
+    };
+    let reload = config
+        .flags
+        .bool("encryption-provider-config-automatic-reload");
+    let encryption = Encryption::load(Path::new(path), reload, &server_id, metrics, stop).await?;
+    Ok(Some(encryption))
 }
 
 /// Requests that have no deadline and no place among those in flight.

@@ -24,6 +24,8 @@
 mod cacher;
 mod codec;
 mod continue_token;
+/// Encryption at rest.
+pub mod encryption;
 mod entry;
 mod error;
 mod etcd3;

@@ -106,7 +106,11 @@ impl Storage {
             }
             fresh => fresh?,
         }
-        let (entry, revision) = cache.read(key)?;
+        let (entry, revision) = match cache.read(key) {
+            // Whoever asks for one object learns what is wrong with it now.
+            Err(Error::Corrupt { .. }) => return self.get_from_etcd(key, resource_version).await,
+            read => read?,
+        };
         entry
             .map(|entry| entry.object())
             .ok_or_else(|| Error::NotFound {
@@ -440,6 +444,13 @@ impl Storage {
     /// Running watches.
     pub fn watcher_count(&self) -> usize {
         self.cache.as_ref().map_or(0, |cache| cache.watchers.len())
+    }
+
+    /// Reads everything again if there is something that could not be read: values may be decrypted in another way now.
+    pub fn reread_unreadable(&self) {
+        if let Some(cache) = self.cache.as_ref().filter(|cache| cache.has_unreadable()) {
+            cache.reset("the encryption configuration has changed");
+        }
     }
 
     /// Ends all watches and frees the cache, for a resource that is no longer served.

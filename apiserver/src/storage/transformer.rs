@@ -4,8 +4,51 @@ use bytes::Bytes;
 
 /// A value could not be transformed. The text becomes part of upstream's "Internal error occurred: ..." message.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct TransformError(pub String);
+#[error("{message}")]
+pub struct TransformError {
+    message: String,
+    /// It may work later although nothing is written: a key service does not answer.
+    pub(crate) transient: bool,
+    /// Go's name of the code that a key service answered with.
+    pub(crate) code: Option<&'static str>,
+}
+
+impl TransformError {
+    /// A value that stays unreadable until it, or the configuration, changes.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            transient: false,
+            code: None,
+        }
+    }
+
+    /// A failure that says nothing about the value.
+    pub fn transient(message: impl Into<String>) -> Self {
+        Self {
+            transient: true,
+            ..Self::new(message)
+        }
+    }
+
+    /// The failure of a call that a key service answered with `code`.
+    pub(crate) fn with_code(self, code: Option<&'static str>) -> Self {
+        Self { code, ..self }
+    }
+
+    /// Several failures as one, in upstream's form; `None` when there are none.
+    pub(crate) fn joined(errors: Vec<Self>) -> Option<Self> {
+        let transient = errors.iter().any(|error| error.transient);
+        let code = errors.iter().find_map(|error| error.code);
+        let message =
+            apimachinery::field::aggregate(errors.into_iter().map(|error| error.message))?;
+        Some(Self {
+            message,
+            transient,
+            code,
+        })
+    }
+}
 
 /// Turns values into what etcd stores and back. `key` is the full etcd key; ciphers that can, bind the value to it.
 ///
@@ -35,8 +78,8 @@ impl Transformer for Identity {
     fn from_storage(&self, _: &str, stored: Bytes) -> Result<(Bytes, bool), TransformError> {
         // Upstream's identity refuses to hand out what another provider encrypted.
         if stored.starts_with(b"k8s:enc:") {
-            return Err(TransformError(
-                "identity transformer tried to read encrypted data".to_owned(),
+            return Err(TransformError::new(
+                "identity transformer tried to read encrypted data",
             ));
         }
         Ok((stored, false))

@@ -7,6 +7,7 @@ mod audit;
 mod authentication;
 mod custom_resources;
 mod definitions;
+mod encryption;
 mod flow_control;
 mod hooks;
 mod lists;
@@ -43,7 +44,7 @@ const APPLY: &str = "application/apply-patch+yaml";
 pub(crate) struct Server {
     service: Service,
     stop: CancellationToken,
-    _etcd: Etcd,
+    _etcd: Arc<Etcd>,
     _keys: tempfile::TempDir,
 }
 
@@ -101,7 +102,19 @@ impl Server {
 
     /// A server without any object, with more flags.
     async fn start_with(more: &[String]) -> Option<Server> {
-        let etcd = Etcd::start().await?;
+        Some(Server::serve(Arc::new(Etcd::start().await?), more).await)
+    }
+
+    /// Another server on the etcd of one.
+    async fn on(first: &Server, encryption: &std::path::Path) -> Server {
+        let flags = [
+            format!("--encryption-provider-config={}", encryption.display()),
+            "--encryption-provider-config-automatic-reload=true".to_owned(),
+        ];
+        Server::serve(first._etcd.clone(), &flags).await
+    }
+
+    async fn serve(etcd: Arc<Etcd>, more: &[String]) -> Server {
         let keys = tempfile::tempdir().unwrap();
         let key = keys.path().join("sa.key");
         std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
@@ -130,12 +143,12 @@ impl Server {
         let server = ApiServer::build(config, metrics, stop.clone())
             .await
             .unwrap();
-        Some(Server {
+        Server {
             service: Service(server),
             stop,
             _etcd: etcd,
             _keys: keys,
-        })
+        }
     }
 
     pub(crate) fn inner(&self) -> &Arc<ApiServer> {

@@ -268,6 +268,11 @@ impl Cache {
         self.relist.notify_one();
     }
 
+    /// Whether there are objects that cannot be read.
+    pub(crate) fn has_unreadable(&self) -> bool {
+        !self.state.read().contents.corrupt.is_empty()
+    }
+
     /// Lists everything and goes on with the events that came meanwhile.
     async fn fill(&self, epoch: u64) -> Result<(), Error> {
         if let Phase::Pending {
@@ -300,10 +305,12 @@ impl Cache {
                         self.interner.lock().compact(&mut entry.header, None);
                         entries.push(Arc::new(entry));
                     }
-                    Err(problem) => {
+                    Err(problem @ Error::Corrupt { .. }) => {
                         error!(%key, error = %problem, "watch cache: stored value cannot be read");
                         corrupt.insert(Key(key.into()), problem);
                     }
+                    // A key service does not answer, say.
+                    Err(problem) => return Err(problem),
                 }
             }
             if !more {
@@ -336,7 +343,11 @@ impl Cache {
         if *overflown {
             return Err(Error::internal("too many changes during the list"));
         }
-        let backlog = std::mem::take(backlog);
+        let missed = std::mem::take(backlog)
+            .into_iter()
+            .filter(|event| event.revision > revision)
+            .map(|event| self.prepare(event))
+            .collect::<Result<_, _>>()?;
         state.bytes = entries.iter().map(|entry| entry.value.len() as u64).sum();
         state.index = match self.store.config.index_field {
             Some(field) => {
@@ -362,11 +373,6 @@ impl Cache {
             number: state.ring.end(),
             contents: state.contents.clone(),
         });
-        let missed = backlog
-            .into_iter()
-            .filter(|event| event.revision > revision)
-            .map(|event| self.prepare(event))
-            .collect();
         self.integrate(state, missed);
         state.phase = Phase::Ready;
         state.generation += 1;
@@ -398,10 +404,15 @@ impl Cache {
             }
         }
         metrics.events_received.inc_by(events.len() as f64);
-        let changes = events
+        let changes: Result<Vec<_>, Error> = events
             .into_iter()
             .map(|event| self.prepare(event))
             .collect();
+        let changes = match changes {
+            Ok(changes) => changes,
+            // As upstream, whose reflector lists again when its watch breaks.
+            Err(problem) => return self.reset(&problem.to_string()),
+        };
         let fresh: Vec<(u64, Arc<Event>)> = {
             let mut state = self.state.write();
             if !matches!(state.phase, Phase::Ready) {
@@ -420,13 +431,14 @@ impl Cache {
         metrics.events_dispatched.inc_by(fresh.len() as f64);
     }
 
-    fn prepare(&self, event: RawEvent) -> Change {
+    /// Fails when a value cannot be read now but may be later.
+    fn prepare(&self, event: RawEvent) -> Result<Change, Error> {
         let revision = event.revision;
         let Some(value) = event.value else {
-            return Change {
+            return Ok(Change {
                 revision,
                 what: What::Deleted(Key(event.key.into())),
-            };
+            });
         };
         let key = event.key.clone();
         let what = match self.store.entry(RawKeyValue {
@@ -435,12 +447,13 @@ impl Cache {
             revision,
         }) {
             Ok(entry) => What::Put(entry),
-            Err(problem) => {
+            Err(problem @ Error::Corrupt { .. }) => {
                 error!(%key, error = %problem, "watch cache: stored value cannot be read");
                 What::Unreadable(Key(key.into()), problem)
             }
+            Err(problem) => return Err(problem),
         };
-        Change { revision, what }
+        Ok(Change { revision, what })
     }
 
     fn integrate(&self, state: &mut State, changes: Vec<Change>) {

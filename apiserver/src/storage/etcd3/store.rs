@@ -388,9 +388,17 @@ impl Store {
         outcome.map(page)
     }
 
-    /// Decrypts a value and reads its header.
+    /// Decrypts a value and reads its header. [`Error::Corrupt`] stays until the value changes; other errors may pass.
     pub(crate) fn entry(&self, raw: RawKeyValue) -> Result<Entry, Error> {
-        let (value, _) = self.plain(&raw.key, raw.value)?;
+        let (value, _) = self
+            .plain(&raw.key, raw.value)
+            .map_err(|error| match error {
+                Error::Corrupt { key, message } => Error::Corrupt {
+                    message: format!("unable to transform key {key:?}: {message}"),
+                    key,
+                },
+                error => error,
+            })?;
         let header = (self.config.header)(&raw.key, &value)
             .map_err(|error| self.corrupt(&raw.key, error.to_string()))?;
         let namespace = self.keys.namespace_range(&raw.key);
@@ -407,7 +415,11 @@ impl Store {
         self.config
             .transformer
             .from_storage(key, stored)
-            .map_err(|error| self.corrupt(key, format!("unable to transform key {key:?}: {error}")))
+            .map_err(|error| match error.transient {
+                // Says nothing about the value, which may be readable in a moment.
+                true => Error::internal(error.to_string()),
+                false => self.corrupt(key, error.to_string()),
+            })
     }
 
     fn corrupt(&self, key: &str, message: String) -> Error {

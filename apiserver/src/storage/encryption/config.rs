@@ -1,0 +1,255 @@
+//! Reads the file of `--encryption-provider-config` and builds what it says.
+//! Upstream: server/options/encryptionconfig/config.go.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::apiserver_config::v1::{EncryptionConfiguration, Key, ResourceConfiguration};
+use apimachinery::gvk::GroupResource;
+use apimachinery::os_error;
+use apimachinery::quote::quote;
+use component_base::config::Document;
+use tokio_util::sync::CancellationToken;
+
+use super::chain::{Chain, Stage};
+use super::ciphers::{Cbc, Cipher, Gcm, Secretbox};
+use super::kms::{self, Probe};
+use super::metrics::{EncryptionMetrics, hash_text};
+use super::validation::{decode_secret, parse_resource, validate};
+
+/// A file as it is on the disk.
+pub(super) struct File {
+    text: Vec<u8>,
+    /// Tells changed contents without keeping the secrets.
+    pub(super) hash: String,
+}
+
+/// What a file comes to.
+pub(super) struct Loaded {
+    /// By resource, `*` in place of names.
+    pub(super) rules: BTreeMap<(String, String), Arc<Chain>>,
+    pub(super) probes: Vec<Arc<Probe>>,
+    pub(super) hash: String,
+    /// How long calls of key services may still run after the configuration was replaced.
+    pub(super) close_after: Duration,
+    /// Ends what works for the key services.
+    pub(super) stop: CancellationToken,
+}
+
+impl Loaded {
+    /// What counts for a resource: its own rule, its group's, that of everything.
+    pub(super) fn rule(&self, group: &str, resource: &str) -> Option<&Arc<Chain>> {
+        [(group, resource), (group, "*"), ("*", "*")]
+            .iter()
+            .find_map(|(group, resource)| {
+                self.rules
+                    .get(&((*group).to_owned(), (*resource).to_owned()))
+            })
+    }
+}
+
+/// Reads the file.
+pub(super) fn read(path: &Path) -> Result<File, String> {
+    let shown = || quote(&path.to_string_lossy());
+    let text = std::fs::read(path).map_err(|error| {
+        let why = os_error::on_reading(path, &error);
+        format!(
+            "error reading encryption provider configuration file {}: {why}",
+            shown()
+        )
+    })?;
+    if text.is_empty() {
+        return Err(format!(
+            "encryption provider configuration file {} is empty",
+            shown()
+        ));
+    }
+    let hash = hash_text(&text);
+    Ok(File { text, hash })
+}
+
+/// Reads, checks and builds. Key services are asked once for their state before this returns.
+pub(super) async fn load(
+    path: &Path,
+    reload: bool,
+    metrics: &Arc<EncryptionMetrics>,
+    stop: CancellationToken,
+) -> Result<Loaded, String> {
+    let parsed = parse(path, reload).map_err(|why| format!("error while parsing file: {why}"));
+    let (config, hash) = parsed?;
+    let built = build(&config, metrics, &stop).await;
+    built
+        .map(|(rules, probes, close_after)| Loaded {
+            rules,
+            probes,
+            hash,
+            close_after,
+            stop: stop.clone(),
+        })
+        .map_err(|why| {
+            stop.cancel();
+            format!("error while building transformers: {why}")
+        })
+}
+
+fn parse(path: &Path, reload: bool) -> Result<(EncryptionConfiguration, String), String> {
+    let file = read(path).map_err(|why| format!("error while loading file: {why}"))?;
+    let decoded = Document::parse(&file.text).and_then(|document| document.decode());
+    let mut config: EncryptionConfiguration = decoded.map_err(|error| {
+        let shown = quote(&path.to_string_lossy());
+        format!("error decoding encryption provider configuration file {shown}: {error}")
+    })?;
+    set_defaults(&mut config);
+    match validate(&config, reload).aggregate() {
+        Some(problems) => Err(problems),
+        None => Ok((config, file.hash)),
+    }
+}
+
+/// Upstream: SetDefaults_KMSConfiguration.
+fn set_defaults(config: &mut EncryptionConfiguration) {
+    let providers = config
+        .resources
+        .iter_mut()
+        .flat_map(|entry| &mut entry.providers);
+    for kms in providers.filter_map(|provider| provider.kms.as_mut()) {
+        kms.timeout
+            .get_or_insert(api_types::Duration(3_000_000_000));
+        if kms.api_version.is_empty() {
+            "v1".clone_into(&mut kms.api_version);
+        }
+        if kms.api_version == "v1" {
+            kms.cachesize.get_or_insert(1000);
+        }
+    }
+}
+
+type Built = (
+    BTreeMap<(String, String), Arc<Chain>>,
+    Vec<Arc<Probe>>,
+    Duration,
+);
+
+async fn build(
+    config: &EncryptionConfiguration,
+    metrics: &Arc<EncryptionMetrics>,
+    stop: &CancellationToken,
+) -> Result<Built, String> {
+    let mut stages: BTreeMap<(String, String), Vec<Stage>> = BTreeMap::new();
+    let mut probes = Vec::new();
+    for entry in &config.resources {
+        let providers = providers(entry, metrics, stop, &mut probes).await?;
+        for name in &entry.resources {
+            let GroupResource { group, resource } = parse_resource(name);
+            let wildcards = [
+                (group.clone(), "*".to_owned()),
+                ("*".to_owned(), "*".to_owned()),
+            ];
+            if let Some((by_group, by_resource)) =
+                wildcards.iter().find(|rule| stages.contains_key(rule))
+            {
+                return Err(format!(
+                    "resource {} is masked by earlier rule {}",
+                    quote(&shown(&group, &resource)),
+                    quote(&shown(by_group, by_resource))
+                ));
+            }
+            stages
+                .entry((group, resource))
+                .or_default()
+                .extend(providers.iter().cloned());
+        }
+    }
+    let rules = stages.into_iter().map(|(name, stages)| {
+        let chain = Chain {
+            stages,
+            no_match: "no matching prefix found",
+            metrics: metrics.clone(),
+        };
+        (name, Arc::new(chain))
+    });
+    let timeouts: Duration = probes
+        .iter()
+        .map(|probe: &Arc<Probe>| probe.timeout())
+        .sum();
+    Ok((rules.collect(), probes, timeouts * 2))
+}
+
+/// A resource in the file's words.
+fn shown(group: &str, resource: &str) -> String {
+    match (group, resource) {
+        ("", "*") => "*.".to_owned(),
+        ("", resource) => resource.to_owned(),
+        (group, resource) => format!("{resource}.{group}"),
+    }
+}
+
+async fn providers(
+    entry: &ResourceConfiguration,
+    metrics: &Arc<EncryptionMetrics>,
+    stop: &CancellationToken,
+    probes: &mut Vec<Arc<Probe>>,
+) -> Result<Vec<Stage>, String> {
+    const AES: &str = "no matching key was found for the provided AES transformer";
+    const SECRETBOX: &str = "no matching key was found for the provided Secretbox transformer";
+    let mut stages = Vec::new();
+    for provider in &entry.providers {
+        let stage = |prefix: &str, cipher: Arc<dyn Cipher>| Stage {
+            prefix: prefix.into(),
+            cipher: Some(cipher),
+        };
+        stages.push(if let Some(aes) = &provider.aesgcm {
+            let keys = keys(&aes.keys, AES, metrics, |key| Ok(Arc::new(Gcm::new(key)?)))?;
+            stage("k8s:enc:aesgcm:v1:", keys)
+        } else if let Some(aes) = &provider.aescbc {
+            let keys = keys(&aes.keys, AES, metrics, |key| Ok(Arc::new(Cbc::new(key)?)))?;
+            stage("k8s:enc:aescbc:v1:", keys)
+        } else if let Some(secretbox) = &provider.secretbox {
+            let keys = keys(&secretbox.keys, SECRETBOX, metrics, |key| {
+                Ok(Arc::new(Secretbox::new(key)?))
+            })?;
+            stage("k8s:enc:secretbox:v1:", keys)
+        } else if let Some(config) = &provider.kms {
+            let (prefix, cipher, probe) = kms::open(config, metrics, stop).await?;
+            probes.push(probe);
+            stage(&prefix, cipher)
+        } else {
+            Stage {
+                prefix: "".into(),
+                cipher: None,
+            }
+        });
+    }
+    Ok(stages)
+}
+
+/// The keys of a provider, by name.
+fn keys(
+    keys: &[Key],
+    no_match: &'static str,
+    metrics: &Arc<EncryptionMetrics>,
+    cipher: impl Fn(&[u8]) -> Result<Arc<dyn Cipher>, String>,
+) -> Result<Arc<dyn Cipher>, String> {
+    let mut stages = Vec::new();
+    for key in keys {
+        let secret = decode_secret(&key.secret)
+            .ok_or_else(|| format!("could not obtain secret for named key {}", key.name))?;
+        let cipher = cipher(&secret).map_err(|why| {
+            format!(
+                "error while creating cipher for named key {}: {why}",
+                key.name
+            )
+        })?;
+        stages.push(Stage {
+            prefix: format!("{}:", key.name).into(),
+            cipher: Some(cipher),
+        });
+    }
+    Ok(Arc::new(Chain {
+        stages,
+        no_match,
+        metrics: metrics.clone(),
+    }))
+}
