@@ -31,7 +31,7 @@ const WRITE: &str = "to_storage";
 
 impl Chain {
     /// Seals with the first stage. A value that is stored as it is costs no copy.
-    pub(super) fn to_storage(
+    pub(super) fn write(
         &self,
         place: Place<'_>,
         plain: Bytes,
@@ -52,7 +52,7 @@ impl Chain {
     }
 
     /// Opens with the stages whose prefix the value has, until one can. What another than the first one wrote is stale.
-    pub(super) fn from_storage(
+    pub(super) fn read(
         &self,
         place: Place<'_>,
         stored: Bytes,

@@ -146,14 +146,14 @@ struct ResourceTransformer {
 impl Transformer for ResourceTransformer {
     fn to_storage(&self, key: &str, plain: Bytes) -> Result<Bytes, TransformError> {
         match &*self.chain.load() {
-            Some(chain) => chain.to_storage(self.place(key), plain),
+            Some(chain) => chain.write(self.place(key), plain),
             None => Ok(plain),
         }
     }
 
     fn from_storage(&self, key: &str, stored: Bytes) -> Result<(Bytes, bool), TransformError> {
         match &*self.chain.load() {
-            Some(chain) => chain.from_storage(self.place(key), stored),
+            Some(chain) => chain.read(self.place(key), stored),
             None => Identity.from_storage(key, stored),
         }
     }
