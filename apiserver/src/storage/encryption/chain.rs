@@ -31,11 +31,7 @@ const WRITE: &str = "to_storage";
 
 impl Chain {
     /// Seals with the first stage. A value that is stored as it is costs no copy.
-    pub(super) fn write(
-        &self,
-        place: Place<'_>,
-        plain: Bytes,
-    ) -> Result<Bytes, TransformError> {
+    pub(super) fn write(&self, place: Place<'_>, plain: Bytes) -> Result<Bytes, TransformError> {
         let Some(first) = self.stages.first() else {
             return Err(TransformError::new(self.no_match));
         };

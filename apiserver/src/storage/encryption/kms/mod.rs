@@ -13,12 +13,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api_types::apiserver_config::v1::KMSConfiguration;
+use arc_swap::ArcSwapOption;
 use parking_lot::RwLock;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio_util::sync::CancellationToken;
 
 use self::object::{EncryptedObject, SEED};
 pub(super) use self::probe::Probe;
+use self::probe::State;
 use self::seed::Seed;
 use self::service::Service;
 use super::ciphers::{Cipher, Gcm, Place};
@@ -49,6 +51,7 @@ pub(super) async fn open(
         name: name.to_owned(),
         probe: probe.clone(),
         known: RwLock::default(),
+        remembered: ArcSwapOption::empty(),
         metrics: metrics.clone(),
         runtime: Handle::current(),
     };
@@ -57,7 +60,7 @@ pub(super) async fn open(
 
 /// What opens the values of one source.
 struct Opener {
-    cipher: Box<dyn Cipher>,
+    cipher: Arc<dyn Cipher>,
     read: KeyIdUse,
 }
 
@@ -71,6 +74,8 @@ struct Envelope {
     probe: Arc<Probe>,
     /// Sources that the service has opened.
     known: RwLock<HashMap<[u8; 32], Known>>,
+    /// The last seed that was put into `known` because values are written with it.
+    remembered: ArcSwapOption<Seed>,
     metrics: Arc<EncryptionMetrics>,
     runtime: Handle,
 }
@@ -86,10 +91,10 @@ impl Envelope {
             TransformError::transient(format!("failed to decrypt DEK, error: {error}"))
                 .with_code(error.code)
         })?;
-        let cipher: Box<dyn Cipher> = if object.source_type == SEED {
-            Box::new(Seed::new(&secret)?)
+        let cipher: Arc<dyn Cipher> = if object.source_type == SEED {
+            Arc::new(Seed::new(&secret)?)
         } else {
-            Box::new(Gcm::new(&secret).map_err(TransformError::new)?)
+            Arc::new(Gcm::new(&secret).map_err(TransformError::new)?)
         };
         let opener = Arc::new(Opener {
             cipher,
@@ -97,21 +102,38 @@ impl Envelope {
                 .metrics
                 .key_id("from_storage", &self.name, &object.key_id),
         });
+        self.insert(key, opener.clone());
+        Ok(opener)
+    }
+
+    fn insert(&self, key: [u8; 32], opener: Arc<Opener>) {
         let used = Instant::now();
         let mut all = self.known.write();
         all.retain(|_, known| known.used.elapsed() < CACHE_TTL);
-        all.insert(
-            key,
-            Known {
-                opener: opener.clone(),
-                used,
-            },
-        );
+        all.insert(key, Known { opener, used });
         self.metrics
             .cache_size
             .with_label_values(&[self.name.as_str()])
             .set(all.len() as f64);
-        Ok(opener)
+    }
+
+    /// Keeps a seed that is written with: when the key changes, its values are still read.
+    fn remember(&self, state: &Arc<State>) {
+        let remembered = self.remembered.load();
+        if remembered
+            .as_ref()
+            .is_some_and(|seed| Arc::ptr_eq(seed, &state.seed))
+        {
+            return;
+        }
+        self.insert(
+            state.source.cache_key(),
+            Arc::new(Opener {
+                cipher: state.seed.clone(),
+                read: state.read.clone(),
+            }),
+        );
+        self.remembered.store(Some(state.seed.clone()));
     }
 
     /// Has the service open a source. The thread waits, since the watch loop does: there are few sources, and each is
@@ -146,6 +168,7 @@ impl Cipher for Envelope {
             return Err(TransformError::transient("got unexpected nil transformer"));
         };
         state.check_writable()?;
+        self.remember(state);
         out.reserve(plain.len() + SEALED_EXTRA + state.tail.len() + 8);
         probe::write_object(state, plain.len() + SEALED_EXTRA, out, |out| {
             state.seed.seal(place, plain, out)

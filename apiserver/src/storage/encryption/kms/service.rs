@@ -154,7 +154,7 @@ impl Service {
         let outcome = outcome.unwrap_or_else(|_| {
             Err(Status::deadline_exceeded(match last {
                 Some(why) => {
-                    format!("received context error while waiting for new LB policy update: context deadline exceeded: latest balancer error: {why}")
+                    format!("latest balancer error: {why}")
                 }
                 None => "context deadline exceeded".to_owned(),
             }))
