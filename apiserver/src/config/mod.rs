@@ -380,12 +380,10 @@ fn check_files(flags: &Flags) -> Result<(), String> {
 }
 
 /// Without these the server would be open where it was told not to be.
-const REFUSED: [(&str, &str); 1] = [
-    (
-        "authorization-config",
-        "use --authorization-mode with Node and RBAC",
-    ),
-];
+const REFUSED: [(&str, &str); 1] = [(
+    "authorization-config",
+    "use --authorization-mode with Node and RBAC",
+)];
 
 /// The kernel's host name.
 pub fn hostname() -> String {

@@ -59,18 +59,19 @@ impl Server {
         let mut found = client.get(format!("/registry/{key}"), None).await.unwrap();
         found.take_kvs().remove(0).value().to_vec()
     }
+}
 
-    #[track_caller]
-    fn text(value: &Value) -> String {
-        use base64::Engine as _;
-        let data = value["data"]["a"].as_str().unwrap();
-        String::from_utf8(
-            base64::engine::general_purpose::STANDARD
-                .decode(data)
-                .unwrap(),
-        )
-        .unwrap()
-    }
+/// The clear text of a secret.
+#[track_caller]
+fn revealed(value: &Value) -> String {
+    use base64::Engine as _;
+    let data = value["data"]["a"].as_str().unwrap();
+    String::from_utf8(
+        base64::engine::general_purpose::STANDARD
+            .decode(data)
+            .unwrap(),
+    )
+    .unwrap()
 }
 
 fn clear(stored: &[u8]) -> bool {
@@ -97,7 +98,7 @@ async fn what_is_clear_to_clients_is_not_to_etcd() {
     let config_map = server.stored("configmaps/default/a").await;
     assert!(config_map.starts_with(b"k8s\0"));
     let read = server.get(&format!("{SECRETS}/a")).await.expect(200);
-    assert_eq!(Server::text(&read), CLEAR);
+    assert_eq!(revealed(&read), CLEAR);
     let list = server.get(SECRETS).await.expect(200);
     assert_eq!(list["items"].as_array().unwrap().len(), 2);
 
@@ -132,7 +133,7 @@ async fn what_is_clear_to_clients_is_not_to_etcd() {
         "Internal error occurred: no matching key was found for the provided AES transformer",
     );
     let readable = restarted.get(&format!("{SECRETS}/a")).await.expect(200);
-    assert_eq!(Server::text(&readable), CLEAR);
+    assert_eq!(revealed(&readable), CLEAR);
     restarted.get(SECRETS).await.refuses(
         500,
         "Internal error occurred: unable to transform key \"/registry/secrets/default/b\": no matching key was found for the provided AES transformer",
@@ -418,7 +419,7 @@ async fn a_key_service_seals_seeds() {
         .expect(200);
     eventually("the first server sees the other's write", async || {
         let read = server.get(&format!("{SECRETS}/a")).await.expect(200);
-        read["metadata"]["labels"]["l"] == "v" && Server::text(&read) == CLEAR
+        read["metadata"]["labels"]["l"] == "v" && revealed(&read) == CLEAR
     })
     .await;
     assert_eq!(calls(), (2, 2));
