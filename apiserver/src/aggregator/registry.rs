@@ -35,7 +35,7 @@ const DEFAULT_PORT: u16 = 443;
 
 /// Everything that can change the table.
 enum Event {
-    ApiService(Change<APIService>),
+    ApiService(Change<Box<APIService>>),
     Service(ServiceKey),
     /// EndpointSlices of a Service, or of any in a namespace.
     Slices(String, Option<String>),

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::Resource as ApiResource;
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::resource::Resource;
-use crate::storage::{EventType, Everything, WatchEvent, WatchOptions};
+use crate::storage::{Entry, EventType, Everything, WatchEvent, WatchOptions};
 
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -17,7 +18,7 @@ const RETRY: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub enum Change<T> {
     /// It is like this now.
-    Set(Box<T>),
+    Set(T),
     Gone {
         namespace: String,
         name: String,
@@ -31,7 +32,56 @@ pub enum Change<T> {
 pub fn follow<T: ApiResource>(
     resource: Arc<Resource>,
     stop: CancellationToken,
-    on: impl Fn(Change<T>) + Send + Sync + 'static,
+    on: impl Fn(Change<Box<T>>) + Send + Sync + 'static,
+) {
+    follow_stored(resource, stop, move |change| match change {
+        Change::Set(stored) => {
+            if let Some(object) = stored.decode() {
+                on(Change::Set(object));
+            }
+        }
+        Change::Gone { namespace, name } => on(Change::Gone { namespace, name }),
+        Change::Synced => on(Change::Synced),
+    });
+}
+
+/// An object as it is stored.
+#[derive(Clone, Copy)]
+pub struct Stored<'a> {
+    resource: &'a Resource,
+    entry: &'a Entry,
+    resource_version: u64,
+}
+
+impl Stored<'_> {
+    pub fn namespace(&self) -> &str {
+        self.entry.namespace()
+    }
+
+    pub fn name(&self) -> &str {
+        self.entry.name()
+    }
+
+    /// Its protobuf message, where it is stored as one.
+    pub fn message(&self) -> Option<Bytes> {
+        self.resource.raw(self.entry.value())
+    }
+
+    /// The object as it is served. None when it cannot be read.
+    pub fn decode<T: ApiResource>(&self) -> Option<Box<T>> {
+        let object = self
+            .resource
+            .decode_stored(self.entry.value(), self.resource_version)
+            .and_then(|object| self.resource.to_served(object));
+        object.ok()?.into_value().downcast::<T>().ok()
+    }
+}
+
+/// As [`follow`], for those who do not need every object decoded.
+pub fn follow_stored(
+    resource: Arc<Resource>,
+    stop: CancellationToken,
+    on: impl Fn(Change<Stored<'_>>) + Send + Sync + 'static,
 ) {
     tokio::spawn(async move {
         let mut known: HashSet<(String, String)> = HashSet::new();
@@ -48,10 +98,10 @@ pub fn follow<T: ApiResource>(
     });
 }
 
-async fn once<T: ApiResource>(
+async fn once(
     resource: &Resource,
     known: &mut HashSet<(String, String)>,
-    on: &(impl Fn(Change<T>) + Send + Sync),
+    on: &(impl Fn(Change<Stored<'_>>) + Send + Sync),
 ) {
     let Some(storage) = &resource.storage else {
         return;
@@ -81,17 +131,15 @@ async fn once<T: ApiResource>(
                     });
                     continue;
                 }
-                let object = resource
-                    .decode_stored(entry.value(), event.resource_version())
-                    .and_then(|object| resource.to_served(object));
-                let Ok(object) = object else { continue };
+                on(Change::Set(Stored {
+                    resource,
+                    entry,
+                    resource_version: event.resource_version(),
+                }));
                 if let Some(seen) = &mut seen {
                     seen.insert(key.clone());
                 }
                 known.insert(key);
-                if let Ok(object) = object.into_value().downcast::<T>() {
-                    on(Change::Set(object));
-                }
             }
             WatchEvent::Bookmark {
                 initial_events_end, ..

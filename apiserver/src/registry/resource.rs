@@ -261,7 +261,7 @@ impl Resource {
     }
 
     /// The message inside stored bytes, when they are protobuf of the hub's wire form.
-    fn raw(&self, value: &Bytes) -> Option<Bytes> {
+    pub fn raw(&self, value: &Bytes) -> Option<Bytes> {
         let envelope = storage::decode_envelope(value).ok()?;
         if envelope.api_version != self.stored.api_version
             && convert::from_stored_version(self.info, envelope.api_version).is_some()

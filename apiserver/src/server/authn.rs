@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::Resource as ApiResource;
-use api_types::core::v1::{PersistentVolume, Pod, Secret};
+use api_types::core::v1::{PersistentVolume, Secret};
 use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use api_types::resource::v1::ResourceSlice;
 use api_types::storage::v1::VolumeAttachment;
@@ -29,7 +29,7 @@ use crate::authn::{
     BootstrapTokens, BoundTokens, LegacyTokens, SubjectState, TokenAuthenticator, TokenFile,
     TokenIssuer, TokenSubjects, Tokens, WebhookTokens, jws, oidc,
 };
-use crate::authz::node::{Graph, Kind, NodeAuthorizer};
+use crate::authz::node::{Graph, Kind, NodeAuthorizer, feed};
 use crate::authz::rbac::Rbac;
 use crate::authz::{self, Mode, Union};
 use crate::config::Config;
@@ -324,7 +324,7 @@ pub struct Authorization {
 fn followed<T: ApiResource>(
     resources: &Resources,
     stop: &CancellationToken,
-    on: impl Fn(Change<T>) + Send + Sync + 'static,
+    on: impl Fn(Change<Box<T>>) + Send + Sync + 'static,
 ) {
     if let Some(resource) = resources.get(T::GROUP, T::VERSION, T::PLURAL) {
         follow(resource.clone(), stop.clone(), on);
@@ -359,12 +359,9 @@ fn feed_rbac(rbac: &Arc<Rbac>, resources: &Resources, stop: &CancellationToken) 
 }
 
 fn feed_graph(graph: &Arc<Graph>, resources: &Resources, stop: &CancellationToken) {
-    let shared = graph.clone();
-    followed::<Pod>(resources, stop, move |change| match change {
-        Change::Set(pod) => shared.set_pod(&pod),
-        Change::Gone { namespace, name } => shared.remove_pod(&namespace, &name),
-        Change::Synced => {}
-    });
+    if let Some(pods) = resources.get("", "v1", "pods") {
+        feed::pods(graph.clone(), pods, stop.clone());
+    }
     let shared = graph.clone();
     followed::<PersistentVolume>(resources, stop, move |change| match change {
         Change::Set(volume) => shared.set_persistent_volume(&volume),

@@ -43,7 +43,7 @@ struct Inner {
     /// For each object, how many references make it a node's.
     nodes_of: HashMap<Key, HashMap<String, usize>>,
     /// What a pod contributed, so that it can be taken back.
-    pods: HashMap<(String, String), (String, Vec<Key>)>,
+    pods: HashMap<(String, String), Contribution>,
     /// What an attachment or slice contributed.
     owned: HashMap<Key, String>,
     /// The claim a volume is bound to, and the secrets that mounting it needs.
@@ -51,9 +51,26 @@ struct Inner {
     volumes_of_secret: HashMap<Key, HashSet<String>>,
 }
 
+struct Contribution {
+    node: String,
+    keys: Vec<Key>,
+    stamp: Option<u64>,
+}
+
 impl Graph {
-    /// A pod as it is now. Pods that are bound to no node refer to nothing.
-    pub fn set_pod(&self, pod: &Pod) {
+    /// Whether the pod is known with this stamp, so that there is nothing to tell.
+    pub fn knows_pod(&self, namespace: &str, name: &str, stamp: u64) -> bool {
+        let key = (namespace.to_owned(), name.to_owned());
+        let inner = self.inner.read();
+        inner
+            .pods
+            .get(&key)
+            .is_some_and(|pod| pod.stamp == Some(stamp))
+    }
+
+    /// A pod as it is now, with a stamp of all that its references depend on where there is one. Pods that are bound to no node
+    /// refer to nothing.
+    pub fn set_pod(&self, pod: &Pod, stamp: Option<u64>) {
         let mut inner = self.inner.write();
         inner.remove_pod(&pod.metadata.namespace, &pod.metadata.name);
         if pod.spec.node_name.is_empty() {
@@ -65,7 +82,11 @@ impl Graph {
         }
         inner.pods.insert(
             (pod.metadata.namespace.clone(), pod.metadata.name.clone()),
-            (pod.spec.node_name.clone(), keys),
+            Contribution {
+                node: pod.spec.node_name.clone(),
+                keys,
+                stamp,
+            },
         );
     }
 
@@ -186,9 +207,9 @@ impl Inner {
     }
 
     fn remove_pod(&mut self, namespace: &str, name: &str) {
-        if let Some((node, keys)) = self.pods.remove(&(namespace.to_owned(), name.to_owned())) {
-            for key in &keys {
-                self.take(key, &node);
+        if let Some(pod) = self.pods.remove(&(namespace.to_owned(), name.to_owned())) {
+            for key in &pod.keys {
+                self.take(key, &pod.node);
             }
         }
     }

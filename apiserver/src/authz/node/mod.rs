@@ -3,6 +3,7 @@
 //! The graph of references is kept from the watch caches of pods, persistent volumes, volume attachments and resource slices.
 //! What a node may do with its own Node, pods and leases is narrowed further by the NodeRestriction admission plugin.
 
+pub mod feed;
 mod graph;
 mod references;
 

@@ -54,7 +54,7 @@ fn authorizer() -> NodeAuthorizer {
         env_from: vec![from],
         ..Container::default()
     }];
-    graph.set_pod(&pod);
+    graph.set_pod(&pod, None);
 
     let mut mirror = pod.clone();
     mirror.metadata.name = "mirror".into();
@@ -63,7 +63,7 @@ fn authorizer() -> NodeAuthorizer {
         .annotations
         .insert("kubernetes.io/config.mirror".into(), "hash".into());
     mirror.spec.node_name = "node1".into();
-    graph.set_pod(&mirror);
+    graph.set_pod(&mirror, None);
 
     let mut persistent = PersistentVolume::default();
     persistent.metadata.name = "volume".into();

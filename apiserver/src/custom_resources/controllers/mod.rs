@@ -39,7 +39,7 @@ const ESTABLISHING_DELAY: Duration = Duration::from_secs(5);
 
 /// What the loop hears of.
 enum Event {
-    Changed(Change<CustomResourceDefinition>),
+    Changed(Change<Box<CustomResourceDefinition>>),
     /// A CRD is to be looked at again.
     Again(String),
     /// A CRD has been installing for long enough.

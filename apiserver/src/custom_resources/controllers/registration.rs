@@ -24,8 +24,8 @@ const VERSION_PRIORITY: i32 = 100;
 const RETRY: Duration = Duration::from_secs(1);
 
 enum Event {
-    Crd(Change<CustomResourceDefinition>),
-    Service(Change<APIService>),
+    Crd(Change<Box<CustomResourceDefinition>>),
+    Service(Change<Box<APIService>>),
     Again(String),
 }
 
