@@ -80,8 +80,14 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<(), component_
         connected = server.backend.connected() => connected?,
         () = stop.cancelled() => return Ok(()),
     }
+    for backend in server.etcd_overrides.backends() {
+        tokio::select! {
+            connected = backend.connected() => connected?,
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
     let serving_stop = CancellationToken::new();
-    let grace = Duration::from_secs(60);
+    let grace = Duration::from_secs(60) + server.draining.watch_grace;
     let serving = listener.spawn(
         std::sync::Arc::new(server::Service(server.clone())),
         serving_stop.clone(),
@@ -95,8 +101,10 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<(), component_
         .readyz
         .add(component_base::healthz::shutdown(stop.clone()));
     tokio::time::sleep(server.config.shutdown_delay).await;
+    server.draining.begin();
     server.shutdown_watches.cancel();
     hooks::stop(&server).await;
+    server.draining.wait(server.config.request_timeout).await;
     serving_stop.cancel();
     let _ = serving.await;
     if let Some(audit) = &server.audit {

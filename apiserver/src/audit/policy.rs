@@ -291,9 +291,8 @@ fn check_rule(rule: &PolicyRule, path: &FieldPath, errors: &mut ErrorList) {
     }
     check_resources(&rule.resources, &path.child("resources"), errors);
     check_stages(&rule.omit_stages, &path.child("omitStages"), errors);
-    if !rule.non_resource_urls.is_empty()
-        && !(rule.resources.is_empty() && rule.namespaces.is_empty())
-    {
+    let of_resources = !rule.resources.is_empty() || !rule.namespaces.is_empty();
+    if of_resources && !rule.non_resource_urls.is_empty() {
         errors.0.push(field::invalid(
             &urls,
             BadValue::json(&json!(rule.non_resource_urls)),

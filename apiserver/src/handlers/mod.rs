@@ -262,7 +262,7 @@ async fn main_resource(
                 cx,
                 resource,
                 server.config.min_request_timeout,
-                server.shutdown_watches.clone(),
+                server,
                 upgrade,
             )
             .await

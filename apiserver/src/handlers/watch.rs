@@ -21,6 +21,7 @@ use http::{HeaderValue, header};
 use rand::Rng;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::encode::{self, Form, RowFormat};
 use super::list;
@@ -35,6 +36,8 @@ use crate::registry::object::Object;
 use crate::registry::resource::{self, Resource};
 use crate::registry::wire;
 use crate::request::context::RequestContext;
+use crate::server::ApiServer;
+use crate::server::draining::Draining;
 use crate::storage::{self, EncodingKey, EventType, ObjectEvent, WatchEvent};
 
 /// See [`EventEncoder::batch`].
@@ -45,7 +48,7 @@ pub async fn watch(
     cx: &RequestContext,
     resource: &Arc<Resource>,
     min_request_timeout: Duration,
-    shutdown: CancellationToken,
+    server: &ApiServer,
     upgrade: Upgrade,
 ) -> Result<Response, StatusError> {
     let options = list::options_of(cx, resource, true)?;
@@ -84,17 +87,13 @@ pub async fn watch(
         .map_err(|error| interpret(error, Operation::Watch, &resource.group_resource(), ""))?;
 
     let (sender, body) = Body::channel(8);
-    // A custom resource's watches end with its definition as it is now, too.
-    let shutdown = match &resource.custom {
-        Some(custom) => custom.stop.child_token(),
-        None => shutdown,
-    };
+    let stop = Stop::of(server, resource);
     let events = Events {
         watcher,
         starting: true,
         place: cx.place.watch(),
     };
-    tokio::spawn(serve(events, encoder, sender, deadline, shutdown));
+    tokio::spawn(serve(events, encoder, sender, deadline, stop));
     if let Some(client) = client {
         return websocket::watch(cx, client, body, media.encoding != Encoding::Protobuf);
     }
@@ -133,14 +132,48 @@ impl Events {
     }
 }
 
+/// When a watch ends that could go on.
+struct Stop {
+    /// A custom resource's watches end with its definition as it is now, too.
+    told: CancellationToken,
+    server: CancellationToken,
+    /// Watches that end with the server do not all end at once.
+    grace: Duration,
+    _waited_for: Option<TaskTrackerToken>,
+}
+
+impl Stop {
+    fn of(server: &ApiServer, resource: &Resource) -> Stop {
+        let all = &server.shutdown_watches;
+        Stop {
+            told: match &resource.custom {
+                Some(custom) => custom.stop.clone(),
+                None => all.clone(),
+            },
+            server: all.clone(),
+            grace: server.draining.watch_grace,
+            _waited_for: server.draining.enter_watch(),
+        }
+    }
+
+    async fn wait(&self) {
+        self.told.cancelled().await;
+        if self.server.is_cancelled() && !self.grace.is_zero() {
+            tokio::time::sleep(Draining::watch_delay(self.grace)).await;
+        }
+    }
+}
+
 /// Sends events until the watch is over, the client is gone, time is up or the server stops.
 async fn serve(
     mut events: Events,
     mut encoder: EventEncoder,
     sender: component_base::serving::BodySender,
     deadline: Option<Instant>,
-    shutdown: CancellationToken,
+    stop: Stop,
 ) {
+    let stopped = stop.wait();
+    tokio::pin!(stopped);
     let over = async {
         match deadline {
             Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -151,7 +184,7 @@ async fn serve(
     loop {
         let event = tokio::select! {
             biased;
-            () = shutdown.cancelled() => return,
+            () = &mut stopped => return,
             () = sender.closed() => return,
             () = &mut over => return,
             event = events.next() => event,
@@ -186,7 +219,7 @@ async fn serve(
         }
         tokio::select! {
             biased;
-            () = shutdown.cancelled() => return,
+            () = &mut stopped => return,
             () = &mut over => return,
             sent = sender.send(batch) => if !sent { return },
         }

@@ -37,6 +37,8 @@ pub enum TableError {
 pub struct TableOptions<'a> {
     /// Whether a row is served (`--runtime-config` and feature gates).
     pub serve: &'a dyn Fn(&ResourceInfo) -> bool,
+    /// Where a group's resource is kept, if not where the others are.
+    pub backend: &'a dyn Fn(&str, &str) -> Option<Backend>,
     /// Encryption at rest of a resource.
     pub transformer: &'a dyn Fn(&ResourceInfo) -> Option<Arc<dyn Transformer>>,
     /// `--event-ttl`.
@@ -154,13 +156,15 @@ impl Resources {
                         if let Some(transformer) = (options.transformer)(info) {
                             config.transformer = transformer;
                         }
-                        let storage =
-                            backend
-                                .storage(config)
-                                .map_err(|source| TableError::Storage {
-                                    resource: info.resource.to_owned(),
-                                    source,
-                                })?;
+                        let elsewhere = (options.backend)(row.group, info.resource);
+                        let storage = elsewhere
+                            .as_ref()
+                            .unwrap_or(backend)
+                            .storage(config)
+                            .map_err(|source| TableError::Storage {
+                                resource: info.resource.to_owned(),
+                                source,
+                            })?;
                         opened.insert(row.prefix, storage.clone());
                         storage
                     }

@@ -69,13 +69,14 @@ pub struct Health {
 }
 
 struct Etcd {
+    name: String,
     backend: Backend,
     timeout: Duration,
 }
 
 impl HealthCheck for Etcd {
     fn name(&self) -> &str {
-        "etcd"
+        &self.name
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), String>> {
@@ -96,6 +97,7 @@ impl Health {
         stop: CancellationToken,
     ) -> Health {
         let etcd: Arc<dyn HealthCheck> = Arc::new(Etcd {
+            name: "etcd".to_owned(),
             backend: backend.clone(),
             timeout: config.etcd_healthcheck_timeout,
         });
@@ -144,6 +146,24 @@ impl Health {
         }
         health.readyz.add(healthz::shutdown(stop));
         health
+    }
+
+    /// Checks etcds that keep some of the resources.
+    pub fn add_etcds<'a>(&self, backends: impl Iterator<Item = &'a Backend>, config: &Config) {
+        for (i, backend) in backends.enumerate() {
+            let check = |name: String| -> Arc<dyn HealthCheck> {
+                Arc::new(Etcd {
+                    name,
+                    backend: backend.clone(),
+                    timeout: config.etcd_healthcheck_timeout,
+                })
+            };
+            for path in [&self.healthz, &self.livez] {
+                path.add(check(format!("etcd-override-{i}")));
+            }
+            self.readyz
+                .add(check(format!("etcd-override-readiness-{i}")));
+        }
     }
 
     /// Says that a hook has done its work.

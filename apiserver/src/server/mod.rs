@@ -8,6 +8,12 @@
 pub mod authn;
 /// 403.
 pub mod authorization;
+/// HSTS and CORS.
+pub mod browser;
+/// The end of the server.
+pub mod draining;
+/// Resources with an etcd of their own.
+pub mod etcd_overrides;
 /// `/healthz`, `/livez`, `/readyz`.
 pub mod health;
 /// Requests at once, without priority and fairness.
@@ -56,6 +62,7 @@ use crate::storage::{Backend, Header, ResourceConfig, Storage, StorageMetrics};
 use crate::virtual_resources::access;
 use crate::webhook::{ClusterServices, Webhooks};
 
+use etcd_overrides::EtcdOverrides;
 pub use health::{Health, LATE_HOOKS, POST_START_HOOKS};
 
 static AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -72,6 +79,8 @@ pub struct ApiServer {
     pub backend: Backend,
     /// Encryption at rest, when it is on.
     pub encryption: Option<Arc<Encryption>>,
+    /// Other etcds, for some resources.
+    pub etcd_overrides: EtcdOverrides,
     pub resources: Arc<Resources>,
     pub admission: admission::Chain,
     pub authorizer: Arc<dyn Authorizer>,
@@ -81,6 +90,12 @@ pub struct ApiServer {
     /// What is noted of requests, when anything is.
     pub audit: Option<Arc<Audit>>,
     limits: Limits,
+    /// Header that makes browsers use TLS.
+    strict_transport_security: Option<HeaderValue>,
+    cors: Option<browser::Cors>,
+    /// The part of requests after which an HTTP/2 connection is closed.
+    goaway_chance: f64,
+    pub draining: draining::Draining,
     pub discovery: Discovery,
     /// Keeps what CustomResourceDefinitions add up to date.
     pub custom_resources: Serving,
@@ -112,6 +127,8 @@ impl ApiServer {
     ) -> Result<Arc<ApiServer>, component_base::Error> {
         let audit = Audit::new(&config.flags, &metrics)?;
         let storage_metrics = StorageMetrics::new(metrics.registry())?;
+        let overrides = config.flags.strings("etcd-servers-overrides");
+        let etcd_overrides = EtcdOverrides::new(overrides, &config.etcd, &storage_metrics, &stop)?;
         let backend = Backend::new(config.etcd.clone(), storage_metrics, stop.clone())?;
         backend.start();
         crate::apis::gates::install(config.features.clone());
@@ -128,6 +145,7 @@ impl ApiServer {
                             || (features.knows(info.feature_gate)
                                 && features.enabled(info.feature_gate)))
                 },
+                backend: &|group, resource| etcd_overrides.backend(group, resource).cloned(),
                 transformer: &|info| {
                     let encryption = encryption.as_ref()?;
                     encryption.transformer(info.group, info.resource)
@@ -166,10 +184,21 @@ impl ApiServer {
         let master_leases = internal_storage(&backend, "masterleases", "masterleases")?;
         let discovery = Discovery::new(&resources, &config);
         let health = Health::new(&backend, &config, encryption.as_ref(), stop.clone());
+        health.add_etcds(etcd_overrides.backends(), &config);
         let connector = Connector::new(&config)?;
         let aggregator = Aggregator::new(&config, &metrics)?;
         let limits = limits(&config, &resources, &metrics)?;
+        let flags = &config.flags;
         let server = Arc::new(ApiServer {
+            strict_transport_security: browser::strict_transport_security(
+                flags.strings("strict-transport-security-directives"),
+            ),
+            cors: browser::Cors::new(flags.strings("cors-allowed-origins")),
+            goaway_chance: flags.float("goaway-chance"),
+            draining: draining::Draining::new(
+                flags.bool("shutdown-send-retry-after"),
+                flags.duration("shutdown-watch-termination-grace-period"),
+            ),
             audit,
             limits,
             admission,
@@ -189,6 +218,7 @@ impl ApiServer {
             resources,
             backend,
             encryption,
+            etcd_overrides,
             config,
             master_leases,
             instance: uuid::Uuid::new_v4().to_string(),
@@ -253,20 +283,34 @@ impl ApiServer {
             Ok(cx) => cx,
             Err(response) => return response,
         };
+        if let Some(response) = self.draining.refuse(&cx) {
+            return response;
+        }
+        if self.goaway_chance > 0.0
+            && request.version() == http::Version::HTTP_2
+            && rand::random::<f64>() < self.goaway_chance
+        {
+            cx.connection.close_gracefully();
+        }
         let long_running = is_long_running(&cx.info);
+        let _request = if long_running {
+            None
+        } else {
+            self.draining.enter()
+        };
         if !long_running {
             match self.deadline(&cx) {
                 Ok(deadline) => cx.deadline = Some(deadline),
                 Err(error) => {
                     let refuse = |cx: &RequestContext| respond::error(cx, error);
-                    return no_cache(self.refused(&mut cx, refuse).await);
+                    return self.finished(self.refused(&mut cx, refuse).await);
                 }
             }
         }
         let response = match cx.deadline {
-            None => self.authenticated(cx, request).await,
+            None => self.asked_from_site(cx, request).await,
             Some(deadline) => {
-                let answer = tokio::time::timeout_at(deadline, self.authenticated(cx, request));
+                let answer = tokio::time::timeout_at(deadline, self.asked_from_site(cx, request));
                 match answer.await {
                     Ok(response) => response,
                     // The context went with the answer.
@@ -283,7 +327,34 @@ impl ApiServer {
                 }
             }
         };
-        no_cache(response)
+        self.finished(response)
+    }
+
+    /// Sets what all answers say.
+    fn finished(&self, response: Response) -> Response {
+        let mut response = no_cache(response);
+        if let Some(value) = &self.strict_transport_security {
+            browser::set_strict_transport_security(&mut response, value);
+        }
+        response
+    }
+
+    /// Browsers tell from which site a request comes, and may have to be told that it was allowed.
+    async fn asked_from_site(
+        self: &Arc<Self>,
+        cx: RequestContext,
+        request: &mut Request,
+    ) -> Response {
+        let cors = self.cors.as_ref();
+        let Some(origin) = cors.and_then(|cors| cors.origin(&cx.headers)) else {
+            return self.authenticated(cx, request).await;
+        };
+        if cx.method == http::Method::OPTIONS {
+            return browser::Cors::preflight(origin);
+        }
+        let mut response = self.authenticated(cx, request).await;
+        browser::Cors::allow(&mut response, origin);
+        response
     }
 
     /// `?timeout=`, bounded by `--request-timeout`.

@@ -14,6 +14,7 @@ mod lists;
 mod pod_security;
 mod policies;
 mod resources;
+mod serving;
 mod subresources;
 mod webhooks;
 mod websocket;

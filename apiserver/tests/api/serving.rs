@@ -1,0 +1,90 @@
+//! What all requests have in common.
+
+use std::time::Duration;
+
+use super::*;
+
+fn flags(flags: &[&str]) -> Vec<String> {
+    flags.iter().map(|flag| (*flag).to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn browsers_are_told_what_they_may_do() {
+    let more = flags(&[
+        "--strict-transport-security-directives=max-age=31536000,includeSubDomains",
+        r"--cors-allowed-origins=//example\.com(:|$)",
+    ]);
+    let Some(server) = Server::start_with(&more).await else {
+        return;
+    };
+    let answer = server.get("/version").await;
+    let header = |answer: &Answer, name: &str| {
+        let value = answer.headers.get(name);
+        value.map(|value| value.to_str().unwrap().to_owned())
+    };
+    let directives = "max-age=31536000; includeSubDomains".to_owned();
+    assert_eq!(
+        header(&answer, "strict-transport-security"),
+        Some(directives)
+    );
+    assert_eq!(header(&answer, "access-control-allow-origin"), None);
+
+    let site = [("origin", "https://example.com")];
+    let answer = server.send("OPTIONS", "/api", &site, "").await;
+    assert_eq!(answer.code, 204);
+    assert_eq!(
+        header(&answer, "access-control-allow-methods").unwrap(),
+        "POST, GET, OPTIONS, PUT, DELETE, PATCH"
+    );
+    let refused = [site[0], ("authorization", "Bearer x")];
+    let answer = server.send("GET", "/api", &refused, "").await;
+    assert_eq!(answer.code, 401);
+    assert_eq!(
+        header(&answer, "access-control-allow-origin").unwrap(),
+        site[0].1
+    );
+    assert_eq!(
+        header(&answer, "access-control-allow-credentials").unwrap(),
+        "true"
+    );
+    let other = [("origin", "https://example.org")];
+    let answer = server.send("GET", "/api", &other, "").await;
+    assert_eq!(header(&answer, "access-control-allow-origin"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_sends_requests_elsewhere_and_ends_watches_in_turn() {
+    let more = flags(&[
+        "--shutdown-send-retry-after",
+        "--shutdown-watch-termination-grace-period=200ms",
+    ]);
+    let Some(server) = Server::start_with(&more).await else {
+        return;
+    };
+    let mut watches = Vec::new();
+    for _ in 0..8 {
+        let path = "/api/v1/namespaces?watch=1&resourceVersion=0";
+        watches.push(server.open("GET", path, &[], "").await);
+    }
+    let inner = server.inner();
+    inner.draining.begin();
+    let answer = server.get("/version").await;
+    assert_eq!(
+        (answer.code, &answer.headers["retry-after"]),
+        (429, &"5".parse().unwrap())
+    );
+    assert_eq!(
+        answer.text,
+        b"The apiserver is shutting down, please try again later.\n"
+    );
+    assert_eq!(server.get("/healthz/ping").await.code, 200);
+    inner.shutdown_watches.cancel();
+    inner.draining.wait(Duration::from_secs(10)).await;
+    for watch in watches {
+        let ended = watch.into_body().collect(1 << 20);
+        tokio::time::timeout(Duration::from_secs(10), ended)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}
