@@ -87,11 +87,11 @@ impl Cluster for StoredCluster {
             let failed = |error| interpret(error, Operation::Get, &resource.group_resource(), name);
             let key = storage.key(namespace, name).map_err(failed)?;
             match freshness {
-                Freshness::Cached => storage
+                Freshness::Cached if storage.is_cached() => storage
                     .peek(&key)
                     .map(|entry| resource.decode_stored(entry.value(), entry.resource_version()))
                     .transpose(),
-                Freshness::Consistent => match storage.get(&key, "").await.map_err(failed) {
+                _ => match storage.get(&key, "").await.map_err(failed) {
                     Ok(stored) => resource
                         .decode_stored(&stored.value, stored.resource_version)
                         .map(Some),

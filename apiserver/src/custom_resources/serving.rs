@@ -343,6 +343,7 @@ fn open(server: &ApiServer, definition: &Arc<Definition>) -> Result<Storage, sto
     {
         config.transformer = transformer;
     }
+    config.watch_cache = server.watch_caches.of_custom_resources();
     server.backend.storage(config)
 }
 

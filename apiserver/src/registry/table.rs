@@ -39,6 +39,8 @@ pub struct TableOptions<'a> {
     pub serve: &'a dyn Fn(&ResourceInfo) -> bool,
     /// Where a group's resource is kept, if not where the others are.
     pub backend: &'a dyn Fn(&str, &str) -> Option<Backend>,
+    /// Whether a group's resource has a watch cache.
+    pub cached: &'a dyn Fn(&str, &str) -> bool,
     /// Encryption at rest of a resource.
     pub transformer: &'a dyn Fn(&ResourceInfo) -> Option<Arc<dyn Transformer>>,
     /// `--event-ttl`.
@@ -151,6 +153,7 @@ impl Resources {
                             info.namespaced,
                             header_parser(info, hub.schema),
                         );
+                        config.watch_cache = (options.cached)(row.group, info.resource);
                         config.index_field = fields::selectable(info.group, info.resource)
                             .and_then(|selectable| selectable.index);
                         if let Some(transformer) = (options.transformer)(info) {

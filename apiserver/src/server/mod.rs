@@ -20,6 +20,8 @@ pub mod health;
 pub mod inflight;
 /// Paths that are no resources.
 pub mod nonresource;
+/// Which resources have a watch cache.
+pub mod watch_caches;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -64,6 +66,7 @@ use crate::webhook::{ClusterServices, Webhooks};
 
 use etcd_overrides::EtcdOverrides;
 pub use health::{Health, LATE_HOOKS, POST_START_HOOKS};
+use watch_caches::WatchCaches;
 
 static AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
@@ -79,6 +82,7 @@ pub struct ApiServer {
     pub backend: Backend,
     /// Encryption at rest, when it is on.
     pub encryption: Option<Arc<Encryption>>,
+    pub watch_caches: WatchCaches,
     /// Other etcds, for some resources.
     pub etcd_overrides: EtcdOverrides,
     pub resources: Arc<Resources>,
@@ -127,6 +131,7 @@ impl ApiServer {
     ) -> Result<Arc<ApiServer>, component_base::Error> {
         let audit = Audit::new(&config.flags, &metrics)?;
         let storage_metrics = StorageMetrics::new(metrics.registry())?;
+        let watch_caches = WatchCaches::new(&config.flags);
         let overrides = config.flags.strings("etcd-servers-overrides");
         let etcd_overrides = EtcdOverrides::new(overrides, &config.etcd, &storage_metrics, &stop)?;
         let backend = Backend::new(config.etcd.clone(), storage_metrics, stop.clone())?;
@@ -145,6 +150,7 @@ impl ApiServer {
                             || (features.knows(info.feature_gate)
                                 && features.enabled(info.feature_gate)))
                 },
+                cached: &|group, resource| watch_caches.has(group, resource),
                 backend: &|group, resource| etcd_overrides.backend(group, resource).cloned(),
                 transformer: &|info| {
                     let encryption = encryption.as_ref()?;
@@ -218,6 +224,7 @@ impl ApiServer {
             resources,
             backend,
             encryption,
+            watch_caches,
             etcd_overrides,
             config,
             master_leases,

@@ -128,6 +128,11 @@ impl Storage {
         })
     }
 
+    /// Whether objects are in a watch cache.
+    pub fn is_cached(&self) -> bool {
+        self.cache.is_some()
+    }
+
     /// The cache's copy of an object as it is now, perhaps behind etcd.
     pub fn peek(&self, key: &Key) -> Option<Arc<Entry>> {
         self.cache.as_ref()?.get(key)

@@ -88,3 +88,66 @@ async fn a_server_that_stops_sends_requests_elsewhere_and_ends_watches_in_turn()
             .unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_watch_caches_reads_from_etcd() {
+    let more = flags(&["--watch-cache=false", "--watch-cache-sizes=pods#0"]);
+    let Some(server) = Server::start_with(&more).await else {
+        return;
+    };
+    let cached = |resource: &str| {
+        let found = server.inner().resources.get("", "v1", resource).unwrap();
+        found.storage().unwrap().is_cached()
+    };
+    assert!(!cached("configmaps") && !cached("pods") && cached("services"));
+    server.namespace("default").await;
+    for name in ["a", "b"] {
+        server.post(CONFIG_MAPS, config_map(name)).await.expect(201);
+    }
+    let list = server.get(CONFIG_MAPS).await.expect(200);
+    assert_eq!(list["items"].as_array().unwrap().len(), 2);
+    let page = server
+        .get(&format!("{CONFIG_MAPS}?limit=1&resourceVersion=0"))
+        .await
+        .expect(200);
+    assert_eq!(page["items"].as_array().unwrap().len(), 1);
+    let pod =
+        json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    server
+        .post("/api/v1/namespaces/default/pods", pod)
+        .await
+        .expect(201);
+    server
+        .get("/api/v1/namespaces/default/pods/p")
+        .await
+        .expect(200);
+    let version = list["metadata"]["resourceVersion"].as_str().unwrap();
+    server
+        .delete(&format!("{CONFIG_MAPS}/a"), json!({}))
+        .await
+        .expect(200);
+    let path = format!("{CONFIG_MAPS}?watch=1&timeoutSeconds=1&resourceVersion={version}");
+    let seen = events(&server.get(&path).await);
+    assert_eq!(seen.len(), 1);
+    assert_eq!(
+        (&seen[0]["type"], &seen[0]["object"]["metadata"]["name"]),
+        (&json!("DELETED"), &json!("a"))
+    );
+    // All at once, and then what comes.
+    let path = format!(
+        "{CONFIG_MAPS}?watch=1&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    );
+    let seen = events(&server.get(&path).await);
+    assert_eq!(seen[0]["type"], "ADDED");
+    assert_eq!(seen[1]["type"], "BOOKMARK");
+    let custom = json!({"metadata": {"name": "foos.x.io"}, "spec": {"group": "x.io", "scope": "Namespaced",
+        "names": {"plural": "foos", "kind": "Foo"},
+        "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}]}});
+    server
+        .post(
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+            custom,
+        )
+        .await
+        .expect(201);
+}
