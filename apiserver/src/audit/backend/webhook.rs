@@ -38,6 +38,7 @@ impl Webhook {
             "" => "/",
             path => path,
         };
+        let path = format!("{path}?timeout={}s", TIMEOUT.as_secs());
         let path = path.parse().map_err(|error| failed(&error))?;
         let mut config = config.with_timeout(TIMEOUT).with_qps(-1.0);
         config.server = url[..url::Position::BeforePath].to_owned();
