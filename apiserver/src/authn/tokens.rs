@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::metrics::TokenCacheMetrics;
 
 /// A valid token is asked about again after this long. Upstream: --authentication-token-success-cache-ttl's default.
-const SUCCESS_TTL: Duration = Duration::from_secs(10);
+pub(super) const SUCCESS_TTL: Duration = Duration::from_secs(10);
 /// Above this many entries, those that ended are dropped; a full cache is emptied.
 const CACHE_LIMIT: usize = 8192;
 

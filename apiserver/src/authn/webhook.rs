@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use api_types::authentication::v1::TokenReview;
 use api_types::codec::Header;
+use apimachinery::duration;
 use apimachinery::quote::quote;
 use client::{Client, ClientConfig};
 use component_base::auth::expiring_cache::ExpiringCache;
@@ -13,7 +14,7 @@ use component_base::auth::{AuthenticateError, Authenticated, BoxFuture, UserInfo
 use rand::Rng as _;
 use serde::Deserialize;
 
-use super::tokens::{TokenAuthenticator, cache_key};
+use super::tokens::{SUCCESS_TTL, TokenAuthenticator, cache_key};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Waits between attempts: the first, how it grows, and by how much of it at most chance makes it longer.
@@ -64,6 +65,14 @@ impl WebhookTokens {
                 .into());
             }
         };
+        if !ttl.is_zero() && ttl < SUCCESS_TTL {
+            let nanoseconds = |ttl: Duration| i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX);
+            tracing::warn!(
+                "the webhook cache ttl of {} is shorter than the overall cache ttl of {} for successful token authentication attempts.",
+                duration::format(nanoseconds(ttl)),
+                duration::format(nanoseconds(SUCCESS_TTL))
+            );
+        }
         Ok(Self {
             client: Client::new(config)?,
             api_version,

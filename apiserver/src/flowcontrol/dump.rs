@@ -13,6 +13,11 @@ const PREFIX: &str = "/debug/api_priority_and_fairness/";
 /// A column is as wide as its widest cell and one more, and at least this.
 const MIN_WIDTH: usize = 8;
 
+/// The paths that [`serve`] knows.
+pub fn paths() -> [String; 3] {
+    ["dump_priority_levels", "dump_queues", "dump_requests"].map(|page| format!("{PREFIX}{page}"))
+}
+
 /// The text of a path, if it is one of these.
 pub fn serve(flow: &FlowControl, path: &str, query: &Query) -> Option<String> {
     match path.strip_prefix(PREFIX)? {

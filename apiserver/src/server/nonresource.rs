@@ -43,26 +43,63 @@ pub async fn serve(server: &Arc<ApiServer>, cx: &RequestContext, body: Body) -> 
     {
         return respond::bytes(StatusCode::OK, "text/plain; charset=utf-8", text);
     }
-    match path {
-        "/version" | "/version/" => {
-            let mut info = component_base::version::Info::get();
-            let minor = component_base::version::MINOR;
-            info.emulation_major = info.major.clone();
-            info.emulation_minor = minor.to_string();
-            info.min_compatibility_major = info.major.clone();
-            info.min_compatibility_minor = (minor - 1).to_string();
-            let json = serde_json::to_vec_pretty(&info).unwrap_or_default();
-            respond::bytes(StatusCode::OK, "application/json", json)
-        }
-        "/metrics" => respond::bytes(
+    let page = PAGES.iter().find(|(known, _)| *known == path);
+    match page.map(|(_, page)| page) {
+        Some(Page::Version) => version(),
+        Some(Page::Metrics) => respond::bytes(
             StatusCode::OK,
             "text/plain; version=0.0.4; charset=utf-8",
             server.metrics.text(),
         ),
-        "/.well-known/openid-configuration" | "/openid/v1/jwks" => issuer_document(server, path),
-        "/" | "/index.html" => index(server),
-        _ => serving::not_found(),
+        Some(Page::Issuer) => issuer_document(server, path),
+        Some(Page::Index) => index(server),
+        None => serving::not_found(),
     }
+}
+
+/// What is at a path that is neither about health nor discovery.
+#[derive(Clone, Copy)]
+enum Page {
+    Version,
+    Metrics,
+    Issuer,
+    Index,
+}
+
+const PAGES: [(&str, Page); 7] = [
+    ("/version", Page::Version),
+    ("/version/", Page::Version),
+    ("/metrics", Page::Metrics),
+    ("/.well-known/openid-configuration", Page::Issuer),
+    ("/openid/v1/jwks", Page::Issuer),
+    ("/", Page::Index),
+    ("/index.html", Page::Index),
+];
+
+/// Every path that [`serve`] has something at, but for those of aggregated servers.
+pub fn paths(server: &ApiServer) -> Vec<String> {
+    let health = &server.health;
+    let mut paths = server.discovery.paths();
+    paths.extend(PAGES.map(|(path, _)| path.to_owned()));
+    paths.extend(OPEN_API.map(str::to_owned));
+    paths.extend(dump::paths());
+    for checks in [&health.healthz, &health.livez, &health.readyz] {
+        paths.extend(checks.paths());
+    }
+    paths
+}
+
+const OPEN_API: [&str; 3] = ["/openapi/v2", "/openapi/v3", "/openapi/v3/"];
+
+fn version() -> Response {
+    let mut info = component_base::version::Info::get();
+    let minor = component_base::version::MINOR;
+    info.emulation_major = info.major.clone();
+    info.emulation_minor = minor.to_string();
+    info.min_compatibility_major = info.major.clone();
+    info.min_compatibility_minor = (minor - 1).to_string();
+    let json = serde_json::to_vec_pretty(&info).unwrap_or_default();
+    respond::bytes(StatusCode::OK, "application/json", json)
 }
 
 /// What others need to check tokens of service accounts.
@@ -98,19 +135,8 @@ fn issuer_document(server: &ApiServer, path: &str) -> Response {
 /// The list of paths this server knows.
 fn index(server: &ApiServer) -> Response {
     let mut paths = server.discovery.paths();
-    paths.extend(
-        [
-            "/version",
-            "/metrics",
-            "/openapi/v2",
-            "/openapi/v3",
-            "/openapi/v3/",
-            "/healthz",
-            "/livez",
-            "/readyz",
-        ]
-        .map(str::to_owned),
-    );
+    paths.extend(OPEN_API.map(str::to_owned));
+    paths.extend(["/version", "/metrics", "/healthz", "/livez", "/readyz"].map(str::to_owned));
     paths.sort();
     let json =
         serde_json::to_vec_pretty(&serde_json::json!({ "paths": paths })).unwrap_or_default();

@@ -29,7 +29,7 @@ struct Documents {
 }
 
 /// A TLS server. It is gone with the test.
-struct Issuers {
+pub(super) struct Issuers {
     port: u16,
     ca: String,
     documents: Arc<Mutex<Documents>>,
@@ -43,13 +43,13 @@ impl Drop for Issuers {
     }
 }
 
-fn new_key() -> PrivateKey {
+pub(super) fn new_key() -> PrivateKey {
     let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
     PrivateKey::from_pem(pem.as_bytes()).unwrap()
 }
 
 impl Issuers {
-    async fn start() -> Issuers {
+    pub(super) async fn start() -> Issuers {
         let key = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
@@ -89,7 +89,7 @@ impl Issuers {
         }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("https://127.0.0.1:{}{path}", self.port)
     }
 
@@ -99,7 +99,7 @@ impl Issuers {
     }
 
     /// An issuer below a path, with these keys.
-    fn issuer(&self, path: &str, keys: &[&PrivateKey]) {
+    pub(super) fn issuer(&self, path: &str, keys: &[&PrivateKey]) {
         let keys_path = format!("{path}/keys");
         let document = json!({"issuer": self.url(path), "jwks_uri": self.url(&keys_path)});
         self.set(
@@ -111,7 +111,7 @@ impl Issuers {
     }
 
     /// Claims of a token that is good for an hour, with more or others.
-    fn token(&self, path: &str, key: &PrivateKey, more: Value) -> String {
+    pub(super) fn token(&self, path: &str, key: &PrivateKey, more: Value) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let mut claims = json!({
             "iss": self.url(path), "aud": "kube", "sub": "jane", "exp": now.as_secs() + 3600,
@@ -123,7 +123,7 @@ impl Issuers {
     }
 
     /// An authenticator of the configuration file.
-    fn authenticator(&self, path: &str, more: Value) -> Value {
+    pub(super) fn authenticator(&self, path: &str, more: Value) -> Value {
         let mut authenticator = json!({
             "issuer": {
                 "url": self.url(path), "audiences": ["kube"], "certificateAuthority": self.ca,
@@ -147,7 +147,25 @@ impl Issuers {
         path
     }
 
-    fn configure(&self, jwt: Value, more: Value) -> std::path::PathBuf {
+    /// The flag with which a server asks this one about tokens.
+    pub(super) fn webhook_flag(&self) -> String {
+        let ca = self.write("ca.crt", &self.ca);
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "x",
+            "clusters": [{"name": "c", "cluster": {
+                "server": self.url("/authn"), "certificate-authority": ca,
+            }}],
+            "users": [{"name": "u", "user": {}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        });
+        let kubeconfig = self.write("webhook.conf", &kubeconfig.to_string());
+        format!(
+            "--authentication-token-webhook-config-file={}",
+            kubeconfig.display()
+        )
+    }
+
+    pub(super) fn configure(&self, jwt: Value, more: Value) -> std::path::PathBuf {
         let mut file = json!({
             "apiVersion": "apiserver.config.k8s.io/v1",
             "kind": "AuthenticationConfiguration",
@@ -202,7 +220,7 @@ async fn answer(
 
 impl Server {
     /// Who the server takes the bearer of a token for.
-    async fn who(&self, token: &str) -> Answer {
+    pub(super) async fn who(&self, token: &str) -> Answer {
         let authorization = format!("Bearer {token}");
         let headers = [
             ("content-type", JSON),
@@ -212,7 +230,7 @@ impl Server {
     }
 
     /// The same, asked again until the answer has this code: issuers are asked beside the requests.
-    async fn who_in_time(&self, token: &str, code: u16) -> Value {
+    pub(super) async fn who_in_time(&self, token: &str, code: u16) -> Value {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
         loop {
             let answer = self.who(token).await;
@@ -229,13 +247,13 @@ impl Server {
         }
     }
 
-    async fn review(&self, token: &str, audiences: &[&str]) -> Value {
+    pub(super) async fn review(&self, token: &str, audiences: &[&str]) -> Value {
         let review = json!({"spec": {"token": token, "audiences": audiences}});
         self.post(TOKEN_REVIEW, review).await.expect(201)["status"].clone()
     }
 }
 
-fn config_flag(path: &Path) -> String {
+pub(super) fn config_flag(path: &Path) -> String {
     format!("--authentication-config={}", path.display())
 }
 
@@ -456,21 +474,8 @@ async fn nobody_is_anonymous_where_all_is_allowed() {
 #[tokio::test]
 async fn tokens_that_a_webhook_knows() {
     let hooks = Issuers::start().await;
-    let ca = hooks.write("ca.crt", &hooks.ca);
-    let kubeconfig = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "x",
-        "clusters": [{"name": "c", "cluster": {
-            "server": hooks.url("/authn"), "certificate-authority": ca,
-        }}],
-        "users": [{"name": "u", "user": {}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-    });
-    let kubeconfig = hooks.write("webhook.conf", &kubeconfig.to_string());
     let flags = [
-        format!(
-            "--authentication-token-webhook-config-file={}",
-            kubeconfig.display()
-        ),
+        hooks.webhook_flag(),
         "--authentication-token-webhook-version=v1".to_owned(),
     ];
     let Some(server) = Server::start_with(&flags).await else {

@@ -5,6 +5,7 @@
 mod aggregation;
 mod audit;
 mod authentication;
+mod canary;
 mod custom_resources;
 mod definitions;
 mod encryption;
@@ -16,6 +17,7 @@ mod policies;
 mod resources;
 mod serving;
 mod subresources;
+mod unauthorized;
 mod webhooks;
 mod websocket;
 mod writes;
@@ -133,7 +135,13 @@ impl Server {
             "--advertise-address=10.1.2.3".to_owned(),
             "--bind-address=127.0.0.1".to_owned(),
         ];
-        let arguments = arguments.into_iter().chain(more.iter().cloned());
+        // A list flag given twice is one longer list.
+        let mode = |flag: &String| flag.starts_with("--authorization-mode=");
+        let other_mode = more.iter().any(mode);
+        let arguments = arguments
+            .into_iter()
+            .filter(|flag| !(other_mode && mode(flag)))
+            .chain(more.iter().cloned());
         let parsed = Flags::parse(&config::flags::COMMAND, arguments).unwrap();
         let component_base::flags::Parsed::Run(flags) = parsed else {
             panic!("flags")

@@ -165,6 +165,16 @@ impl HealthChecks {
         &self.inner.path
     }
 
+    /// The path and those of all checks.
+    pub fn paths(&self) -> Vec<String> {
+        let path = &self.inner.path;
+        let checks = self.inner.checks.read();
+        let checks = checks
+            .iter()
+            .map(|check| format!("{path}/{}", check.name()));
+        std::iter::once(path.clone()).chain(checks).collect()
+    }
+
     /// Whether the summary passed at least once.
     pub fn was_healthy(&self) -> bool {
         self.inner.healthy_once.load(Ordering::Relaxed)
