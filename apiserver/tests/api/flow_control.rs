@@ -111,6 +111,7 @@ async fn requests_are_classified_limited_and_shown() {
     let mut request = Request::builder()
         .method("POST")
         .uri(CONFIG_MAPS)
+        .header("authorization", AUTHORIZATION)
         .header("content-type", JSON)
         .header("Impersonate-User", "noxu")
         .body(body)
