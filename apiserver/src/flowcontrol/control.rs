@@ -348,6 +348,7 @@ impl Control {
     }
 
     fn compile(&self, schemas: &[FlowSchema]) -> Compiled {
+        let in_use = |name: &str| schemas.iter().any(|schema| schema.metadata.name == name);
         let compiled: Vec<Arc<Schema>> = schemas
             .iter()
             .filter_map(|schema| {
@@ -363,7 +364,7 @@ impl Control {
                     name: schema.metadata.name.clone(),
                     uid: header(&schema.metadata.uid),
                     level_uid: header(&managed.object.metadata.uid),
-                    place: managed.level.lock().schema(&schema.metadata.name),
+                    place: managed.level.lock().schema(&schema.metadata.name, in_use),
                     level: managed.level.clone(),
                     distinguisher: match method.map(|method| method.type_.as_str()) {
                         Some("ByUser") if sharded => Distinguisher::ByUser,

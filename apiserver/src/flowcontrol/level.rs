@@ -10,6 +10,9 @@ use tokio::time::Instant;
 use super::queue_set::{Arrival, QueueSet, RequestId, Start};
 use super::stats::TimingHistogram;
 
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+
 /// The time in nanoseconds since the start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -53,8 +56,19 @@ pub(crate) struct KindStats {
     now: u64,
     waiting_count: u32,
     executing_count: u32,
+    /// The most of each in this second.
+    second: u64,
+    peak: Peak,
+    last_peak: Peak,
     pub(crate) waiting: TimingHistogram,
     pub(crate) executing: TimingHistogram,
+}
+
+/// Numbers of requests.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Peak {
+    pub(crate) waiting: u32,
+    pub(crate) executing: u32,
 }
 
 const READ_WRITE_RATIOS: &[f64] = &[
@@ -67,6 +81,9 @@ impl KindStats {
             now,
             waiting_count: 0,
             executing_count: 0,
+            second: now / SECOND,
+            peak: Peak::default(),
+            last_peak: Peak::default(),
             waiting: TimingHistogram::new(READ_WRITE_RATIOS),
             executing: TimingHistogram::new(READ_WRITE_RATIOS),
         }
@@ -78,10 +95,32 @@ impl KindStats {
         self.now += elapsed;
         self.waiting.elapse(elapsed);
         self.executing.elapse(elapsed);
+        let second = self.now / SECOND;
+        if second != self.second {
+            let before = Peak {
+                waiting: self.waiting_count,
+                executing: self.executing_count,
+            };
+            self.last_peak = if second == self.second + 1 {
+                self.peak
+            } else {
+                before
+            };
+            self.peak = before;
+            self.second = second;
+        }
         self.waiting_count = self.waiting_count.saturating_add_signed(waiting);
         self.executing_count = self.executing_count.saturating_add_signed(executing);
         self.waiting.set(f64::from(self.waiting_count));
         self.executing.set(f64::from(self.executing_count));
+        self.peak.waiting = self.peak.waiting.max(self.waiting_count);
+        self.peak.executing = self.peak.executing.max(self.executing_count);
+    }
+
+    /// The most requests at once in the last full second.
+    pub(crate) fn peak(&mut self, now: u64) -> Peak {
+        self.add(now, 0, 0);
+        self.last_peak
     }
 }
 
@@ -214,9 +253,13 @@ impl Level {
         if locked.state.alarm.is_some_and(|alarm| alarm <= at) {
             return;
         }
+        // Without a runtime nobody waits any longer.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
         locked.state.alarm = Some(at);
         let level = self.clone();
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             tokio::time::sleep_until(level.shared.clock.instant(at)).await;
             let mut locked = level.lock_synced();
             if locked.state.alarm == Some(at) {

@@ -104,11 +104,15 @@ struct Families(Vec<MetricFamily>);
 
 impl Families {
     fn add(&mut self, short: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) {
+        self.named(name(short), help, kind, metrics);
+    }
+
+    fn named(&mut self, name: String, help: &str, kind: MetricType, metrics: Vec<Metric>) {
         if metrics.is_empty() {
             return;
         }
         let mut family = MetricFamily::default();
-        family.set_name(name(short));
+        family.set_name(name);
         family.set_help(help.to_owned());
         family.set_field_type(kind);
         family.set_metric(metrics);
@@ -179,9 +183,13 @@ fn families(flow: &FlowControl) -> Vec<MetricFamily> {
         vec![gauge(Vec::new(), fair_fraction)],
     );
     let mut read_write = Vec::new();
+    let (mut in_flight, mut in_queue) = (Vec::new(), Vec::new());
     for (kind, name) in flow.shared.kinds.iter().zip(["readOnly", "mutating"]) {
         let mut kind = kind.lock();
-        kind.add(flow.shared.clock.now(), 0, 0);
+        let peak = kind.peak(flow.shared.clock.now());
+        let label = || vec![pair("request_kind", name)];
+        in_flight.push(gauge(label(), f64::from(peak.executing)));
+        in_queue.push(gauge(label(), f64::from(peak.waiting)));
         for (phase, timing) in [("executing", &kind.executing), ("waiting", &kind.waiting)] {
             read_write.push(histogram(
                 vec![pair("phase", phase), pair("request_kind", name)],
@@ -195,6 +203,20 @@ fn families(flow: &FlowControl) -> Vec<MetricFamily> {
         MetricType::HISTOGRAM,
         read_write,
     );
+    for (name, help, metrics) in [
+        (
+            "apiserver_current_inflight_requests",
+            "[STABLE] Maximal number of currently used inflight request limit of this apiserver per request kind in last second.",
+            in_flight,
+        ),
+        (
+            "apiserver_current_inqueue_requests",
+            "[ALPHA] Maximal number of queued requests in this apiserver per request kind in last second.",
+            in_queue,
+        ),
+    ] {
+        families.named(name.to_owned(), help, MetricType::GAUGE, metrics);
+    }
     families.0
 }
 

@@ -46,6 +46,7 @@ use arc_swap::ArcSwap;
 use http::{HeaderMap, HeaderName};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -247,7 +248,7 @@ impl FlowControl {
     pub fn keep(&self, cx: &RequestContext, ticket: Ticket) {
         cx.place.0.get_or_init(|| {
             if cx.info.verb != "watch" {
-                return Kept::Request(ticket);
+                return Kept::Request(Mutex::new(Some(ticket)));
             }
             Kept::Watch(Arc::new(WatchPlace {
                 ticket: Mutex::new(Some(ticket)),
@@ -298,7 +299,7 @@ pub struct Place(OnceLock<Kept>);
 
 enum Kept {
     /// Given back with the context.
-    Request(#[expect(dead_code, reason = "held")] Ticket),
+    Request(Mutex<Option<Ticket>>),
     Watch(Arc<WatchPlace>),
 }
 
@@ -309,6 +310,41 @@ impl Place {
             Kept::Request(_) => None,
             Kept::Watch(place) => Some(place.clone()),
         }
+    }
+}
+
+impl Place {
+    /// Keeps the seats of a request whose answer is still worked on while it is sent, but not beyond its deadline: a client that
+    /// does not read holds no seats.
+    pub fn while_sent(&self, deadline: Option<Instant>) -> Option<WhileSent> {
+        let Kept::Request(ticket) = self.0.get()? else {
+            return None;
+        };
+        let ticket = Arc::new(Mutex::new(ticket.lock().take()));
+        let alarm = deadline.map(|deadline| {
+            let ticket = ticket.clone();
+            let alarm = tokio::spawn(async move {
+                tokio::time::sleep_until(deadline).await;
+                drop(ticket.lock().take());
+            });
+            alarm.abort_handle()
+        });
+        Some(WhileSent { ticket, alarm })
+    }
+}
+
+/// See [`Place::while_sent`].
+pub struct WhileSent {
+    ticket: Arc<Mutex<Option<Ticket>>>,
+    alarm: Option<AbortHandle>,
+}
+
+impl Drop for WhileSent {
+    fn drop(&mut self) {
+        if let Some(alarm) = &self.alarm {
+            alarm.abort();
+        }
+        drop(self.ticket.lock().take());
     }
 }
 

@@ -22,6 +22,9 @@ use crate::request::context::RequestContext;
 /// What a request is thought to take until it has shown how long it takes, in nanoseconds.
 const ESTIMATED_SERVICE: i64 = 3_000_000;
 
+/// A level forgets schemas that are gone once it has had so many.
+const KEPT_SCHEMAS: usize = 64;
+
 /// R is wound back by this much before it overflows.
 const EPOCH: SeatSeconds = SeatSeconds(i64::MAX / 2);
 const END_OF_EPOCH: SeatSeconds = SeatSeconds(i64::MAX / 4 * 3);
@@ -174,13 +177,24 @@ impl QueueSet {
         }
     }
 
-    /// The place of a schema's numbers.
-    pub(crate) fn schema(&mut self, name: &str) -> u32 {
-        let known = self.schemas.iter().position(|known| known.name == name);
-        let at = known.unwrap_or_else(|| {
-            self.schemas.push(SchemaStats::new(name));
-            self.schemas.len() - 1
-        });
+    /// The place of a schema's numbers. Those of schemas that are gone stay for a while: see [`KEPT_SCHEMAS`].
+    pub(crate) fn schema(&mut self, name: &str, in_use: impl Fn(&str) -> bool) -> u32 {
+        let mut schemas = self.schemas.iter();
+        if let Some(at) = schemas.position(|known| known.name == name) {
+            return at as u32;
+        }
+        let mut schemas = self.schemas.iter();
+        let unused = schemas.position(|known| known.is_idle() && !in_use(&known.name));
+        let at = match unused {
+            Some(at) if self.schemas.len() >= KEPT_SCHEMAS => {
+                self.schemas[at] = SchemaStats::new(name);
+                at
+            }
+            _ => {
+                self.schemas.push(SchemaStats::new(name));
+                self.schemas.len() - 1
+            }
+        };
         at as u32
     }
 

@@ -186,6 +186,11 @@ pub(crate) struct SchemaStats {
 }
 
 impl SchemaStats {
+    /// No request of it is in the level.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting == 0 && self.executing == 0 && self.seats_in_use == 0
+    }
+
     pub(crate) fn new(name: &str) -> SchemaStats {
         let seconds = || [Histogram::new(SECONDS), Histogram::new(SECONDS)];
         SchemaStats {

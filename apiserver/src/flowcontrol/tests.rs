@@ -25,7 +25,7 @@ fn level(queuing: Queuing, limit: u32) -> Arc<Level> {
     let level = Level::new("a", &Shared::new());
     let mut queues = level.lock();
     queues.configure(0, queuing, limit, limit.max(1));
-    queues.schema("s");
+    queues.schema("s", |_| true);
     drop(queues);
     level
 }
@@ -109,6 +109,32 @@ async fn a_waiter_that_is_dropped_leaves_its_queue() {
     assert!(gone.is_err());
     assert!(level.lock().waiting == 0);
     drop(first);
+    assert!(level.lock().is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_keeps_its_seats_until_it_is_sent_or_late() {
+    let level = level(one_queue(), 1);
+    let place = || {
+        let ticket = run(level.begin(arrival(WorkEstimate::ONE), false));
+        let place = Place::default();
+        place
+            .0
+            .get_or_init(|| Kept::Request(Mutex::new(Some(ticket))));
+        place
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let first = place();
+    let sent = first.while_sent(Some(deadline));
+    drop(first);
+    assert_eq!(level.lock().executing, 1);
+    drop(sent);
+    assert!(level.lock().is_idle());
+    // A client that does not read.
+    let second = place().while_sent(Some(deadline));
+    tokio::time::sleep_until(deadline + Duration::from_secs(1)).await;
+    assert!(level.lock().is_idle());
+    drop(second);
     assert!(level.lock().is_idle());
 }
 

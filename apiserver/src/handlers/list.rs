@@ -19,6 +19,7 @@ use super::encode::{self, Form, RowFormat};
 use super::options::{self, ListOptions};
 use super::respond;
 use super::select;
+use crate::flowcontrol::WhileSent;
 use crate::negotiation::{self, Encoding, MediaType, Transform};
 use crate::registry::errors::{Operation, interpret};
 use crate::registry::fields;
@@ -279,6 +280,7 @@ pub fn respond_list(
         pending: buffer,
         tail: Some(end),
         gzip,
+        _seats: cx.place.while_sent(cx.deadline),
     };
     let mut response = Response::new(Body::wrap(body));
     response.headers_mut().insert(
@@ -455,6 +457,7 @@ struct ListBody {
     pending: Vec<u8>,
     tail: Option<Vec<u8>>,
     gzip: Option<GzEncoder<Vec<u8>>>,
+    _seats: Option<WhileSent>,
 }
 
 impl http_body::Body for ListBody {

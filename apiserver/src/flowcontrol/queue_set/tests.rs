@@ -20,7 +20,7 @@ fn queuing(queues: usize, hand: i32, length_limit: usize) -> Queuing {
 fn set(queuing: Queuing, limit: u32) -> QueueSet {
     let mut set = QueueSet::new(0);
     set.configure(0, queuing, limit, limit.max(1));
-    set.schema("a");
+    set.schema("a", |_| true);
     set
 }
 
@@ -249,6 +249,21 @@ fn the_meter_is_wound_back_before_it_overflows() {
     assert!(set.r < EPOCH);
     set.finish(2 * MILLISECOND, first);
     assert!(turn.try_recv().is_ok());
+}
+
+#[test]
+fn schemas_that_are_gone_are_forgotten_when_they_are_many() {
+    let mut set = set(Queuing::Reject, 1);
+    let request = running(set.start(0, arrival(0, WorkEstimate::ONE)));
+    for at in 0..1000 {
+        let name = format!("s{at}");
+        let place = set.schema(&name, |other| other == name);
+        assert_eq!(set.schemas[place as usize].name, name);
+    }
+    assert_eq!(set.schemas.len(), KEPT_SCHEMAS);
+    assert_eq!(set.schemas[0].name, "a");
+    set.finish(1, request);
+    check_sums(&set);
 }
 
 /// Flows that always have this many requests, each of this length: how many of each were executed in a while.
