@@ -204,7 +204,7 @@ async fn requests_are_classified_limited_and_shown() {
     let of_noxu = format!("{SCHEMAS}/of-noxu");
     server.delete(&of_noxu, json!({})).await.expect(200);
     eventually("the schema is out of force", || async {
-        header(&server.get_as("noxu", path).await, SCHEMA_UID) == default
+        header(&server.get_as("noxu", brief).await, SCHEMA_UID) == default
     })
     .await;
 }
