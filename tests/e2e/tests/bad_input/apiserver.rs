@@ -198,7 +198,11 @@ fn files() {
             ),
             (
                 &["--encryption-provider-config={dir}/empty"],
-                "--encryption-provider-config is not available in this version of kube-apiserver: nothing would be encrypted in etcd",
+                "error while parsing file: error while loading file: encryption provider configuration file \"{dir}/empty\" is empty",
+            ),
+            (
+                &["--authentication-config={dir}/empty"],
+                "failed to load authentication configuration from file \"{dir}/empty\": empty config data",
             ),
             (&["--authorization-config=/nonexistent"], "open /nonexistent: no such file or directory"),
             (
