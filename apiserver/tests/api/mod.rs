@@ -9,6 +9,7 @@ mod canary;
 mod custom_resources;
 mod definitions;
 mod encryption;
+mod escalation;
 mod flow_control;
 mod hooks;
 mod lists;
