@@ -68,6 +68,7 @@ impl fmt::Debug for Record {
 #[derive(Default)]
 struct State {
     impersonated: Option<Vec<u8>>,
+    impersonation_constraint: &'static str,
     object: Option<ObjectReference>,
     status: Option<Status>,
     request_object: Option<Vec<u8>>,
@@ -140,11 +141,13 @@ impl Record {
         self.verdict.level >= Level::RequestResponse
     }
 
-    /// The caller acts as somebody else.
-    pub fn impersonated(&self, user: &UserInfo) {
+    /// The caller acts as somebody else, by a constrained right unless `constraint` is empty.
+    pub fn impersonated(&self, user: &UserInfo, constraint: &'static str) {
         let mut json = Vec::with_capacity(128);
         event::user(user, &mut json);
-        self.state.lock().impersonated = Some(json);
+        let mut state = self.state.lock();
+        state.impersonated = Some(json);
+        state.impersonation_constraint = constraint;
     }
 
     /// The request may go on.
@@ -349,6 +352,11 @@ impl Record {
         out.members(&self.head);
         if let Some(user) = &state.impersonated {
             out.json("impersonatedUser", user);
+        }
+        if !state.impersonation_constraint.is_empty() {
+            let constraint = state.impersonation_constraint;
+            let json = format!(r#"{{"impersonationConstraint":"{constraint}"}}"#);
+            out.json("authenticationMetadata", json.as_bytes());
         }
         out.members(&self.sender);
         if let Some(object) = &state.object {

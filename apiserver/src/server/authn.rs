@@ -1,5 +1,4 @@
-//! Who is asking: the authenticators and authorizers of this server, and impersonation.
-//! Upstream: pkg/kubeapiserver/authenticator and endpoints/filters/impersonation.go.
+//! Who is asking: the authenticators and authorizers of this server. Upstream: pkg/kubeapiserver/authenticator.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,20 +10,15 @@ use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use api_types::resource::v1::ResourceSlice;
 use api_types::storage::v1::VolumeAttachment;
 use apimachinery::os_error;
-use apimachinery::status::{self, StatusError};
 use component_base::auth::combine::UnionAuthenticator;
 use component_base::auth::request_header::RequestHeaderAuthenticator;
 use component_base::auth::x509::{
     CLIENT_CA, CaBundle, CertificateAuthenticator, REQUEST_HEADER_CA,
 };
-use component_base::auth::{
-    ALL_AUTHENTICATED, ALL_UNAUTHENTICATED, ANONYMOUS, Attributes, Authenticator, Authorizer,
-    BoxFuture, Decision, UserInfo, delegated,
-};
+use component_base::auth::{Authenticator, Authorizer, BoxFuture, delegated};
 use component_base::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 
-use super::authorization;
 use crate::authn::{
     BootstrapTokens, BoundTokens, LegacyTokens, SubjectState, TokenAuthenticator, TokenFile,
     TokenIssuer, TokenSubjects, Tokens, WebhookTokens, jws, oidc,
@@ -36,7 +30,6 @@ use crate::config::Config;
 use crate::registry::follow::{Change, follow};
 use crate::registry::object::Object;
 use crate::registry::table::Resources;
-use crate::request::context::RequestContext;
 
 /// The authenticators of a server.
 pub struct Parts {
@@ -388,158 +381,4 @@ fn feed_graph(graph: &Arc<Graph>, resources: &Resources, stop: &CancellationToke
         Change::Gone { name, .. } => shared.remove_owned(Kind::ResourceSlice, &name),
         Change::Synced => {}
     });
-}
-
-const IMPERSONATE_USER: &str = "impersonate-user";
-const IMPERSONATE_GROUP: &str = "impersonate-group";
-const IMPERSONATE_UID: &str = "impersonate-uid";
-const IMPERSONATE_EXTRA: &str = "impersonate-extra-";
-
-/// Acts as another user when the caller asks for it and may. True when it does.
-pub async fn impersonate(
-    cx: &mut RequestContext,
-    authorizer: &dyn Authorizer,
-) -> Result<bool, StatusError> {
-    let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
-    let user = cx
-        .headers
-        .get(IMPERSONATE_USER)
-        .map(text)
-        .unwrap_or_default();
-    let uid = cx
-        .headers
-        .get(IMPERSONATE_UID)
-        .map(text)
-        .unwrap_or_default();
-    let groups: Vec<String> = cx
-        .headers
-        .get_all(IMPERSONATE_GROUP)
-        .iter()
-        .map(text)
-        .collect();
-    let extras: Vec<(String, String)> = cx
-        .headers
-        .iter()
-        .filter_map(|(name, value)| {
-            let key = name.as_str().strip_prefix(IMPERSONATE_EXTRA)?;
-            let key = percent_encoding::percent_decode_str(key)
-                .decode_utf8()
-                .map(std::borrow::Cow::into_owned)
-                .unwrap_or_else(|_| key.to_owned());
-            Some((key, text(value)))
-        })
-        .collect();
-    if user.is_empty() {
-        if groups.is_empty() && uid.is_empty() && extras.is_empty() {
-            return Ok(false);
-        }
-        let list = |items: &[String]| {
-            let quoted: Vec<String> = items.iter().map(|item| format!("{item:?}")).collect();
-            quoted.join(", ")
-        };
-        let shown_groups = if groups.is_empty() {
-            "[]string(nil)".to_owned()
-        } else {
-            format!("[]string{{{}}}", list(&groups))
-        };
-        let shown_extra = if extras.is_empty() {
-            "map[string][]string(nil)".to_owned()
-        } else {
-            let shown: Vec<String> = extras
-                .iter()
-                .map(|(key, value)| format!("{key:?}:[]string{{{value:?}}}"))
-                .collect();
-            format!("map[string][]string{{{}}}", shown.join(", "))
-        };
-        return Err(status::bad_request(format!(
-            "requested &user.DefaultInfo{{Name:\"\", UID:{uid:?}, Groups:{shown_groups}, Extra:{shown_extra}}} without impersonating a user name"
-        )));
-    }
-    let requestor = cx.user.clone();
-    let mut target = UserInfo {
-        name: user.clone(),
-        uid: uid.clone(),
-        groups: groups.clone(),
-        ..UserInfo::default()
-    };
-    let check =
-        |resource: &str, group: &str, namespace: &str, subresource: &str, name: &str| Attributes {
-            user: requestor.clone(),
-            verb: "impersonate".to_owned(),
-            namespace: namespace.to_owned(),
-            api_group: group.to_owned(),
-            api_version: "v1".to_owned(),
-            resource: resource.to_owned(),
-            subresource: subresource.to_owned(),
-            name: name.to_owned(),
-            resource_request: true,
-            ..Attributes::default()
-        };
-    let mut checks = Vec::new();
-    let service_account = user
-        .strip_prefix("system:serviceaccount:")
-        .and_then(|rest| rest.split_once(':'));
-    match service_account {
-        Some((namespace, name)) => {
-            checks.push(check("serviceaccounts", "", namespace, "", name));
-            if groups.is_empty() {
-                target.groups = vec![
-                    "system:serviceaccounts".to_owned(),
-                    format!("system:serviceaccounts:{namespace}"),
-                ];
-            }
-        }
-        None => checks.push(check("users", "", "", "", &user)),
-    }
-    checks.extend(
-        groups
-            .iter()
-            .map(|group| check("groups", "", "", "", group)),
-    );
-    if !uid.is_empty() {
-        checks.push(check("uids", "authentication.k8s.io", "", "", &uid));
-    }
-    for (key, value) in &extras {
-        checks.push(check("userextras", "authentication.k8s.io", "", key, value));
-        target
-            .extra
-            .entry(key.clone())
-            .or_default()
-            .push(value.clone());
-    }
-    for attributes in &checks {
-        match authorizer.authorize(attributes).await {
-            Ok(Decision::Allow) => {}
-            Ok(Decision::Deny(reason) | Decision::NoOpinion(reason)) => {
-                return Err(authorization::forbidden(attributes, &reason));
-            }
-            Err(error) => return Err(authorization::forbidden(attributes, &error.to_string())),
-        }
-    }
-    if user == ANONYMOUS {
-        if !target
-            .groups
-            .iter()
-            .any(|group| group == ALL_UNAUTHENTICATED)
-        {
-            target.groups.push(ALL_UNAUTHENTICATED.to_owned());
-        }
-    } else if !target
-        .groups
-        .iter()
-        .any(|group| group == ALL_AUTHENTICATED || group == ALL_UNAUTHENTICATED)
-    {
-        target.groups.push(ALL_AUTHENTICATED.to_owned());
-    }
-    cx.user = target;
-    let names: Vec<http::HeaderName> = cx
-        .headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("impersonate-"))
-        .cloned()
-        .collect();
-    for name in names {
-        cx.headers.remove(name);
-    }
-    Ok(true)
 }

@@ -16,6 +16,8 @@ pub mod draining;
 pub mod etcd_overrides;
 /// `/healthz`, `/livez`, `/readyz`.
 pub mod health;
+/// Acting as somebody else.
+pub mod impersonation;
 /// Requests at once, without priority and fairness.
 pub mod inflight;
 /// Paths that are no resources.
@@ -66,6 +68,7 @@ use crate::webhook::{ClusterServices, Webhooks};
 
 use etcd_overrides::EtcdOverrides;
 pub use health::{Health, LATE_HOOKS, POST_START_HOOKS};
+use impersonation::Impersonation;
 use watch_caches::WatchCaches;
 
 static AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -91,6 +94,7 @@ pub struct ApiServer {
     authenticator: Arc<dyn Authenticator>,
     authentication_metrics: crate::authn::AuthenticationMetrics,
     request_header: Option<request_header::RequestHeaderAuthenticator>,
+    impersonation: Impersonation,
     /// What is noted of requests, when anything is.
     pub audit: Option<Arc<Audit>>,
     limits: Limits,
@@ -194,6 +198,7 @@ impl ApiServer {
         let connector = Connector::new(&config)?;
         let aggregator = Aggregator::new(&config, &metrics)?;
         let limits = limits(&config, &resources, &metrics)?;
+        let impersonation = Impersonation::new(&config.features, &metrics);
         let flags = &config.flags;
         let server = Arc::new(ApiServer {
             strict_transport_security: browser::strict_transport_security(
@@ -212,6 +217,7 @@ impl ApiServer {
             authenticator,
             authentication_metrics: crate::authn::AuthenticationMetrics::new(&metrics),
             request_header,
+            impersonation,
             discovery,
             custom_resources: Serving::default(),
             aggregator,
@@ -447,12 +453,14 @@ impl ApiServer {
 
     /// What follows when it is known who sent the request.
     async fn known(self: &Arc<Self>, mut cx: RequestContext, request: &mut Request) -> Response {
-        let impersonated = match authn::impersonate(&mut cx, &*self.authorizer).await {
-            Ok(impersonated) => impersonated,
-            Err(error) => return no_sniff(respond::error(&cx, error)),
-        };
-        if let Some(audit) = cx.audit.as_ref().filter(|_| impersonated) {
-            audit.impersonated(&cx.user);
+        let asked = self
+            .impersonation
+            .impersonate(&mut cx, &*self.authorizer)
+            .await;
+        match (asked, &cx.audit) {
+            (Err(error), _) => return no_sniff(respond::error(&cx, error)),
+            (Ok(Some(constraint)), Some(audit)) => audit.impersonated(&cx.user, constraint),
+            (Ok(_), _) => {}
         }
         self.limited(Arc::new(cx), request).await
     }

@@ -16,7 +16,7 @@ impl Server {
     }
 
     /// Gives a user rights, and waits until the authorizer knows of the first of them.
-    async fn grant(&self, user: &str, name: &str, rules: Value) {
+    pub(super) async fn grant(&self, user: &str, name: &str, rules: Value) {
         let role = json!({"metadata": {"name": name}, "rules": rules});
         self.post(&format!("{GROUP}/clusterroles"), role)
             .await
@@ -32,6 +32,7 @@ impl Server {
         let rule = &rules[0];
         let asked = json!({"spec": {"user": user, "resourceAttributes": {
             "group": rule["apiGroups"][0], "resource": rule["resources"][0], "verb": rule["verbs"][0], "namespace": "default",
+            "name": rule["resourceNames"][0],
         }}});
         let reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
         let known = async {

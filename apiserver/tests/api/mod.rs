@@ -12,6 +12,7 @@ mod encryption;
 mod escalation;
 mod flow_control;
 mod hooks;
+mod impersonation;
 mod lists;
 mod pod_security;
 mod policies;
