@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::config::{Auth, CertificateSource, ClientConfig, TlsSettings};
+use client::config::{Auth, CertificateSource, ClientConfig, Impersonation, TlsSettings};
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::{BodyExt as _, Full};
@@ -109,6 +109,13 @@ impl Server {
         headers.insert(USER_AGENT, HeaderValue::from_static("perf"));
         if let Some(token) = bearer_token(&config.auth)? {
             headers.insert(AUTHORIZATION, format!("Bearer {token}").parse()?);
+        }
+        let Impersonation { user, groups, .. } = &config.impersonation;
+        if !user.is_empty() {
+            headers.insert("impersonate-user", user.parse()?);
+        }
+        for group in groups {
+            headers.append("impersonate-group", group.parse()?);
         }
         Ok(Self {
             address: local_address(&url)?,

@@ -91,6 +91,21 @@ impl Meter {
     }
 }
 
+impl Usage {
+    /// This and what came after it, as one piece of work.
+    pub(crate) fn and(self, later: Self) -> Self {
+        Self {
+            wall: self.wall + later.wall,
+            server_cpu: self.server_cpu + later.server_cpu,
+            etcd_cpu: self.etcd_cpu.zip(later.etcd_cpu).map(|(a, b)| a + b),
+            own_cpu: self.own_cpu + later.own_cpu,
+            resident_before: self.resident_before,
+            resident_after: later.resident_after,
+            resident_peak: self.resident_peak.max(later.resident_peak),
+        }
+    }
+}
+
 impl Drop for Meter {
     fn drop(&mut self) {
         self.sampler.abort();

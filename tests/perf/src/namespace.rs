@@ -77,8 +77,17 @@ impl Namespace {
     /// Removes the kinds of objects that measurements make, and says that the namespace is empty.
     async fn empty(&self) -> Result<()> {
         let at_once = json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0});
-        for resource in ["pods", "configmaps", "serviceaccounts"] {
-            let path = format!("{}/{resource}", self.path);
+        let rbac = self
+            .path
+            .replacen("/api/v1", "/apis/rbac.authorization.k8s.io/v1", 1);
+        let paths = [
+            format!("{}/pods", self.path),
+            format!("{}/configmaps", self.path),
+            format!("{}/serviceaccounts", self.path),
+            format!("{rbac}/rolebindings"),
+            format!("{rbac}/roles"),
+        ];
+        for path in paths {
             self.expect(Method::DELETE, &path, &at_once, &[StatusCode::NOT_FOUND])
                 .await?;
         }

@@ -1,6 +1,7 @@
 //! CPU time and memory of a process, from /proc.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Result;
@@ -53,6 +54,23 @@ impl Process {
         fs::write(&path, "5").map_err(|error| format!("{path}: {error}").into())
     }
 
+    /// Says how much memory the process may use by its control groups, in either version of them.
+    pub(crate) fn memory_limit(&self) -> String {
+        let groups = self.read("cgroup").unwrap_or_default();
+        let limits = limit_files(&groups).filter_map(|file| {
+            let text = fs::read_to_string(file).ok()?;
+            // "max", and what version 1 says in its place.
+            text.trim()
+                .parse()
+                .ok()
+                .filter(|limit: &u64| *limit < 1 << 60)
+        });
+        match limits.min() {
+            Some(limit) => format!("memory limit {} MiB", limit >> 20),
+            None => "no memory limit".to_owned(),
+        }
+    }
+
     fn status(&self, key: &str) -> Result<u64> {
         Ok(parse_status(&self.read("status")?, key).ok_or_else(|| self.unreadable("status"))?)
     }
@@ -85,6 +103,27 @@ fn parse_status(text: &str, key: &str) -> Option<u64> {
         .lines()
         .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     line.strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// The files with the memory limits of a process's control group and those above it, from /proc/PID/cgroup.
+fn limit_files(groups: &str) -> impl Iterator<Item = PathBuf> {
+    groups.lines().flat_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let root = match fields.next() {
+            Some("") => Some(("/sys/fs/cgroup", "memory.max")),
+            Some("memory") => Some(("/sys/fs/cgroup/memory", "memory.limit_in_bytes")),
+            _ => None,
+        };
+        let group = Path::new(fields.next().unwrap_or("/"));
+        let above = root.map(|(root, file)| {
+            group.ancestors().map(move |group| {
+                Path::new(root)
+                    .join(group.strip_prefix("/").unwrap_or(group))
+                    .join(file)
+            })
+        });
+        above.into_iter().flatten()
+    })
 }
 
 /// Processor, cores and kernel of this machine, to be kept with what was measured on it.
@@ -128,6 +167,25 @@ mod tests {
         assert_eq!(parse_status(text, "VmHWM"), Some(1800));
         assert_eq!(parse_status(text, "VmSwap"), None);
         assert_eq!(parse_status(text, "Threads"), None);
+    }
+
+    #[test]
+    fn files_with_limits() {
+        let files = |groups| -> Vec<_> {
+            limit_files(groups)
+                .map(|file| file.display().to_string())
+                .collect()
+        };
+        assert_eq!(
+            files("5:cpu:/x\n4:memory:/a/b\n1:name=systemd:/\n"),
+            [
+                "/sys/fs/cgroup/memory/a/b/memory.limit_in_bytes",
+                "/sys/fs/cgroup/memory/a/memory.limit_in_bytes",
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes"
+            ]
+        );
+        assert_eq!(files("0::/\n"), ["/sys/fs/cgroup/memory.max"]);
+        assert!(files("").is_empty());
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub(crate) struct Record {
     pub(crate) wall_seconds: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) per_second: Option<f64>,
+    /// The rate in per cent of what it was without another's load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kept_percent: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) p50_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,6 +39,9 @@ pub(crate) struct Record {
     pub(crate) p99_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cpu_ms_per_operation: Option<f64>,
+    /// What an operation costs more than the same without what is measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) added_cpu_ms_per_operation: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) etcd_cpu_ms_per_operation: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,7 +61,7 @@ pub(crate) struct Record {
 }
 
 /// The operations of a workload, as they were seen from outside.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
     /// One per operation that succeeded.
     pub(crate) latencies: Vec<Duration>,
@@ -72,6 +78,17 @@ impl Outcome {
         if self.errors == 1 {
             self.first_error = error.to_string();
         }
+    }
+
+    /// This and what came after it, as one.
+    pub(crate) fn and(mut self, later: Self) -> Self {
+        if self.errors == 0 {
+            self.first_error = later.first_error;
+        }
+        self.latencies.extend(later.latencies);
+        self.bytes += later.bytes;
+        self.errors += later.errors;
+        self
     }
 }
 
@@ -116,6 +133,11 @@ impl Record {
         self.cpu_ms_per_operation = Some(per_operation(usage.server_cpu));
         self.etcd_cpu_ms_per_operation = usage.etcd_cpu.map(per_operation);
         self.client_cpu_ms_per_operation = Some(per_operation(usage.own_cpu));
+        self.with_memory(usage)
+    }
+
+    /// Adds memory alone: the CPU time went into other work too.
+    pub(crate) fn with_memory(mut self, usage: &Usage) -> Self {
         self.rss_before_kib = Some(usage.resident_before);
         self.rss_after_kib = Some(usage.resident_after);
         self.rss_peak_kib = Some(usage.resident_peak);
@@ -169,14 +191,16 @@ impl Recorder {
 
 fn summary(record: &Record) -> String {
     let mut text = format!(
-        "{:<20} {:>7} in {:>6.1} s",
+        "{:<25} {:>7} in {:>6.1} s",
         record.workload, record.operations, record.wall_seconds
     );
     for (value, name) in [
         (record.per_second, "/s"),
         (record.p50_ms, "ms p50"),
         (record.p99_ms, "ms p99"),
+        (record.kept_percent, "% kept"),
         (record.cpu_ms_per_operation, "ms CPU"),
+        (record.added_cpu_ms_per_operation, "ms added"),
         (
             record.rss_peak_kib.map(|kib| kib as f64 / 1024.0),
             "MiB peak",

@@ -1,35 +1,39 @@
-//! What all workloads share: the connections, sending with several requests under way, and measuring.
+//! What all workloads share: whom they load the server as, and measuring.
 
-use std::future::ready;
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt as _, stream};
+use client::Client;
+use client::config::ClientConfig;
 use memchr::memmem;
 
 use super::Options;
+use super::caller::Caller;
 use crate::Result;
-use crate::connection::{Answer, Call, Connection, Server};
+use crate::connection::{Answer, Call};
 use crate::meter::{Meter, Subjects};
 use crate::record::{Outcome, Record, Recorder};
 
 pub(super) struct Bench<'a> {
     pub(super) options: &'a Options,
-    pub(super) server: Server,
-    pub(super) connections: Vec<Connection>,
+    /// The kubeconfig's user, who is cluster admin.
+    pub(super) config: ClientConfig,
+    /// The same user, for what is not measured.
+    pub(super) client: Client,
+    /// The same user, for what is.
+    pub(super) admin: Caller,
     pub(super) subjects: Subjects,
     pub(super) recorder: Recorder,
-    /// How many pods were created: fewer than asked for if that took too long.
+    /// How many pods there are: fewer than asked for if creating them took too long.
     pub(super) pods: usize,
 }
 
 impl Bench<'_> {
-    /// Sends one request; the number chooses the connection.
+    /// Sends one request of the admin's; the number chooses the connection.
     pub(super) async fn send(&self, number: usize, call: Call) -> Result<Answer> {
-        let connection = &self.connections[number % self.connections.len()];
-        connection.send(self.server.request(call)?).await
+        self.admin.send(number, call).await
     }
 
-    /// Sends `count` requests with up to `in_flight` under way, until time is up.
+    /// Sends `count` requests of the admin's with up to `in_flight` under way, until time is up.
     pub(super) async fn load(
         &self,
         count: usize,
@@ -37,21 +41,7 @@ impl Bench<'_> {
         call: impl Fn(usize) -> Call,
     ) -> Outcome {
         let deadline = self.deadline();
-        let call = &call;
-        stream::iter(0..count)
-            .take_while(|_| ready(Instant::now() < deadline))
-            .map(|number| async move {
-                let call = call(number);
-                let begun = Instant::now();
-                let answer = self.send(number, call).await;
-                (begun.elapsed(), answer)
-            })
-            .buffer_unordered(in_flight)
-            .fold(Outcome::default(), |mut outcome, (latency, answer)| {
-                outcome.took(latency, &answer);
-                ready(outcome)
-            })
-            .await
+        self.admin.load(count, in_flight, deadline, call).await
     }
 
     /// When a workload that begins now has to end.
@@ -75,18 +65,11 @@ impl Bench<'_> {
         let record = Record::of_outcome(workload, unit, outcome, usage.wall).with_usage(&usage);
         self.recorder.write(record)
     }
-}
 
-impl Outcome {
-    /// Counts one request.
-    pub(super) fn took(&mut self, latency: Duration, answer: &Result<Answer>) {
-        match answer {
-            Ok(answer) => {
-                self.latencies.push(latency);
-                self.bytes += answer.bytes as u64;
-            }
-            Err(error) => self.failed(error),
-        }
+    pub(super) fn write(&mut self, records: Vec<Record>) -> Result<()> {
+        records
+            .into_iter()
+            .try_for_each(|record| self.recorder.write(record))
     }
 }
 

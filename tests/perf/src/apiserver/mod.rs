@@ -3,9 +3,19 @@
 //! The load is closed: a fixed number of requests is under way, and the next is sent when one is answered, so rates are what the
 //! server can do and latencies are those under that load. Every workload ends by a count, and before that if its time is up.
 
+mod access;
 mod bench;
+mod caller;
+mod compare;
+mod fairness;
+mod leases;
 mod objects;
+mod rules;
+mod setup;
+mod storm;
 mod watch;
+mod webhook_server;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -17,9 +27,10 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 
 use self::bench::{Bench, text_field};
+use self::caller::Caller;
 use self::objects::{NAMESPACE, pod_name};
 use crate::Result;
-use crate::connection::{Call, JSON, PROTOBUF, Server};
+use crate::connection::{Call, JSON, PROTOBUF};
 use crate::meter::Subjects;
 use crate::namespace::{Emptied, Namespace, call_json};
 use crate::process::Process;
@@ -54,6 +65,21 @@ pub(crate) struct Options {
     /// Such writes per second.
     #[arg(long, default_value = "20/s", value_parser = crate::pods::rate)]
     event_rate: f64,
+    /// Requests of each kind that access, webhooks and rules compare.
+    #[arg(long, default_value_t = 20_000, value_parser = bounded(1_000_000))]
+    requests: usize,
+    /// Roles and bindings of others in access: so many in the namespace, and so many in the cluster.
+    #[arg(long, default_value_t = 200, value_parser = bounded(5000))]
+    roles: usize,
+    /// CEL rules of an object in rules.
+    #[arg(long, default_value_t = 20, value_parser = bounded(100))]
+    rules: usize,
+    /// Requests of the other client under way at once in fairness and leases.
+    #[arg(long, default_value_t = 200, value_parser = bounded(2000))]
+    storm: usize,
+    /// Seconds that fairness and leases measure with the other client, and as long without it.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: u64,
     /// Seconds after which a workload ends, whatever is left.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
     limit: u64,
@@ -88,6 +114,11 @@ enum Workload {
     WatchFanout,
     DeletePod,
     Idle,
+    Access,
+    Webhooks,
+    Rules,
+    Fairness,
+    Leases,
 }
 
 /// How often a whole list is asked for.
@@ -99,12 +130,12 @@ const ALL_PODS: &str = "/api/v1/pods";
 
 pub(crate) async fn run(options: &Options) -> Result<()> {
     let config = ClientConfig::from_kubeconfig(&options.kubeconfig)?.with_qps(-1.0);
-    let server = Server::new(&config)?;
-    let client = Client::new(config)?;
+    let client = Client::new(config.clone())?;
     refuse_garbage_collection(&client).await?;
     let mut bench = Bench {
-        connections: server.connect_many(options.connections).await?,
-        server,
+        admin: Caller::connect(&config, options.connections).await?,
+        config,
+        client: client.clone(),
         subjects: Subjects {
             server: Process::new(options.pid)?,
             etcd: options.etcd_pid.map(Process::new).transpose()?,
@@ -113,14 +144,16 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
         pods: 0,
         options,
     };
+    setup::sweep(&client).await?;
     let namespace = Namespace::create(&client, NAMESPACE, Emptied::ByUs).await?;
     let result = tokio::select! {
         result = run_workloads(&mut bench) => result,
         _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
     };
-    // The namespace goes whatever happened; the first failure is told.
+    // What was made goes whatever happened; the first failure is told.
+    let swept = setup::sweep(&client).await;
     let removed = namespace.remove().await;
-    result.and(removed)
+    result.and(swept).and(removed)
 }
 
 async fn run_workloads(bench: &mut Bench<'_>) -> Result<()> {
@@ -152,7 +185,13 @@ impl Workload {
     fn needs_pods(self) -> bool {
         !matches!(
             self,
-            Self::CreatePod | Self::ApplyConfigmap | Self::WatchFanout | Self::Idle
+            Self::CreatePod
+                | Self::ApplyConfigmap
+                | Self::WatchFanout
+                | Self::Idle
+                | Self::Access
+                | Self::Webhooks
+                | Self::Rules
         )
     }
 
@@ -168,12 +207,23 @@ impl Workload {
         match self {
             Self::WatchFanout => return watch::measure(bench).await,
             Self::Idle => return idle(bench).await,
-            _ => {}
+            Self::Access => access::measure(bench).await?,
+            Self::Webhooks => webhooks::measure(bench).await?,
+            Self::Rules => rules::measure(bench).await?,
+            Self::Fairness => fairness::measure(bench).await?,
+            Self::Leases => leases::measure(bench).await?,
+            _ => return self.measure_load(bench).await,
         }
+        setup::sweep(&bench.client).await
+    }
+
+    async fn measure_load(self, bench: &mut Bench<'_>) -> Result<()> {
         let meter = bench.meter()?;
         let outcome = self.load(bench).await;
-        if self == Self::CreatePod {
-            bench.pods = outcome.latencies.len();
+        match self {
+            Self::CreatePod => bench.pods = outcome.latencies.len(),
+            Self::DeletePod => bench.pods = 0,
+            _ => {}
         }
         bench.record(&self.name(), self.unit(), outcome, meter)
     }
@@ -229,7 +279,8 @@ impl Workload {
                     })
                     .await
             }
-            Self::WatchFanout | Self::Idle => Outcome::default(),
+            // Those that are more than one load.
+            _ => Outcome::default(),
         }
     }
 }

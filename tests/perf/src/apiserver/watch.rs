@@ -41,7 +41,7 @@ pub(super) async fn measure(bench: &mut Bench<'_>) -> Result<()> {
     );
 
     let connections = watchers.div_ceil(WATCHES_PER_CONNECTION);
-    let connections = bench.server.connect_many(connections).await?;
+    let connections = bench.admin.server.connect_many(connections).await?;
     let mut bodies = Vec::with_capacity(watchers);
     let meter = bench.meter()?;
     let mut opened = Outcome {
@@ -51,7 +51,7 @@ pub(super) async fn measure(bench: &mut Bench<'_>) -> Result<()> {
     let mut openings = stream::iter(0..watchers)
         .map(|number| {
             let connection = &connections[number / WATCHES_PER_CONNECTION];
-            let request = bench.server.request(Call::get(&watch));
+            let request = bench.admin.server.request(Call::get(&watch));
             async move {
                 let begun = Instant::now();
                 let body = connection.open(request?).await?;

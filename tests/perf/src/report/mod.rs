@@ -73,6 +73,13 @@ const METRICS: &[Metric] = &[
         value: |record| record.per_second,
     },
     Metric {
+        name: "rate kept",
+        unit: "%",
+        better: Better::More,
+        plotted: true,
+        value: |record| record.kept_percent,
+    },
+    Metric {
         name: "latency p50",
         unit: "ms",
         better: Better::Less,
@@ -99,6 +106,13 @@ const METRICS: &[Metric] = &[
         better: Better::Less,
         plotted: true,
         value: |record| record.cpu_ms_per_operation,
+    },
+    Metric {
+        name: "CPU added",
+        unit: "ms each",
+        better: Better::Less,
+        plotted: true,
+        value: |record| record.added_cpu_ms_per_operation,
     },
     Metric {
         name: "etcd CPU",
