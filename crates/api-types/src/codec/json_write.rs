@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Header;
-use super::bytes::position;
+use super::bytes::{position, text};
 use super::json_scan::write_compact;
 use crate::custom::CustomObject;
 use crate::schema::{FieldSchema, JsonForm, Omit, StructSchema};
@@ -423,6 +423,18 @@ fn is_special(byte: u8) -> bool {
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Appends a string of a message: as [`write_json_string`], and what is no UTF-8 becomes U+FFFD.
+pub(super) fn write_text(bytes: &[u8], out: &mut Vec<u8>) {
+    // Plain ASCII needs no more than this one look.
+    if position(bytes, |byte| is_special(byte) | (byte >= 0x80)).is_some() {
+        return write_json_string(&text(bytes), out);
+    }
+    out.reserve(bytes.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(bytes);
+    out.push(b'"');
+}
 
 /// Appends a JSON string with Go's escapes.
 pub fn write_json_string(text: &str, out: &mut Vec<u8>) {

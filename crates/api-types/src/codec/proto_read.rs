@@ -1,5 +1,7 @@
 //! Protobuf decoding. Unknown fields are skipped, nesting is bounded, and every length is checked against what is left.
 
+use std::borrow::Cow;
+
 use super::{DecodeError, MAX_TYPED_DEPTH};
 use crate::schema::TypeRef;
 use crate::special::{Duration, IntOrString, MicroTime, Quantity, Time};
@@ -101,22 +103,50 @@ impl<'a> Records<'a> {
         Ok(&left[..len])
     }
 
-    /// Nearly all records have a tag below 16 and a value of less than 128 bytes.
-    fn read_short(&mut self) -> Option<(u32, Payload<'a>)> {
+    /// The next record if it is a usual one of bytes: a tag below 2,048, less than 16 KiB. Apart from [`Records::read`] since
+    /// what comes in registers is much quicker to store than a [`Payload`] that was put together in memory.
+    #[inline(always)]
+    pub(super) fn read_bytes(&mut self) -> Option<(u32, &'a [u8])> {
         let left = &self.data[self.at..];
-        let (key, length) = (*left.first()?, *left.get(1)?);
-        if key & 0x87 != 2 || length >= 0x80 || key < 8 {
+        let (key, length) = short_pair(left)?;
+        if key.value & 7 != 2 || key.value < 8 {
             return None;
         }
-        let bytes = left.get(2..2 + usize::from(length))?;
-        self.at += 2 + usize::from(length);
-        Some((u32::from(key >> 3), Payload::Bytes(bytes)))
+        let start = key.size + length.size;
+        let bytes = left.get(start..start + length.value as usize)?;
+        self.at += start + bytes.len();
+        Some((key.value >> 3, bytes))
     }
 
-    fn read(&mut self) -> Result<Option<(u32, Payload<'a>)>, DecodeError> {
-        if let Some(record) = self.read_short() {
-            return Ok(Some(record));
+    /// The next record if it is a usual number: a tag below 2,048, a value below 16,384.
+    #[inline(always)]
+    pub(super) fn read_number(&mut self) -> Option<(u32, u64)> {
+        let (key, number) = short_pair(&self.data[self.at..])?;
+        if key.value & 7 != 0 || key.value < 8 {
+            return None;
         }
+        self.at += key.size + number.size;
+        Some((key.value >> 3, u64::from(number.value)))
+    }
+
+    /// The next record, None at the end.
+    #[inline]
+    fn read(&mut self) -> Result<Option<(u32, Payload<'a>)>, DecodeError> {
+        if let Some((tag, bytes)) = self.read_bytes() {
+            return Ok(Some((tag, Payload::Bytes(bytes))));
+        }
+        if let Some((tag, number)) = self.read_number() {
+            return Ok(Some((tag, Payload::Varint(number))));
+        }
+        if self.at >= self.data.len() {
+            return Ok(None);
+        }
+        self.read_any()
+    }
+
+    /// The next record, of any form.
+    #[inline(never)]
+    pub(super) fn read_any(&mut self) -> Result<Option<(u32, Payload<'a>)>, DecodeError> {
         let mut group_depth = 0_u32;
         loop {
             if self.at >= self.data.len() {
@@ -178,9 +208,39 @@ impl<'a> Records<'a> {
     }
 }
 
+/// A varint of one or two bytes.
+struct Short {
+    value: u32,
+    size: usize,
+}
+
+#[inline(always)]
+fn short(bytes: &[u8]) -> Option<Short> {
+    match *bytes {
+        [byte @ 0..0x80, ..] => Some(Short {
+            value: u32::from(byte),
+            size: 1,
+        }),
+        [low, high @ 0..0x80, ..] => Some(Short {
+            value: u32::from(low & 0x7f) | u32::from(high) << 7,
+            size: 2,
+        }),
+        _ => None,
+    }
+}
+
+/// Two varints that follow each other.
+#[inline(always)]
+fn short_pair(bytes: &[u8]) -> Option<(Short, Short)> {
+    let first = short(bytes)?;
+    let second = short(&bytes[first.size..])?;
+    Some((first, second))
+}
+
 impl<'a> Iterator for Records<'a> {
     type Item = Result<(u32, Payload<'a>), DecodeError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         match self.read() {
             Ok(record) => record.map(Ok),
@@ -283,7 +343,7 @@ fn merge_value(
         },
         ViewMut::Map(v) => {
             let (key, item) = read_entry(payload.bytes(field)?)?;
-            let slot = v.insert_default(key);
+            let slot = v.insert_default(key.into_owned());
             if let Some(payload) = item {
                 merge_value(
                     slot,
@@ -344,7 +404,7 @@ fn merge_leaf(target: ViewMut<'_>, payload: Payload<'_>, field: &str) -> Result<
                 Some(payload) => text(payload.bytes(field)?),
                 None => String::new(),
             };
-            v.insert(key, item);
+            v.insert(key.into_owned(), item);
         }
         ViewMut::Struct(_) | ViewMut::Pointer(_) | ViewMut::List(_) | ViewMut::Map(_) => {
             return Err(error(format!("proto: field {field} holds other values")));
@@ -354,12 +414,12 @@ fn merge_leaf(target: ViewMut<'_>, payload: Payload<'_>, field: &str) -> Result<
 }
 
 /// Key and last value of a map entry.
-pub(super) fn read_entry(bytes: &[u8]) -> Result<(String, Option<Payload<'_>>), DecodeError> {
-    let mut key = String::new();
+pub(super) fn read_entry(bytes: &[u8]) -> Result<(Cow<'_, str>, Option<Payload<'_>>), DecodeError> {
+    let mut key = Cow::Borrowed("");
     let mut value = None;
     for record in Records::new(bytes) {
         match record? {
-            (1, payload) => key = text(payload.bytes("mapkey")?),
+            (1, payload) => key = super::bytes::text(payload.bytes("mapkey")?),
             (2, payload) => value = Some(payload),
             _ => {}
         }

@@ -1,10 +1,9 @@
 //! Turns a protobuf message into JSON with the tables alone, without building the object. The bytes equal those of
 //! decoding and encoding again; LIST in JSON from stored protobuf spends its time here.
 
-use super::bytes::text;
 use super::json_write::{
     empty_list, write_base64, write_float, write_header, write_int, write_int_or_string,
-    write_json_string, write_key, write_micro_time, write_raw, write_time,
+    write_json_string, write_key, write_micro_time, write_raw, write_text, write_time,
 };
 use super::proto_read::{
     Payload, Records, error, find_tag, read_duration, read_entry, read_int_or_string,
@@ -37,34 +36,33 @@ pub fn transcode_protobuf_to_json(
     Ok(())
 }
 
-const END: u32 = u32::MAX;
-
 /// How many fields of a struct have a bit.
 const BITS: usize = 128;
 
-fn bit(index: usize) -> u128 {
-    if index < BITS { 1 << index } else { 0 }
-}
-
-/// One record of a message being read, linked to the next one of the same field.
+/// One record of a message being read.
 #[derive(Clone, Copy)]
 struct Record<'a> {
+    /// Index of its field.
+    field: usize,
     payload: Payload<'a>,
-    next: u32,
 }
 
-/// First and last record of a field.
+/// The records of one field: a range of places in `Transcoder::records`, empty for an absent field.
 #[derive(Clone, Copy)]
-struct Head {
-    first: u32,
-    last: u32,
+struct Run {
+    start: usize,
+    end: usize,
+}
+
+impl Run {
+    fn is_absent(self) -> bool {
+        self.start == self.end
+    }
 }
 
 struct Transcoder<'a> {
-    /// Records of all messages that are open, innermost last.
+    /// Records of all messages that are open, innermost last; those of one message in the order of its fields.
     records: Vec<Record<'a>>,
-    /// One entry per field of all messages that are open.
-    heads: Vec<Head>,
 }
 
 /// The bytes of a singular message field. Protobuf lets one come in pieces, which then are one message.
@@ -73,11 +71,72 @@ enum Merged<'a> {
     Joined(Vec<u8>),
 }
 
+/// The fields of a struct that may have something in JSON without a record, ascending.
+struct Unrecorded {
+    bits: u128,
+    /// Fields without a bit are looked at one by one.
+    beyond: std::ops::Range<usize>,
+}
+
+impl Unrecorded {
+    fn new(schema: &StructSchema, from: usize) -> Self {
+        Unrecorded {
+            bits: schema.written_when_absent >> from << from,
+            beyond: BITS..schema.fields.len(),
+        }
+    }
+
+    fn peek(&self) -> usize {
+        if self.bits != 0 {
+            self.bits.trailing_zeros() as usize
+        } else if self.beyond.is_empty() {
+            usize::MAX
+        } else {
+            self.beyond.start
+        }
+    }
+
+    fn advance(&mut self) {
+        if self.bits != 0 {
+            self.bits &= self.bits - 1;
+        } else {
+            self.beyond.next();
+        }
+    }
+}
+
+/// Finds the fields of a message's records, and notes whether they come in the order of the struct's fields.
+struct Order {
+    schema: &'static StructSchema,
+    hint: usize,
+    last: usize,
+    kept: bool,
+}
+
+impl Order {
+    fn new(schema: &'static StructSchema) -> Self {
+        Order {
+            schema,
+            hint: 0,
+            last: 0,
+            kept: true,
+        }
+    }
+
+    /// The index of the field with a tag; None where there is no such field.
+    #[inline(always)]
+    fn field(&mut self, tag: u32) -> Option<usize> {
+        let field = find_tag(self.schema, tag, &mut self.hint)?;
+        self.kept &= self.last <= field;
+        self.last = field;
+        Some(field)
+    }
+}
+
 impl<'a> Transcoder<'a> {
     fn new() -> Self {
         Transcoder {
-            records: Vec::with_capacity(64),
-            heads: Vec::with_capacity(64),
+            records: Vec::with_capacity(128),
         }
     }
 
@@ -98,57 +157,71 @@ impl<'a> Transcoder<'a> {
             }
             JsonForm::Custom => Err(error("custom objects have no protobuf form")),
             // The second field wins where it is there: the list, or the schema of SchemaOrBool.
-            _ => self.scoped(schema, raw, depth, |this, heads, _, depth| {
-                let index = usize::from(this.heads[heads + 1].first != END);
-                let field = &schema.fields[index];
-                this.field_value(field, this.heads[heads + index], b"null", depth, out)
-            }),
+            _ => {
+                let all = self.read(schema, raw, depth)?;
+                let second = self.run(all, 1);
+                let (index, run) = if second.is_absent() {
+                    (0, self.run(all, 0))
+                } else {
+                    (1, second)
+                };
+                self.field_value(&schema.fields[index], run, b"null", depth + 1, out)?;
+                self.records.truncate(all.start);
+                Ok(())
+            }
         }
     }
 
-    /// Reads a message's records and calls `body` with the place of its heads, the bits of the fields that there are, and the
-    /// depth; forgets them afterwards.
-    fn scoped(
+    /// Reads a message's records and puts them in the order of its fields; the order on the wire stays that of one field's.
+    fn read(
         &mut self,
         schema: &'static StructSchema,
         raw: &'a [u8],
         depth: usize,
-        body: impl FnOnce(&mut Self, usize, u128, usize) -> Result<(), DecodeError>,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<Run, DecodeError> {
         if depth > MAX_TYPED_DEPTH {
             return Err(too_deep());
         }
-        let (records, heads) = (self.records.len(), self.heads.len());
-        self.heads.resize(
-            heads + schema.fields.len(),
-            Head {
-                first: END,
-                last: END,
-            },
-        );
-        let mut hint = 0;
-        let mut present = 0_u128;
-        for record in Records::new(raw) {
-            let (tag, payload) = record?;
-            let Some(index) = find_tag(schema, tag, &mut hint) else {
-                continue;
-            };
-            let position =
-                u32::try_from(self.records.len()).map_err(|_| error("proto: too many records"))?;
-            self.records.push(Record { payload, next: END });
-            present |= bit(index);
-            let head = &mut self.heads[heads + index];
-            let before = std::mem::replace(&mut head.last, position);
-            if head.first == END {
-                head.first = position;
+        let start = self.records.len();
+        let mut order = Order::new(schema);
+        let mut records = Records::new(raw);
+        loop {
+            // The payload is made where it is stored.
+            if let Some((tag, bytes)) = records.read_bytes() {
+                if let Some(field) = order.field(tag) {
+                    let payload = Payload::Bytes(bytes);
+                    self.records.push(Record { field, payload });
+                }
+            } else if let Some((tag, number)) = records.read_number() {
+                if let Some(field) = order.field(tag) {
+                    let payload = Payload::Varint(number);
+                    self.records.push(Record { field, payload });
+                }
+            } else if let Some(record) = records.next() {
+                let (tag, payload) = record?;
+                if let Some(field) = order.field(tag) {
+                    self.records.push(Record { field, payload });
+                }
             } else {
-                self.records[before as usize].next = position;
+                break;
             }
         }
-        let result = body(self, heads, present, depth + 1);
-        self.records.truncate(records);
-        self.heads.truncate(heads);
-        result
+        if !order.kept {
+            self.records[start..].sort_by_key(|record| record.field);
+        }
+        Ok(Run {
+            start,
+            end: self.records.len(),
+        })
+    }
+
+    /// The records of a field among those of its message.
+    fn run(&self, all: Run, field: usize) -> Run {
+        let records = &self.records[all.start..all.end];
+        Run {
+            start: all.start + records.partition_point(|record| record.field < field),
+            end: all.start + records.partition_point(|record| record.field <= field),
+        }
     }
 
     fn fields(
@@ -160,79 +233,93 @@ impl<'a> Transcoder<'a> {
         depth: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
-        self.scoped(schema, raw, depth, |this, heads, present, depth| {
-            let mut bits = (present | schema.written_when_absent) >> from << from;
-            // Fields without a bit are looked at one by one.
-            let mut beyond = BITS..schema.fields.len();
-            loop {
-                let index = if bits != 0 {
-                    let lowest = bits.trailing_zeros() as usize;
-                    bits &= bits - 1;
-                    lowest
-                } else if let Some(index) = beyond.next() {
-                    index
-                } else {
-                    break;
-                };
-                let field = &schema.fields[index];
-                let head = this.heads[heads + index];
-                if field.inline {
-                    if let TypeRef::Struct(inner) = field.ty {
-                        match this.merged(head, field)? {
-                            Merged::Whole(raw) => this.fields(inner, raw, 0, first, depth, out)?,
-                            Merged::Joined(raw) => {
-                                Transcoder::new().fields(inner, &raw, 0, first, depth, out)?
-                            }
-                        }
-                    }
-                    continue;
+        let all = self.read(schema, raw, depth)?;
+        let mut at = all.start;
+        while at < all.end && self.records[at].field < from {
+            at += 1;
+        }
+        let mut unrecorded = Unrecorded::new(schema, from);
+        loop {
+            let start = at;
+            let mut index = unrecorded.peek();
+            if at < all.end && self.records[at].field <= index {
+                if self.records[at].field == index {
+                    unrecorded.advance();
                 }
-                if field.json.is_empty() {
-                    continue;
+                index = self.records[at].field;
+                while at < all.end && self.records[at].field == index {
+                    at += 1;
                 }
-                let left_out = match field.omit {
-                    Omit::Never => false,
-                    Omit::Empty => this.is_empty(field, head)?,
-                    Omit::Zero => this.is_zero(field, head)?,
-                };
-                if !left_out {
-                    write_key(field.json, first, out);
-                    this.field_value(field, head, empty_list(schema, index), depth, out)?;
-                }
+            } else if index == usize::MAX {
+                break;
+            } else {
+                unrecorded.advance();
             }
-            Ok(())
-        })
+            self.field(schema, index, Run { start, end: at }, first, depth + 1, out)?;
+        }
+        self.records.truncate(all.start);
+        Ok(())
     }
 
-    fn merged(&self, head: Head, field: &FieldSchema) -> Result<Merged<'a>, DecodeError> {
-        if head.first == END {
-            return Ok(Merged::Whole(&[]));
+    /// Writes a field with its key, unless JSON leaves it out.
+    #[inline]
+    fn field(
+        &mut self,
+        schema: &'static StructSchema,
+        index: usize,
+        run: Run,
+        first: &mut bool,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DecodeError> {
+        let field = &schema.fields[index];
+        if field.inline {
+            let TypeRef::Struct(inner) = field.ty else {
+                return Ok(());
+            };
+            return match self.merged(run, field)? {
+                Merged::Whole(raw) => self.fields(inner, raw, 0, first, depth, out),
+                Merged::Joined(raw) => Transcoder::new().fields(inner, &raw, 0, first, depth, out),
+            };
         }
-        if head.first == head.last {
-            return self.records[head.first as usize]
-                .payload
-                .bytes(field.go)
-                .map(Merged::Whole);
+        if field.json.is_empty() {
+            return Ok(());
         }
-        let mut joined = Vec::new();
-        let mut at = head.first;
-        while at != END {
-            let record = self.records[at as usize];
-            joined.extend_from_slice(record.payload.bytes(field.go)?);
-            at = record.next;
+        let left_out = match field.omit {
+            Omit::Never => false,
+            Omit::Empty => self.is_empty(field, run)?,
+            Omit::Zero => self.is_zero(field, run)?,
+        };
+        if left_out {
+            return Ok(());
         }
-        Ok(Merged::Joined(joined))
+        write_key(field.json, first, out);
+        self.field_value(field, run, empty_list(schema, index), depth, out)
     }
 
-    fn last(&self, head: Head) -> Option<Payload<'a>> {
-        self.records
-            .get(head.last as usize)
-            .filter(|_| head.last != END)
+    fn merged(&self, run: Run, field: &FieldSchema) -> Result<Merged<'a>, DecodeError> {
+        match &self.records[run.start..run.end] {
+            [] => Ok(Merged::Whole(&[])),
+            [one] => one.payload.bytes(field.go).map(Merged::Whole),
+            several => {
+                let mut joined = Vec::new();
+                for record in several {
+                    joined.extend_from_slice(record.payload.bytes(field.go)?);
+                }
+                Ok(Merged::Joined(joined))
+            }
+        }
+    }
+
+    fn last(&self, run: Run) -> Option<Payload<'a>> {
+        self.records[run.start..run.end]
+            .last()
             .map(|record| record.payload)
     }
 
-    fn is_empty(&self, field: &FieldSchema, head: Head) -> Result<bool, DecodeError> {
-        let Some(payload) = self.last(head) else {
+    #[inline]
+    fn is_empty(&self, field: &FieldSchema, run: Run) -> Result<bool, DecodeError> {
+        let Some(payload) = self.last(run) else {
             // Structs and types that marshal themselves are never empty, not even when absent.
             return Ok(!matches!(
                 field.ty,
@@ -255,50 +342,38 @@ impl<'a> Transcoder<'a> {
             TypeRef::Float64 => {
                 matches!(payload, Payload::Fixed64(bits) if f64::from_bits(bits) == 0.0)
             }
-            TypeRef::WrappedList(_) => !self.any_item(head, field)?,
+            TypeRef::WrappedList(_) => !self.any_item(run, field)?,
             // A list of numbers may be one packed record without any number in it.
-            TypeRef::List(_) => self.all_packed_empty(head, field),
+            TypeRef::List(item) => is_packable(item) && self.all_packed_empty(run),
             _ => false,
         })
     }
 
-    fn all_packed_empty(&self, head: Head, field: &FieldSchema) -> bool {
-        if !field.ty.list_item().is_some_and(is_packable) {
-            return false;
-        }
-        let mut at = head.first;
-        while at != END {
-            let record = self.records[at as usize];
-            if !matches!(record.payload, Payload::Bytes(bytes) if bytes.is_empty()) {
-                return false;
-            }
-            at = record.next;
-        }
-        true
+    fn all_packed_empty(&self, run: Run) -> bool {
+        self.records[run.start..run.end]
+            .iter()
+            .all(|record| matches!(record.payload, Payload::Bytes(bytes) if bytes.is_empty()))
     }
 
-    fn any_item(&self, head: Head, field: &FieldSchema) -> Result<bool, DecodeError> {
-        let mut at = head.first;
-        while at != END {
-            let record = self.records[at as usize];
+    fn any_item(&self, run: Run, field: &FieldSchema) -> Result<bool, DecodeError> {
+        for record in &self.records[run.start..run.end] {
             for inner in Records::new(record.payload.bytes(field.go)?) {
                 if inner?.0 == 1 {
                     return Ok(true);
                 }
             }
-            at = record.next;
         }
         Ok(false)
     }
 
-    fn is_zero(&self, field: &FieldSchema, head: Head) -> Result<bool, DecodeError> {
-        match (&field.ty, self.last(head)) {
+    fn is_zero(&self, field: &FieldSchema, run: Run) -> Result<bool, DecodeError> {
+        match (&field.ty, self.last(run)) {
             (_, None) => Ok(true),
             (TypeRef::Time, Some(payload)) => Ok(read_time(payload.bytes(field.go)?)?.is_zero()),
             (TypeRef::MicroTime, Some(payload)) => {
                 Ok(read_micro_time(payload.bytes(field.go)?)?.is_zero())
             }
-            _ => self.is_empty(field, head),
+            _ => self.is_empty(field, run),
         }
     }
 
@@ -306,27 +381,27 @@ impl<'a> Transcoder<'a> {
     fn field_value(
         &mut self,
         field: &FieldSchema,
-        head: Head,
+        run: Run,
         empty: &[u8],
         depth: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
         let mut ty = &field.ty;
         if let TypeRef::Pointer(inner) = ty {
-            if head.first == END {
+            if run.is_absent() {
                 out.extend_from_slice(b"null");
                 return Ok(());
             }
             ty = inner;
         }
         match ty {
-            TypeRef::Struct(schema) => match self.merged(head, field)? {
+            TypeRef::Struct(schema) => match self.merged(run, field)? {
                 Merged::Whole(raw) => self.message(schema, raw, depth, out),
                 Merged::Joined(raw) => Transcoder::new().message(schema, &raw, depth, out),
             },
-            TypeRef::List(item) => self.list(item, head, field, empty, depth, out),
-            TypeRef::Map(item) => self.map(item, head, field, depth, out),
-            _ => self.plain_field(ty, head, field, empty, depth, out),
+            TypeRef::List(item) => self.list(item, run, field, empty, depth, out),
+            TypeRef::Map(item) => self.map(item, run, field, depth, out),
+            _ => self.plain_field(ty, run, field, empty, depth, out),
         }
     }
 
@@ -335,7 +410,7 @@ impl<'a> Transcoder<'a> {
     fn plain_field(
         &mut self,
         ty: &TypeRef,
-        head: Head,
+        run: Run,
         field: &FieldSchema,
         empty: &[u8],
         depth: usize,
@@ -343,25 +418,22 @@ impl<'a> Transcoder<'a> {
     ) -> Result<(), DecodeError> {
         match ty {
             TypeRef::RawExtension | TypeRef::FieldsV1 | TypeRef::Json => {
-                let raw = match self.merged(head, field)? {
-                    Merged::Whole(raw) => read_raw(raw)?.map(<[u8]>::to_vec),
-                    Merged::Joined(raw) => read_raw(&raw)?.map(<[u8]>::to_vec),
-                };
-                write_raw(&raw.unwrap_or_default(), out);
+                match self.merged(run, field)? {
+                    Merged::Whole(raw) => write_raw(read_raw(raw)?.unwrap_or_default(), out),
+                    Merged::Joined(raw) => write_raw(read_raw(&raw)?.unwrap_or_default(), out),
+                }
                 Ok(())
             }
             TypeRef::WrappedList(item) => {
                 let start = out.len();
-                let mut at = head.first;
-                while at != END {
-                    let record = self.records[at as usize];
-                    self.wrapped_items(item, record.payload, field, start, depth, out)?;
-                    at = record.next;
+                for at in run.start..run.end {
+                    let payload = self.records[at].payload;
+                    self.wrapped_items(item, payload, field, start, depth, out)?;
                 }
                 close_list(start, empty, out);
                 Ok(())
             }
-            TypeRef::Bytes => match self.last(head) {
+            TypeRef::Bytes => match self.last(run) {
                 Some(payload) if !payload.bytes(field.go)?.is_empty() => {
                     self.item(ty, payload, field, depth, out)
                 }
@@ -371,7 +443,7 @@ impl<'a> Transcoder<'a> {
                 }
             },
             _ => {
-                let payload = self.last(head).unwrap_or(match ty {
+                let payload = self.last(run).unwrap_or(match ty {
                     TypeRef::Bool | TypeRef::Int32 | TypeRef::Int64 | TypeRef::Uint32 => {
                         Payload::Varint(0)
                     }
@@ -387,17 +459,15 @@ impl<'a> Transcoder<'a> {
     fn list(
         &mut self,
         item: &TypeRef,
-        head: Head,
+        run: Run,
         field: &FieldSchema,
         empty: &[u8],
         depth: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
         let start = out.len();
-        let mut at = head.first;
-        while at != END {
-            let record = self.records[at as usize];
-            match record.payload {
+        for at in run.start..run.end {
+            match self.records[at].payload {
                 Payload::Bytes(packed) if is_packable(item) => {
                     let mut rest = packed;
                     while !rest.is_empty() {
@@ -412,7 +482,6 @@ impl<'a> Transcoder<'a> {
                     self.item(item, payload, field, depth, out)?;
                 }
             }
-            at = record.next;
         }
         if out.len() == start {
             out.extend_from_slice(empty);
@@ -444,22 +513,19 @@ impl<'a> Transcoder<'a> {
     fn map(
         &mut self,
         item: &TypeRef,
-        head: Head,
+        run: Run,
         field: &FieldSchema,
         depth: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
-        if head.first == END {
+        if run.is_absent() {
             out.extend_from_slice(b"null");
             return Ok(());
         }
-        let mut entries = Vec::new();
-        let mut at = head.first;
-        while at != END {
-            let record = self.records[at as usize];
-            entries.push(read_entry(record.payload.bytes(field.go)?)?);
-            at = record.next;
-        }
+        let mut entries = self.records[run.start..run.end]
+            .iter()
+            .map(|record| read_entry(record.payload.bytes(field.go)?))
+            .collect::<Result<Vec<_>, _>>()?;
         // Encoders sort, so this is nearly always done already. The last of equal keys counts.
         entries.sort_by(|a, b| a.0.cmp(&b.0));
         out.push(b'{');
@@ -519,9 +585,7 @@ fn write_leaf(
     out: &mut Vec<u8>,
 ) -> Result<(), DecodeError> {
     match ty {
-        TypeRef::String => {
-            write_json_string(&text(payload.bytes(name)?), out);
-        }
+        TypeRef::String => write_text(payload.bytes(name)?, out),
         TypeRef::Bool => out.extend_from_slice(if payload.varint(name)? != 0 {
             b"true"
         } else {
