@@ -31,6 +31,8 @@ pub mod discovery;
 pub mod flowcontrol;
 /// Go's words about JSON.
 pub mod go_json;
+/// Plugins that are called by gRPC.
+pub mod grpc;
 /// One function per verb.
 pub mod handlers;
 /// What runs once the server serves.

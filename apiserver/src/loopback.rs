@@ -261,6 +261,34 @@ impl Loopback {
         Ok(())
     }
 
+    /// Patches an object (RFC 7386).
+    pub async fn merge_patch<T: ApiResource>(
+        &self,
+        namespace: &str,
+        name: &str,
+        patch: serde_json::Value,
+    ) -> Result<(), StatusError> {
+        let resource = self.resource::<T>()?;
+        let endpoint = Endpoint {
+            resource: resource.clone(),
+            subresource: None,
+        };
+        let cx = context("patch", &resource, namespace, name);
+        let request = PatchRequest {
+            kind: PatchType::Merge,
+            bytes: patch.to_string().into(),
+            manager: cx.field_manager(self.manager),
+            options: PatchOptions {
+                field_manager: self.manager.to_owned(),
+                ..PatchOptions::default()
+            },
+            validation: FieldValidation::Ignore,
+        };
+        patch::patch_stored(&self.server, &cx, &endpoint, &request)
+            .await
+            .map(drop)
+    }
+
     /// Deletes an object; one that does not exist is deleted already.
     pub async fn delete<T: ApiResource>(
         &self,

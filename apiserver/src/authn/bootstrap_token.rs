@@ -47,7 +47,7 @@ impl TokenAuthenticator for BootstrapTokens {
             Ok(
                 judge(&stored, id, secret, Timestamp::now()).map(|user| Authenticated {
                     user,
-                    audiences: Vec::new(),
+                    ..Authenticated::default()
                 }),
             )
         })

@@ -1,5 +1,7 @@
 //! JSON Web Signatures in compact form (RFC 7515), with RS256, ES256, ES384 and ES512: what Go signs service account tokens with.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest;
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
@@ -9,7 +11,9 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 /// Why a key file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -20,13 +24,15 @@ pub enum KeyError {
     Unusable { kind: String, reason: String },
 }
 
-/// Why a token is not valid. The texts are for logs.
+/// Why a token is not valid. Token reviews show the texts, which are upstream's.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum VerifyError {
     #[error("the token is not a signed JSON web token")]
     Malformed,
-    #[error("the token's signature matches no known key")]
+    #[error("go-jose/go-jose: error in cryptographic primitive")]
     Signature,
+    #[error("invalid signature, no keys found")]
+    NoKey,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,20 +92,54 @@ impl Algorithm {
 pub struct PublicKey {
     algorithm: Algorithm,
     /// DER SubjectPublicKeyInfo.
-    der: Vec<u8>,
-    /// Unpadded base64url of the SHA-256 of the DER, as upstream names keys.
-    id: String,
+    der: Arc<[u8]>,
+    /// Unpadded base64url of the SHA-256 of the DER, as upstream names keys; or as an external signer does.
+    id: Arc<str>,
+    excluded_from_discovery: bool,
 }
 
 impl PublicKey {
-    fn from_der(der: Vec<u8>) -> Option<Self> {
-        let algorithm = Algorithm::of_public_key(&der)?;
-        let id = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &der));
-        Some(Self { algorithm, der, id })
+    fn from_der(der: &[u8]) -> Option<Self> {
+        let algorithm = Algorithm::of_public_key(der)?;
+        let id = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, der));
+        Some(Self {
+            algorithm,
+            der: der.into(),
+            id: id.into(),
+            excluded_from_discovery: false,
+        })
+    }
+
+    /// A key of an external signer, by the name that it gives it.
+    pub fn external(der: &[u8], id: &str, excluded_from_discovery: bool) -> Result<Self, KeyError> {
+        let unusable = |reason: String| KeyError::Unusable {
+            kind: "PUBLIC KEY".to_owned(),
+            reason,
+        };
+        let (rest, _) =
+            SubjectPublicKeyInfo::from_der(der).map_err(|error| unusable(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(unusable(
+                "trailing data after ASN.1 of public-key".to_owned(),
+            ));
+        }
+        let key = Self::from_der(der).ok_or_else(|| {
+            unusable("neither an RSA key nor one on the curves P-256, P-384, P-521".to_owned())
+        })?;
+        Ok(Self {
+            id: id.into(),
+            excluded_from_discovery,
+            ..key
+        })
     }
 
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Others are not told of this key: it checks tokens of earlier days.
+    pub fn excluded_from_discovery(&self) -> bool {
+        self.excluded_from_discovery
     }
 
     /// The algorithm's name in a token's header.
@@ -108,36 +148,52 @@ impl PublicKey {
     }
 
     /// The key as a member of a JSON Web Key Set (RFC 7517).
-    pub fn to_jwk(&self) -> Option<serde_json::Value> {
-        let common = |kty: &str| serde_json::json!({"use": "sig", "kty": kty, "kid": self.id, "alg": self.algorithm.name()});
-        match self.algorithm {
+    pub fn to_jwk(&self) -> Option<Jwk> {
+        let mut jwk = Jwk {
+            r#use: "sig",
+            kty: "EC",
+            kid: self.id().to_owned(),
+            alg: self.algorithm.name(),
+            ..Jwk::default()
+        };
+        let text = |number: &[u8]| Some(URL_SAFE_NO_PAD.encode(number));
+        let (curve, length) = match self.algorithm {
             Algorithm::Rs256 => {
                 let (modulus, exponent) = der::rsa_numbers(&self.der)?;
-                let mut jwk = common("RSA");
-                jwk["n"] = URL_SAFE_NO_PAD.encode(modulus).into();
-                jwk["e"] = URL_SAFE_NO_PAD.encode(exponent).into();
-                Some(jwk)
+                jwk.kty = "RSA";
+                (jwk.n, jwk.e) = (text(modulus), text(exponent));
+                return Some(jwk);
             }
-            curve => {
-                let (name, length) = match curve {
-                    Algorithm::Es256 => ("P-256", 32),
-                    Algorithm::Es384 => ("P-384", 48),
-                    _ => ("P-521", 66),
-                };
-                // The key ends with the uncompressed point: 04, x, y.
-                let point = self
-                    .der
-                    .len()
-                    .checked_sub(2 * length)
-                    .map(|start| &self.der[start..])?;
-                let mut jwk = common("EC");
-                jwk["crv"] = name.into();
-                jwk["x"] = URL_SAFE_NO_PAD.encode(&point[..length]).into();
-                jwk["y"] = URL_SAFE_NO_PAD.encode(&point[length..]).into();
-                Some(jwk)
-            }
-        }
+            Algorithm::Es256 => ("P-256", 32),
+            Algorithm::Es384 => ("P-384", 48),
+            Algorithm::Es512 => ("P-521", 66),
+        };
+        // The key ends with the uncompressed point: 04, x, y.
+        let start = self.der.len().checked_sub(2 * length)?;
+        let (x, y) = self.der[start..].split_at(length);
+        jwk.crv = Some(curve);
+        (jwk.x, jwk.y) = (text(x), text(y));
+        Some(jwk)
     }
+}
+
+/// A JSON Web Key, its members in upstream's order.
+#[derive(Debug, Default, Serialize)]
+pub struct Jwk {
+    r#use: &'static str,
+    kty: &'static str,
+    kid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    crv: Option<&'static str>,
+    alg: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    x: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    y: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    e: Option<String>,
 }
 
 /// Every public key in a PEM file; private keys and certificates stand for their public half.
@@ -151,10 +207,10 @@ pub fn read_public_keys(text: &[u8]) -> Result<Vec<PublicKey>, KeyError> {
                 .map(|(_, certificate)| certificate.public_key().raw.to_vec()),
             "RSA PRIVATE KEY" | "EC PRIVATE KEY" | "PRIVATE KEY" => PrivateKey::from_block(&block)
                 .ok()
-                .map(|key| key.public.der),
+                .map(|key| key.public.der.to_vec()),
             _ => None,
         };
-        keys.extend(der.and_then(PublicKey::from_der));
+        keys.extend(der.and_then(|der| PublicKey::from_der(&der)));
     }
     if keys.is_empty() {
         Err(KeyError::NoKey("public"))
@@ -224,7 +280,7 @@ impl PrivateKey {
                 .map_err(|error| unusable(error.to_string()))?;
             (Signer::Ecdsa(Box::new(pair)), public)
         };
-        let public = PublicKey::from_der(public.as_ref().to_vec())
+        let public = PublicKey::from_der(public.as_ref())
             .ok_or_else(|| unusable("its public half is of an unknown kind".to_owned()))?;
         Ok(Self { signer, public })
     }
@@ -232,7 +288,7 @@ impl PrivateKey {
     /// A signed token with these claims.
     pub fn sign(&self, claims: &[u8]) -> Result<String, aws_lc_rs::error::Unspecified> {
         let header =
-            serde_json::json!({"alg": self.public.algorithm.name(), "kid": self.public.id});
+            serde_json::json!({"alg": self.public.algorithm.name(), "kid": self.public.id()});
         let mut token = URL_SAFE_NO_PAD.encode(header.to_string());
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(claims, &mut token);
@@ -292,15 +348,17 @@ impl<'a> Unverified<'a> {
         })
     }
 
-    /// Checks the signature against the key that the token names, or against all when it names none that is known.
+    /// The key that the token says it is signed with, or nothing.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+
+    /// Checks the signature: one of the keys has to have made it.
     pub fn verify(&self, keys: &[PublicKey]) -> Result<(), VerifyError> {
-        let named: Vec<&PublicKey> = keys.iter().filter(|key| key.id == self.key_id).collect();
-        let candidates = if named.is_empty() {
-            keys.iter().collect()
-        } else {
-            named
-        };
-        for key in candidates {
+        if keys.is_empty() {
+            return Err(VerifyError::NoKey);
+        }
+        for key in keys {
             // The key decides the algorithm: a token cannot ask to be checked with another one.
             if key.algorithm.name() == self.algorithm
                 && UnparsedPublicKey::new(key.algorithm.verification(), &key.der)

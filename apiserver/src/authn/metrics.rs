@@ -103,6 +103,53 @@ impl AuthenticationMetrics {
     }
 }
 
+/// What is counted of tokens of service accounts. Upstream: pkg/serviceaccount/metrics.go.
+pub struct ServiceAccountMetrics {
+    /// Tokens that are for no audience.
+    pub(super) legacy: Counter,
+    /// Tokens that should have been replaced by now.
+    pub(super) stale: Counter,
+    /// Tokens that live longer than was asked for, and need not be replaced yet.
+    pub(super) valid: Counter,
+    pub(super) manual: Counter,
+    pub(super) automatic: Counter,
+    pub(super) invalid: Counter,
+}
+
+impl ServiceAccountMetrics {
+    pub fn new(metrics: &Metrics) -> Self {
+        let counter = |name: &str, help: &str| {
+            metrics.counter(Opts::new(format!("serviceaccount_{name}_total"), help))
+        };
+        Self {
+            legacy: counter(
+                "legacy_tokens",
+                "Cumulative legacy service account tokens used",
+            ),
+            stale: counter(
+                "stale_tokens",
+                "Cumulative stale projected service account tokens used",
+            ),
+            valid: counter(
+                "valid_tokens",
+                "Cumulative valid projected service account tokens used",
+            ),
+            manual: counter(
+                "legacy_manual_token_uses",
+                "Cumulative manually created legacy tokens used",
+            ),
+            automatic: counter(
+                "legacy_auto_token_uses",
+                "Cumulative auto-generated legacy tokens used",
+            ),
+            invalid: counter(
+                "invalid_legacy_auto_token_uses",
+                "Cumulative invalid auto-generated legacy tokens used",
+            ),
+        }
+    }
+}
+
 /// What is counted of the cache of tokens.
 pub(super) struct TokenCacheMetrics {
     hits: Counter,

@@ -7,7 +7,10 @@
 
 mod bootstrap_token;
 pub mod configuration;
+pub mod external_jwt;
 pub mod jws;
+pub mod keys;
+mod legacy_tokens;
 mod metrics;
 pub mod oidc;
 mod service_account;
@@ -17,9 +20,10 @@ mod tokens;
 mod webhook;
 
 pub use bootstrap_token::BootstrapTokens;
-pub use metrics::AuthenticationMetrics;
-pub use service_account::{BoundTokens, LegacyTokens, SubjectState, TokenSubjects};
-pub use service_account_claims::{BindTo, IssueError, Issued, TokenIssuer};
+pub use legacy_tokens::{LAST_USED, LegacyTokens};
+pub use metrics::{AuthenticationMetrics, ServiceAccountMetrics};
+pub use service_account::{BoundTokens, Checks, SubjectState, TokenSubjects};
+pub use service_account_claims::{BindTo, IssueError, Issued, Signer, TokenIssuer, jwks};
 pub use token_file::{TokenFile, TokenFileError};
 pub use tokens::{TokenAuthenticator, Tokens, bearer_token};
 pub use webhook::WebhookTokens;

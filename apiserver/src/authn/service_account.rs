@@ -1,28 +1,30 @@
-//! Judges service account tokens: bound ones (issued by the token subresource) and legacy ones (stored in Secrets).
-//! Upstream: pkg/serviceaccount/{jwt,claims,legacy}.go.
+//! Judges bound service account tokens, which the token subresource issues. Upstream: pkg/serviceaccount/{jwt,claims}.go.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api_types::core::v1::Secret;
-use component_base::auth::{AuthenticateError, Authenticated, BoxFuture, UserInfo};
+use apimachinery::quote::quote_list;
+use component_base::auth::{AuthenticateError, Authenticated, BoxFuture, Notes, UserInfo};
 use jiff::Timestamp;
-use serde::Deserialize;
 
-use super::jws::{PublicKey, Unverified};
+use super::jws::Unverified;
+use super::keys::VerificationKeys;
+use super::metrics::ServiceAccountMetrics;
 use super::service_account_claims::{Claims, Reference};
 use super::tokens::TokenAuthenticator;
 use super::{service_account_groups, service_account_user_name};
 
 /// Clocks of several servers may differ by this much, in seconds. Upstream: go-jose's DefaultLeeway.
 const LEEWAY_SECONDS: i64 = 60;
-const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
 
 /// What is known of an object that a token is bound to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SubjectState {
     pub uid: String,
     pub deleted_at: Option<Timestamp>,
+    /// Secrets that a service account names.
+    pub secrets: Vec<String>,
 }
 
 /// Where the objects that tokens are bound to are looked up. None: there is no such object.
@@ -39,30 +41,75 @@ pub trait TokenSubjects: Send + Sync {
         namespace: &'a str,
         name: &'a str,
     ) -> BoxFuture<'a, Option<Arc<Secret>>>;
+    /// Writes down that the token of a Secret was used today.
+    fn used<'a>(&'a self, secret: &'a Secret, today: &'a str) -> BoxFuture<'a, ()>;
+}
+
+/// What tokens of service accounts are checked with, of whatever form they are.
+#[derive(Clone)]
+pub struct Checks {
+    pub keys: Arc<dyn VerificationKeys>,
+    /// Audiences of this API server: what a token must be for when the request does not say otherwise.
+    pub api_audiences: Vec<String>,
+    pub metrics: Arc<ServiceAccountMetrics>,
+}
+
+impl Checks {
+    /// Checks the signature.
+    pub(super) async fn verify(&self, token: &Unverified<'_>) -> Result<(), AuthenticateError> {
+        let keys = self.keys.find(token.key_id()).await;
+        token
+            .verify(&keys)
+            .map_err(|error| failed(error.to_string()))
+    }
+
+    /// Those audiences of a token that are among the asked ones. One that is for none is for every audience of this API server.
+    pub(super) fn audiences(
+        &self,
+        claimed: &[String],
+        subject: &str,
+        asked: &[String],
+        notes: &mut Notes,
+    ) -> Result<Vec<String>, AuthenticateError> {
+        let claimed = if claimed.is_empty() {
+            let note = ("authentication.k8s.io/legacy-token", subject.to_owned());
+            notes.annotations.push(note);
+            self.metrics.legacy.inc();
+            &self.api_audiences
+        } else {
+            claimed
+        };
+        let asked = if asked.is_empty() {
+            &self.api_audiences
+        } else {
+            asked
+        };
+        let granted = claimed.iter().filter(|audience| asked.contains(audience));
+        let granted: Vec<String> = granted.cloned().collect();
+        if granted.is_empty() && !self.api_audiences.is_empty() {
+            return Err(failed(format!(
+                "token audiences {} is invalid for the target audiences {}",
+                quote_list(claimed),
+                quote_list(asked)
+            )));
+        }
+        Ok(granted)
+    }
 }
 
 /// Judges bound tokens.
 pub struct BoundTokens {
     /// The first is the one that new tokens carry.
     issuers: Vec<String>,
-    keys: Vec<PublicKey>,
-    /// Audiences of this API server: what a token must be for when the request does not say otherwise.
-    api_audiences: Vec<String>,
-    /// None with --service-account-lookup=false: then a token outlives what it is bound to.
-    subjects: Option<Arc<dyn TokenSubjects>>,
+    checks: Checks,
+    subjects: Arc<dyn TokenSubjects>,
 }
 
 impl BoundTokens {
-    pub fn new(
-        issuers: Vec<String>,
-        keys: Vec<PublicKey>,
-        api_audiences: Vec<String>,
-        subjects: Option<Arc<dyn TokenSubjects>>,
-    ) -> Self {
+    pub fn new(issuers: Vec<String>, checks: Checks, subjects: Arc<dyn TokenSubjects>) -> Self {
         Self {
             issuers,
-            keys,
-            api_audiences,
+            checks,
             subjects,
         }
     }
@@ -82,35 +129,38 @@ impl BoundTokens {
         if !self.issuers.contains(&claims.iss) {
             return Ok(None);
         }
-        parsed
-            .verify(&self.keys)
-            .map_err(|error| failed(error.to_string()))?;
-        let wanted = if audiences.is_empty() {
-            &self.api_audiences
-        } else {
-            audiences
-        };
-        let granted: Vec<String> = claims
-            .aud
-            .0
-            .iter()
-            .filter(|audience| wanted.contains(audience))
-            .cloned()
-            .collect();
-        if granted.is_empty() {
-            return Err(failed(format!(
-                "token audiences {:?} is invalid for the target audiences {wanted:?}",
-                claims.aud.0
-            )));
-        }
+        self.checks.verify(&parsed).await?;
+        let mut notes = Notes::default();
+        let granted = self
+            .checks
+            .audiences(&claims.aud.0, &claims.sub, audiences, &mut notes)?;
         check_times(&claims, now)?;
-        if let Some(subjects) = &self.subjects {
-            check_subjects(subjects.as_ref(), &claims, now).await?;
-        }
+        check_subjects(self.subjects.as_ref(), &claims, now).await?;
+        self.check_staleness(&claims, now, &mut notes);
         Ok(Some(Authenticated {
             user: user(&claims),
             audiences: granted,
+            notes,
         }))
+    }
+
+    /// A pod's token lives longer than the kubelet asked for; whoever still uses it after that time does not reload it.
+    fn check_staleness(&self, claims: &Claims, now: Timestamp, notes: &mut Notes) {
+        let Some(threshold) = claims.kubernetes.warnafter.filter(|after| *after != 0) else {
+            return;
+        };
+        if now <= Timestamp::from_second(threshold).unwrap_or(Timestamp::MAX) {
+            self.checks.metrics.valid.inc();
+            return;
+        }
+        let late = now.as_second().saturating_sub(threshold);
+        let text = format!(
+            "subject: {}, seconds after warning threshold: {late}",
+            claims.sub
+        );
+        let note = ("authentication.k8s.io/stale-token", text);
+        notes.annotations.push(note);
+        self.checks.metrics.stale.inc();
     }
 }
 
@@ -126,11 +176,11 @@ impl TokenAuthenticator for BoundTokens {
 
 fn check_times(claims: &Claims, now: Timestamp) -> Result<(), AuthenticateError> {
     let now = now.as_second();
-    if claims.exp != 0 && now.saturating_sub(LEEWAY_SECONDS) > claims.exp {
-        return Err(failed("service account token has expired"));
-    }
     if claims.nbf != 0 && now.saturating_add(LEEWAY_SECONDS) < claims.nbf {
         return Err(failed("service account token is not valid yet"));
+    }
+    if claims.exp != 0 && now.saturating_sub(LEEWAY_SECONDS) > claims.exp {
+        return Err(failed("service account token has expired"));
     }
     if claims.iat != 0 && now.saturating_add(LEEWAY_SECONDS) < claims.iat {
         return Err(failed("service account token is issued in the future"));
@@ -195,6 +245,7 @@ async fn check_subjects(
                 .metadata
                 .deletion_timestamp
                 .map(|time| time.timestamp()),
+            ..SubjectState::default()
         });
         bound("secret", state, reference)?;
     }
@@ -239,147 +290,7 @@ fn user(claims: &Claims) -> UserInfo {
     }
 }
 
-/// Judges tokens that controllers put into Secrets of type kubernetes.io/service-account-token.
-pub struct LegacyTokens {
-    keys: Vec<PublicKey>,
-    subjects: Option<Arc<dyn TokenSubjects>>,
-    /// A legacy token is for every audience of this API server.
-    api_audiences: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct LegacyClaims {
-    #[serde(default)]
-    iss: String,
-    #[serde(default)]
-    sub: String,
-    #[serde(rename = "kubernetes.io/serviceaccount/namespace", default)]
-    namespace: String,
-    #[serde(rename = "kubernetes.io/serviceaccount/secret.name", default)]
-    secret: String,
-    #[serde(rename = "kubernetes.io/serviceaccount/service-account.name", default)]
-    account: String,
-    #[serde(rename = "kubernetes.io/serviceaccount/service-account.uid", default)]
-    uid: String,
-}
-
-impl LegacyTokens {
-    pub fn new(
-        keys: Vec<PublicKey>,
-        api_audiences: Vec<String>,
-        subjects: Option<Arc<dyn TokenSubjects>>,
-    ) -> Self {
-        Self {
-            keys,
-            subjects,
-            api_audiences,
-        }
-    }
-
-    async fn judge(
-        &self,
-        token: &str,
-        audiences: &[String],
-    ) -> Result<Option<Authenticated>, AuthenticateError> {
-        let Ok(parsed) = Unverified::parse(token) else {
-            return Ok(None);
-        };
-        let Ok(claims) = serde_json::from_slice::<LegacyClaims>(&parsed.claims) else {
-            return Ok(None);
-        };
-        if claims.iss != LEGACY_ISSUER {
-            return Ok(None);
-        }
-        parsed
-            .verify(&self.keys)
-            .map_err(|error| failed(error.to_string()))?;
-        for (claim, value) in [
-            ("sub", &claims.sub),
-            ("namespace", &claims.namespace),
-            ("secretName", &claims.secret),
-            ("serviceAccountName", &claims.account),
-            ("serviceAccountUID", &claims.uid),
-        ] {
-            if value.is_empty() {
-                return Err(failed(format!("{claim} claim is missing")));
-            }
-        }
-        let name = service_account_user_name(&claims.namespace, &claims.account);
-        if claims.sub != name {
-            return Err(failed("sub claim is invalid"));
-        }
-        if let Some(subjects) = &self.subjects {
-            let secret = subjects
-                .secret(&claims.namespace, &claims.secret)
-                .await
-                .ok_or_else(|| failed("service account token has been invalidated"))?;
-            let stored = secret
-                .data
-                .get("token")
-                .map(|data| data.0.as_slice())
-                .unwrap_or_default();
-            if secret.metadata.deletion_timestamp.is_some()
-                || aws_lc_rs::constant_time::verify_slices_are_equal(stored, token.as_bytes())
-                    .is_err()
-            {
-                return Err(failed("service account token has been invalidated"));
-            }
-            let account = subjects
-                .service_account(&claims.namespace, &claims.account)
-                .await
-                .ok_or_else(|| failed(format!("serviceaccounts {:?} not found", claims.account)))?;
-            if account.uid != claims.uid {
-                return Err(failed(format!(
-                    "service account UID ({}) does not match claim ({})",
-                    account.uid, claims.uid
-                )));
-            }
-            if account.deleted_at.is_some() {
-                return Err(failed(format!(
-                    "service account {}/{} has been deleted",
-                    claims.namespace, claims.account
-                )));
-            }
-        }
-        let granted: Vec<String> = if audiences.is_empty() {
-            self.api_audiences.clone()
-        } else {
-            audiences
-                .iter()
-                .filter(|audience| self.api_audiences.contains(audience))
-                .cloned()
-                .collect()
-        };
-        if granted.is_empty() && !audiences.is_empty() {
-            return Err(failed(format!(
-                "token audiences {:?} is invalid for the target audiences {audiences:?}",
-                self.api_audiences
-            )));
-        }
-        let user = UserInfo {
-            name,
-            uid: claims.uid,
-            groups: service_account_groups(&claims.namespace),
-            extra: BTreeMap::new(),
-        };
-        Ok(Some(Authenticated {
-            user,
-            audiences: granted,
-        }))
-    }
-}
-
-impl TokenAuthenticator for LegacyTokens {
-    fn authenticate_token<'a>(
-        &'a self,
-        token: &'a str,
-        audiences: &'a [String],
-    ) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>> {
-        Box::pin(self.judge(token, audiences))
-    }
-}
-
-fn failed(text: impl Into<String>) -> AuthenticateError {
+pub(super) fn failed(text: impl Into<String>) -> AuthenticateError {
     AuthenticateError(text.into())
 }
 

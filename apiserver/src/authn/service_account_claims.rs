@@ -1,10 +1,14 @@
 //! What is inside a bound service account token, and how it is made. Upstream: pkg/serviceaccount/claims.go.
 
+use std::sync::Arc;
+
 use api_types::core::v1::ServiceAccount;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::jws::{KeyError, PrivateKey, PublicKey};
+use super::external_jwt::{ExternalJwtError, ExternalSigner};
+use super::jws::{Jwk, PrivateKey, PublicKey};
+use super::keys::VerificationKeys;
 use super::service_account_user_name;
 
 /// The claims of a bound token. Field order is the order in the token.
@@ -110,8 +114,24 @@ pub enum BindTo {
 pub enum IssueError {
     #[error("the service account token could not be signed")]
     Sign,
-    #[error("service account signing key: {0}")]
-    Key(#[from] KeyError),
+    #[error("{0}")]
+    External(#[from] ExternalJwtError),
+}
+
+/// Who signs tokens.
+pub enum Signer {
+    Key(PrivateKey),
+    /// Another process.
+    External(ExternalSigner),
+}
+
+impl Signer {
+    async fn sign(&self, claims: &[u8]) -> Result<String, IssueError> {
+        match self {
+            Signer::Key(key) => key.sign(claims).map_err(|_| IssueError::Sign),
+            Signer::External(signer) => Ok(signer.sign(claims).await?),
+        }
+    }
 }
 
 /// A token and when it ends.
@@ -125,23 +145,18 @@ pub struct Issued {
 /// Makes bound tokens, and says what others need to check them.
 pub struct TokenIssuer {
     issuer: String,
-    key: PrivateKey,
+    signer: Signer,
     /// Every key that may have signed a token: the current one and earlier ones.
-    keys: Vec<PublicKey>,
+    keys: Arc<dyn VerificationKeys>,
 }
 
 impl TokenIssuer {
-    /// `signing_key` is the PEM of the private key, `keys` are the verification keys.
-    pub fn new(
-        issuer: impl Into<String>,
-        signing_key: &[u8],
-        keys: Vec<PublicKey>,
-    ) -> Result<Self, IssueError> {
-        Ok(Self {
+    pub fn new(issuer: impl Into<String>, signer: Signer, keys: Arc<dyn VerificationKeys>) -> Self {
+        Self {
             issuer: issuer.into(),
-            key: PrivateKey::from_pem(signing_key)?,
+            signer,
             keys,
-        })
+        }
     }
 
     pub fn issuer(&self) -> &str {
@@ -149,7 +164,7 @@ impl TokenIssuer {
     }
 
     /// Makes a token. `warn_after_seconds` is set for tokens whose life was extended beyond what was asked for.
-    pub fn issue(
+    pub async fn issue(
         &self,
         account: &ServiceAccount,
         bind_to: &BindTo,
@@ -194,7 +209,7 @@ impl TokenIssuer {
             sub: service_account_user_name(&account.metadata.namespace, &account.metadata.name),
         };
         let claims_text = serde_json::to_vec(&claims).map_err(|_| IssueError::Sign)?;
-        let token = self.key.sign(&claims_text).map_err(|_| IssueError::Sign)?;
+        let token = self.signer.sign(&claims_text).await?;
         Ok(Issued {
             token,
             expires: Timestamp::from_second(claims.exp).unwrap_or(Timestamp::MAX),
@@ -202,22 +217,43 @@ impl TokenIssuer {
         })
     }
 
-    /// The document at /.well-known/openid-configuration.
-    pub fn openid_configuration(&self, jwks_uri: &str) -> serde_json::Value {
-        let mut algorithms: Vec<&str> = self.keys.iter().map(PublicKey::algorithm_name).collect();
-        algorithms.sort_unstable();
-        algorithms.dedup();
-        serde_json::json!({
-            "issuer": self.issuer,
-            "jwks_uri": jwks_uri,
-            "response_types_supported": ["id_token"],
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": algorithms,
-        })
+    /// The keys that others are told of, and for how many seconds there are no others. None when there is no such key.
+    pub fn published_keys(&self) -> Option<(Arc<[PublicKey]>, u64)> {
+        let keys = self.keys.published();
+        (!keys.is_empty()).then(|| (keys, self.keys.max_age_seconds()))
     }
 
-    /// The document at /openid/v1/jwks.
-    pub fn jwks(&self) -> serde_json::Value {
-        serde_json::json!({"keys": self.keys.iter().filter_map(PublicKey::to_jwk).collect::<Vec<_>>()})
+    /// The document at /.well-known/openid-configuration.
+    pub fn openid_configuration(&self, keys: &[PublicKey], jwks_uri: &str) -> String {
+        let mut algorithms: Vec<&str> = keys.iter().map(PublicKey::algorithm_name).collect();
+        algorithms.sort_unstable();
+        algorithms.dedup();
+        let configuration = OpenIdConfiguration {
+            issuer: &self.issuer,
+            jwks_uri,
+            response_types_supported: ["id_token"],
+            subject_types_supported: ["public"],
+            id_token_signing_alg_values_supported: algorithms,
+        };
+        serde_json::to_string(&configuration).unwrap_or_default()
     }
+}
+
+#[derive(Serialize)]
+struct OpenIdConfiguration<'a> {
+    issuer: &'a str,
+    jwks_uri: &'a str,
+    response_types_supported: [&'a str; 1],
+    subject_types_supported: [&'a str; 1],
+    id_token_signing_alg_values_supported: Vec<&'a str>,
+}
+
+/// The document at /openid/v1/jwks.
+pub fn jwks(keys: &[PublicKey]) -> String {
+    #[derive(Serialize)]
+    struct KeySet {
+        keys: Vec<Jwk>,
+    }
+    let keys = keys.iter().filter_map(PublicKey::to_jwk).collect();
+    serde_json::to_string(&KeySet { keys }).unwrap_or_default()
 }

@@ -74,7 +74,7 @@ impl TokenAuthenticator for TokenFile {
     ) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>> {
         let found = self.users.get(token).map(|user| Authenticated {
             user: user.clone(),
-            audiences: Vec::new(),
+            ..Authenticated::default()
         });
         Box::pin(async move { Ok(found) })
     }

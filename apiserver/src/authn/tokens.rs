@@ -208,7 +208,7 @@ mod tests {
                     name: token.into(),
                     ..UserInfo::default()
                 },
-                audiences: Vec::new(),
+                ..Authenticated::default()
             });
             Box::pin(async move { Ok(found) })
         }

@@ -127,7 +127,11 @@ impl WebhookTokens {
             groups: status.user.groups,
             extra: status.user.extra,
         };
-        Ok(Some(Authenticated { user, audiences }))
+        Ok(Some(Authenticated {
+            user,
+            audiences,
+            ..Authenticated::default()
+        }))
     }
 
     /// Posts until there is an answer, or a failure that will not pass soon.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
-use component_base::auth::{Attributes, UserInfo};
+use component_base::auth::{Attributes, Notes, UserInfo};
 use component_base::serving::ConnectionInfo;
 use http::{HeaderMap, Method, Uri};
 use parking_lot::Mutex;
@@ -57,6 +57,16 @@ impl RequestContext {
             path: info.path.clone(),
             field_selector: info.field_selector.clone(),
             label_selector: info.label_selector.clone(),
+        }
+    }
+
+    /// Tells the audit log and the caller what there is to say of a credential.
+    pub fn note(&self, notes: Notes) {
+        for (key, value) in notes.annotations {
+            self.annotations.add(key, value);
+        }
+        for warning in notes.warnings {
+            self.warnings.add(warning);
         }
     }
 

@@ -1,11 +1,11 @@
 //! Who is asking: the authenticators and authorizers of this server. Upstream: pkg/kubeapiserver/authenticator.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use api_types::Resource as ApiResource;
-use api_types::core::v1::{PersistentVolume, Secret};
+use api_types::core::v1::{PersistentVolume, Secret, ServiceAccount};
 use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use api_types::resource::v1::ResourceSlice;
 use api_types::storage::v1::VolumeAttachment;
@@ -16,17 +16,23 @@ use component_base::auth::x509::{
     CLIENT_CA, CaBundle, CertificateAuthenticator, REQUEST_HEADER_CA,
 };
 use component_base::auth::{Authenticator, Authorizer, BoxFuture, delegated};
+use component_base::flags::Flags;
 use component_base::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 
+use super::ApiServer;
+use crate::authn::external_jwt::ExternalSigner;
+use crate::authn::keys::{StaticKeys, VerificationKeys};
 use crate::authn::{
-    BootstrapTokens, BoundTokens, LegacyTokens, SubjectState, TokenAuthenticator, TokenFile,
-    TokenIssuer, TokenSubjects, Tokens, WebhookTokens, jws, oidc,
+    BootstrapTokens, BoundTokens, Checks, LAST_USED, LegacyTokens, ServiceAccountMetrics, Signer,
+    SubjectState, TokenAuthenticator, TokenFile, TokenIssuer, TokenSubjects, Tokens, WebhookTokens,
+    jws, oidc,
 };
 use crate::authz::node::{Graph, Kind, NodeAuthorizer, feed};
 use crate::authz::rbac::Rbac;
 use crate::authz::{self, Mode, Union};
 use crate::config::Config;
+use crate::loopback::Loopback;
 use crate::registry::follow::{Change, follow};
 use crate::registry::object::Object;
 use crate::registry::table::Resources;
@@ -47,16 +53,22 @@ pub struct TokenService {
     /// Audiences of this server's own tokens.
     pub api_audiences: Vec<String>,
     pub max_expiration: Duration,
+    /// How long tokens of pods live that live longer than asked, in seconds.
+    pub extended_seconds: i64,
     /// Tokens of pods live longer than asked, so that clients that do not reload them keep working.
     pub extend_expiration: bool,
+    pub(super) subjects: Arc<StoredSubjects>,
 }
+
+/// A year.
+const EXTENDED_SECONDS: u64 = 24 * 365 * 60 * 60;
 
 fn read(path: &str) -> Result<Vec<u8>, component_base::Error> {
     std::fs::read(path).map_err(|error| os_error::on_reading(Path::new(path), &error).into())
 }
 
 /// Request header, client certificate, tokens, then anonymous.
-pub fn build(
+pub async fn build(
     config: &Config,
     resources: &Arc<Resources>,
     metrics: &Metrics,
@@ -78,7 +90,7 @@ pub fn build(
             ca, metrics,
         )));
     }
-    let tokens = build_tokens(config, resources, metrics, stop)?;
+    let tokens = build_tokens(config, resources, metrics, stop).await?;
     authenticators.push(tokens.judge.clone());
     let authenticator = UnionAuthenticator {
         authenticators,
@@ -91,7 +103,7 @@ pub fn build(
     })
 }
 
-fn build_tokens(
+async fn build_tokens(
     config: &Config,
     resources: &Arc<Resources>,
     metrics: &Metrics,
@@ -105,44 +117,41 @@ fn build_tokens(
             TokenFile::parse(&text).map_err(|error| format!("token file '{path}' {error}"))?;
         judges.push(Arc::new(file));
     }
-    let mut keys = Vec::new();
-    for path in flags.strings("service-account-key-file") {
-        let found = jws::read_public_keys(&read(path)?)
-            .map_err(|error| format!("error reading public key file {path}: {error}"))?;
-        keys.extend(found);
-    }
-    let signing_key = match flags.non_empty("service-account-signing-key-file") {
-        Some(path) => Some(read(path)?),
-        None => None,
-    };
     let issuers = flags.strings("service-account-issuer").to_vec();
     let mut api_audiences = flags.strings("api-audiences").to_vec();
     if api_audiences.is_empty() {
         api_audiences.clone_from(&issuers);
     }
-    let subjects: Arc<dyn TokenSubjects> = Arc::new(StoredSubjects {
+    let subjects = Arc::new(StoredSubjects {
         resources: resources.clone(),
+        server: OnceLock::new(),
     });
-    let lookup = flags
-        .bool("service-account-lookup")
-        .then(|| subjects.clone());
-    if !keys.is_empty() {
-        judges.push(Arc::new(LegacyTokens::new(
-            keys.clone(),
-            api_audiences.clone(),
-            lookup.clone(),
-        )));
+    let Signing {
+        signer,
+        keys,
+        max_expiration,
+        extended_seconds,
+    } = signing(flags, metrics, stop).await?;
+    if let Some(keys) = &keys {
+        let checks = Checks {
+            keys: keys.clone(),
+            api_audiences: api_audiences.clone(),
+            metrics: Arc::new(ServiceAccountMetrics::new(metrics)),
+        };
+        let lookup = flags
+            .bool("service-account-lookup")
+            .then(|| subjects.clone() as Arc<dyn TokenSubjects>);
+        judges.push(Arc::new(LegacyTokens::new(checks.clone(), lookup)));
         if !issuers.is_empty() {
             judges.push(Arc::new(BoundTokens::new(
                 issuers.clone(),
-                keys.clone(),
-                api_audiences.clone(),
-                lookup,
+                checks,
+                subjects.clone(),
             )));
         }
     }
     if flags.bool("enable-bootstrap-token-auth") {
-        judges.push(Arc::new(BootstrapTokens::new(subjects)));
+        judges.push(Arc::new(BootstrapTokens::new(subjects.clone())));
     }
     // After service accounts: an issuer may be asked for its keys on account of a token that is not its.
     judges.extend(jwt_authenticators(
@@ -160,17 +169,76 @@ fn build_tokens(
             api_audiences.clone(),
         )?));
     }
-    let issuer = match (issuers.first(), signing_key) {
-        (Some(issuer), Some(key)) => Some(Arc::new(TokenIssuer::new(issuer, &key, keys)?)),
+    let issuer = match (issuers.first(), signer, keys) {
+        (Some(issuer), Some(signer), Some(keys)) => {
+            Some(Arc::new(TokenIssuer::new(issuer, signer, keys)))
+        }
         _ => None,
     };
     Ok(TokenService {
         judge: Arc::new(Tokens::new(judges, metrics)),
         issuer,
         api_audiences,
-        max_expiration: flags.duration("service-account-max-token-expiration"),
+        max_expiration,
+        extended_seconds,
         extend_expiration: flags.bool("service-account-extend-token-expiration"),
+        subjects,
     })
+}
+
+/// Who signs tokens of service accounts, what they are checked with, and how long they live.
+struct Signing {
+    signer: Option<Signer>,
+    keys: Option<Arc<dyn VerificationKeys>>,
+    max_expiration: Duration,
+    extended_seconds: i64,
+}
+
+async fn signing(
+    flags: &Flags,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> Result<Signing, component_base::Error> {
+    let asked = flags.duration("service-account-max-token-expiration");
+    let mut longest_extended = Duration::from_secs(EXTENDED_SECONDS);
+    let (signer, keys, max_expiration): (_, Option<Arc<dyn VerificationKeys>>, _) =
+        if let Some(endpoint) = flags.non_empty("service-account-signing-endpoint") {
+            let signer = ExternalSigner::start(endpoint, metrics, stop).await?;
+            let keys = signer.keys();
+            let max_expiration = signer.max_expiration(asked)?;
+            longest_extended = longest_extended.min(signer.max_token_life);
+            (Some(Signer::External(signer)), Some(keys), max_expiration)
+        } else {
+            let (signer, keys) = key_files(flags)?;
+            let keys = (!keys.is_empty()).then(|| Arc::new(StaticKeys::new(keys)) as _);
+            (signer, keys, asked)
+        };
+    Ok(Signing {
+        signer,
+        keys,
+        max_expiration,
+        extended_seconds: i64::try_from(longest_extended.as_secs()).unwrap_or(i64::MAX),
+    })
+}
+
+fn key_files(
+    flags: &Flags,
+) -> Result<(Option<Signer>, Vec<jws::PublicKey>), component_base::Error> {
+    let mut keys = Vec::new();
+    for path in flags.strings("service-account-key-file") {
+        let found = jws::read_public_keys(&read(path)?)
+            .map_err(|error| format!("error reading public key file {path}: {error}"))?;
+        keys.extend(found);
+    }
+    let signer = match flags.non_empty("service-account-signing-key-file") {
+        Some(path) => {
+            let key = jws::PrivateKey::from_pem(&read(path)?)
+                .map_err(|error| format!("service account signing key: {error}"))?;
+            Some(Signer::Key(key))
+        }
+        None => None,
+    };
+    Ok((signer, keys))
 }
 
 /// The authenticators of OpenID Connect issuers, which are followed in the configuration file. Without issuers and without a file
@@ -210,11 +278,18 @@ fn jwt_authenticators(
 }
 
 /// Looks up what tokens are bound to in this server's own storage.
-struct StoredSubjects {
+pub struct StoredSubjects {
     resources: Arc<Resources>,
+    /// For what is written; empty until the server is built.
+    server: OnceLock<Weak<ApiServer>>,
 }
 
 impl StoredSubjects {
+    /// Tells through which server to write.
+    pub(super) fn attach(&self, server: &Arc<ApiServer>) {
+        let _ = self.server.set(Arc::downgrade(server));
+    }
+
     /// The object as the watch cache has it, or a fresh read when the cache does not know it (yet).
     async fn find(&self, resource: &str, namespace: &str, name: &str) -> Option<Object> {
         let resource = self.resources.known("", resource)?;
@@ -232,9 +307,16 @@ impl StoredSubjects {
     async fn state(&self, resource: &str, namespace: &str, name: &str) -> Option<SubjectState> {
         let object = self.find(resource, namespace, name).await?;
         let metadata = object.metadata();
+        let account = object.get::<ServiceAccount>();
+        let secrets = account.map(|account| account.secrets.iter());
         Some(SubjectState {
             uid: metadata.uid.clone(),
             deleted_at: metadata.deletion_timestamp.map(|time| time.timestamp()),
+            secrets: secrets
+                .into_iter()
+                .flatten()
+                .map(|secret| secret.name.clone())
+                .collect(),
         })
     }
 }
@@ -268,6 +350,30 @@ impl TokenSubjects for StoredSubjects {
                 .downcast::<Secret>()
                 .ok()
                 .map(|secret| Arc::new(*secret))
+        })
+    }
+
+    /// A write that has begun goes on when the request that caused it ends.
+    fn used<'a>(&'a self, secret: &'a Secret, today: &'a str) -> BoxFuture<'a, ()> {
+        let metadata = &secret.metadata;
+        let (namespace, name) = (metadata.namespace.clone(), metadata.name.clone());
+        let patch = serde_json::json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": name, "namespace": namespace, "uid": metadata.uid, "labels": {LAST_USED: today}},
+        });
+        let server = self.server.get().and_then(Weak::upgrade);
+        Box::pin(async move {
+            let Some(server) = server else { return };
+            let client = Loopback::new(&server);
+            let written = tokio::spawn(async move {
+                let patched = client.merge_patch::<Secret>(&namespace, &name, patch).await;
+                if let Err(error) = patched {
+                    tracing::error!(
+                        "Failed to label legacy service account token {namespace}/{name} with last-used date, err: {error}"
+                    );
+                }
+            });
+            let _ = written.await;
         })
     }
 }

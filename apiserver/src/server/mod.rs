@@ -168,7 +168,7 @@ impl ApiServer {
             authenticator,
             request_header,
             tokens,
-        } = authn::build(&config, &resources, &metrics, &stop)?;
+        } = authn::build(&config, &resources, &metrics, &stop).await?;
         let authn::Authorization { authorizer, rbac } =
             authn::build_authorizer(&config, &resources, &stop)?;
         let webhooks = Arc::new(Webhooks::new(Arc::new(ClusterServices::new(
@@ -239,6 +239,7 @@ impl ApiServer {
             rbac,
         });
         server.service_hooks.attach(&server);
+        server.tokens.subjects.attach(&server);
         Ok(server)
     }
 
@@ -425,6 +426,7 @@ impl ApiServer {
             cx.connection.close_gracefully();
         }
         cx.user = found.user;
+        cx.note(found.notes);
         let config = self
             .request_header
             .as_ref()

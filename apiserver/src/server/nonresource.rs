@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::ApiServer;
 use crate::aggregator;
+use crate::authn::jwks;
 use crate::flowcontrol::dump;
 use crate::handlers::respond;
 use crate::request::context::RequestContext;
@@ -112,8 +113,11 @@ fn issuer_document(server: &ApiServer, path: &str) -> Response {
     else {
         return serving::not_found();
     };
+    let Some((keys, max_age)) = issuer.published_keys() else {
+        return serving::not_found();
+    };
     let (document, content_type) = if path == "/openid/v1/jwks" {
-        (issuer.jwks(), "application/jwk-set+json")
+        (jwks(&keys), "application/jwk-set+json")
     } else {
         let uri = match server.config.flags.non_empty("service-account-jwks-uri") {
             Some(uri) => uri.to_owned(),
@@ -122,13 +126,12 @@ fn issuer_document(server: &ApiServer, path: &str) -> Response {
                 format!("https://{authority}/openid/v1/jwks")
             }
         };
-        (issuer.openid_configuration(&uri), "application/json")
+        (issuer.openid_configuration(&keys, &uri), "application/json")
     };
-    let mut response = respond::bytes(StatusCode::OK, content_type, document.to_string());
-    response.headers_mut().insert(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("public, max-age=3600"),
-    );
+    let mut response = respond::bytes(StatusCode::OK, content_type, document);
+    if let Ok(value) = HeaderValue::try_from(format!("public, max-age={max_age}")) {
+        response.headers_mut().insert(header::CACHE_CONTROL, value);
+    }
     response
 }
 

@@ -21,7 +21,6 @@ const DEFAULT_SECONDS: i64 = 60 * 60;
 const MIN_SECONDS: i64 = 10 * 60;
 /// Kubelets ask for this long on behalf of pods whose manifest says nothing.
 const WARN_ONLY_SECONDS: i64 = 60 * 60 + 7;
-const EXTENDED_SECONDS: i64 = 24 * 365 * 60 * 60;
 
 fn kind() -> GroupKind {
     GroupKind {
@@ -103,7 +102,7 @@ pub(super) async fn create(
         && seconds == WARN_ONLY_SECONDS
         && request.spec.audiences.iter().all(ours);
     let (life, warn_after) = if extends {
-        (EXTENDED_SECONDS, Some(seconds))
+        (server.tokens.extended_seconds, Some(seconds))
     } else {
         (seconds, None)
     };
@@ -116,6 +115,7 @@ pub(super) async fn create(
             &request.spec.audiences,
             now,
         )
+        .await
         .map_err(|error| status::internal(format!("failed to generate token: {error}")))?;
     if cx.audit.is_some() {
         cx.annotations.add(

@@ -1,21 +1,17 @@
 //! Encryption at rest, up to the bytes in etcd, with a key service of the test's own.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use prost::Message as _;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-use tonic::codegen::BoxFuture;
-use tonic::server::NamedService;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Status};
 
+use super::grpc::{self, Answers};
 use super::{CONFIG_MAPS, JSON_PATCH, MERGE, Server, config_map};
 
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
@@ -229,7 +225,9 @@ fn turned(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().map(|byte| !byte).collect()
 }
 
-impl Plugin {
+impl Answers for Plugin {
+    const SERVICE: &'static str = "v2.KeyManagementService";
+
     fn answer(&self, method: &str, request: &[u8]) -> Result<Vec<u8>, Status> {
         let shared = &self.0;
         let key_id = shared.key.lock().clone();
@@ -273,94 +271,6 @@ impl Plugin {
             _ => Err(Status::unimplemented("")),
         }
     }
-
-    fn serve(&self, socket: &Path) -> CancellationToken {
-        let incoming = tokio_stream::wrappers::UnixListenerStream::new(
-            tokio::net::UnixListener::bind(socket).unwrap(),
-        );
-        let stop = CancellationToken::new();
-        let server = tonic::transport::Server::builder()
-            .add_service(self.clone())
-            .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-        tokio::spawn(server);
-        stop
-    }
-}
-
-/// Messages as bytes.
-#[derive(Clone, Copy, Default)]
-struct Raw;
-
-impl tonic::codec::Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = Vec<u8>;
-    type Encoder = Raw;
-    type Decoder = Raw;
-
-    fn encoder(&mut self) -> Raw {
-        Raw
-    }
-
-    fn decoder(&mut self) -> Raw {
-        Raw
-    }
-}
-
-impl tonic::codec::Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(
-        &mut self,
-        item: Vec<u8>,
-        out: &mut tonic::codec::EncodeBuf<'_>,
-    ) -> Result<(), Status> {
-        bytes::BufMut::put_slice(out, &item);
-        Ok(())
-    }
-}
-
-impl tonic::codec::Decoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn decode(
-        &mut self,
-        from: &mut tonic::codec::DecodeBuf<'_>,
-    ) -> Result<Option<Vec<u8>>, Status> {
-        let length = bytes::Buf::remaining(from);
-        Ok(Some(bytes::Buf::copy_to_bytes(from, length).to_vec()))
-    }
-}
-
-struct Method(Plugin, String);
-
-impl tonic::server::UnaryService<Vec<u8>> for Method {
-    type Response = Vec<u8>;
-    type Future = std::future::Ready<Result<Response<Vec<u8>>, Status>>;
-
-    fn call(&mut self, request: Request<Vec<u8>>) -> Self::Future {
-        std::future::ready(self.0.answer(&self.1, request.get_ref()).map(Response::new))
-    }
-}
-
-impl tower::Service<http::Request<tonic::body::Body>> for Plugin {
-    type Response = http::Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<Self::Response, Infallible>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
-        let method = Method(self.clone(), request.uri().path().to_owned());
-        Box::pin(async move { Ok(tonic::server::Grpc::new(Raw).unary(method, request).await) })
-    }
-}
-
-impl NamedService for Plugin {
-    const NAME: &'static str = "v2.KeyManagementService";
 }
 
 /// Calls until the answer is what is wanted.
@@ -378,7 +288,7 @@ async fn a_key_service_seals_seeds() {
     let socket = folder.path().join("kms.sock");
     let plugin = Plugin::default();
     "first".clone_into(&mut plugin.0.key.lock());
-    let stop = plugin.serve(&socket);
+    let stop = grpc::serve(&plugin, &socket);
     let rules = format!(
         "- resources: [secrets]\n  providers: [{{kms: {{apiVersion: v2, name: vault, endpoint: 'unix://{}', timeout: 1s}}}}]\n",
         socket.display()

@@ -10,13 +10,16 @@ mod custom_resources;
 mod definitions;
 mod encryption;
 mod escalation;
+mod external_jwt;
 mod flow_control;
+mod grpc;
 mod hooks;
 mod impersonation;
 mod lists;
 mod pod_security;
 mod policies;
 mod resources;
+mod service_account_tokens;
 mod serving;
 mod subresources;
 mod unauthorized;
@@ -110,6 +113,11 @@ impl Server {
         Some(Server::serve(Arc::new(Etcd::start().await?), more).await)
     }
 
+    /// What a server says that does not start, with more flags.
+    async fn try_start_with(more: &[String]) -> Option<Result<Server, String>> {
+        Some(Server::try_serve(Arc::new(Etcd::start().await?), more).await)
+    }
+
     /// Another server on the etcd of one.
     async fn on(first: &Server, encryption: &std::path::Path) -> Server {
         let flags = [
@@ -120,6 +128,10 @@ impl Server {
     }
 
     async fn serve(etcd: Arc<Etcd>, more: &[String]) -> Server {
+        Server::try_serve(etcd, more).await.unwrap()
+    }
+
+    async fn try_serve(etcd: Arc<Etcd>, more: &[String]) -> Result<Server, String> {
         let keys = tempfile::tempdir().unwrap();
         let key = keys.path().join("sa.key");
         std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
@@ -137,29 +149,34 @@ impl Server {
             "--advertise-address=10.1.2.3".to_owned(),
             "--bind-address=127.0.0.1".to_owned(),
         ];
+        let given = |start: &str| more.iter().any(|flag| flag.starts_with(start));
         // A list flag given twice is one longer list.
-        let mode = |flag: &String| flag.starts_with("--authorization-mode=");
-        let other_mode = more.iter().any(mode);
+        let other_mode = given("--authorization-mode=");
+        let signer = given("--service-account-signing-endpoint=");
+        let replaced = |flag: &String| {
+            (other_mode && flag.starts_with("--authorization-mode="))
+                || (signer && flag.starts_with("--service-account-") && flag.ends_with("sa.key"))
+        };
         let arguments = arguments
             .into_iter()
-            .filter(|flag| !(other_mode && mode(flag)))
+            .filter(|flag| !replaced(flag))
             .chain(more.iter().cloned());
         let parsed = Flags::parse(&config::flags::COMMAND, arguments).unwrap();
         let component_base::flags::Parsed::Run(flags) = parsed else {
             panic!("flags")
         };
         let metrics = Metrics::for_daemon(MetricsOptions::from_flags(&flags).unwrap());
-        let config = Config::new(flags).unwrap();
+        let config = Config::new(flags).map_err(|error| error.to_string())?;
         let stop = CancellationToken::new();
         let server = ApiServer::build(config, metrics, stop.clone())
             .await
-            .unwrap();
-        Server {
+            .map_err(|error| error.to_string())?;
+        Ok(Server {
             service: Service(server),
             stop,
             _etcd: etcd,
             _keys: keys,
-        }
+        })
     }
 
     pub(crate) fn inner(&self) -> &Arc<ApiServer> {

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use metrics::OidcMetrics;
 pub(crate) use metrics::hash;
+pub(super) use token::decode_base64;
 
 use super::configuration::{Expressions, compile_authenticator};
 use super::tokens::TokenAuthenticator;
@@ -81,7 +82,7 @@ impl Authenticator {
         }
         Ok(Authenticated {
             user: user::user_of(&self.config, &self.expressions, &claims)?,
-            audiences: Vec::new(),
+            ..Authenticated::default()
         })
     }
 

@@ -41,7 +41,8 @@ pub(super) fn untrusted_issuer(token: &str) -> Result<String, String> {
     else {
         return Err("malformed token".to_owned());
     };
-    let payload = decode(payload).map_err(|error| format!("error decoding token: {error}"))?;
+    let payload =
+        decode_base64(payload).map_err(|error| format!("error decoding token: {error}"))?;
     #[derive(serde::Deserialize)]
     struct Issuer {
         #[serde(default)]
@@ -61,7 +62,8 @@ pub(super) fn untrusted_issuer(token: &str) -> Result<String, String> {
     })
 }
 
-fn decode(part: &str) -> Result<Vec<u8>, String> {
+/// The bytes of a part of a token, or Go's words for what is wrong with it.
+pub(crate) fn decode_base64(part: &str) -> Result<Vec<u8>, String> {
     URL_SAFE_NO_PAD.decode(part).map_err(|error| {
         let at = match error {
             base64::DecodeError::InvalidByte(at, _)
@@ -87,9 +89,9 @@ impl<'a> Unverified<'a> {
                 "go-jose/go-jose: compact JWS format must have three parts".to_owned(),
             ));
         };
-        let header = decode(header).map_err(malformed)?;
-        let payload = decode(payload).map_err(malformed)?;
-        let signature = decode(signature).map_err(malformed)?;
+        let header = decode_base64(header).map_err(malformed)?;
+        let payload = decode_base64(payload).map_err(malformed)?;
+        let signature = decode_base64(signature).map_err(malformed)?;
         let header = go_json::parse_object(&header).map_err(malformed)?;
         let text = |name: &str| header.get(name).and_then(Json::as_str).unwrap_or_default();
         let critical = match header.get("crit") {

@@ -67,7 +67,7 @@ impl Authenticator for UnionAuthenticator {
             match errors.len() {
                 0 if self.anonymous.covers(&request.path) => Ok(Some(Authenticated {
                     user: anonymous(),
-                    audiences: Vec::new(),
+                    ..Authenticated::default()
                 })),
                 0 => Ok(None),
                 1 => Err(AuthenticateError(errors.remove(0))),
@@ -253,7 +253,7 @@ mod tests {
             let verdict = match self.0 {
                 Ok(name) => Ok(name.map(|name| Authenticated {
                     user: user(name),
-                    audiences: Vec::new(),
+                    ..Authenticated::default()
                 })),
                 Err(why) => Err(AuthenticateError(why.to_owned())),
             };

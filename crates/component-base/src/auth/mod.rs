@@ -105,6 +105,16 @@ pub struct Credentials {
 pub struct Authenticated {
     pub user: UserInfo,
     pub audiences: Vec<String>,
+    pub notes: Notes,
+}
+
+/// What an authenticator has to say of a credential that is valid.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// Keys and values for the audit log.
+    pub annotations: Vec<(&'static str, String)>,
+    /// What the caller is warned of.
+    pub warnings: Vec<String>,
 }
 
 /// Why a credential is not valid; for logs, callers only see "Unauthorized".

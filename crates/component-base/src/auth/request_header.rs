@@ -74,7 +74,7 @@ impl RequestHeaderAuthenticator {
         Ok(
             user_from_headers(&config, &request.headers).map(|user| Authenticated {
                 user,
-                audiences: Vec::new(),
+                ..Authenticated::default()
             }),
         )
     }

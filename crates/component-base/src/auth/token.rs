@@ -241,7 +241,11 @@ impl TokenReviewer {
             groups: status.user.groups,
             extra: status.user.extra,
         };
-        Ok(Some(Authenticated { user, audiences }))
+        Ok(Some(Authenticated {
+            user,
+            audiences,
+            ..Authenticated::default()
+        }))
     }
 }
 
@@ -274,7 +278,7 @@ mod tests {
             };
             let found = (token == "good").then(|| Authenticated {
                 user,
-                audiences: Vec::new(),
+                ..Authenticated::default()
             });
             Box::pin(std::future::ready(Ok(found)))
         }

@@ -613,7 +613,7 @@ impl CertificateAuthenticator {
         let user = judgement.user.clone().map_err(AuthenticateError)?;
         Ok(user.map(|user| Authenticated {
             user,
-            audiences: Vec::new(),
+            ..Authenticated::default()
         }))
     }
 }

@@ -5,12 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use client::config::dial_error;
-use http::uri::PathAndQuery;
-use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Status};
-
 use super::super::metrics::EncryptionMetrics;
+use crate::grpc::Plugin;
 use crate::storage::transformer::TransformError;
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -64,13 +60,10 @@ pub(super) struct EncryptResponse {
     pub(super) annotations: BTreeMap<String, Vec<u8>>,
 }
 
-/// Between two attempts to reach a plugin that is not there.
-const RECONNECT: Duration = Duration::from_millis(200);
-
-/// A plugin. The connection is made when it is first needed, and again when it was lost.
+/// A plugin.
 pub(super) struct Service {
     provider: String,
-    channel: Channel,
+    plugin: Plugin,
     pub(super) timeout: Duration,
     metrics: Arc<EncryptionMetrics>,
 }
@@ -85,7 +78,7 @@ impl Service {
     ) -> Service {
         Service {
             provider: provider.to_owned(),
-            channel: channel(socket(endpoint)),
+            plugin: Plugin::new(socket(endpoint)),
             timeout,
             metrics,
         }
@@ -127,7 +120,7 @@ impl Service {
         Ok(response.plaintext)
     }
 
-    /// Calls until the plugin was reached or the time is over, as gRPC's "wait for ready".
+    /// Calls, and measures.
     async fn call<Request, Response>(
         &self,
         method: &'static str,
@@ -138,80 +131,16 @@ impl Service {
         Response: prost::Message + Default + 'static,
     {
         let started = Instant::now();
-        let mut last = None;
-        let reached = async {
-            loop {
-                match unary(self.channel.clone(), method, request.clone()).await {
-                    Err(status) if unreachable(&status) => {
-                        last = root_cause(&status);
-                        tokio::time::sleep(RECONNECT).await;
-                    }
-                    answered => return answered,
-                }
-            }
-        };
-        let outcome = tokio::time::timeout(self.timeout, reached).await;
-        let outcome = outcome.unwrap_or_else(|_| {
-            Err(Status::deadline_exceeded(match last {
-                Some(why) => {
-                    format!("latest balancer error: {why}")
-                }
-                None => "context deadline exceeded".to_owned(),
-            }))
-        });
-        let code = outcome
-            .as_ref()
-            .err()
-            .map_or("OK", |status| go_code(status.code()));
+        let outcome = self.plugin.call(method, request, self.timeout).await;
+        let code = outcome.as_ref().err().map_or("OK", |error| error.code);
         self.metrics
             .kms_operations
             .with_label_values(&[self.provider.as_str(), method, code])
             .observe(started.elapsed().as_secs_f64());
-        outcome.map_err(|status| {
-            let text = format!("rpc error: code = {code} desc = {}", status.message());
-            TransformError::transient(text).with_code(Some(code))
+        outcome.map_err(|error| {
+            TransformError::transient(error.to_string()).with_code(Some(error.code))
         })
     }
-}
-
-async fn unary<Request, Response>(
-    channel: Channel,
-    method: &'static str,
-    request: Request,
-) -> Result<Response, Status>
-where
-    Request: prost::Message + 'static,
-    Response: prost::Message + Default + 'static,
-{
-    let mut grpc = tonic::client::Grpc::new(channel);
-    grpc.ready()
-        .await
-        .map_err(|error| Status::from_error(Box::new(error)))?;
-    let codec = tonic_prost::ProstCodec::<Request, Response>::default();
-    let path = PathAndQuery::from_static(method);
-    let response = grpc
-        .unary(tonic::Request::new(request), path, codec)
-        .await?;
-    Ok(response.into_inner())
-}
-
-/// Whether a call never left because the socket cannot be dialled.
-fn unreachable(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::Unknown)
-        && std::error::Error::source(status).is_some()
-        && root_cause(status).is_some()
-}
-
-/// The connector's error at the end of the chain.
-fn root_cause(status: &Status) -> Option<String> {
-    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(status);
-    while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            return Some(io.to_string()).filter(|text| text.starts_with("connection error: "));
-        }
-        cause = error.source();
-    }
-    None
 }
 
 /// The socket that `unix://...` names. Upstream: k8s.io/kms/pkg/util.ParseEndpoint.
@@ -226,50 +155,6 @@ fn socket(endpoint: &str) -> PathBuf {
         // The kernel's abstract namespace.
         Some(name) => PathBuf::from(format!("\0{name}")),
         None => PathBuf::from(path),
-    }
-}
-
-fn channel(path: PathBuf) -> Channel {
-    // The URI is never resolved: the connector below dials the socket.
-    Endpoint::from_static("http://localhost").connect_with_connector_lazy(tower::service_fn(
-        move |_: Uri| {
-            let path = path.clone();
-            async move {
-                match tokio::net::UnixStream::connect(&path).await {
-                    Ok(stream) => Ok(hyper_util::rt::TokioIo::new(stream)),
-                    Err(error) => {
-                        let why = dial_error("unix", &path.display().to_string(), &error);
-                        let text = format!(
-                            "connection error: desc = \"transport: Error while dialing: {why}\""
-                        );
-                        Err(std::io::Error::new(error.kind(), text))
-                    }
-                }
-            }
-        },
-    ))
-}
-
-/// Go's name of a code.
-fn go_code(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "Canceled",
-        Code::Unknown => "Unknown",
-        Code::InvalidArgument => "InvalidArgument",
-        Code::DeadlineExceeded => "DeadlineExceeded",
-        Code::NotFound => "NotFound",
-        Code::AlreadyExists => "AlreadyExists",
-        Code::PermissionDenied => "PermissionDenied",
-        Code::ResourceExhausted => "ResourceExhausted",
-        Code::FailedPrecondition => "FailedPrecondition",
-        Code::Aborted => "Aborted",
-        Code::OutOfRange => "OutOfRange",
-        Code::Unimplemented => "Unimplemented",
-        Code::Internal => "Internal",
-        Code::Unavailable => "Unavailable",
-        Code::DataLoss => "DataLoss",
-        Code::Unauthenticated => "Unauthenticated",
     }
 }
 
