@@ -151,6 +151,41 @@ fn types_that_read_themselves_have_their_own_errors() {
 }
 
 #[test]
+fn bytes_are_base64_or_a_list_of_numbers() {
+    for (json, want) in [
+        (r#""aGk=""#, &b"hi"[..]),
+        ("[104, 105]", b"hi"),
+        ("[null,7]", &[0, 7]),
+        ("[]", b""),
+        ("null", b""),
+    ] {
+        let json = format!(r#"{{"data":{{"a":{json}}}}}"#);
+        let secret: Secret = decode_json(json.as_bytes()).expect("valid");
+        assert_eq!(secret.data["a"].0, want, "{json}");
+    }
+    for (json, what, kind) in [
+        ("[104,300]", "number 300", "uint8"),
+        ("[-1]", "number -1", "uint8"),
+        ("[1.5]", "number 1.5", "uint8"),
+        (r#"[104,"x"]"#, "string", "uint8"),
+        ("[[1]]", "array", "uint8"),
+        ("{}", "object", "[]uint8"),
+        ("5", "number", "[]uint8"),
+    ] {
+        fails::<Secret>(
+            &format!(r#"{{"data":{{"a":{json}}}}}"#),
+            &format!(
+                "json: cannot unmarshal {what} into Go struct field Secret.data of type {kind}"
+            ),
+        );
+    }
+    fails::<Secret>(
+        r#"{"data":{"a":[1 2]}}"#,
+        "invalid character '2' after array element",
+    );
+}
+
+#[test]
 fn syntax_errors_have_gos_text() {
     for (json, want) in [
         ("", "unexpected end of JSON input"),

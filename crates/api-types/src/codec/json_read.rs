@@ -316,6 +316,7 @@ impl<'a> Decoder<'a> {
                     target.0.clear();
                     Ok(())
                 }
+                Some(b'[') => self.byte_list(&mut target.0),
                 _ => self.mismatch(go_type),
             },
             ViewMut::Quantity(target) => {
@@ -418,6 +419,36 @@ impl<'a> Decoder<'a> {
             Some(b'-' | b'0'..=b'9') => Ok(Some(self.scan.number()?)),
             _ => self.null_or_mismatch(next, go_type).map(|()| None),
         }
+    }
+
+    /// Bytes as a list of numbers, which Go takes besides base64: it is how serde writes them, so webhooks in Rust send it.
+    fn byte_list(&mut self, target: &mut Vec<u8>) -> Result<(), Stop> {
+        self.enter()?;
+        target.clear();
+        self.scan.at += 1;
+        if self.scan.peek() != Some(b']') {
+            loop {
+                let next = self.scan.peek();
+                let number = self.number(next, "uint8")?;
+                target.push(match number.map(str::parse) {
+                    Some(Ok(byte)) => byte,
+                    Some(Err(_)) => {
+                        let number = number.unwrap_or_default();
+                        self.type_error(&format!("number {number}"), "uint8");
+                        0
+                    }
+                    None => 0,
+                });
+                match self.scan.peek() {
+                    Some(b',') => self.scan.at += 1,
+                    Some(b']') => break,
+                    _ => return Err(self.scan.unexpected("after array element").into()),
+                }
+            }
+        }
+        self.scan.at += 1;
+        self.depth -= 1;
+        Ok(())
     }
 
     /// Text for a type that reads itself from a string; `None` for null.
