@@ -1,6 +1,6 @@
 # Settings: the options of deploy/up, and the addresses everything else uses.
 
-NODES=2 DEMO=no PROFILE=release STATE=${PINTLE_STATE:-/var/lib/pintle} BINARIES= OFFLINE=auto
+NODES=2 DEMO=no PROFILE=release STATE=${PINTLE_STATE:-/var/lib/pintle} BINARIES= OFFLINE=auto IMAGES=()
 ETCD= KUBE_APISERVER= KUBE_CONTROLLER_MANAGER= KUBE_SCHEDULER= KUBELET= KUBE_PROXY= CONTAINERD=
 
 BRIDGE=pintle0
@@ -19,6 +19,7 @@ deploy/up brings up a cluster of Pintle's five daemons on this machine: etcd, th
   --bin NAME=PATH        run another binary in that daemon's place, with the same flags. NAME is one of etcd, kube-apiserver,
                          kube-controller-manager, kube-scheduler, kubelet, kube-proxy, containerd. May be repeated.
   --bin-dir DIR          take our daemons from DIR instead of building them
+  --image NAME=PATH      make an image pintle.local/NAME:1 of that program and bring it to the nodes. May be repeated.
   --profile NAME         cargo profile to build (default release)
   --state DIR            where certificates, logs and etcd's data go (default /var/lib/pintle)
   --help                 this text
@@ -33,13 +34,14 @@ parse_arguments() {
     case $1 in
       --help|-h) usage; exit 0 ;;
       --demo) DEMO=yes; shift; continue ;;
-      --nodes|--bin|--bin-dir|--profile|--state) [ $# -ge 2 ] || die "$1 needs a value" "deploy/up --help lists the options"; value=$2; set -- "$1=$value" "${@:3}" ;;
+      --nodes|--bin|--bin-dir|--image|--profile|--state) [ $# -ge 2 ] || die "$1 needs a value" "deploy/up --help lists the options"; value=$2; set -- "$1=$value" "${@:3}" ;;
     esac
     value=${1#*=}
     case $1 in
       --nodes=*) [[ $value =~ ^[1-9][0-9]?$ ]] || die "--nodes=$value: not a number from 1 to 99"; NODES=$value ;;
       --bin=*) choose_binary "$value" ;;
       --bin-dir=*) [ -d "$value" ] || die "--bin-dir=$value: no such folder"; BINARIES=$(realpath "$value") ;;
+      --image=*) choose_image "$value" ;;
       --profile=*) PROFILE=$value ;;
       --state=*) STATE=$(realpath -m "$value") ;;
       *) die "unknown option $1" "deploy/up --help lists the options" ;;
@@ -65,6 +67,12 @@ choose_binary() {
     containerd) CONTAINERD=$path ;;
     *) die "--bin $1: no daemon is called $name" "deploy/up --help lists the names" ;;
   esac
+}
+
+choose_image() {
+  [[ $1 =~ ^[a-z0-9][a-z0-9-]*= ]] || die "--image $1: not NAME=PATH, NAME being lower case letters, digits and dashes"
+  [ -x "${1#*=}" ] || die "--image $1: no such program"
+  IMAGES+=("${1%%=*}=$(realpath "${1#*=}")")
 }
 
 need_root() { [ "$(id -u)" = 0 ] || die "deploy needs root: it makes namespaces, cgroups and network rules" "run it with sudo"; }

@@ -3,9 +3,11 @@
 PAUSE_IMAGE=pintle.local/pause:1
 
 build_images() {
+  local program programs=()
   load_binaries
+  for program in "${IMAGES[@]}"; do programs+=(--program "$program"); done
   [ -x "$STATE/pause" ] || gcc -static -O1 -o "$STATE/pause" "$HERE/images/pause.c"
-  "$BINARIES/image-builder" --pause "$STATE/pause" --busybox "$(command -v busybox)" --curl "$(command -v curl)" --cluster-dns "$BINARIES/cluster-dns" --output "$STATE/images.tar.new" \
+  "$BINARIES/image-builder" --pause "$STATE/pause" --busybox "$(command -v busybox)" --curl "$(command -v curl)" --cluster-dns "$BINARIES/cluster-dns" "${programs[@]}" --output "$STATE/images.tar.new" \
     || fail "the images could not be built"
   mv "$STATE/images.tar.new" "$STATE/images.tar"
 }

@@ -26,13 +26,16 @@ pub(crate) fn pause(program: &Path) -> Result<Image, BuildError> {
 }
 
 /// The cluster DNS server.
-pub(crate) fn cluster_dns(program: &Path) -> Result<Image, BuildError> {
+pub(crate) fn cluster_dns(path: &Path) -> Result<Image, BuildError> {
+    program("cluster-dns", path)
+}
+
+/// One program and what it is linked with.
+pub(crate) fn program(name: &str, path: &Path) -> Result<Image, BuildError> {
     let mut layer = Layer::new();
-    layer
-        .program("cluster-dns", program)
-        .map_err(read(program))?;
-    layer.directory("tmp", 0o1777).map_err(read(program))?;
-    image("cluster-dns", "1", layer, "/cluster-dns", "", program)
+    layer.program(name, path).map_err(read(path))?;
+    layer.directory("tmp", 0o1777).map_err(read(path))?;
+    image(name, "1", layer, &format!("/{name}"), "", path)
 }
 
 /// The demo's web server on port 8080: every path under / answers with the pod's name and the image's version.

@@ -1,5 +1,5 @@
 //! Builds the images that a cluster without a registry needs, as one OCI archive, from files of this machine:
-//! pause (the sandbox), cluster-dns, and the demo's web server. The same inputs give the same bytes.
+//! pause (the sandbox), cluster-dns, the demo's web server, and programs that are named. The same inputs give the same bytes.
 
 mod archive;
 mod images;
@@ -25,9 +25,23 @@ struct Arguments {
     /// The cluster-dns program.
     #[arg(long)]
     cluster_dns: PathBuf,
+    /// A program that becomes an image of its own, pintle.local/NAME:1. May be repeated.
+    #[arg(long = "program", value_name = "NAME=PATH", value_parser = named_program)]
+    programs: Vec<(String, PathBuf)>,
     /// Where the archive goes.
     #[arg(long)]
     output: PathBuf,
+}
+
+fn named_program(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("not NAME=PATH")?;
+    let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if name.is_empty() || name.starts_with('-') || !name.chars().all(fine) {
+        return Err(format!(
+            "{name:?}: lower case letters, digits and dashes make a name"
+        ));
+    }
+    Ok((name.to_owned(), path.into()))
 }
 
 fn main() -> ExitCode {
@@ -48,10 +62,27 @@ fn build(arguments: &Arguments) -> Result<(), images::BuildError> {
     for version in ["1", "2"] {
         archive.add(images::demo(&arguments.busybox, &arguments.curl, version)?);
     }
+    for (name, path) in &arguments.programs {
+        archive.add(images::program(name, path)?);
+    }
     archive
         .write(&arguments.output)
         .map_err(|source| images::BuildError::Write {
             path: arguments.output.clone(),
             source,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn named_programs() {
+        let program = named_program("operator=/usr/bin/a=b");
+        assert_eq!(program, Ok(("operator".to_owned(), "/usr/bin/a=b".into())));
+        for bad in ["operator", "=x", "a/b=x", "-a=x", "A=x"] {
+            assert!(named_program(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -1,13 +1,16 @@
 //! A cluster of deploy/up for one test: real etcd, the five binaries of this build, real containerd, two nodes. It is ended, and looked
 //! after for leftovers, when the test is over. Tests need root and say that they are skipped without it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// A running cluster. Dropping it takes it down, whatever the test's fate.
 pub struct Cluster {
     state: PathBuf,
+    arguments: Vec<OsString>,
     // Holds the folder that `state` is in until the cluster is down.
     _folder: tempfile::TempDir,
 }
@@ -47,30 +50,109 @@ fn kubectl_minor() -> Option<u32> {
         .ok()
 }
 
+/// The time between two looks at the cluster.
+#[expect(clippy::disallowed_methods, reason = "there is no runtime here")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(200));
+}
+
 impl Cluster {
     /// Brings a cluster up with the binaries beside the test's own. Panics with the command's output when that fails.
     pub fn up(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut all: Vec<OsString> = vec!["--bin-dir".into(), binaries().into()];
+        all.extend(arguments.iter().map(OsString::from));
         let cluster = Self {
             state: folder.path().join("cluster"),
+            arguments: all,
             _folder: folder,
         };
-        let binaries = binaries();
-        let mut all: Vec<&OsStr> = vec![
-            "--state".as_ref(),
-            cluster.state.as_os_str(),
-            "--bin-dir".as_ref(),
-            binaries.as_os_str(),
-        ];
-        all.extend(arguments.iter().map(OsStr::new));
-        let output = cluster.deploy("up", &all);
+        cluster.start_what_is_missing();
+        cluster
+    }
+
+    /// Runs deploy/up, which starts what does not run.
+    pub fn start_what_is_missing(&self) {
+        let mut all: Vec<&OsStr> = vec!["--state".as_ref(), self.state.as_os_str()];
+        all.extend(self.arguments.iter().map(OsString::as_os_str));
+        let output = self.deploy("up", &all);
         assert!(
             output.status.success(),
             "deploy/up failed:\n{}\n{}",
             text(&output),
-            cluster.logs()
+            self.logs()
         );
-        cluster
+    }
+
+    /// Kills a daemon of the control plane.
+    pub fn kill(&self, daemon: &str) {
+        let path = self.state.join(format!("{daemon}.pid"));
+        let pid = std::fs::read_to_string(&path).expect("a daemon that runs has a pid file");
+        let killed = Command::new("kill").args(["-9", pid.trim()]).status();
+        assert!(
+            killed.is_ok_and(|status| status.success()),
+            "{daemon}, process {}, cannot be killed",
+            pid.trim()
+        );
+    }
+
+    /// Runs kubectl as cluster admin and gives what it printed; what it wrote to standard error is the error.
+    pub fn kubectl(&self, arguments: &[&str], input: &str) -> Result<String, String> {
+        let mut child = Command::new("kubectl")
+            .arg("--kubeconfig")
+            .arg(self.state.join("admin.conf"))
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("kubectl: {error}"))?;
+        // One that does not read its input closes it, which is no fault.
+        let _ = child
+            .stdin
+            .take()
+            .expect("a pipe")
+            .write_all(input.as_bytes());
+        let output = child
+            .wait_with_output()
+            .map_err(|error| format!("kubectl: {error}"))?;
+        let printed = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        if output.status.success() {
+            Ok(printed(&output.stdout))
+        } else {
+            Err(printed(&output.stderr))
+        }
+    }
+
+    /// Repeats a kubectl command until it prints this, and says what it printed last when that does not happen.
+    #[track_caller]
+    pub fn expect(&self, limit: Duration, wanted: &str, arguments: &[&str]) {
+        self.expect_that(limit, arguments, &format!("prints {wanted:?}"), |printed| {
+            printed.is_ok_and(|printed| printed == wanted)
+        });
+    }
+
+    /// Repeats a kubectl command until what it printed is as wanted.
+    #[track_caller]
+    pub fn expect_that(
+        &self,
+        limit: Duration,
+        arguments: &[&str],
+        wanted: &str,
+        is_wanted: impl Fn(Result<&str, &str>) -> bool,
+    ) {
+        let end = Instant::now() + limit;
+        loop {
+            let printed = self.kubectl(arguments, "");
+            if is_wanted(printed.as_deref().map_err(String::as_str)) {
+                return;
+            }
+            assert!(
+                Instant::now() < end,
+                "kubectl {arguments:?} {wanted}: not within {limit:?}, but {printed:?}"
+            );
+            pause();
+        }
     }
 
     /// Runs another command of deploy/ on this cluster.
