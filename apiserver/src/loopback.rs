@@ -2,7 +2,7 @@
 //! admission and validation, as the user system:apiserver. There is no token for it that works from outside.
 //! Upstream: the loopback client config.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use api_types::Resource as ApiResource;
 use api_types::meta::v1::{CreateOptions, DeleteOptions, PatchOptions, UpdateOptions};
@@ -30,6 +30,23 @@ pub struct Loopback {
     server: Arc<ApiServer>,
     /// Who owns what is written; empty for what the user agent says.
     manager: &'static str,
+}
+
+/// The client for parts of a server that are made before it.
+#[derive(Clone, Default)]
+pub struct LateLoopback(Arc<OnceLock<Weak<ApiServer>>>);
+
+impl LateLoopback {
+    /// Tells whose client it is.
+    pub fn attach(&self, server: &Arc<ApiServer>) {
+        let _ = self.0.set(Arc::downgrade(server));
+    }
+
+    /// None while the server is not built, and when it is gone.
+    pub fn get(&self) -> Option<Loopback> {
+        let server = self.0.get().and_then(Weak::upgrade)?;
+        Some(Loopback::new(&server))
+    }
 }
 
 /// A request of the server to itself.

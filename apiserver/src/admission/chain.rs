@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use component_base::auth::Authorizer;
+use component_base::features::FeatureGates;
 
-use super::plugins::{PLUGINS, PluginRow, Settings, State};
+use super::plugins::{ConfigurationError, PLUGINS, PluginRow, Settings, State};
 use super::policy::rights;
 use super::{Attributes, Cluster, Operation, Plugin, Reinvocation, Verdict};
 
@@ -23,8 +24,19 @@ pub enum ChainError {
     Unknown { flag: &'static str, name: String },
     #[error("{0} in enable-admission-plugins and disable-admission-plugins overlapped")]
     Overlap(String),
-    #[error("enable-admission-plugins: plugin \"{name}\" is not available: {reason}")]
-    NotBuilt { name: String, reason: &'static str },
+    #[error(
+        "enable-admission-plugins: plugin \"{name}\" is not available: this release does not have the feature {feature}"
+    )]
+    NotBuilt {
+        name: &'static str,
+        feature: &'static str,
+    },
+    #[error("failed to apply admission: couldn't init admission plugin \"{name}\": {reason}")]
+    Init { name: &'static str, reason: String },
+    #[error(
+        "failed to apply admission: failed to initialize admission plugin \"{name}\": {reason}"
+    )]
+    Invalid { name: &'static str, reason: String },
 }
 
 impl Chain {
@@ -58,15 +70,23 @@ impl Chain {
             if !named && (!row.default_on || disable.iter().any(|name| name == row.name)) {
                 continue;
             }
+            let name = row.name;
             match row.state {
                 State::Built(build) => plugins.push(build(settings)),
-                State::NotBuilt(reason) if named => {
-                    return Err(ChainError::NotBuilt {
-                        name: row.name.to_owned(),
-                        reason,
-                    });
+                State::Configured(build) => {
+                    let text = settings.configuration.of(name);
+                    let text = text.map_err(|reason| ChainError::Init { name, reason })?;
+                    let built = build(settings, text.as_deref());
+                    plugins.push(built.map_err(|error| match error {
+                        ConfigurationError::Init(reason) => ChainError::Init { name, reason },
+                        ConfigurationError::Invalid(reason) => ChainError::Invalid { name, reason },
+                    })?);
                 }
-                State::NotBuilt(_) => {}
+                State::Gated(feature) if named && settings.features.enabled(feature) => {
+                    return Err(ChainError::NotBuilt { name, feature });
+                }
+                // Without the feature it would do nothing.
+                State::Gated(_) => {}
             }
         }
         Ok(Self {
@@ -81,11 +101,10 @@ impl Chain {
         PLUGINS.iter().map(|row| row.name)
     }
 
-    /// Plugins that are on by default and not there yet, for a line in the log.
-    pub fn missing(disable: &[String]) -> Vec<&'static str> {
+    /// Plugins that are on and not there yet, for a line in the log.
+    pub fn missing(disable: &[String], features: &FeatureGates) -> Vec<&'static str> {
         let missing = |row: &&PluginRow| {
-            row.default_on
-                && matches!(row.state, State::NotBuilt(_))
+            matches!(row.state, State::Gated(feature) if features.enabled(feature))
                 && !disable.iter().any(|name| name == row.name)
         };
         PLUGINS.iter().filter(missing).map(|row| row.name).collect()

@@ -8,6 +8,8 @@ mod attributes;
 pub mod cel;
 mod chain;
 mod cluster;
+/// What a file says to plugins.
+pub mod configuration;
 /// What webhooks and policies are about.
 pub mod matching;
 pub mod plugins;

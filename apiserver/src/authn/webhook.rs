@@ -178,7 +178,7 @@ impl WebhookTokens {
 }
 
 /// Upstream: DefaultShouldRetry of apiserver/pkg/util/webhook.
-fn may_pass(error: &client::Error) -> bool {
+pub(crate) fn may_pass(error: &client::Error) -> bool {
     let reset = matches!(error, client::Error::Transport { source, .. } if source.is_reset());
     reset
         || error.is_internal_error()

@@ -1,7 +1,7 @@
 //! Who is asking: the authenticators and authorizers of this server. Upstream: pkg/kubeapiserver/authenticator.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::Resource as ApiResource;
@@ -20,7 +20,6 @@ use component_base::flags::Flags;
 use component_base::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 
-use super::ApiServer;
 use crate::authn::external_jwt::ExternalSigner;
 use crate::authn::keys::{StaticKeys, VerificationKeys};
 use crate::authn::{
@@ -32,7 +31,7 @@ use crate::authz::node::{Graph, Kind, NodeAuthorizer, feed};
 use crate::authz::rbac::Rbac;
 use crate::authz::{self, Mode, Union};
 use crate::config::Config;
-use crate::loopback::Loopback;
+use crate::loopback::LateLoopback;
 use crate::registry::follow::{Change, follow};
 use crate::registry::object::Object;
 use crate::registry::table::Resources;
@@ -57,7 +56,6 @@ pub struct TokenService {
     pub extended_seconds: i64,
     /// Tokens of pods live longer than asked, so that clients that do not reload them keep working.
     pub extend_expiration: bool,
-    pub(super) subjects: Arc<StoredSubjects>,
 }
 
 /// A year.
@@ -71,6 +69,7 @@ fn read(path: &str) -> Result<Vec<u8>, component_base::Error> {
 pub async fn build(
     config: &Config,
     resources: &Arc<Resources>,
+    client: &LateLoopback,
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Result<Parts, component_base::Error> {
@@ -90,7 +89,7 @@ pub async fn build(
             ca, metrics,
         )));
     }
-    let tokens = build_tokens(config, resources, metrics, stop).await?;
+    let tokens = build_tokens(config, resources, client, metrics, stop).await?;
     authenticators.push(tokens.judge.clone());
     let authenticator = UnionAuthenticator {
         authenticators,
@@ -106,6 +105,7 @@ pub async fn build(
 async fn build_tokens(
     config: &Config,
     resources: &Arc<Resources>,
+    client: &LateLoopback,
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Result<TokenService, component_base::Error> {
@@ -124,7 +124,7 @@ async fn build_tokens(
     }
     let subjects = Arc::new(StoredSubjects {
         resources: resources.clone(),
-        server: OnceLock::new(),
+        client: client.clone(),
     });
     let Signing {
         signer,
@@ -182,7 +182,6 @@ async fn build_tokens(
         max_expiration,
         extended_seconds,
         extend_expiration: flags.bool("service-account-extend-token-expiration"),
-        subjects,
     })
 }
 
@@ -278,18 +277,13 @@ fn jwt_authenticators(
 }
 
 /// Looks up what tokens are bound to in this server's own storage.
-pub struct StoredSubjects {
+struct StoredSubjects {
     resources: Arc<Resources>,
-    /// For what is written; empty until the server is built.
-    server: OnceLock<Weak<ApiServer>>,
+    /// For what is written.
+    client: LateLoopback,
 }
 
 impl StoredSubjects {
-    /// Tells through which server to write.
-    pub(super) fn attach(&self, server: &Arc<ApiServer>) {
-        let _ = self.server.set(Arc::downgrade(server));
-    }
-
     /// The object as the watch cache has it, or a fresh read when the cache does not know it (yet).
     async fn find(&self, resource: &str, namespace: &str, name: &str) -> Option<Object> {
         let resource = self.resources.known("", resource)?;
@@ -361,10 +355,9 @@ impl TokenSubjects for StoredSubjects {
             "apiVersion": "v1", "kind": "Secret",
             "metadata": {"name": name, "namespace": namespace, "uid": metadata.uid, "labels": {LAST_USED: today}},
         });
-        let server = self.server.get().and_then(Weak::upgrade);
+        let client = self.client.get();
         Box::pin(async move {
-            let Some(server) = server else { return };
-            let client = Loopback::new(&server);
+            let Some(client) = client else { return };
             let written = tokio::spawn(async move {
                 let patched = client.merge_patch::<Secret>(&namespace, &name, patch).await;
                 if let Err(error) = patched {

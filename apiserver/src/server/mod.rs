@@ -50,6 +50,7 @@ use crate::discovery::Discovery;
 use crate::flowcontrol::{self, FlowControl, Place};
 use crate::handlers::{self, Endpoint, respond};
 use crate::hooks;
+use crate::loopback::LateLoopback;
 use crate::registry::resource::Resource;
 use crate::registry::service::ServiceHooks;
 use crate::registry::service::ip_addresses::IpAddresses;
@@ -164,11 +165,12 @@ impl ApiServer {
             },
         )?;
         let resources = Arc::new(resources);
+        let client = LateLoopback::default();
         let authn::Parts {
             authenticator,
             request_header,
             tokens,
-        } = authn::build(&config, &resources, &metrics, &stop).await?;
+        } = authn::build(&config, &resources, &client, &metrics, &stop).await?;
         let authn::Authorization { authorizer, rbac } =
             authn::build_authorizer(&config, &resources, &stop)?;
         let webhooks = Arc::new(Webhooks::new(Arc::new(ClusterServices::new(
@@ -181,6 +183,7 @@ impl ApiServer {
             &config,
             &resources,
             &authorizer,
+            &client,
             (webhooks.clone(), webhook_metrics),
             admission::plugins::PodSecurityMetrics::new(metrics.registry())?,
         )?;
@@ -239,7 +242,7 @@ impl ApiServer {
             rbac,
         });
         server.service_hooks.attach(&server);
-        server.tokens.subjects.attach(&server);
+        client.attach(&server);
         Ok(server)
     }
 
@@ -756,6 +759,7 @@ fn admission_chain(
     config: &Config,
     resources: &Arc<Resources>,
     authorizer: &Arc<dyn Authorizer>,
+    client: &LateLoopback,
     webhooks: (Arc<Webhooks>, admission::plugins::WebhookMetrics),
     pod_security_metrics: admission::plugins::PodSecurityMetrics,
 ) -> Result<admission::Chain, component_base::Error> {
@@ -772,22 +776,16 @@ fn admission_chain(
             .map(str::to_owned);
         (only.to_vec(), others.collect())
     };
-    let missing = admission::Chain::missing(&disabled);
+    let missing = admission::Chain::missing(&disabled, &config.features);
     if !missing.is_empty() {
         tracing::warn!(
             plugins = missing.join(","),
             "Admission plugins that are on by default are not there yet"
         );
     }
-    // The file is that of plugins that are on.
-    let has_pod_security = !disabled
-        .iter()
-        .any(|name| name == admission::plugins::POD_SECURITY);
-    let pod_security = match flags.non_empty("admission-control-config-file") {
-        Some(file) if has_pod_security => {
-            admission::plugins::PodSecurityConfiguration::from_file(Path::new(file))?
-        }
-        _ => admission::plugins::PodSecurityConfiguration::default(),
+    let configuration = match flags.non_empty("admission-control-config-file") {
+        Some(file) => admission::configuration::Configuration::read(Path::new(file))?,
+        None => admission::configuration::Configuration::default(),
     };
     let settings = admission::plugins::Settings {
         not_ready_toleration_seconds: flags.int("default-not-ready-toleration-seconds"),
@@ -795,8 +793,10 @@ fn admission_chain(
         authorizer: Some(authorizer.clone()),
         resources: Some(resources.clone()),
         webhooks: Some(webhooks),
-        pod_security,
         pod_security_metrics: Some(pod_security_metrics),
+        client: client.clone(),
+        features: config.features.clone(),
+        configuration,
     };
     let cluster = Arc::new(admission::StoredCluster::new(resources.clone()));
     Ok(admission::Chain::new(

@@ -10,7 +10,7 @@ use api_types::meta::v1::Status;
 use apimachinery::gvk::GroupResource;
 use apimachinery::status::{self, StatusError};
 use bytes::Bytes;
-use client::config::{CertificateSource, TlsSettings, dial_error, handshake_error};
+use client::config::{CertificateSource, RequestAuth, TlsSettings, dial_error, handshake_error};
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -21,7 +21,7 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::{CallError, ClientConfig, ConfigError, DEFAULT_PORT, ServiceResolver};
+use super::{Authentication, CallError, ClientConfig, ConfigError, DEFAULT_PORT, ServiceResolver};
 
 /// As Go's transport in client-go.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,6 +48,8 @@ pub struct Client {
     tls: Arc<rustls::ClientConfig>,
     server_name: ServerName<'static>,
     services: Arc<dyn ServiceResolver>,
+    /// How this server says who it is.
+    auth: Option<RequestAuth>,
     idle: Mutex<Idle>,
 }
 
@@ -83,6 +85,7 @@ impl Client {
     pub(super) fn new(
         config: &ClientConfig,
         services: Arc<dyn ServiceResolver>,
+        authentication: Option<&Authentication>,
     ) -> Result<Client, ConfigError> {
         let (target, authority, path, server_name, local) = match (&config.service, &config.url) {
             (Some(service), _) => {
@@ -142,10 +145,16 @@ impl Client {
                 ));
             }
         };
+        let user = match authentication {
+            Some(authentication) => authentication.of(&host_and_port(&authority))?,
+            None => None,
+        };
+        let auth = user.as_ref().map(RequestAuth::new).transpose();
+        let auth = auth.map_err(|error| ConfigError(error.to_string()))?;
         let settings = TlsSettings {
             ca: (!config.ca_bundle.is_empty())
                 .then(|| CertificateSource::Data(config.ca_bundle.clone())),
-            ..TlsSettings::default()
+            ..user.map(|user| user.tls).unwrap_or_default()
         };
         let alpn: &[&[u8]] = if local {
             &[b"h2", b"http/1.1"]
@@ -168,6 +177,7 @@ impl Client {
             tls: Arc::new(tls),
             server_name,
             services,
+            auth,
             idle: Mutex::default(),
         })
     }
@@ -256,6 +266,10 @@ impl Client {
             let host = HeaderValue::try_from(&self.authority)
                 .map_err(|error| SendError::Broken(error.to_string()))?;
             request.headers_mut().insert(header::HOST, host);
+        }
+        if let Some(auth) = &self.auth {
+            let applied = auth.apply(request.headers_mut()).await;
+            applied.map_err(|error| SendError::Broken(error.to_string()))?;
         }
         match connection {
             Connection::Http1(mut sender, _) => {
@@ -387,6 +401,16 @@ fn text_of(error: hyper::Error) -> String {
         Some(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => "EOF".to_owned(),
         Some(error) => apimachinery::os_error::text(error),
         None => error.to_string(),
+    }
+}
+
+/// With the port that is meant when there is none.
+fn host_and_port(authority: &str) -> String {
+    let address = authority.rsplit(']').next().unwrap_or_default();
+    if address.contains(':') {
+        authority.to_owned()
+    } else {
+        format!("{authority}:{DEFAULT_PORT}")
     }
 }
 

@@ -3,6 +3,8 @@
 //! What a review is, is the caller's business: admission sends AdmissionReviews, custom resources ConversionReviews. Clients are kept by
 //! what reaches the webhook, so all webhooks of one server share their connections.
 
+/// Who this server is.
+mod authentication;
 /// Connections and requests.
 mod client;
 /// Where services are.
@@ -16,6 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use apimachinery::status::StatusError;
 use parking_lot::Mutex;
 
+pub use authentication::Authentication;
 pub use client::Client;
 pub use resolve::{ClusterServices, ServiceResolver};
 pub(crate) use resolve::{cluster_ip, endpoint};
@@ -93,6 +96,8 @@ impl fmt::Display for CallError {
 /// The clients of all webhooks.
 pub struct Webhooks {
     services: Arc<dyn ServiceResolver>,
+    /// Without it this server is nobody.
+    authentication: Option<Authentication>,
     clients: Mutex<HashMap<ClientConfig, Kept>>,
     uses: AtomicU64,
 }
@@ -106,8 +111,17 @@ impl Webhooks {
     pub fn new(services: Arc<dyn ServiceResolver>) -> Webhooks {
         Webhooks {
             services,
+            authentication: None,
             clients: Mutex::default(),
             uses: AtomicU64::new(0),
+        }
+    }
+
+    /// Clients of their own that say who this server is.
+    pub fn with_authentication(&self, authentication: Authentication) -> Webhooks {
+        Webhooks {
+            authentication: Some(authentication),
+            ..Webhooks::new(self.services.clone())
         }
     }
 
@@ -119,7 +133,11 @@ impl Webhooks {
             kept.last_used = now;
             return Ok(kept.client.clone());
         }
-        let client = Arc::new(Client::new(config, self.services.clone())?);
+        let client = Arc::new(Client::new(
+            config,
+            self.services.clone(),
+            self.authentication.as_ref(),
+        )?);
         if clients.len() >= KEPT_CLIENTS {
             let oldest = clients.iter().min_by_key(|(_, kept)| kept.last_used);
             if let Some(oldest) = oldest.map(|(config, _)| config.clone()) {

@@ -10,7 +10,7 @@ const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/ro
 
 impl Server {
     /// Creates an object as a user whom the tester impersonates.
-    async fn post_as(&self, user: &str, path: &str, body: Value) -> Answer {
+    pub(super) async fn post_as(&self, user: &str, path: &str, body: Value) -> Answer {
         let headers = [("content-type", JSON), ("impersonate-user", user)];
         self.send("POST", path, &headers, body.to_string()).await
     }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod admission_plugins;
 mod aggregation;
 mod audit;
 mod authentication;

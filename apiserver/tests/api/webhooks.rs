@@ -24,6 +24,8 @@ struct Hooks {
     port: u16,
     ca_bundle: String,
     seen: Arc<Mutex<Vec<(String, Value)>>>,
+    /// The credentials of requests: `Authorization` and `Impersonate-User`.
+    callers: Arc<Mutex<Vec<[String; 2]>>>,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -53,14 +55,24 @@ impl Hooks {
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = seen.clone();
+        let callers = Arc::new(Mutex::new(Vec::new()));
+        let called = callers.clone();
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, log) = (acceptor.clone(), log.clone());
+                let (acceptor, log, called) = (acceptor.clone(), log.clone(), called.clone());
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else {
                         return;
                     };
-                    let service = service_fn(|request| answer(request, log.clone()));
+                    let service = service_fn(|request: http::Request<_>| {
+                        let header = |name: &str| {
+                            let value = request.headers().get(name);
+                            value.map_or("", |value| value.to_str().unwrap()).to_owned()
+                        };
+                        let caller = ["authorization", "impersonate-user"].map(header);
+                        called.lock().push(caller);
+                        answer(request, log.clone())
+                    });
                     let _ = auto::Builder::new(TokioExecutor::new())
                         .serve_connection(TokioIo::new(stream), service)
                         .await;
@@ -71,6 +83,7 @@ impl Hooks {
             port,
             ca_bundle,
             seen,
+            callers,
             serving,
         }
     }
@@ -512,4 +525,45 @@ async fn custom_objects() {
         .await
         .refuses(403, refused);
     server.delete(&path, json!({})).await.refuses(403, refused);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_know_who_calls() {
+    let hooks = Hooks::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig.json");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "from a file\n").unwrap();
+    let target = format!("127.0.0.1:{}", hooks.port);
+    let users = json!([
+        {"name": target, "user": {"tokenFile": token, "as": "jane"}},
+        {"name": "*", "user": {"token": "of somebody else"}},
+    ]);
+    let text = json!({"apiVersion": "v1", "kind": "Config", "users": users}).to_string();
+    std::fs::write(&kubeconfig, text).unwrap();
+    let file = folder.path().join("admission.json");
+    let configuration = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration",
+        "plugins": [{"name": "ValidatingAdmissionWebhook", "configuration": {
+            "apiVersion": "apiserver.config.k8s.io/v1", "kind": "WebhookAdmissionConfiguration",
+            "kubeConfigFile": kubeconfig,
+        }}],
+    });
+    std::fs::write(&file, configuration.to_string()).unwrap();
+    let flag = format!("--admission-control-config-file={}", file.display());
+    let Some(server) = Server::start_with(&[flag]).await else {
+        return;
+    };
+    server.namespace("default").await;
+    let validating = json!([hooks.hook("v", "allow", json!({}))]);
+    server.configure(VALIDATING, "v", validating).await;
+    let mutating = json!([hooks.hook("m", "allow", json!({}))]);
+    server.configure(MUTATING, "m", mutating).await;
+    for path in [VALIDATING, MUTATING] {
+        server.get(path).await.expect(200);
+    }
+    server.post(CONFIG_MAPS, config_map("a")).await.expect(201);
+    let nobody = [String::new(), String::new()];
+    let jane = ["Bearer from a file".to_owned(), "jane".to_owned()];
+    assert_eq!(*hooks.callers.lock(), [nobody, jane]);
 }

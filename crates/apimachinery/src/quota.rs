@@ -217,7 +217,7 @@ pub fn limits_resource(name: &str, group: &str, resource: &str) -> bool {
 }
 
 /// The scopes of a quota, those listed and those with selectors.
-fn scopes(quota: &ResourceQuota) -> Vec<ScopedResourceSelectorRequirement> {
+pub fn scopes(quota: &ResourceQuota) -> Vec<ScopedResourceSelectorRequirement> {
     let listed = quota
         .spec
         .scopes
@@ -237,7 +237,14 @@ fn scopes(quota: &ResourceQuota) -> Vec<ScopedResourceSelectorRequirement> {
 
 /// Whether all scopes of a quota take in the object. Only pods and claims have scopes.
 pub fn in_scope(quota: &ResourceQuota, object: Counted<'_>) -> bool {
-    scopes(quota).iter().all(|scope| match object {
+    scopes(quota)
+        .iter()
+        .all(|scope| matches_scope(scope, object))
+}
+
+/// Whether a scope takes in the object.
+pub fn matches_scope(scope: &ScopedResourceSelectorRequirement, object: Counted<'_>) -> bool {
+    match object {
         Counted::Pod(pod) => pod_in_scope(pod, scope),
         Counted::PersistentVolumeClaim(claim) => {
             scope.scope_name == "VolumeAttributesClass"
@@ -251,7 +258,7 @@ pub fn in_scope(quota: &ResourceQuota, object: Counted<'_>) -> bool {
                 )
         }
         _ => false,
-    })
+    }
 }
 
 fn pod_in_scope(pod: &Pod, scope: &ScopedResourceSelectorRequirement) -> bool {

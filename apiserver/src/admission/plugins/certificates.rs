@@ -4,8 +4,12 @@
 use std::sync::Arc;
 
 use api_types::certificates::v1::CertificateSigningRequest;
+use api_types::certificates::v1beta1::ClusterTrustBundle;
+use api_types::value::structs_equal;
+use apimachinery::quote::quote;
 use component_base::auth::{Attributes as AccessAttributes, Authorizer, BoxFuture, Decision};
 
+use super::Settings;
 use crate::admission::{Attributes, Cluster, Operation, Plugin, Verdict};
 
 const GROUP: &str = "certificates.k8s.io";
@@ -71,31 +75,9 @@ impl Plugin for CertificateRights {
                 return Ok(());
             }
             let signer = &old.spec.signer_name;
-            let Some(authorizer) = &self.authorizer else {
+            let authorizer = self.authorizer.as_ref();
+            if may(authorizer, attributes, self.verb, signer).await {
                 return Ok(());
-            };
-            // The right may be given on the signer or on its whole domain.
-            let domain = signer
-                .split_once('/')
-                .map(|(domain, _)| format!("{domain}/*"));
-            for name in std::iter::once(signer.clone()).chain(domain) {
-                let question = AccessAttributes {
-                    user: attributes.user.clone(),
-                    verb: self.verb.to_owned(),
-                    api_group: GROUP.to_owned(),
-                    api_version: "*".to_owned(),
-                    resource: "signers".to_owned(),
-                    name,
-                    resource_request: true,
-                    ..AccessAttributes::default()
-                };
-                if authorizer
-                    .authorize(&question)
-                    .await
-                    .is_ok_and(|decision| decision == Decision::Allow)
-                {
-                    return Ok(());
-                }
             }
             Err(attributes.forbidden(format!(
                 "user not permitted to {} requests with signerName {signer:?}",
@@ -103,6 +85,106 @@ impl Plugin for CertificateRights {
             )))
         })
     }
+}
+
+/// Whether the caller has a verb on a signer, or on its whole domain.
+async fn may(
+    authorizer: Option<&Arc<dyn Authorizer>>,
+    attributes: &Attributes,
+    verb: &str,
+    signer: &str,
+) -> bool {
+    let Some(authorizer) = authorizer else {
+        return true;
+    };
+    let domain = signer
+        .split_once('/')
+        .map(|(domain, _)| format!("{domain}/*"));
+    for name in std::iter::once(signer.to_owned()).chain(domain) {
+        let question = AccessAttributes {
+            user: attributes.user.clone(),
+            verb: verb.to_owned(),
+            api_group: GROUP.to_owned(),
+            api_version: "*".to_owned(),
+            resource: "signers".to_owned(),
+            name,
+            resource_request: true,
+            ..AccessAttributes::default()
+        };
+        let decision = authorizer.authorize(&question).await;
+        if decision.is_ok_and(|decision| decision == Decision::Allow) {
+            return true;
+        }
+    }
+    false
+}
+
+/// A bundle of a signer is written by those who may attest for it.
+pub(super) struct ClusterTrustBundleAttest {
+    /// Feature gate ClusterTrustBundle.
+    enabled: bool,
+    authorizer: Option<Arc<dyn Authorizer>>,
+}
+
+impl ClusterTrustBundleAttest {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            enabled: settings.features.enabled("ClusterTrustBundle"),
+            authorizer: settings.authorizer.clone(),
+        }
+    }
+}
+
+impl Plugin for ClusterTrustBundleAttest {
+    fn name(&self) -> &'static str {
+        "ClusterTrustBundleAttest"
+    }
+
+    fn handles(&self, operation: Operation) -> bool {
+        self.enabled && matches!(operation, Operation::Create | Operation::Update)
+    }
+
+    fn validate<'a>(
+        &'a self,
+        attributes: &'a Attributes,
+        _: &'a dyn Cluster,
+    ) -> BoxFuture<'a, Verdict> {
+        Box::pin(async move {
+            if !attributes.is(GROUP, "clustertrustbundles") {
+                return Ok(());
+            }
+            let Some(new) = attributes.object::<ClusterTrustBundle>() else {
+                return Ok(());
+            };
+            let signer = &new.spec.signer_name;
+            let old = attributes.old::<ClusterTrustBundle>();
+            if signer.is_empty() || old.is_some_and(|old| only_collected(new, old)) {
+                return Ok(());
+            }
+            if may(self.authorizer.as_ref(), attributes, "attest", signer).await {
+                return Ok(());
+            }
+            Err(attributes.forbidden(format!(
+                "user not permitted to attest for signerName {}",
+                quote(signer)
+            )))
+        })
+    }
+}
+
+/// Whether an update changes nothing but what the garbage collector needs.
+fn only_collected(new: &ClusterTrustBundle, old: &ClusterTrustBundle) -> bool {
+    let mut new = new.clone();
+    let (metadata, old_metadata) = (&mut new.metadata, &old.metadata);
+    metadata
+        .owner_references
+        .clone_from(&old_metadata.owner_references);
+    metadata.finalizers.clone_from(&old_metadata.finalizers);
+    metadata.self_link.clone_from(&old_metadata.self_link);
+    metadata
+        .managed_fields
+        .clone_from(&old_metadata.managed_fields);
+    structs_equal(&new, old)
 }
 
 /// Nobody gets a client certificate of the group that may do everything.

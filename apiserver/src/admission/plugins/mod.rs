@@ -4,12 +4,18 @@ mod always;
 mod certificates;
 mod default_class;
 mod default_toleration_seconds;
+mod event_rate_limit;
+mod image_policy_webhook;
 mod limit_ranger;
 mod mutating_admission_policy;
 mod namespaces;
 mod node_restriction;
+mod owner_references;
+mod pod_node_selector;
 mod pod_security;
+mod pod_toleration_restriction;
 mod pod_topology_labels;
+mod pods_on_nodes;
 mod priority;
 mod resource_quota;
 mod runtime_class;
@@ -22,13 +28,14 @@ mod webhooks;
 use std::sync::Arc;
 
 use component_base::auth::Authorizer;
+use component_base::features::FeatureGates;
 
-pub use pod_security::{
-    Configuration as PodSecurityConfiguration, NAME as POD_SECURITY, PodSecurityMetrics,
-};
+pub use pod_security::PodSecurityMetrics;
 pub use webhooks::WebhookMetrics;
 
 use super::Plugin;
+use super::configuration::Configuration;
+use crate::loopback::LateLoopback;
 use crate::registry::table::Resources;
 use crate::webhook::Webhooks;
 
@@ -45,9 +52,13 @@ pub struct Settings {
     pub resources: Option<Arc<Resources>>,
     /// For plugins that ask webhooks, and what they count.
     pub webhooks: Option<(Arc<Webhooks>, WebhookMetrics)>,
-    /// Defaults and exemptions of pod security, and what it counts.
-    pub pod_security: PodSecurityConfiguration,
     pub pod_security_metrics: Option<PodSecurityMetrics>,
+    /// For plugins that make objects.
+    pub client: LateLoopback,
+    /// For plugins that act with a feature only.
+    pub features: FeatureGates,
+    /// --admission-control-config-file
+    pub configuration: Configuration,
 }
 
 impl Default for Settings {
@@ -58,16 +69,37 @@ impl Default for Settings {
             authorizer: None,
             resources: None,
             webhooks: None,
-            pod_security: PodSecurityConfiguration::default(),
             pod_security_metrics: None,
+            client: LateLoopback::default(),
+            features: FeatureGates::default(),
+            configuration: Configuration::default(),
         }
     }
 }
 
+/// Why a plugin cannot do what its configuration says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ConfigurationError {
+    /// It cannot be read.
+    Init(String),
+    /// It makes no sense.
+    Invalid(String),
+}
+
+impl From<String> for ConfigurationError {
+    fn from(why: String) -> Self {
+        ConfigurationError::Init(why)
+    }
+}
+
+type Built = Result<Box<dyn Plugin>, ConfigurationError>;
+
 pub(super) enum State {
     Built(fn(&Settings) -> Box<dyn Plugin>),
-    /// Not there, and why. Enabling it by name is an error; by default it is left out.
-    NotBuilt(&'static str),
+    /// Built from its part of the configuration file, if it has one.
+    Configured(fn(&Settings, Option<&[u8]>) -> Built),
+    /// It acts with this feature only, which this release does not have.
+    Gated(&'static str),
 }
 
 pub(super) struct PluginRow {
@@ -92,21 +124,31 @@ const fn off(name: &'static str, build: fn(&Settings) -> Box<dyn Plugin>) -> Plu
     }
 }
 
-const fn missing(name: &'static str, default_on: bool, reason: &'static str) -> PluginRow {
+const fn configured(
+    name: &'static str,
+    default_on: bool,
+    build: fn(&Settings, Option<&[u8]>) -> Built,
+) -> PluginRow {
     PluginRow {
         name,
         default_on,
-        state: State::NotBuilt(reason),
+        state: State::Configured(build),
     }
 }
 
-const NOT_YET: &str = "this release does not have it yet";
-const ALPHA: &str =
-    "it acts only with the alpha feature GenericWorkload, which this release does not have";
+const fn gated(name: &'static str, feature: &'static str) -> PluginRow {
+    PluginRow {
+        name,
+        default_on: true,
+        state: State::Gated(feature),
+    }
+}
 
 pub(super) const PLUGINS: &[PluginRow] = &[
     off("AlwaysAdmit", |_| Box::new(always::AlwaysAdmit)),
-    missing("NamespaceAutoProvision", false, NOT_YET),
+    off("NamespaceAutoProvision", |settings| {
+        Box::new(namespaces::NamespaceAutoProvision::new(settings))
+    }),
     on("NamespaceLifecycle", |_| {
         Box::new(namespaces::NamespaceLifecycle::default())
     }),
@@ -127,19 +169,35 @@ pub(super) const PLUGINS: &[PluginRow] = &[
         Box::new(taint_nodes_by_condition::TaintNodesByCondition)
     }),
     off("AlwaysPullImages", |_| Box::new(always::AlwaysPullImages)),
-    missing("ImagePolicyWebhook", false, NOT_YET),
-    on(POD_SECURITY, |settings| {
-        Box::new(pod_security::PodSecurity::new(settings))
+    configured("ImagePolicyWebhook", false, |_, text| {
+        Ok(Box::new(image_policy_webhook::ImagePolicyWebhook::new(
+            text,
+        )?))
     }),
-    missing("PodNodeSelector", false, NOT_YET),
+    configured(pod_security::NAME, true, |settings, text| {
+        let configuration = pod_security::Configuration::new(text)?;
+        Ok(Box::new(pod_security::PodSecurity::new(
+            settings,
+            configuration,
+        )))
+    }),
+    configured("PodNodeSelector", false, |_, text| {
+        Ok(Box::new(pod_node_selector::PodNodeSelector::new(text)))
+    }),
     on("Priority", |_| Box::new(priority::Priority)),
     on("DefaultTolerationSeconds", |settings| {
         Box::new(default_toleration_seconds::DefaultTolerationSeconds::new(
             settings,
         ))
     }),
-    missing("PodTolerationRestriction", false, NOT_YET),
-    missing("EventRateLimit", false, NOT_YET),
+    configured("PodTolerationRestriction", false, |_, text| {
+        Ok(Box::new(
+            pod_toleration_restriction::PodTolerationRestriction::new(text)?,
+        ))
+    }),
+    configured("EventRateLimit", false, |_, text| {
+        Ok(Box::new(event_rate_limit::EventRateLimit::new(text)?))
+    }),
     off("ExtendedResourceToleration", |_| {
         Box::new(default_toleration_seconds::ExtendedResourceToleration)
     }),
@@ -149,8 +207,12 @@ pub(super) const PLUGINS: &[PluginRow] = &[
     on("StorageObjectInUseProtection", |_| {
         Box::new(storage::StorageObjectInUseProtection)
     }),
-    missing("PodGroupProtection", true, ALPHA),
-    missing("OwnerReferencesPermissionEnforcement", false, NOT_YET),
+    gated("PodGroupProtection", "GenericWorkload"),
+    off("OwnerReferencesPermissionEnforcement", |settings| {
+        Box::new(owner_references::OwnerReferencesPermissionEnforcement::new(
+            settings.authorizer.clone(),
+        ))
+    }),
     on("PersistentVolumeClaimResize", |_| {
         Box::new(storage::PersistentVolumeClaimResize)
     }),
@@ -165,11 +227,9 @@ pub(super) const PLUGINS: &[PluginRow] = &[
             settings.authorizer.clone(),
         ))
     }),
-    missing(
-        "ClusterTrustBundleAttest",
-        true,
-        "it acts only with the feature ClusterTrustBundle, which is off by default and not supported yet",
-    ),
+    on("ClusterTrustBundleAttest", |settings| {
+        Box::new(certificates::ClusterTrustBundleAttest::new(settings))
+    }),
     on("CertificateSubjectRestriction", |_| {
         Box::new(certificates::CertificateSubjectRestriction)
     }),
@@ -182,28 +242,38 @@ pub(super) const PLUGINS: &[PluginRow] = &[
     on("PodTopologyLabels", |_| {
         Box::new(pod_topology_labels::PodTopologyLabels)
     }),
-    missing("PodGroupWorkloadExists", true, ALPHA),
-    missing("NodeDeclaredFeatureValidator", true, NOT_YET),
-    missing("JobValidation", true, ALPHA),
-    missing("PodResizeValidator", true, NOT_YET),
+    gated("PodGroupWorkloadExists", "GenericWorkload"),
+    on("NodeDeclaredFeatureValidator", |settings| {
+        Box::new(pods_on_nodes::NodeDeclaredFeatureValidator {
+            enabled: settings.features.enabled("NodeDeclaredFeatures"),
+        })
+    }),
+    gated("JobValidation", "GenericWorkload"),
+    on("PodResizeValidator", |_| {
+        Box::new(pods_on_nodes::PodResizeValidator)
+    }),
     on("MutatingAdmissionPolicy", |settings| {
         Box::new(mutating_admission_policy::MutatingAdmissionPolicy::new(
             settings,
         ))
     }),
-    on("MutatingAdmissionWebhook", |settings| {
-        Box::new(webhooks::MutatingAdmissionWebhook::new(settings))
+    configured("MutatingAdmissionWebhook", true, |settings, text| {
+        let settings = webhooks::authenticated(settings, text)?;
+        Ok(Box::new(webhooks::MutatingAdmissionWebhook::new(&settings)))
     }),
     on("ValidatingAdmissionPolicy", |settings| {
         Box::new(validating_admission_policy::ValidatingAdmissionPolicy::new(
             settings,
         ))
     }),
-    on("ValidatingAdmissionWebhook", |settings| {
-        Box::new(webhooks::ValidatingAdmissionWebhook::new(settings))
+    configured("ValidatingAdmissionWebhook", true, |settings, text| {
+        let settings = webhooks::authenticated(settings, text)?;
+        Ok(Box::new(webhooks::ValidatingAdmissionWebhook::new(
+            &settings,
+        )))
     }),
-    on("ResourceQuota", |_| {
-        Box::new(resource_quota::ResourceQuota::default())
+    configured("ResourceQuota", true, |_, text| {
+        Ok(Box::new(resource_quota::ResourceQuota::new(text)?))
     }),
     off("AlwaysDeny", |_| Box::new(always::AlwaysDeny)),
 ];

@@ -1,4 +1,4 @@
-//! Nothing is made in a namespace that is missing or going away. Upstream: admission/plugin/namespace/{lifecycle,exists}.
+//! Nothing is made in a namespace that is missing or going away. Upstream: admission/plugin/namespace/{lifecycle,exists,autoprovision}.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,7 +11,9 @@ use component_base::auth::BoxFuture;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::Settings;
 use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Verdict};
+use crate::loopback::LateLoopback;
 
 /// For this long after a deletion was seen, the cached "Active" of a namespace is not believed.
 const DOUBT: Duration = Duration::from_secs(30);
@@ -98,7 +100,7 @@ impl Plugin for NamespaceLifecycle {
     }
 }
 
-async fn find(
+pub(super) async fn find(
     name: &str,
     freshness: Freshness,
     cluster: &dyn Cluster,
@@ -117,6 +119,48 @@ fn not_found(name: &str) -> StatusError {
         },
         name,
     )
+}
+
+/// Makes the namespace that an object is created in.
+pub(super) struct NamespaceAutoProvision(LateLoopback);
+
+impl NamespaceAutoProvision {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self(settings.client.clone())
+    }
+}
+
+impl Plugin for NamespaceAutoProvision {
+    fn name(&self) -> &'static str {
+        "NamespaceAutoProvision"
+    }
+
+    fn handles(&self, operation: Operation) -> bool {
+        operation == Operation::Create
+    }
+
+    fn admit<'a>(
+        &'a self,
+        attributes: &'a mut Attributes,
+        cluster: &'a dyn Cluster,
+    ) -> BoxFuture<'a, Verdict> {
+        Box::pin(async move {
+            let name = &attributes.namespace;
+            if attributes.dry_run || name.is_empty() || attributes.is("", "namespaces") {
+                return Ok(());
+            }
+            if find(name, Freshness::Cached, cluster).await?.is_some() {
+                return Ok(());
+            }
+            let Some(client) = self.0.get() else {
+                return Err(attributes.forbidden("not yet ready to handle request"));
+            };
+            let mut namespace = Namespace::default();
+            namespace.metadata.name.clone_from(name);
+            let made = client.ensure(namespace).await;
+            made.map_err(|error| attributes.forbidden(&error.message))
+        })
+    }
 }
 
 /// Refuses whatever names a namespace that does not exist.

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::exec::{ExecAuthenticator, ExecCredentials};
-use super::{Auth, ConfigError, Impersonation, SharedTokenSource};
+use super::{Auth, ClientConfig, ConfigError, Impersonation, SharedTokenSource};
 
 /// How old a token read from a file may get. Upstream: one minute, less ten seconds of leeway.
 const TOKEN_FILE_PERIOD: Duration = Duration::from_secs(50);
@@ -108,6 +108,32 @@ impl Credentials {
             Self::Exec(authenticator) => Ok(authenticator.credentials().await?.certificate.clone()),
             _ => Ok(None),
         }
+    }
+}
+
+/// Headers that say who we are, for requests that this crate does not send. A certificate that an exec plugin gives is not among them.
+#[derive(Debug)]
+pub struct RequestAuth {
+    credentials: Credentials,
+    impersonation: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl RequestAuth {
+    /// Of a configuration.
+    pub fn new(config: &ClientConfig) -> Result<Self, ConfigError> {
+        Ok(Self {
+            credentials: Credentials::new(&config.auth)?,
+            impersonation: config.impersonation.headers()?,
+        })
+    }
+
+    /// Sets the headers. A token file is read again when the token is old.
+    pub async fn apply(&self, headers: &mut HeaderMap) -> Result<(), ConfigError> {
+        self.credentials.apply(headers).await?;
+        for (name, value) in &self.impersonation {
+            headers.append(name.clone(), value.clone());
+        }
+        Ok(())
     }
 }
 

@@ -316,6 +316,27 @@ impl Kubeconfig {
         Ok(config)
     }
 
+    /// The user of the current context.
+    pub fn current_user(&self) -> Option<&str> {
+        let mut contexts = self.contexts.iter();
+        let current = contexts.find(|context| context.name == self.current_context)?;
+        Some(current.context.user.as_str()).filter(|user| !user.is_empty())
+    }
+
+    /// What proves who a user is, without a server. `None` when there is no such user.
+    pub fn user(&self, name: &str) -> Option<Result<ClientConfig, ConfigError>> {
+        let found = self.users.iter().find(|found| found.name == name)?;
+        let mut config = ClientConfig::bare(String::new());
+        let mut problems = Vec::new();
+        let cluster = Cluster::default();
+        self.apply_user(&found.user, name, &cluster, &mut config, &mut problems);
+        Some(if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError::Invalid(problems))
+        })
+    }
+
     fn apply_cluster(
         &self,
         cluster: &Cluster,

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use credentials::Credentials;
+pub use credentials::RequestAuth;
 pub use dial_error::{dial_error, handshake_error};
 pub(crate) use exec::ExecCredentials;
 pub use exec::{ExecCluster, ExecConfig};

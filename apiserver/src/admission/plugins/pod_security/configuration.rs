@@ -1,21 +1,17 @@
-//! Defaults and exemptions. Upstream: pod-security-admission/admission/api, read from the file of apiserver/pkg/admission/config.go.
+//! Defaults and exemptions. Upstream: pod-security-admission/admission/api.
 
-use std::path::Path;
-
-use api_types::apiserver_config::v1::{AdmissionConfiguration, AdmissionPluginConfiguration};
 use api_types::pod_security::v1::{PodSecurityConfiguration, PodSecurityExemptions};
 use apimachinery::field::{self, ErrorList, Path as FieldPath};
-use apimachinery::os_error;
-use apimachinery::quote::quote;
 use apimachinery::validation::{name_is_dns_label, name_is_dns_subdomain};
 use component_base::config::{ConfigError, Document};
 
+use super::super::ConfigurationError;
 use super::NAME;
 use super::levels::{Level, LevelVersion, Policy, Version};
 
 /// What holds for namespaces that say nothing, and whom nothing holds for.
 #[derive(Clone, Debug)]
-pub struct Configuration {
+pub(in crate::admission) struct Configuration {
     pub(super) defaults: Policy,
     pub(super) exemptions: PodSecurityExemptions,
 }
@@ -30,47 +26,19 @@ impl Default for Configuration {
 }
 
 impl Configuration {
-    /// Reads what `--admission-control-config-file` says to this plugin.
-    pub fn from_file(path: &Path) -> Result<Self, String> {
-        let text = std::fs::read(path).map_err(|error| {
-            let why = os_error::on_reading(path, &error);
-            let path = quote(&path.to_string_lossy());
-            format!("failed to apply admission: failed to read plugin config: unable to read admission control configuration from {path} [{why}]")
-        })?;
-        let file = read_admission_configuration(&text).map_err(|error| {
-            format!("failed to apply admission: failed to read plugin config: {error}")
-        })?;
-        for other in file.plugins.iter().filter(|plugin| plugin.name != NAME) {
-            tracing::warn!(
-                plugin = other.name,
-                "The admission configuration of this plugin is not read by this version of kube-apiserver"
-            );
-        }
-        let Some(plugin) = file.plugins.iter().find(|plugin| plugin.name == NAME) else {
-            return Ok(Self::default());
-        };
-        let cannot = |error: String| {
-            format!("failed to apply admission: couldn't init admission plugin \"{NAME}\": {error}")
-        };
-        match own_text(plugin, path).map_err(cannot)? {
-            Some(text) => Self::parse(&text),
-            None => Ok(Self::default()),
-        }
+    /// Reads the plugin's part of the configuration file.
+    pub(in crate::admission) fn new(text: Option<&[u8]>) -> Result<Self, ConfigurationError> {
+        text.map_or_else(|| Ok(Self::default()), Self::parse)
     }
 
     /// Reads a PodSecurityConfiguration.
-    fn parse(text: &[u8]) -> Result<Self, String> {
+    fn parse(text: &[u8]) -> Result<Self, ConfigurationError> {
         if text.is_empty() {
             return Ok(Self::default());
         }
-        let object = read_own(text).map_err(|error| {
-            format!("failed to apply admission: couldn't init admission plugin \"{NAME}\": {error}")
-        })?;
-        let refuse = |what: &str, why: String| {
-            format!(
-                "failed to apply admission: failed to initialize admission plugin \"{NAME}\": {NAME} {what}: {why}"
-            )
-        };
+        let object = read_own(text).map_err(|error| error.to_string())?;
+        let refuse =
+            |what: &str, why: String| ConfigurationError::Invalid(format!("{NAME} {what}: {why}"));
         let mut errors = Vec::new();
         let defaults = &object.defaults;
         let mut mode = |name: &str, level: &str, version: &str| {
@@ -110,17 +78,6 @@ impl Configuration {
     }
 }
 
-/// The kind of the whole file, in all its versions.
-fn read_admission_configuration(text: &[u8]) -> Result<AdmissionConfiguration, ConfigError> {
-    let document = Document::parse(text)?;
-    match (document.api_version.as_str(), document.kind.as_str()) {
-        ("apiserver.config.k8s.io/v1" | "apiserver.k8s.io/v1alpha1", "AdmissionConfiguration") => {
-            document.decode_fields()
-        }
-        _ => Err(document.unknown()),
-    }
-}
-
 /// The kind of this plugin's part, in all its versions.
 fn read_own(text: &[u8]) -> Result<PodSecurityConfiguration, ConfigError> {
     let document = Document::parse(text)?;
@@ -133,20 +90,6 @@ fn read_own(text: &[u8]) -> Result<PodSecurityConfiguration, ConfigError> {
         }
         _ => Err(document.unknown()),
     }
-}
-
-/// The plugin's part: in the file itself, or in one that it names, beside itself when the path is relative.
-fn own_text(plugin: &AdmissionPluginConfiguration, file: &Path) -> Result<Option<Vec<u8>>, String> {
-    if let Some(configuration) = &plugin.configuration {
-        return Ok(Some(configuration.raw.clone()));
-    }
-    if plugin.path.is_empty() {
-        return Ok(None);
-    }
-    let path = file.parent().unwrap_or(Path::new("")).join(&plugin.path);
-    std::fs::read(&path)
-        .map(Some)
-        .map_err(|error| os_error::on_reading(&path, &error))
 }
 
 fn validate_exemptions(exemptions: &PodSecurityExemptions) -> ErrorList {
@@ -188,75 +131,53 @@ fn validate_exemptions(exemptions: &PodSecurityExemptions) -> ErrorList {
 mod tests {
     use super::*;
 
-    const HEADER: &str =
-        "apiVersion: pod-security.admission.config.k8s.io/v1\nkind: PodSecurityConfiguration\n";
-
-    fn read(plugin: &str) -> Result<Configuration, String> {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("admission.yaml");
-        let own = "defaults: {enforce: baseline, enforce-version: v1.30}\nexemptions: {namespaces: [a]}\n";
-        std::fs::write(dir.path().join("own.yaml"), format!("{HEADER}{own}")).unwrap();
-        let header = "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\n";
-        std::fs::write(
-            &file,
-            format!("{header}plugins:\n- name: PodSecurity\n  {plugin}\n"),
-        )
-        .unwrap();
-        Configuration::from_file(&file)
-    }
-
-    fn inline(fields: &str) -> String {
-        format!(
-            "configuration: {{apiVersion: pod-security.admission.config.k8s.io/v1, kind: PodSecurityConfiguration, {fields}}}"
-        )
+    fn read(fields: &str) -> Result<Configuration, ConfigurationError> {
+        let text = format!(
+            "{{apiVersion: pod-security.admission.config.k8s.io/v1, kind: PodSecurityConfiguration, {fields}}}"
+        );
+        Configuration::new(Some(text.as_bytes()))
     }
 
     #[test]
-    fn a_file_may_name_another() {
-        for plugin in [
-            "path: own.yaml".to_owned(),
-            inline(
-                "defaults: {enforce: baseline, enforce-version: v1.30}, exemptions: {namespaces: [a]}",
-            ),
-        ] {
-            let read = read(&plugin).unwrap();
-            assert_eq!(read.defaults.enforce.to_string(), "baseline:v1.30");
-            assert_eq!(read.defaults.warn, LevelVersion::PRIVILEGED);
-            assert_eq!(read.exemptions.namespaces, ["a"]);
-        }
-        let nothing = read("path: \"\"").unwrap();
+    fn defaults_and_exemptions() {
+        let read = read(
+            "defaults: {enforce: baseline, enforce-version: v1.30}, exemptions: {namespaces: [a]}",
+        )
+        .unwrap();
+        assert_eq!(read.defaults.enforce.to_string(), "baseline:v1.30");
+        assert_eq!(read.defaults.warn, LevelVersion::PRIVILEGED);
+        assert_eq!(read.exemptions.namespaces, ["a"]);
+        let nothing = Configuration::new(None).unwrap();
         assert_eq!(nothing.defaults, Policy::PRIVILEGED);
     }
 
     #[test]
-    fn wrong_files_say_what_is_wrong() {
-        for (plugin, expected) in [
+    fn wrong_configurations_say_what_is_wrong() {
+        let invalid = |why: &str| ConfigurationError::Invalid(why.to_owned());
+        let unread = |why: &str| ConfigurationError::Init(why.to_owned());
+        for (fields, expected) in [
             (
-                inline("defaults: {enforce: x, warn-version: '1'}"),
-                "failed to initialize admission plugin \"PodSecurity\": PodSecurity configuration error: \
-                 [enforce: must be one of privileged, baseline, restricted, warn-version: must be \"latest\" or \"v1.x\"]",
+                "defaults: {enforce: x, warn-version: '1'}",
+                invalid(
+                    "PodSecurity configuration error: [enforce: must be one of privileged, baseline, restricted, \
+                     warn-version: must be \"latest\" or \"v1.x\"]",
+                ),
             ),
             (
-                inline("exemptions: {usernames: [a, a]}"),
-                "failed to initialize admission plugin \"PodSecurity\": PodSecurity invalid: \
-                 exemptions.usernames[1]: Duplicate value: \"a\"",
+                "exemptions: {usernames: [a, a]}",
+                invalid("PodSecurity invalid: exemptions.usernames[1]: Duplicate value: \"a\""),
             ),
             (
-                inline("nonsense: 1"),
-                "couldn't init admission plugin \"PodSecurity\": strict decoding error: unknown field \"nonsense\"",
-            ),
-            (
-                "configuration: {apiVersion: v1, kind: Pod}".to_owned(),
-                "couldn't init admission plugin \"PodSecurity\": no kind \"Pod\" is registered for version \"v1\"",
+                "nonsense: 1",
+                unread("strict decoding error: unknown field \"nonsense\""),
             ),
         ] {
-            let error = read(&plugin).unwrap_err();
-            assert_eq!(error, format!("failed to apply admission: {expected}"));
+            assert_eq!(read(fields).unwrap_err(), expected);
         }
-        let missing = read("path: other.yaml").unwrap_err();
-        assert!(
-            missing.ends_with("other.yaml: no such file or directory"),
-            "{missing}"
+        let other = Configuration::new(Some(b"{apiVersion: v1, kind: Pod}")).unwrap_err();
+        assert_eq!(
+            other,
+            unread("no kind \"Pod\" is registered for version \"v1\"")
         );
     }
 }

@@ -20,7 +20,7 @@ use api_types::core::v1::{
 use apimachinery::status::{self, StatusError};
 use component_base::auth::BoxFuture;
 
-pub use configuration::Configuration;
+pub(super) use configuration::Configuration;
 pub use metrics::PodSecurityMetrics;
 
 use super::Settings;
@@ -29,7 +29,7 @@ use levels::{Level, LevelVersion, PREFIX, Policy};
 use policy::{Pod, Refusal};
 
 /// Upstream's name of the plugin.
-pub const NAME: &str = "PodSecurity";
+pub(super) const NAME: &str = "PodSecurity";
 
 /// Subresources of pods that change nothing a policy is about. Any other is looked at.
 const IGNORED_SUBRESOURCES: [&str; 8] = [
@@ -49,9 +49,9 @@ pub(super) struct PodSecurity {
 }
 
 impl PodSecurity {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Settings, configuration: Configuration) -> Self {
         Self {
-            configuration: settings.pod_security.clone(),
+            configuration,
             metrics: settings.pod_security_metrics.clone(),
         }
     }

@@ -12,7 +12,7 @@ const BASELINE: LevelVersion = LevelVersion {
 };
 
 fn plugin() -> PodSecurity {
-    PodSecurity::new(&Settings::default())
+    PodSecurity::new(&Settings::default(), Configuration::default())
 }
 
 fn pod(name: &str, owner: &str, spec: serde_json::Value) -> ApiPod {

@@ -23,6 +23,7 @@ use api_types::admissionregistration::v1::{
 };
 use api_types::codec::Header;
 use api_types::{Kind as _, Resource as _};
+use apimachinery::field::{self, Path};
 use apimachinery::quote::quote;
 use apimachinery::status::{self, StatusError};
 use component_base::auth::Authorizer;
@@ -34,11 +35,50 @@ pub(super) use validating::ValidatingAdmissionWebhook;
 use super::Settings;
 use crate::admission::cel::Input;
 use crate::admission::matching::{Conditions, Criteria, Matched, Outcome};
-use crate::admission::{Attributes, Cluster};
+use crate::admission::{Attributes, Cluster, configuration};
 use crate::registry::derived::Derived;
 use crate::registry::object::Object;
-use crate::webhook::{CallError, ClientConfig, Webhooks};
+use crate::webhook::{Authentication, CallError, ClientConfig, Webhooks};
 use review::Answer;
+
+/// The settings with clients that prove to webhooks who this server is, as a WebhookAdmissionConfiguration says.
+pub(super) fn authenticated(settings: &Settings, text: Option<&[u8]>) -> Result<Settings, String> {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct Configuration {
+        kube_config_file: String,
+        static_manifests_dir: String,
+    }
+    let mut settings = settings.clone();
+    let Some(text) = text else {
+        return Ok(settings);
+    };
+    const KIND: (&str, &str) = (
+        "apiserver.config.k8s.io/v1",
+        "WebhookAdmissionConfiguration",
+    );
+    let known = ["kubeConfigFile", "staticManifestsDir"];
+    let configuration: Configuration = configuration::strict(text, &[KIND], &|path, name| {
+        path.is_empty() && known.contains(&name)
+    })?;
+    let path = Path::new("kubeConfigFile");
+    let file = &configuration.kube_config_file;
+    if !file.is_empty() && !file.starts_with('/') {
+        let error = field::invalid(&path, file, "must be an absolute file path");
+        return Err(error.to_string());
+    }
+    if !configuration.static_manifests_dir.is_empty() {
+        let path = Path::new("staticManifestsDir");
+        let why = "staticManifestsDir requires the ManifestBasedAdmissionControlConfig feature gate to be enabled";
+        return Err(field::forbidden(&path, why).to_string());
+    }
+    if let Some((webhooks, _)) = settings.webhooks.as_mut().filter(|_| !file.is_empty()) {
+        let authentication = Authentication::new(std::path::Path::new(file));
+        let authentication = authentication.map_err(|error| error.to_string())?;
+        *webhooks = Arc::new(webhooks.with_authentication(authentication));
+    }
+    Ok(settings)
+}
 
 /// A webhook, compiled.
 struct Hook {
