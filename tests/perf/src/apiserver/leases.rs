@@ -82,7 +82,12 @@ async fn renew(nodes: &[Holder], leaders: &[Holder], time: Duration) -> [Outcome
 }
 
 async fn renew_all(holders: &[Holder], deadline: Instant) -> Outcome {
-    let renewals = holders.iter().map(|holder| holder.renew_until(deadline));
+    // One after the other within a period, as they would come of nodes that know nothing of each other.
+    let step = RENEWAL_PERIOD / u32::try_from(holders.len()).unwrap_or(u32::MAX).max(1);
+    let renewals = (0..).zip(holders).map(|(number, holder)| {
+        let first = tokio::time::Instant::now() + step * number;
+        holder.renew_until(first, deadline)
+    });
     let outcomes = join_all(renewals).await.into_iter();
     outcomes.fold(Outcome::default(), Outcome::and)
 }
@@ -155,10 +160,10 @@ impl Holder {
         })
     }
 
-    async fn renew_until(&self, deadline: Instant) -> Outcome {
+    async fn renew_until(&self, first: tokio::time::Instant, deadline: Instant) -> Outcome {
         let mut outcome = Outcome::default();
         let mut version = None;
-        let mut ticks = tokio::time::interval(RENEWAL_PERIOD);
+        let mut ticks = tokio::time::interval_at(first, RENEWAL_PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
