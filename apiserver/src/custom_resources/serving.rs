@@ -19,6 +19,7 @@ use super::definition::{is_accepted, is_true};
 use super::{CustomResource, Definition, resource};
 use crate::registry::follow::{Change, follow};
 use crate::registry::resource::{Resource, StoredForm, StrategyRef, json_header};
+use crate::registry::stored_text::StoredMedia;
 use crate::request::RequestInfo;
 use crate::server::ApiServer;
 use crate::storage::{self, HeaderParser, Pairs, ResourceConfig, Storage};
@@ -316,7 +317,7 @@ fn row(
         stored: StoredForm {
             api_version: definition.stored().api_version,
             kind: definition.kind,
-            json: true,
+            media: StoredMedia::Json,
         },
         conversion: None,
         storage: Some(storage.clone()),

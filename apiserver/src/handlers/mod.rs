@@ -235,10 +235,18 @@ async fn main_resource(
     } else if misplaced || !resource.has_verb(verb) {
         return Err(method_not_allowed());
     }
-    let reads_many = matches!(verb, "list" | "watch");
-    respond::check_accept(cx, reads_many && resource.has_verb("watch"))?;
+    if resource.custom.is_none() {
+        let reads_many = matches!(verb, "list" | "watch");
+        let watched = reads_many && resource.has_verb("watch");
+        let available = if watched {
+            respond::WATCHED
+        } else {
+            respond::OBJECTS
+        };
+        respond::check_accept(cx, available)?;
+    }
     if verb == "patch" {
-        patch::PatchType::of(cx)?;
+        patch::PatchType::of(cx, resource)?;
     }
     // Requests that upstream's router refuses end before this.
     if let Some(custom) = &resource.custom {

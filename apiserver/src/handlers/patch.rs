@@ -27,6 +27,7 @@ use crate::custom_resources::CustomResource;
 use crate::go_json;
 use crate::registry::managed_fields;
 use crate::registry::object::Object;
+use crate::registry::resource::Resource;
 use crate::request::context::{RequestContext, Warnings};
 use crate::server::ApiServer;
 
@@ -50,26 +51,36 @@ impl PatchType {
         (PatchType::Apply, "application/apply-patch+yaml"),
     ];
 
-    /// The kind of a request, or that there is no such one.
-    pub fn of(cx: &RequestContext) -> Result<PatchType, StatusError> {
+    /// The kind of a request, or that the resource has no such one.
+    pub fn of(cx: &RequestContext, resource: &Resource) -> Result<PatchType, StatusError> {
         let content_type = cx.header(http::header::CONTENT_TYPE);
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
-        PatchType::ALL
+        let is_custom = resource.custom.is_some();
+        let mut kinds = PatchType::ALL
             .iter()
-            .find(|(_, name)| *name == media_type)
-            .map(|(kind, _)| *kind)
-            .ok_or_else(|| {
-                // The router refuses it before any handler sees it.
-                status::generic_server_response(
-                    415,
-                    "",
-                    &GroupResource::default(),
-                    "",
-                    "415: Unsupported Media Type",
-                    0,
-                    false,
-                )
-            })
+            .filter(|(kind, _)| !is_custom || *kind != PatchType::Strategic);
+        let found = kinds.clone().find(|(_, name)| *name == media_type);
+        if let Some((kind, _)) = found {
+            return Ok(*kind);
+        }
+        if is_custom {
+            let names: Vec<&str> = kinds.by_ref().map(|(_, name)| *name).collect();
+            let accepted = names.join(", ");
+            return Err(respond::unsupported_media_type(
+                crate::negotiation::UnsupportedMediaType { accepted },
+            ));
+        }
+        // The router refuses it before any handler sees it.
+        let text = "415: Unsupported Media Type";
+        Err(status::generic_server_response(
+            415,
+            "",
+            &GroupResource::default(),
+            "",
+            text,
+            0,
+            false,
+        ))
     }
 }
 
@@ -87,9 +98,10 @@ impl PatchRequest {
     /// Reads a patch request.
     pub async fn read(
         cx: &RequestContext,
+        resource: &Resource,
         request_body: Body,
     ) -> Result<PatchRequest, StatusError> {
-        let kind = PatchType::of(cx)?;
+        let kind = PatchType::of(cx, resource)?;
         let bytes = body::read(request_body).await?;
         let options = options::patch_options(&cx.query, kind == PatchType::Apply)?;
         let validation = FieldValidation::parse(&options.field_validation);
@@ -514,14 +526,7 @@ pub async fn patch(
     request_body: Body,
 ) -> Result<Response, StatusError> {
     let media = respond::negotiate_objects(cx, &endpoint.resource)?;
-    if endpoint.resource.custom.is_some() && PatchType::of(cx)? == PatchType::Strategic {
-        return Err(respond::unsupported_media_type(
-            crate::negotiation::UnsupportedMediaType {
-                accepted: "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml".to_owned(),
-            },
-        ));
-    }
-    let request = PatchRequest::read(cx, request_body).await?;
+    let request = PatchRequest::read(cx, &endpoint.resource, request_body).await?;
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
     run_write(async move {
         let (object, created) = patch_stored(&server, &cx, &endpoint, &request).await?;

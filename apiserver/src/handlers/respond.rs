@@ -364,6 +364,11 @@ pub fn negotiate(cx: &RequestContext) -> Result<MediaType, StatusError> {
     negotiation::negotiate(&cx.headers, &cx.query, Restrictions::RESOURCE).map_err(not_acceptable)
 }
 
+/// As [`negotiate`], for what is no object: no table, no metadata alone.
+pub fn negotiate_plain(cx: &RequestContext) -> Result<MediaType, StatusError> {
+    negotiation::negotiate(&cx.headers, &cx.query, Restrictions::PLAIN).map_err(not_acceptable)
+}
+
 /// As [`negotiate`], for the objects of a resource: custom ones have no protobuf form.
 pub fn negotiate_objects(
     cx: &RequestContext,
@@ -382,36 +387,38 @@ pub fn restrictions(resource: &Resource) -> Restrictions {
     }
 }
 
+/// What objects can be had in.
+pub const OBJECTS: &[&str] = &[
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+];
+/// The same for lists that can be watched.
+pub const WATCHED: &[&str] = &[
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+    "application/json;stream=watch",
+    "application/vnd.kubernetes.protobuf;stream=watch",
+];
+/// Logs, and the errors about them.
+pub const LOGS: &[&str] = &[
+    "text/plain",
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+];
+
 /// What the router refuses before any handler looks: no media type that an endpoint could answer with, whatever its
-/// parameters say.
-pub fn check_accept(cx: &RequestContext, watches: bool) -> Result<(), StatusError> {
+/// parameters say. Custom resources, and lists of groups, have no router.
+pub fn check_accept(cx: &RequestContext, available: &[&str]) -> Result<(), StatusError> {
     let accept = cx.header(header::ACCEPT);
-    let known = |name: &str| {
-        name == "*/*"
-            || Encoding::ALL
-                .iter()
-                .any(|encoding| encoding.media_type() == name)
+    let known = |clause: &str| {
+        let name = clause.split(';').next().unwrap_or_default().trim();
+        name == "*/*" || available.contains(&name)
     };
-    let name = |clause: &str| {
-        clause
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
-    };
-    if accept.is_empty() || accept.split(',').any(|clause| known(&name(clause))) {
+    if accept.is_empty() || accept.split(',').any(known) {
         return Ok(());
-    }
-    let mut available: Vec<&str> = Encoding::ALL
-        .iter()
-        .map(|encoding| encoding.media_type())
-        .collect();
-    if watches {
-        available.extend([
-            "application/json;stream=watch",
-            "application/vnd.kubernetes.protobuf;stream=watch",
-        ]);
     }
     let text = format!(
         "406: Not Acceptable\n\nAvailable representations: {}",

@@ -12,7 +12,7 @@ use http::StatusCode;
 use super::options::{self, FieldValidation};
 use super::{Endpoint, body, list, respond};
 use crate::admission::{self, Attributes, Operation};
-use crate::negotiation::{self, Encoding, Restrictions};
+use crate::negotiation::{self, Encoding};
 use crate::registry::escalation;
 use crate::registry::managed_fields;
 use crate::registry::normalize::normalize;
@@ -200,12 +200,16 @@ pub fn create_attributes(cx: &RequestContext) -> component_base::auth::Attribute
 
 /// The encoding of a request's body, if the resource takes it.
 fn accepted_encoding(cx: &RequestContext, resource: &Resource) -> Result<Encoding, StatusError> {
-    let encodings = if resource.custom.is_some() {
-        Restrictions::CUSTOM.encodings
-    } else {
-        &Encoding::ALL
+    let read = negotiation::negotiate_input(&cx.headers, &Encoding::ALL);
+    // What is accepted is said of all kinds alike; custom objects have no protobuf.
+    let no_protobuf = || negotiation::UnsupportedMediaType {
+        accepted: respond::OBJECTS.join(", "),
     };
-    negotiation::negotiate_input(&cx.headers, encodings).map_err(respond::unsupported_media_type)
+    match read {
+        Ok(Encoding::Protobuf) if resource.custom.is_some() => Err(no_protobuf()),
+        read => read,
+    }
+    .map_err(respond::unsupported_media_type)
 }
 
 /// Decodes a request's body as the endpoint's kind, with defaults, into the hub version.

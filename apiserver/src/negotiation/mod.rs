@@ -308,6 +308,20 @@ fn accept_clause(
     })
 }
 
+/// Whether every parameter of a media type has a value. Upstream: mime.ParseMediaType.
+fn has_valid_parameters(media_type: &str) -> bool {
+    let parameters = media_type.split(';').skip(1).map(str::trim);
+    let mut parameters = parameters.peekable();
+    while let Some(parameter) = parameters.next() {
+        // A semicolon may end the list.
+        let is_end = parameter.is_empty() && parameters.peek().is_none();
+        if !is_end && !parameter.contains('=') {
+            return false;
+        }
+    }
+    true
+}
+
 /// Chooses how to read a body from its Content-Type. No Content-Type means JSON.
 pub fn negotiate_input(
     headers: &HeaderMap,
@@ -328,6 +342,8 @@ pub fn negotiate_input(
         .to_ascii_lowercase();
     encodings
         .iter()
+        // A parameter without a value makes it no media type.
+        .filter(|_| has_valid_parameters(content_type))
         .copied()
         .find(|encoding| encoding.media_type() == media_type)
         .ok_or_else(|| UnsupportedMediaType {

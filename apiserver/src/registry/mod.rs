@@ -30,6 +30,8 @@ pub mod resource;
 pub mod service;
 /// Create, update, delete.
 pub mod store;
+/// Stored JSON and YAML.
+pub mod stored_text;
 /// The strategy of each kind.
 pub mod strategies;
 /// What differs between kinds.

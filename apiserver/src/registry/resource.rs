@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use api_types::kinds::KindInfo;
 use api_types::resources::ResourceInfo;
-use api_types::{CustomObject, Struct, schema::StructSchema};
+use api_types::{CustomObject, Struct};
 use apimachinery::gvk::{GroupKind, GroupResource};
 use apimachinery::status::{self, StatusError};
 use bytes::Bytes;
@@ -20,9 +20,11 @@ use smallvec::SmallVec;
 use super::convert::{self, Conversion};
 use super::fields::{self, Reader};
 use super::object::Object;
+use super::stored_text::{self, StoredMedia};
 use super::strategy::Strategy;
 use super::wire;
 use crate::custom_resources::CustomResource;
+use crate::handlers::yaml;
 use crate::storage::{self, Header, HeaderError, Pairs, Storage};
 
 /// How objects are written to etcd.
@@ -30,8 +32,7 @@ use crate::storage::{self, Header, HeaderError, Pairs, Storage};
 pub struct StoredForm {
     pub api_version: &'static str,
     pub kind: &'static str,
-    /// JSON instead of the protobuf envelope.
-    pub json: bool,
+    pub media: StoredMedia,
 }
 
 impl StoredForm {
@@ -172,18 +173,21 @@ impl Resource {
     }
 
     fn encode(&self, object: &Object) -> Bytes {
-        if self.stored.json {
-            let mut json = api_types::encode_json_as(object.value(), self.stored.header());
-            if let Some(rewrite) = convert::stored_json(self.info.resource) {
-                json = (rewrite.to_stored)(json);
-            }
-            // Upstream's JSON encoder ends every object with a newline.
-            if json.last() != Some(&b'\n') {
-                json.push(b'\n');
-            }
-            return json.into();
+        if self.stored.media == StoredMedia::Protobuf {
+            return api_types::encode_envelope_as(object.value(), self.stored.header()).into();
         }
-        api_types::encode_envelope_as(object.value(), self.stored.header()).into()
+        let mut json = api_types::encode_json_as(object.value(), self.stored.header());
+        if let Some(rewrite) = convert::stored_json(self.info.resource) {
+            json = (rewrite.to_stored)(json);
+        }
+        if self.stored.media == StoredMedia::Yaml {
+            return yaml::from_json(&json).into();
+        }
+        // Upstream's JSON encoder ends every object with a newline.
+        if json.last() != Some(&b'\n') {
+            json.push(b'\n');
+        }
+        json.into()
     }
 
     /// The hub object that stored bytes hold.
@@ -211,14 +215,11 @@ impl Resource {
             return Ok(Object::from(custom.read(value)?));
         }
         if !value.starts_with(b"k8s\0") {
-            let json = match convert::stored_json(self.info.resource) {
-                Some(rewrite) => (rewrite.from_stored)(value.to_vec()),
-                None => value.to_vec(),
-            };
-            let mut object = self.new_hub();
-            api_types::decode_json_into(object.value_mut(), &json)
-                .map_err(|error| error.to_string())?;
-            return Ok(object);
+            let mut json = stored_text::json_of(value)?;
+            if let Some(rewrite) = convert::stored_json(self.info.resource) {
+                json = (rewrite.from_stored)(json.into_owned()).into();
+            }
+            return stored_text::decode(self.info, self.hub, &json);
         }
         let envelope = api_types::decode_envelope(value).map_err(|error| error.to_string())?;
         if let Some(conversion) = convert::from_stored_version(self.info, envelope.api_version) {
@@ -273,29 +274,35 @@ impl Resource {
 }
 
 /// Makes the function that reads an object's header out of its stored bytes.
-pub fn header_parser(
-    info: &'static ResourceInfo,
-    stored_schema: &'static StructSchema,
-) -> storage::HeaderParser {
+pub fn header_parser(info: &'static ResourceInfo, hub: &'static KindInfo) -> storage::HeaderParser {
     let selectable = fields::selectable(info.group, info.resource);
     let readers: Vec<Reader> = selectable
         .map_or(&[][..], |selectable| selectable.fields)
         .iter()
-        .filter_map(|field| Reader::new(stored_schema, field))
+        .filter_map(|field| Reader::new(hub.schema, field))
         .collect();
     let event = info.resource == "events";
     Arc::new(move |_key, value| {
-        if !value.starts_with(b"k8s\0") {
-            return json_header(value);
-        }
-        let envelope =
-            storage::decode_envelope(value).map_err(|error| HeaderError(error.to_string()))?;
-        let mut header =
-            message_header(envelope.raw).map_err(|error| HeaderError(error.to_string()))?;
+        let decoded;
+        let message = if value.starts_with(b"k8s\0") {
+            let envelope = storage::decode_envelope(value);
+            envelope
+                .map_err(|error| HeaderError(error.to_string()))?
+                .raw
+        } else {
+            let json = stored_text::json_of(value).map_err(HeaderError)?;
+            if readers.is_empty() {
+                return json_header(&json);
+            }
+            let object = stored_text::decode(info, hub, &json).map_err(HeaderError)?;
+            decoded = api_types::encode_protobuf(object.value());
+            &decoded
+        };
+        let mut header = message_header(message).map_err(|error| HeaderError(error.to_string()))?;
         let mut pairs: Vec<(&'static str, String)> = Vec::with_capacity(readers.len());
         for reader in &readers {
             let value = reader
-                .read(envelope.raw)
+                .read(message)
                 .map_err(|error| HeaderError(error.to_string()))?;
             if !value.is_empty() {
                 pairs.push((reader.name, value));
@@ -412,7 +419,6 @@ pub fn type_of(value: &dyn Struct) -> (&'static str, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api_types::Described;
     use api_types::core::v1::Pod;
 
     fn info(resource: &str) -> &'static ResourceInfo {
@@ -428,18 +434,23 @@ mod tests {
             .insert("app".to_owned(), "web".to_owned());
         pod.metadata.deletion_timestamp = Some(api_types::Time::now());
         pod.spec.node_name = "n1".to_owned();
-        let parse = header_parser(info("pods"), Pod::SCHEMA);
-        let header = parse("/registry/pods/a/b", &api_types::encode_envelope(&pod)).unwrap();
-        assert_eq!(
-            (
-                &*header.uid,
-                header.labels.get("app"),
-                header.fields.get("spec.nodeName"),
-                header.deleting
-            ),
-            ("u", Some("web"), Some("n1"), true)
-        );
-        assert_eq!(header.fields.get("status.phase"), None);
+        let kind = api_types::kinds::lookup("", "v1", "Pod").unwrap();
+        let parse = header_parser(info("pods"), kind);
+        let json = api_types::encode_json(&pod);
+        let yaml = yaml::from_json(&json);
+        for stored in [api_types::encode_envelope(&pod), json, yaml] {
+            let header = parse("/registry/pods/a/b", &stored).unwrap();
+            assert_eq!(
+                (
+                    &*header.uid,
+                    header.labels.get("app"),
+                    header.fields.get("spec.nodeName"),
+                    header.deleting
+                ),
+                ("u", Some("web"), Some("n1"), true)
+            );
+            assert_eq!(header.fields.get("status.phase"), None);
+        }
         assert!(parse("k", b"k8s\0\x0a\xff").is_err());
     }
 }

@@ -13,6 +13,7 @@ use api_types::resources::{RESOURCES, ResourceInfo};
 use super::convert;
 use super::fields;
 use super::resource::{Resource, StoredForm, StrategyRef, header_parser};
+use super::stored_text::StoredMedia;
 use super::strategies;
 use crate::storage::{Backend, ResourceConfig, Storage, Transformer};
 
@@ -45,6 +46,8 @@ pub struct TableOptions<'a> {
     pub transformer: &'a dyn Fn(&ResourceInfo) -> Option<Arc<dyn Transformer>>,
     /// `--event-ttl`.
     pub event_ttl: Duration,
+    /// `--storage-media-type`
+    pub media: StoredMedia,
 }
 
 /// All served resources.
@@ -126,11 +129,16 @@ impl Resources {
                 info.group,
                 "apiextensions.k8s.io" | "apiregistration.k8s.io"
             );
+            let media = if json {
+                StoredMedia::Json
+            } else {
+                options.media
+            };
             let (mut stored, mut storage) = (
                 StoredForm {
                     api_version,
                     kind: info.kind,
-                    json,
+                    media,
                 },
                 None,
             );
@@ -151,7 +159,7 @@ impl Resources {
                             info.resource,
                             row.prefix,
                             info.namespaced,
-                            header_parser(info, hub.schema),
+                            header_parser(info, hub),
                         );
                         config.watch_cache = (options.cached)(row.group, info.resource);
                         config.index_field = fields::selectable(info.group, info.resource)

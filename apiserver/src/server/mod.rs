@@ -56,6 +56,7 @@ use crate::registry::service::ServiceHooks;
 use crate::registry::service::ip_addresses::IpAddresses;
 use crate::registry::service::node_ports::NodePorts;
 use crate::registry::store::WriteHooks;
+use crate::registry::stored_text::StoredMedia;
 use crate::registry::strategies;
 use crate::registry::strategy::Strategy;
 use crate::registry::table::{Resources, TableOptions};
@@ -162,6 +163,7 @@ impl ApiServer {
                     encryption.transformer(info.group, info.resource)
                 },
                 event_ttl: config.event_ttl,
+                media: StoredMedia::of_flag(config.flags.string("storage-media-type")),
             },
         )?;
         let resources = Arc::new(resources);

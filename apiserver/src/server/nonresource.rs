@@ -27,6 +27,11 @@ pub async fn serve(server: &Arc<ApiServer>, cx: &RequestContext, body: Body) -> 
             return response;
         }
     }
+    if let Some(available) = routed(server, path)
+        && let Err(error) = respond::check_accept(cx, available)
+    {
+        return respond::error(cx, error);
+    }
     let discovery = server.discovery.serve(server, cx);
     let read_only = discovery.is_some() || matches!(path, "/version" | "/version/");
     if read_only && cx.method != http::Method::GET {
@@ -49,12 +54,28 @@ pub async fn serve(server: &Arc<ApiServer>, cx: &RequestContext, body: Body) -> 
         Some(Page::Version) => version(),
         Some(Page::Metrics) => respond::bytes(
             StatusCode::OK,
-            "text/plain; version=0.0.4; charset=utf-8",
+            "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
             server.metrics.text(),
         ),
         Some(Page::Issuer) => issuer_document(server, path),
         Some(Page::Index) => index(server),
         None => serving::not_found(),
+    }
+}
+
+/// What documents behind a router can be had in; None for paths without one.
+fn routed(server: &ApiServer, path: &str) -> Option<&'static [&'static str]> {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match parts.as_slice() {
+        ["version"] | [".well-known", "openid-configuration"] => Some(&["application/json"]),
+        ["openid", "v1", "jwks"] => Some(&["application/jwk-set+json"]),
+        ["api"] | ["api", "v1"] => Some(respond::OBJECTS),
+        ["apis", group, version] => {
+            let mut rows = server.resources.built_in().iter();
+            rows.any(|row| (row.info.group, row.info.version) == (*group, *version))
+                .then_some(respond::OBJECTS)
+        }
+        _ => None,
     }
 }
 

@@ -16,7 +16,7 @@ use apimachinery::status::StatusError;
 use component_base::serving::{Body, Response};
 
 use crate::connect::Upgrade;
-use crate::handlers::{self, Endpoint};
+use crate::handlers::{self, Endpoint, respond};
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
 
@@ -41,10 +41,18 @@ pub async fn serve(
         || matches!(subresource.name, "log" | "exec" | "attach" | "portforward")
             && subresource.verbs.contains(&verb)
     {
+        if subresource.name == "log" {
+            respond::check_accept(cx, respond::LOGS)?;
+            // Errors are no tables.
+            respond::negotiate_plain(cx)?;
+        }
         return crate::connect::serve(server, cx, endpoint, body, upgrade).await;
     }
     if !subresource.verbs.contains(&verb) {
         return Err(handlers::method_not_allowed());
+    }
+    if endpoint.resource.custom.is_none() {
+        respond::check_accept(cx, respond::OBJECTS)?;
     }
     match (subresource.name, verb) {
         ("scale", _) => scale::serve(server, cx, endpoint, body).await,

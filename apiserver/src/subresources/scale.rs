@@ -160,7 +160,7 @@ pub(super) async fn serve(
         return respond::served_object(cx, resource, media, StatusCode::OK, &scale, None);
     }
     let change = if cx.info.verb == "patch" {
-        Change::Patch(PatchRequest::read(cx, request_body).await?)
+        Change::Patch(PatchRequest::read(cx, &endpoint.resource, request_body).await?)
     } else {
         let bytes = body::read(request_body).await?;
         let options = options::update_options(&cx.query)?;

@@ -48,7 +48,7 @@ impl Server {
     }
 
     /// What etcd has at a key below the prefix.
-    async fn stored(&self, key: &str) -> Vec<u8> {
+    pub(super) async fn stored(&self, key: &str) -> Vec<u8> {
         let mut client = etcd_client::Client::connect([self._etcd.endpoint()], None)
             .await
             .unwrap();

@@ -17,6 +17,7 @@ mod grpc;
 mod hooks;
 mod impersonation;
 mod lists;
+mod media_types;
 mod pod_security;
 mod policies;
 mod resources;
