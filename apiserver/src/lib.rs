@@ -27,6 +27,8 @@ pub mod connect;
 pub mod custom_resources;
 /// What is served, in every form clients ask for.
 pub mod discovery;
+/// Ways out, through proxies.
+pub mod egress;
 /// Priority and fairness among requests.
 pub mod flowcontrol;
 /// Go's words about JSON.

@@ -103,7 +103,7 @@ fn is_unversioned(error: &ConfigError, text: &[u8]) -> bool {
 
 /// A plugin's part that says what it is and has known members only. Members are asked about by the path of what they are in,
 /// without numbers, and their name.
-pub(super) fn strict<T: serde::de::DeserializeOwned>(
+pub(crate) fn strict<T: serde::de::DeserializeOwned>(
     text: &[u8],
     kinds: &[(&str, &str)],
     known: &dyn Fn(&str, &str) -> bool,

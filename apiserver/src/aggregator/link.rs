@@ -19,10 +19,10 @@ use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::connect::{self, DialError};
+use crate::egress;
 
 /// Idle connections are kept this long, and this many of them, as Go's transport does for client-go.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
@@ -67,6 +67,7 @@ impl Link {
         service: &APIService,
         reference: &ServiceReference,
         identity: Option<Arc<Identity>>,
+        via: &egress::Dialer,
         old: Option<&Arc<Link>>,
     ) -> Arc<Link> {
         let settings = Settings {
@@ -80,7 +81,7 @@ impl Link {
         {
             return old.clone();
         }
-        let ready = Ready::new(&settings);
+        let ready = Ready::new(&settings, via);
         if let Err(error) = &ready {
             tracing::warn!(
                 name = service.metadata.name,
@@ -141,7 +142,7 @@ impl Link {
     ) -> Result<Response<Incoming>, DialError> {
         let dialer = &self.ready()?.single;
         let (name, config) = (dialer.server_name.clone(), dialer.config.clone());
-        let stream = connect::secure(host, port, name, config).await?;
+        let stream = connect::secure(&dialer.via, host, port, name, config).await?;
         connect::exchange(stream, request).await
     }
 }
@@ -162,7 +163,7 @@ fn copy_of(request: &Request<Body>) -> Option<Request<Body>> {
 }
 
 impl Ready {
-    fn new(settings: &Settings) -> Result<Ready, String> {
+    fn new(settings: &Settings, via: &egress::Dialer) -> Result<Ready, String> {
         let data = |bytes: &[u8]| Some(CertificateSource::Data(bytes.to_vec()));
         let identity = settings.identity.as_deref();
         let tls = TlsSettings {
@@ -182,6 +183,7 @@ impl Ready {
             Ok::<_, String>(Dialer {
                 config: Arc::new(tls.client_config(alpn).map_err(told)?),
                 server_name: server_name.clone(),
+                via: via.clone(),
             })
         };
         let pooled = Client::builder(TokioExecutor::new())
@@ -227,6 +229,7 @@ fn reason(error: &legacy::Error) -> DialError {
 struct Dialer {
     config: Arc<ClientConfig>,
     server_name: ServerName<'static>,
+    via: egress::Dialer,
 }
 
 impl tower::Service<Uri> for Dialer {
@@ -244,14 +247,15 @@ impl tower::Service<Uri> for Dialer {
             let host = uri.host().unwrap_or_default();
             let host = host.trim_start_matches('[').trim_end_matches(']');
             let port = uri.port_u16().unwrap_or(443);
-            let stream = connect::secure(host, port, dialer.server_name, dialer.config).await?;
+            let stream =
+                connect::secure(&dialer.via, host, port, dialer.server_name, dialer.config).await?;
             Ok(Stream(TokioIo::new(stream)))
         })
     }
 }
 
 /// A connection that knows whether it speaks HTTP/2.
-struct Stream(TokioIo<TlsStream<TcpStream>>);
+struct Stream(TokioIo<TlsStream<egress::Stream>>);
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {

@@ -41,6 +41,7 @@ use parking_lot::RwLock;
 
 use crate::config::Config;
 use crate::connect;
+use crate::egress::Dialer;
 use link::{Identity, Link};
 use metrics::AvailabilityMetrics;
 use resolve::Backend;
@@ -70,6 +71,8 @@ pub struct Aggregator {
     documents: RwLock<HashMap<String, String>>,
     identity: ArcSwapOption<Identity>,
     identity_files: Option<(PathBuf, PathBuf)>,
+    /// The way to the servers.
+    via: Dialer,
     /// `--enable-aggregator-routing`
     routing: bool,
     reject_redirects: bool,
@@ -118,7 +121,11 @@ impl Remote {
 }
 
 impl Aggregator {
-    pub fn new(config: &Config, metrics: &Metrics) -> Result<Aggregator, component_base::Error> {
+    pub fn new(
+        config: &Config,
+        via: Dialer,
+        metrics: &Metrics,
+    ) -> Result<Aggregator, component_base::Error> {
         let flags = &config.flags;
         let files = ["proxy-client-cert-file", "proxy-client-key-file"];
         let identity_files = match files.map(|name| flags.non_empty(name)) {
@@ -137,6 +144,7 @@ impl Aggregator {
             documents: RwLock::default(),
             identity: ArcSwapOption::empty(),
             identity_files,
+            via,
             routing: flags.bool("enable-aggregator-routing"),
             reject_redirects: flags.bool("aggregator-reject-forwarding-redirect"),
             own_address: (host, config.serving.bind_port),
@@ -341,7 +349,7 @@ mod tests {
             service.spec.version = version.to_owned();
             let reference = api_types::apiregistration::v1::ServiceReference::default();
             Remote {
-                link: Link::new(&service, &reference, None, None),
+                link: Link::new(&service, &reference, None, &Dialer::default(), None),
                 service: Arc::new(service),
                 backend: ServiceKey::default(),
                 port: 443,

@@ -224,6 +224,7 @@ impl Registry {
                     &service,
                     reference,
                     aggregator.identity.load_full(),
+                    &aggregator.via,
                     old.as_ref().map(|(remote, _)| &remote.link),
                 );
                 let remote = Arc::new(Remote {

@@ -184,7 +184,7 @@ pub const FLAGS: &[Group] = &[
     Group {
         section: "Egress selector",
         rows: &[
-            FlagRow::new("egress-selector-config-file", Kind::String, "", "File with apiserver egress selector configuration.").without_effect(NOT_YET),
+            FlagRow::new("egress-selector-config-file", Kind::String, "", "File with apiserver egress selector configuration."),
         ],
     },
     Group {

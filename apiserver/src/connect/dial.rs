@@ -18,10 +18,10 @@ use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::config::KubeletConfig;
+use crate::egress::{self, Dialer, Stream};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -41,6 +41,8 @@ pub(super) struct Target {
     pub security: Security,
     pub host: String,
     pub port: u16,
+    /// The way there.
+    pub via: Dialer,
 }
 
 impl Target {
@@ -257,14 +259,18 @@ pub(super) async fn send(
         HeaderValue::try_from(target.authority()).map_err(|error| DialError(error.to_string()))?;
     request.headers_mut().insert(header::HOST, host);
     match &target.security {
-        Security::Plain => exchange(connect(&target.host, target.port).await?, request).await,
+        Security::Plain => {
+            let stream = connect(&target.via, &target.host, target.port).await?;
+            exchange(stream, request).await
+        }
         Security::Tls(config) => {
             let name = match target.host.parse::<IpAddr>() {
                 Ok(address) => ServerName::IpAddress(address.into()),
                 Err(_) => ServerName::try_from(target.host.clone())
                     .map_err(|error| DialError(format!("dial tcp: {error}")))?,
             };
-            let stream = secure(&target.host, target.port, name, config.clone()).await?;
+            let (host, port) = (&target.host, target.port);
+            let stream = secure(&target.via, host, port, name, config.clone()).await?;
             exchange(stream, request).await
         }
     }
@@ -272,12 +278,13 @@ pub(super) async fn send(
 
 /// Connects to a server that has to be called `name`, whatever its address.
 pub(crate) async fn secure(
+    via: &Dialer,
     host: &str,
     port: u16,
     name: ServerName<'static>,
     config: Arc<ClientConfig>,
-) -> Result<TlsStream<TcpStream>, DialError> {
-    let stream = connect(host, port).await?;
+) -> Result<TlsStream<Stream>, DialError> {
+    let stream = connect(via, host, port).await?;
     let handshake = tokio_rustls::TlsConnector::from(config).connect(name, stream);
     tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
         .await
@@ -294,19 +301,18 @@ pub(crate) fn authority(host: &str, port: u16) -> String {
     }
 }
 
-async fn connect(host: &str, port: u16) -> Result<TcpStream, DialError> {
+async fn connect(via: &Dialer, host: &str, port: u16) -> Result<Stream, DialError> {
     let address = authority(host, port);
-    match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await {
-        Ok(Ok(stream)) => {
-            // Interactive streams are made of small pieces.
-            let _ = stream.set_nodelay(true);
-            Ok(stream)
+    match tokio::time::timeout(CONNECT_TIMEOUT, via.dial(host, port)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(egress::DialError::Proxy(text))) => Err(DialError(text)),
+        Ok(Err(egress::DialError::Direct(error))) if error.raw_os_error().is_some() => {
+            let why = os_error::text(&error);
+            Err(DialError(format!("dial tcp {address}: connect: {why}")))
         }
-        Ok(Err(error)) if error.raw_os_error().is_some() => Err(DialError(format!(
-            "dial tcp {address}: connect: {}",
-            os_error::text(&error)
-        ))),
-        Ok(Err(_)) => Err(DialError(format!("dial tcp: lookup {host}: no such host"))),
+        Ok(Err(egress::DialError::Direct(_))) => {
+            Err(DialError(format!("dial tcp: lookup {host}: no such host")))
+        }
         Err(_) => Err(DialError(format!("dial tcp {address}: i/o timeout"))),
     }
 }
@@ -344,6 +350,7 @@ mod tests {
             security: Security::Plain,
             host: "127.0.0.1".to_owned(),
             port,
+            via: Dialer::default(),
         };
         let error = send(&target, Request::new(Body::empty()))
             .await

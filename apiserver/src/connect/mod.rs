@@ -24,6 +24,7 @@ use component_base::serving::{Body, Response};
 
 use crate::admission;
 use crate::config::{Config, KubeletConfig};
+use crate::egress::Dialer;
 use crate::handlers::{self, Endpoint};
 use crate::loopback::Loopback;
 use crate::registry::object::Object;
@@ -42,6 +43,7 @@ const DEFAULT_KUBELET_PORT: i32 = 10250;
 pub struct Connector {
     kubelet: KubeletConfig,
     tls: TlsConfigs,
+    via: Dialer,
 }
 
 /// A node's kubelet.
@@ -52,8 +54,9 @@ struct Kubelet {
 }
 
 impl Connector {
-    pub fn new(config: &Config) -> Result<Connector, component_base::Error> {
+    pub fn new(config: &Config, via: Dialer) -> Result<Connector, component_base::Error> {
         Ok(Connector {
+            via,
             tls: TlsConfigs::new(&config.kubelet)?,
             kubelet: config.kubelet.clone(),
         })
@@ -97,6 +100,7 @@ impl Connector {
                 security: Security::Tls(self.tls.kubelet(insecure).map_err(status::internal)?),
                 host: address.address.clone(),
                 port: u16::try_from(port).unwrap_or_default(),
+                via: self.via.clone(),
             },
             takes_web_sockets: node
                 .status
@@ -230,6 +234,7 @@ pub async fn ask_local(
         security: server.connector.security("https"),
         host: "127.0.0.1".to_owned(),
         port,
+        via: Dialer::default(),
     };
     dial::send(&target, request).await
 }

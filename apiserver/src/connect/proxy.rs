@@ -81,6 +81,7 @@ async fn node_target(server: &Arc<ApiServer>, id: &str) -> Result<Target, Status
         security: server.connector.security(scheme),
         host: kubelet.host,
         port: number(port)?,
+        via: server.connector.via.clone(),
     })
 }
 
@@ -125,6 +126,7 @@ async fn pod_target(
         security: server.connector.security(scheme),
         host: address.clone(),
         port,
+        via: server.connector.via.clone(),
     })
 }
 
@@ -194,6 +196,7 @@ async fn service_target(
         security: server.connector.security(scheme),
         host: (*address).to_owned(),
         port: *port,
+        via: server.connector.via.clone(),
     })
 }
 

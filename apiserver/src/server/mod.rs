@@ -47,6 +47,7 @@ use crate::config::Config;
 use crate::connect::{Connector, Upgrade};
 use crate::custom_resources::serving::Serving;
 use crate::discovery::Discovery;
+use crate::egress::Egress;
 use crate::flowcontrol::{self, FlowControl, Place};
 use crate::handlers::{self, Endpoint, respond};
 use crate::hooks;
@@ -64,7 +65,7 @@ use crate::request::RequestInfo;
 use crate::request::context::{AuditAnnotations, RequestContext, Warnings};
 use crate::request::query::Query;
 use crate::storage::encryption::Encryption;
-use crate::storage::{Backend, Header, ResourceConfig, Storage, StorageMetrics};
+use crate::storage::{Backend, EtcdConfig, Header, ResourceConfig, Storage, StorageMetrics};
 use crate::virtual_resources::access;
 use crate::webhook::{ClusterServices, Webhooks};
 
@@ -139,8 +140,16 @@ impl ApiServer {
         let storage_metrics = StorageMetrics::new(metrics.registry())?;
         let watch_caches = WatchCaches::new(&config.flags);
         let overrides = config.flags.strings("etcd-servers-overrides");
-        let etcd_overrides = EtcdOverrides::new(overrides, &config.etcd, &storage_metrics, &stop)?;
-        let backend = Backend::new(config.etcd.clone(), storage_metrics, stop.clone())?;
+        let egress = match config.flags.non_empty("egress-selector-config-file") {
+            Some(file) => Egress::read(Path::new(file), &metrics)?,
+            None => Egress::default(),
+        };
+        let etcd = EtcdConfig {
+            via: egress.etcd.clone(),
+            ..config.etcd.clone()
+        };
+        let etcd_overrides = EtcdOverrides::new(overrides, &etcd, &storage_metrics, &stop)?;
+        let backend = Backend::new(etcd, storage_metrics, stop.clone())?;
         backend.start();
         crate::apis::gates::install(config.features.clone());
         crate::apis::gates::set_allow_privileged(config.allow_privileged);
@@ -175,11 +184,12 @@ impl ApiServer {
         } = authn::build(&config, &resources, &client, &metrics, &stop).await?;
         let authn::Authorization { authorizer, rbac } =
             authn::build_authorizer(&config, &resources, &stop)?;
-        let webhooks = Arc::new(Webhooks::new(Arc::new(ClusterServices::new(
+        let services = ClusterServices::new(
             resources.clone(),
             own_address(&config),
             config.flags.bool("enable-aggregator-routing"),
-        ))));
+        );
+        let webhooks = Arc::new(Webhooks::new(Arc::new(services), egress.clone()));
         let webhook_metrics = admission::plugins::WebhookMetrics::new(metrics.registry())?;
         let admission = admission_chain(
             &config,
@@ -200,8 +210,8 @@ impl ApiServer {
         let discovery = Discovery::new(&resources, &config);
         let health = Health::new(&backend, &config, encryption.as_ref(), stop.clone());
         health.add_etcds(etcd_overrides.backends(), &config);
-        let connector = Connector::new(&config)?;
-        let aggregator = Aggregator::new(&config, &metrics)?;
+        let connector = Connector::new(&config, egress.cluster.clone())?;
+        let aggregator = Aggregator::new(&config, egress.cluster.clone(), &metrics)?;
         let limits = limits(&config, &resources, &metrics)?;
         let impersonation = Impersonation::new(&config.features, &metrics);
         let flags = &config.flags;

@@ -10,7 +10,7 @@ use api_types::meta::v1::Status;
 use apimachinery::gvk::GroupResource;
 use apimachinery::status::{self, StatusError};
 use bytes::Bytes;
-use client::config::{CertificateSource, RequestAuth, TlsSettings, dial_error, handshake_error};
+use client::config::{CertificateSource, RequestAuth, TlsSettings, handshake_error};
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -18,8 +18,9 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
+
+use crate::egress::{Dialer, Egress};
 
 use super::{Authentication, CallError, ClientConfig, ConfigError, DEFAULT_PORT, ServiceResolver};
 
@@ -48,6 +49,7 @@ pub struct Client {
     tls: Arc<rustls::ClientConfig>,
     server_name: ServerName<'static>,
     services: Arc<dyn ServiceResolver>,
+    via: Dialer,
     /// How this server says who it is.
     auth: Option<RequestAuth>,
     idle: Mutex<Idle>,
@@ -85,6 +87,7 @@ impl Client {
     pub(super) fn new(
         config: &ClientConfig,
         services: Arc<dyn ServiceResolver>,
+        egress: &Egress,
         authentication: Option<&Authentication>,
     ) -> Result<Client, ConfigError> {
         let (target, authority, path, server_name, local) = match (&config.service, &config.url) {
@@ -145,6 +148,10 @@ impl Client {
                 ));
             }
         };
+        let via = match target {
+            Target::Service { .. } => egress.cluster.clone(),
+            Target::Host(..) => egress.control_plane.clone(),
+        };
         let user = match authentication {
             Some(authentication) => authentication.of(&host_and_port(&authority))?,
             None => None,
@@ -176,6 +183,7 @@ impl Client {
             path,
             tls: Arc::new(tls),
             server_name,
+            via,
             services,
             auth,
             idle: Mutex::default(),
@@ -307,11 +315,10 @@ impl Client {
         } else {
             format!("{host}:{port}")
         };
-        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((&*host, port)))
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, self.via.dial(&host, port))
             .await
             .map_err(|_| format!("dial tcp {address}: i/o timeout"))?
-            .map_err(|error| dial_error("tcp", &address, &error))?;
-        let _ = stream.set_nodelay(true);
+            .map_err(|error| error.text(&address))?;
         let handshake = tokio_rustls::TlsConnector::from(self.tls.clone())
             .connect(self.server_name.clone(), stream);
         let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)

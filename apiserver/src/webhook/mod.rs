@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use apimachinery::status::StatusError;
 use parking_lot::Mutex;
 
+use crate::egress::Egress;
+
 pub use authentication::Authentication;
 pub use client::Client;
 pub use resolve::{ClusterServices, ServiceResolver};
@@ -96,6 +98,7 @@ impl fmt::Display for CallError {
 /// The clients of all webhooks.
 pub struct Webhooks {
     services: Arc<dyn ServiceResolver>,
+    egress: Egress,
     /// Without it this server is nobody.
     authentication: Option<Authentication>,
     clients: Mutex<HashMap<ClientConfig, Kept>>,
@@ -108,9 +111,10 @@ struct Kept {
 }
 
 impl Webhooks {
-    pub fn new(services: Arc<dyn ServiceResolver>) -> Webhooks {
+    pub fn new(services: Arc<dyn ServiceResolver>, egress: Egress) -> Webhooks {
         Webhooks {
             services,
+            egress,
             authentication: None,
             clients: Mutex::default(),
             uses: AtomicU64::new(0),
@@ -121,7 +125,7 @@ impl Webhooks {
     pub fn with_authentication(&self, authentication: Authentication) -> Webhooks {
         Webhooks {
             authentication: Some(authentication),
-            ..Webhooks::new(self.services.clone())
+            ..Webhooks::new(self.services.clone(), self.egress.clone())
         }
     }
 
@@ -136,6 +140,7 @@ impl Webhooks {
         let client = Arc::new(Client::new(
             config,
             self.services.clone(),
+            &self.egress,
             self.authentication.as_ref(),
         )?);
         if clients.len() >= KEPT_CLIENTS {

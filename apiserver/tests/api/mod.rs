@@ -9,6 +9,7 @@ mod authentication;
 mod canary;
 mod custom_resources;
 mod definitions;
+mod egress;
 mod encryption;
 mod escalation;
 mod external_jwt;

@@ -72,7 +72,7 @@ impl EtcdClient {
             return Err(Error::internal("no etcd endpoint given (--etcd-servers)"));
         }
         let client = |url: &str, require_leader: bool| {
-            let channel = connect::channel(url, &config.tls)?;
+            let channel = connect::channel(url, &config.tls, &config.via)?;
             let options = ConnectOptions::new().with_require_leader(require_leader);
             // Without user and password this does no IO.
             etcd_client::Client::from_channel(etcd_client::Channel::Tonic(channel), Some(options))

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::egress::Dialer;
+
 /// One etcd cluster.
 #[derive(Clone, Debug)]
 pub struct EtcdConfig {
@@ -12,6 +14,8 @@ pub struct EtcdConfig {
     pub prefix: String,
     /// `--etcd-cafile`, `--etcd-certfile`, `--etcd-keyfile`. Read again for each new connection.
     pub tls: TlsFiles,
+    /// The way there.
+    pub via: Dialer,
     /// `--etcd-compaction-interval`; zero turns compaction by this process off.
     pub compaction_interval: Duration,
     /// `--etcd-db-metric-poll-interval`; zero turns it off.
@@ -61,6 +65,7 @@ impl Default for EtcdConfig {
             endpoints: Vec::new(),
             prefix: "/registry".to_owned(),
             tls: TlsFiles::default(),
+            via: Dialer::default(),
             compaction_interval: Duration::from_secs(5 * 60),
             db_metric_poll_interval: Duration::from_secs(30),
             count_metric_poll_period: Duration::from_secs(60),

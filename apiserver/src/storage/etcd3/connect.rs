@@ -9,17 +9,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use apimachinery::os_error;
-use client::config::{always, dial_error, handshake_error, key_pair, system_roots};
+use client::config::{always, handshake_error, key_pair, system_roots};
 use component_base::auth::x509::CaBundle;
 use http::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::egress::Dialer;
 use crate::storage::error::Error;
 use crate::storage::etcd3::config::TlsFiles;
 
@@ -32,7 +32,7 @@ const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// A channel that connects at first use and again after a loss.
-pub(crate) fn channel(url: &str, tls: &TlsFiles) -> Result<Channel, Error> {
+pub(crate) fn channel(url: &str, tls: &TlsFiles, via: &Dialer) -> Result<Channel, Error> {
     let invalid = |problem: &str| Error::internal(format!("etcd endpoint {url:?}: {problem}"));
     let with_scheme = if url.contains("://") {
         url.to_owned()
@@ -71,6 +71,7 @@ pub(crate) fn channel(url: &str, tls: &TlsFiles) -> Result<Channel, Error> {
         host: host.into(),
         port,
         tls: secure.then(|| Arc::new(tls.clone())),
+        via: via.clone(),
     };
     Ok(endpoint.connect_with_connector_lazy(connector))
 }
@@ -80,6 +81,7 @@ struct Connector {
     host: Arc<str>,
     port: u16,
     tls: Option<Arc<TlsFiles>>,
+    via: Dialer,
 }
 
 /// A plain or TLS stream.
@@ -98,17 +100,20 @@ impl tonic::codegen::Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let Self { host, port, tls } = self.clone();
+        let Self {
+            host,
+            port,
+            tls,
+            via,
+        } = self.clone();
         Box::pin(async move {
             let address = if host.contains(':') {
                 format!("[{host}]:{port}")
             } else {
                 format!("{host}:{port}")
             };
-            let tcp = TcpStream::connect((&*host, port))
-                .await
-                .map_err(|error| dial_error("tcp", &address, &error))?;
-            tcp.set_nodelay(true)?;
+            let tcp = via.dial(&host, port).await;
+            let tcp = tcp.map_err(|error| error.text(&address))?;
             let stream: Box<dyn Stream> = match tls {
                 None => Box::new(tcp),
                 Some(files) => {
