@@ -43,6 +43,8 @@ pub mod hooks;
 pub mod loopback;
 /// Encodings and shapes of bodies.
 pub mod negotiation;
+/// Other API servers of the cluster.
+pub mod peers;
 /// Generic storage of objects and their strategies.
 pub mod registry;
 /// What a request is about.

@@ -9,7 +9,7 @@ use api_types::meta::v1::APIResourceList;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::sync::Notify;
 
-use super::{Aggregator, Answer, Backoff, Remote};
+use super::{Aggregator, Answer, Asker, Backoff, Question, Remote};
 use crate::discovery::registered::of_list;
 
 const REFRESH: Duration = Duration::from_secs(60);
@@ -82,7 +82,18 @@ async fn fetch(
     let masters = ["system:masters".to_owned()];
     let etag = cached.as_ref().map(|cached| &cached.etag);
     let answer = aggregator
-        .ask(remote, "/apis", (USER, &masters), ACCEPT, etag, TIMEOUT)
+        .ask(
+            remote,
+            Question {
+                asker: Asker {
+                    groups: &masters,
+                    ..Asker::named(USER)
+                },
+                accept: ACCEPT,
+                etag,
+                ..Question::json("/apis", USER, TIMEOUT)
+            },
+        )
         .await?;
     if answer.status == StatusCode::NOT_MODIFIED
         && let Some(cached) = cached
@@ -102,14 +113,7 @@ async fn fetch(
     // A server that is older than this form of discovery.
     let path = remote.discovery_path();
     let answer = aggregator
-        .ask(
-            remote,
-            &path,
-            (USER, &[]),
-            "application/json",
-            None,
-            TIMEOUT,
-        )
+        .ask(remote, Question::json(&path, USER, TIMEOUT))
         .await?;
     if answer.status != StatusCode::OK {
         return Err(format!(

@@ -1,5 +1,5 @@
-//! Connections to one aggregated API server: TLS with the name of its Service, our front-proxy certificate, kept alive and
-//! shared by requests. Upstream: client-go/transport, kube-aggregator's BuildTransportConfig.
+//! Connections to one aggregated API server, or to peers: TLS with the name of its Service, our front-proxy certificate, kept alive
+//! and shared by requests. Upstream: client-go/transport, kube-aggregator's BuildTransportConfig.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -34,7 +34,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The certificate that tells aggregated servers that we are the front proxy, in PEM.
 #[derive(PartialEq, Eq)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     pub(super) certificate: Vec<u8>,
     pub(super) key: Vec<u8>,
 }
@@ -48,8 +48,11 @@ struct Settings {
     identity: Option<Arc<Identity>>,
 }
 
+/// The name that certificates of API servers have, whatever address they are reached at.
+const OF_PEERS: &str = "kubernetes.default.svc";
+
 /// The way to one server.
-pub(super) struct Link {
+pub(crate) struct Link {
     settings: Settings,
     /// Why there is none is told to clients.
     ready: Result<Ready, String>,
@@ -92,8 +95,32 @@ impl Link {
         Arc::new(Link { settings, ready })
     }
 
+    /// A way to the other API servers of the cluster; `old` when nothing has changed, with its connections.
+    pub(crate) fn to_peers(
+        ca: &[u8],
+        identity: Option<Arc<Identity>>,
+        old: Option<&Arc<Link>>,
+    ) -> Arc<Link> {
+        let settings = Settings {
+            server_name: OF_PEERS.to_owned(),
+            ca_bundle: ca.to_vec(),
+            insecure: false,
+            identity,
+        };
+        if let Some(old) = old
+            && old.settings == settings
+        {
+            return old.clone();
+        }
+        let ready = Ready::new(&settings);
+        if let Err(error) = &ready {
+            tracing::warn!(error, "Other API servers cannot be reached");
+        }
+        Arc::new(Link { settings, ready })
+    }
+
     /// Why no connection can be made.
-    pub(super) fn error(&self) -> Option<&str> {
+    pub(crate) fn error(&self) -> Option<&str> {
         self.ready.as_ref().err().map(String::as_str)
     }
 

@@ -14,7 +14,7 @@ mod availability;
 /// What servers have.
 mod discovery;
 /// Connections.
-mod link;
+pub(crate) mod link;
 /// Counts of what is unavailable.
 mod metrics;
 /// OpenAPI documents.
@@ -46,7 +46,7 @@ use link::{Identity, Link};
 use metrics::AvailabilityMetrics;
 use resolve::Backend;
 
-pub(crate) use proxy::serve;
+pub(crate) use proxy::{Target, forward, serve};
 pub(crate) use registry::start;
 
 /// Namespace and name of a Service.
@@ -56,10 +56,10 @@ type ServiceKey = (String, String);
 const MAX_ANSWER: usize = 64 << 20;
 
 /// What a server answered to a question of ours.
-struct Answer {
-    status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     headers: HeaderMap,
-    body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 /// What is known of aggregated API servers.
@@ -186,40 +186,14 @@ impl Aggregator {
         backend.resolve(name, remote.port, self.routing)
     }
 
-    /// Asks the server a question of ours, as this user and these groups.
-    async fn ask(
-        &self,
-        remote: &Remote,
-        path: &str,
-        (user, groups): (&str, &[String]),
-        accept: &'static str,
-        etag: Option<&HeaderValue>,
-        timeout: Duration,
-    ) -> Result<Answer, String> {
-        let (host, port) = self.resolve(remote)?;
-        let mut request = Request::get(path)
-            .body(Body::empty())
-            .map_err(|error| error.to_string())?;
-        let headers = request.headers_mut();
-        headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
-        if let Some(etag) = etag {
-            headers.insert(header::IF_NONE_MATCH, etag.clone());
-        }
-        set_user_headers(headers, user, "", groups, []).map_err(|error| error.to_string())?;
-        let authority = connect::authority(&host, port);
-        let asked = async {
-            let answer = remote.link.send(&authority, request).await;
-            let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();
-            let body = Body::wrap(body).collect(MAX_ANSWER).await;
-            Ok(Answer {
-                status: head.status,
-                headers: head.headers,
-                body: body.map_err(|error| error.to_string())?,
-            })
-        };
-        tokio::time::timeout(timeout, asked)
-            .await
-            .unwrap_or_else(|_| Err("request timed out".to_owned()))
+    /// Asks the server a question of ours.
+    async fn ask(&self, remote: &Remote, question: Question<'_>) -> Result<Answer, String> {
+        ask(&remote.link, &self.resolve(remote)?, question).await
+    }
+
+    /// Our front-proxy certificate.
+    pub(crate) fn identity(&self) -> Option<Arc<Identity>> {
+        self.identity.load_full()
     }
 
     /// Reads our certificate; whether it is another one than before.
@@ -241,6 +215,84 @@ impl Aggregator {
         self.identity.store(Some(Arc::new(identity)));
         Ok(true)
     }
+}
+
+/// As whom we ask.
+pub(crate) struct Asker<'a> {
+    pub(crate) user: &'a str,
+    pub(crate) uid: &'a str,
+    pub(crate) groups: &'a [String],
+}
+
+/// What a server is asked by this one, for itself.
+pub(crate) struct Question<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) asker: Asker<'a>,
+    pub(crate) accept: &'static str,
+    pub(crate) etag: Option<&'a HeaderValue>,
+    pub(crate) timeout: Duration,
+}
+
+impl<'a> Asker<'a> {
+    fn named(user: &'a str) -> Asker<'a> {
+        Asker {
+            user,
+            uid: "",
+            groups: &[],
+        }
+    }
+}
+
+impl<'a> Question<'a> {
+    /// What is answered in JSON, as a user without groups.
+    fn json(path: &'a str, user: &'a str, timeout: Duration) -> Question<'a> {
+        Question {
+            path,
+            asker: Asker::named(user),
+            accept: "application/json",
+            etag: None,
+            timeout,
+        }
+    }
+}
+
+/// Asks the server at this host and port.
+pub(crate) async fn ask(
+    link: &Link,
+    (host, port): &(String, u16),
+    question: Question<'_>,
+) -> Result<Answer, String> {
+    let Question {
+        path,
+        asker,
+        accept,
+        etag,
+        timeout,
+    } = question;
+    let mut request = Request::get(path)
+        .body(Body::empty())
+        .map_err(|error| error.to_string())?;
+    let headers = request.headers_mut();
+    headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+    if let Some(etag) = etag {
+        headers.insert(header::IF_NONE_MATCH, etag.clone());
+    }
+    set_user_headers(headers, asker.user, asker.uid, asker.groups, [])
+        .map_err(|error| error.to_string())?;
+    let authority = connect::authority(host, *port);
+    let asked = async {
+        let answer = link.send(&authority, request).await;
+        let (head, body) = answer.map_err(|error| error.to_string())?.into_parts();
+        let body = Body::wrap(body).collect(MAX_ANSWER).await;
+        Ok(Answer {
+            status: head.status,
+            headers: head.headers,
+            body: body.map_err(|error| error.to_string())?,
+        })
+    };
+    tokio::time::timeout(timeout, asked)
+        .await
+        .unwrap_or_else(|_| Err("request timed out".to_owned()))
 }
 
 /// Says to an aggregated server for whom a request is; what the headers said before does not count.

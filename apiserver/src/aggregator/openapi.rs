@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use super::{Aggregator, Backoff, Remote};
+use super::{Aggregator, Backoff, Question, Remote};
 use crate::discovery::openapi::OpenApi;
 
 const REFRESH: Duration = Duration::from_secs(60);
@@ -96,14 +96,7 @@ async fn third(
     published: &Published<'_>,
 ) -> Result<(), String> {
     let answer = aggregator
-        .ask(
-            remote,
-            "/openapi/v3",
-            (USER, &[]),
-            "application/json",
-            None,
-            TIMEOUT,
-        )
+        .ask(remote, Question::json("/openapi/v3", USER, TIMEOUT))
         .await?;
     match answer.status {
         StatusCode::OK => {}
@@ -141,11 +134,10 @@ async fn second(
     let answer = aggregator
         .ask(
             remote,
-            "/openapi/v2",
-            (USER, &[]),
-            "application/json",
-            known,
-            TIMEOUT,
+            Question {
+                etag: known,
+                ..Question::json("/openapi/v2", USER, TIMEOUT)
+            },
         )
         .await?;
     match answer.status {

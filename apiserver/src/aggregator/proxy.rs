@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyStream, StreamBody};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::link::Link;
 use super::{Remote, set_user_headers};
 use crate::connect::{self, Upgrade};
 use crate::request::context::RequestContext;
@@ -63,21 +64,63 @@ pub(crate) async fn serve(
             return unavailable("service unavailable");
         }
     };
-    let authority = connect::authority(&host, port);
+    let target = Target {
+        link: &remote.link,
+        host: &host,
+        port,
+        reject_redirects: aggregator.reject_redirects,
+        mark: None,
+    };
+    forward(server, cx, target, body, upgrade).await
+}
+
+/// Where a request is passed on to.
+pub(crate) struct Target<'a> {
+    pub(crate) link: &'a Link,
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    /// `--aggregator-reject-forwarding-redirect`
+    pub(crate) reject_redirects: bool,
+    /// A header that says `true` there.
+    pub(crate) mark: Option<&'static str>,
+}
+
+/// Passes a request on as its caller.
+pub(crate) async fn forward(
+    server: &ApiServer,
+    cx: &RequestContext,
+    target: Target<'_>,
+    body: Body,
+    upgrade: Upgrade,
+) -> Response {
+    let unavailable = |text: &str| serving::error_response(StatusCode::SERVICE_UNAVAILABLE, text);
+    let internal = |text: &str| serving::error_response(StatusCode::INTERNAL_SERVER_ERROR, text);
+    let Target {
+        link,
+        host,
+        port,
+        reject_redirects,
+        mark,
+    } = target;
+    let authority = connect::authority(host, port);
     let upgrade = upgrade.filter(|_| streaming::is_upgrade_request(&cx.headers));
-    let request = match request(cx, &authority, body, upgrade.is_some()) {
+    let mut request = match request(cx, &authority, body, upgrade.is_some()) {
         Ok(request) => request,
         Err(error) => return internal(&error.to_string()),
     };
+    if let Some(mark) = mark {
+        let headers = request.headers_mut();
+        headers.insert(mark, HeaderValue::from_static("true"));
+    }
     if let Some(client) = upgrade {
         let wanted = cx.header(header::UPGRADE);
-        return match remote.link.switch(&host, port, request).await {
+        return match link.switch(host, port, request).await {
             Ok(answer) => connect::switched(cx, answer, wanted, client)
                 .unwrap_or_else(|error| unavailable(&error.to_string())),
             Err(error) => unavailable(&format!("error dialing backend: {error}")),
         };
     }
-    let sent = remote.link.send(&authority, request);
+    let sent = link.send(&authority, request);
     let answer = if is_discovery(cx) {
         tokio::time::timeout(DISCOVERY_TIMEOUT, sent)
             .await
@@ -87,7 +130,7 @@ pub(crate) async fn serve(
     };
     match answer {
         Ok(answer)
-            if aggregator.reject_redirects
+            if reject_redirects
                 && answer.status().is_redirection()
                 && answer.headers().contains_key(header::LOCATION) =>
         {

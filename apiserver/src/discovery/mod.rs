@@ -15,6 +15,7 @@ use api_types::meta::v1 as meta;
 use api_types::resources::{ResourceInfo, SubresourceInfo};
 use arc_swap::ArcSwap;
 use base64::Engine;
+use component_base::metrics::{Counter, Metrics, Opts};
 use component_base::serving::{self, Response};
 use http::{HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
@@ -23,6 +24,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use crate::config::Config;
 use crate::handlers::{encode, respond};
 use crate::negotiation::{self, Encoding, MediaType};
+use crate::peers::PeerProxy;
 use crate::registry::resource::Resource;
 use crate::registry::table::Resources;
 use crate::request::context::RequestContext;
@@ -38,6 +40,8 @@ struct Documents {
     api_etag: HeaderValue,
     apis: aggregated::APIGroupDiscoveryList,
     apis_etag: HeaderValue,
+    /// What all servers of the cluster have below `/apis`, when their requests are passed on to each other.
+    all_apis: Option<(aggregated::APIGroupDiscoveryList, HeaderValue)>,
 }
 
 /// Discovery of built-in resources.
@@ -48,6 +52,9 @@ pub struct Discovery {
     /// Where clients reach this server, for /api and legacy lists.
     server_address: String,
     pub openapi: openapi::OpenApi,
+    peers: Option<Arc<PeerProxy>>,
+    /// How often the documents were made.
+    made: Counter,
 }
 
 const AGGREGATED_JSON: &str =
@@ -56,13 +63,25 @@ const AGGREGATED_PROTOBUF: &str =
     "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 impl Discovery {
-    pub fn new(resources: &Resources, config: &Config) -> Discovery {
+    pub(crate) fn new(
+        resources: &Resources,
+        config: &Config,
+        peers: Option<Arc<PeerProxy>>,
+        metrics: &Metrics,
+    ) -> Discovery {
         let server_address = match config.advertise_address {
             std::net::IpAddr::V4(ip) => format!("{ip}:{}", config.serving.bind_port),
             std::net::IpAddr::V6(ip) => format!("[{ip}]:{}", config.serving.bind_port),
         };
+        let mut documents = documents(&listed(resources), &[]);
+        documents.add_peers(peers.as_deref());
         Discovery {
-            documents: ArcSwap::from_pointee(documents(&listed(resources), &[])),
+            documents: ArcSwap::from_pointee(documents),
+            peers,
+            made: metrics.counter(Opts::new(
+                "aggregator_discovery_aggregation_count_total",
+                "Counter of number of times discovery was aggregated",
+            )),
             registered: Mutex::default(),
             server_address,
             openapi: openapi::OpenApi::new(
@@ -74,8 +93,13 @@ impl Discovery {
     /// Makes the documents anew.
     pub fn update(&self, resources: &Resources) {
         let registered = self.registered.lock();
-        self.documents
-            .store(Arc::new(documents(&listed(resources), &registered)));
+        if let Some(peers) = &self.peers {
+            peers.exclude(defined(resources, &registered));
+        }
+        let mut documents = documents(&listed(resources), &registered);
+        documents.add_peers(self.peers.as_deref());
+        self.made.inc();
+        self.documents.store(Arc::new(documents));
     }
 
     /// Takes note of all APIServices there are, and makes the documents anew.
@@ -113,24 +137,34 @@ impl Discovery {
             return Some(response);
         }
         match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
-            ["api"] => Some(self.root(cx, &documents.api, &documents.api_etag, || {
-                let versions = meta::APIVersions {
-                    versions: vec!["v1".to_owned()],
-                    server_address_by_client_cidrs: vec![meta::ServerAddressByClientCIDR {
-                        client_cidr: "0.0.0.0/0".to_owned(),
-                        server_address: self.server_address.clone(),
-                    }],
-                    ..meta::APIVersions::default()
-                };
-                respond::plain_as(cx, &versions, "")
-            })),
-            ["apis"] => Some(self.root(cx, &documents.apis, &documents.apis_etag, || {
-                let list = meta::APIGroupList {
-                    groups: documents.groups.clone(),
-                    ..meta::APIGroupList::default()
-                };
-                respond::plain(cx, StatusCode::OK, &list)
-            })),
+            ["api"] => Some(self.root(
+                cx,
+                Tagged(&documents.api, &documents.api_etag),
+                None,
+                || {
+                    let versions = meta::APIVersions {
+                        versions: vec!["v1".to_owned()],
+                        server_address_by_client_cidrs: vec![meta::ServerAddressByClientCIDR {
+                            client_cidr: "0.0.0.0/0".to_owned(),
+                            server_address: self.server_address.clone(),
+                        }],
+                        ..meta::APIVersions::default()
+                    };
+                    respond::plain_as(cx, &versions, "")
+                },
+            )),
+            ["apis"] => Some(self.root(
+                cx,
+                Tagged(&documents.apis, &documents.apis_etag),
+                documents.all_apis.as_ref(),
+                || {
+                    let list = meta::APIGroupList {
+                        groups: documents.groups.clone(),
+                        ..meta::APIGroupList::default()
+                    };
+                    respond::plain(cx, StatusCode::OK, &list)
+                },
+            )),
             ["api", version] => documents
                 .find("", version)
                 .map(|list| respond::plain_as(cx, list, "")),
@@ -149,12 +183,23 @@ impl Discovery {
     fn root(
         &self,
         cx: &RequestContext,
-        list: &aggregated::APIGroupDiscoveryList,
-        etag: &HeaderValue,
+        own: Tagged<'_>,
+        all: Option<&(aggregated::APIGroupDiscoveryList, HeaderValue)>,
         legacy: impl FnOnce() -> Response,
     ) -> Response {
-        let Some(media) = wants_aggregated(cx) else {
+        let Some(Wanted { media, no_peer }) = wants_aggregated(cx) else {
             return legacy();
+        };
+        if let Some(peers) = &self.peers {
+            if no_peer {
+                peers.served_own();
+            } else if all.is_some() {
+                peers.served_merged();
+            }
+        }
+        let Tagged(list, etag) = match all {
+            Some((list, etag)) if !no_peer => Tagged(list, etag),
+            _ => own,
         };
         let mut response = if cx.headers.get(header::IF_NONE_MATCH) == Some(etag) {
             let mut response = Response::new(serving::Body::empty());
@@ -181,8 +226,18 @@ impl Discovery {
     }
 }
 
+/// A document and its tag.
+struct Tagged<'a>(&'a aggregated::APIGroupDiscoveryList, &'a HeaderValue);
+
+/// What is wanted of aggregated discovery.
+struct Wanted {
+    media: MediaType,
+    /// `profile=nopeer`: of this server alone.
+    no_peer: bool,
+}
+
 /// The first acceptable clause decides between aggregated and legacy discovery.
-fn wants_aggregated(cx: &RequestContext) -> Option<MediaType> {
+fn wants_aggregated(cx: &RequestContext) -> Option<Wanted> {
     let accept = cx.header(header::ACCEPT);
     for clause in negotiation::parse_accept(accept) {
         let is_list = clause.parameter("as") == Some("APIGroupDiscoveryList")
@@ -190,10 +245,13 @@ fn wants_aggregated(cx: &RequestContext) -> Option<MediaType> {
         for encoding in [Encoding::Json, Encoding::Protobuf] {
             if clause.covers(encoding.media_type()) {
                 if is_list && clause.parameter("v") == Some("v2") {
-                    return Some(MediaType {
-                        encoding,
-                        pretty: false,
-                        convert: None,
+                    return Some(Wanted {
+                        media: MediaType {
+                            encoding,
+                            pretty: false,
+                            convert: None,
+                        },
+                        no_peer: clause.parameter("profile") == Some("nopeer"),
                     });
                 }
                 // The legacy form is wanted as much.
@@ -205,6 +263,14 @@ fn wants_aggregated(cx: &RequestContext) -> Option<MediaType> {
 }
 
 impl Documents {
+    fn add_peers(&mut self, peers: Option<&PeerProxy>) {
+        self.all_apis = peers.map(|peers| {
+            let all = peers.merge(&self.apis);
+            let etag = etag(&all);
+            (all, etag)
+        });
+    }
+
     fn find(&self, group: &str, version: &str) -> Option<&meta::APIResourceList> {
         self.resources
             .iter()
@@ -225,6 +291,32 @@ fn listed(resources: &Resources) -> Vec<Arc<Resource>> {
         custom.is_none_or(|custom| custom.definition.established)
     });
     rows
+}
+
+/// The group versions that objects define: custom ones, and those of other servers behind this one.
+fn defined<'a>(
+    resources: &Resources,
+    registered: &'a [Registered],
+) -> impl Iterator<Item = (String, String)> + use<'a> {
+    let custom = resources.rows().into_iter().filter_map(|row| {
+        let definition = &row.custom.as_ref()?.definition;
+        let versions = definition.versions.iter();
+        Some(
+            versions
+                .map(|version| {
+                    (
+                        version.info.group.to_owned(),
+                        version.info.version.to_owned(),
+                    )
+                })
+                .collect::<Vec<_>>(),
+        )
+    });
+    let remote = registered
+        .iter()
+        .filter(|entry| entry.remote.is_some())
+        .map(|entry| (entry.group.clone(), entry.version.clone()));
+    custom.flatten().chain(remote)
 }
 
 /// The order of versions: v2 after v1, v1 after v1beta2, v1beta1 after v1alpha3, and any other name before those, backwards.
@@ -327,6 +419,7 @@ fn documents(rows: &[Arc<Resource>], registered: &[Registered]) -> Documents {
         resources: lists,
         api,
         apis,
+        all_apis: None,
     }
 }
 

@@ -8,14 +8,24 @@ use apimachinery::status::StatusError;
 use crate::loopback::Loopback;
 use crate::server::ApiServer;
 
+/// Says of a Lease that it is an API server's.
+pub(crate) const LABEL: &str = "apiserver.kubernetes.io/identity";
+pub(crate) const KUBE_APISERVER: &str = "kube-apiserver";
+pub(crate) const NAMESPACE: &str = "kube-system";
+/// Where peers reach the server.
+const PEER_ADDRESS: &str = "kubernetes.io/peer-advertise-address";
+
 const DURATION_SECONDS: i32 = 3600;
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 /// `apiserver-` and 26 letters of base32.
 pub(crate) fn name(hostname: &str) -> String {
     let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-    context.update(hostname.as_bytes());
-    context.update(b"kube-apiserver");
+    for part in [hostname, KUBE_APISERVER] {
+        let length = u16::try_from(part.len()).unwrap_or(u16::MAX);
+        context.update(&length.to_be_bytes());
+        context.update(part.as_bytes());
+    }
     let digest = context.finish();
     let (mut text, mut bits, mut have) = (String::from("apiserver-"), 0u32, 0u32);
     for byte in &digest.as_ref()[..16] {
@@ -35,29 +45,47 @@ pub(crate) fn name(hostname: &str) -> String {
 pub(super) async fn run(server: &ApiServer, client: &Loopback) -> Result<(), StatusError> {
     let name = name(&server.config.hostname);
     let holder = format!("{name}_{}", server.instance);
-    match client.get::<Lease>("kube-system", &name).await? {
+    match client.get::<Lease>(NAMESPACE, &name).await? {
         None => {
             let mut lease = Lease::default();
             lease.metadata.name = name;
-            "kube-system".clone_into(&mut lease.metadata.namespace);
-            lease.metadata.labels.insert(
-                "apiserver.kubernetes.io/identity".to_owned(),
-                "kube-apiserver".to_owned(),
-            );
-            lease.metadata.labels.insert(
-                "kubernetes.io/hostname".to_owned(),
-                server.config.hostname.clone(),
-            );
-            lease.spec.holder_identity = Some(holder);
-            lease.spec.lease_duration_seconds = Some(DURATION_SECONDS);
-            lease.spec.renew_time = Some(MicroTime::now());
+            NAMESPACE.clone_into(&mut lease.metadata.namespace);
+            set(server, &mut lease, holder);
             client.ensure(lease).await
         }
         Some(mut lease) => {
-            lease.spec.holder_identity = Some(holder);
-            lease.spec.lease_duration_seconds = Some(DURATION_SECONDS);
-            lease.spec.renew_time = Some(MicroTime::now());
+            set(server, &mut lease, holder);
             client.update(lease).await.map(drop)
         }
+    }
+}
+
+fn set(server: &ApiServer, lease: &mut Lease, holder: String) {
+    let labels = [
+        (LABEL, KUBE_APISERVER),
+        ("kubernetes.io/hostname", &server.config.hostname),
+    ];
+    lease
+        .metadata
+        .labels
+        .extend(labels.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    if let Some(peers) = &server.peers {
+        let annotations = &mut lease.metadata.annotations;
+        annotations.insert(PEER_ADDRESS.to_owned(), peers.address());
+    }
+    lease.spec.holder_identity = Some(holder);
+    lease.spec.lease_duration_seconds = Some(DURATION_SECONDS);
+    lease.spec.renew_time = Some(MicroTime::now());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::name;
+
+    /// As upstream names servers of the same hosts: the Lease is the same one after a change to the other.
+    #[test]
+    fn names_are_upstreams() {
+        assert_eq!(name("first"), "apiserver-tu5knrgyaxadxoyqlgxn3n56hq");
+        assert_eq!(name("second"), "apiserver-dkfznya22mietn46gjlcl6mbui");
     }
 }

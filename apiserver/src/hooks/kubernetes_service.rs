@@ -2,7 +2,6 @@
 //! masterleases in etcd say. Upstream: pkg/controlplane/controller/kubernetesservice and pkg/controlplane/reconcilers.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use api_types::IntOrString;
 use api_types::core::v1::{
@@ -11,17 +10,15 @@ use api_types::core::v1::{
 use api_types::discovery::v1::{
     Endpoint, EndpointConditions, EndpointPort as SlicePort, EndpointSlice,
 };
-use apimachinery::status::{self, StatusError};
+use apimachinery::status::StatusError;
 
 use super::system_namespaces;
 use crate::loopback::Loopback;
+use crate::registry::server_leases;
 use crate::server::ApiServer;
-use crate::storage::{Current, Everything, ListOptions, Update, UpdateError, UpdateOptions};
 
 const NAME: &str = "kubernetes";
 const NAMESPACE: &str = "default";
-/// How long a server counts as alive after its last sign.
-const LEASE: Duration = Duration::from_secs(15);
 
 pub(super) async fn run(server: &ApiServer, client: &Loopback) -> Result<(), StatusError> {
     ensure_service(server, client).await?;
@@ -38,18 +35,8 @@ pub(super) async fn stop(server: &ApiServer, client: &Loopback) {
     if server.config.endpoint_reconciler == "none" {
         return;
     }
-    if let Ok(key) = server
-        .master_leases
-        .key("", &server.config.advertise_address.to_string())
-    {
-        let options = crate::storage::DeleteOptions::default();
-        let _ = server
-            .master_leases
-            .delete(&key, options, |_| {
-                std::future::ready(Ok::<(), StatusError>(()))
-            })
-            .await;
-    }
+    let address = server.config.advertise_address.to_string();
+    server_leases::remove(&server.master_leases, &address).await;
     if let Ok(addresses) = alive(server).await {
         let _ = reconcile(server, client, &addresses).await;
     }
@@ -100,63 +87,25 @@ async fn ensure_service(server: &ApiServer, client: &Loopback) -> Result<(), Sta
     client.ensure(service).await
 }
 
-/// Writes this server's masterlease, with a new generation so that etcd sees a change and the lease starts anew.
+/// Writes this server's masterlease.
 async fn renew(server: &ApiServer) -> Result<(), StatusError> {
     let address = server.config.advertise_address.to_string();
-    let failed = |error: crate::storage::Error| status::internal(error);
-    let key = server.master_leases.key("", &address).map_err(failed)?;
-    let options = UpdateOptions {
-        ignore_not_found: true,
-        ..UpdateOptions::default()
-    };
-    let result = server
-        .master_leases
-        .guaranteed_update(&key, options, |current: Current| {
-            let address = address.clone();
-            async move {
-                let mut endpoints = current
-                    .object
-                    .and_then(|object| {
-                        let envelope = api_types::decode_envelope(&object.value).ok()?;
-                        api_types::decode_protobuf::<Endpoints>(envelope.raw).ok()
-                    })
-                    .unwrap_or_default();
-                endpoints.subsets = vec![EndpointSubset {
-                    addresses: vec![EndpointAddress {
-                        ip: address,
-                        ..EndpointAddress::default()
-                    }],
-                    ..EndpointSubset::default()
-                }];
-                endpoints.metadata.generation += 1;
-                Ok::<Update, StatusError>(Update::Write {
-                    value: api_types::encode_envelope(&endpoints).into(),
-                    ttl: Some(LEASE),
-                })
-            }
-        })
-        .await;
-    match result {
-        Ok(_) => Ok(()),
-        Err(UpdateError::Storage(error)) => Err(status::internal(error)),
-        Err(UpdateError::Rejected(error)) => Err(error),
-    }
+    server_leases::renew(&server.master_leases, &address, |endpoints| {
+        endpoints.subsets = vec![EndpointSubset {
+            addresses: vec![EndpointAddress {
+                ip: address.clone(),
+                ..EndpointAddress::default()
+            }],
+            ..EndpointSubset::default()
+        }];
+    })
+    .await
 }
 
 /// Addresses of the servers whose masterlease is there.
 async fn alive(server: &ApiServer) -> Result<Vec<String>, StatusError> {
-    let failed = |error: crate::storage::Error| status::internal(error);
-    let scope = server.master_leases.scope("", "").map_err(failed)?;
-    let list = server
-        .master_leases
-        .list(
-            &scope,
-            &ListOptions::default(),
-            std::sync::Arc::new(Everything),
-        )
-        .await
-        .map_err(failed)?;
-    let mut addresses: Vec<String> = list.iter().map(|entry| entry.name().to_owned()).collect();
+    let leases = server_leases::list(&server.master_leases).await?;
+    let mut addresses: Vec<String> = leases.into_iter().map(|(name, _)| name).collect();
     addresses.sort();
     Ok(addresses)
 }

@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::custom_resources::controllers;
 use crate::loopback::Loopback;
+use crate::peers::Peers;
 use crate::registry::resource::Resource;
 use crate::server::health::RELOAD_HOOK;
 use crate::server::{ApiServer, LATE_HOOKS, POST_START_HOOKS};
@@ -49,6 +50,7 @@ const LONGEST_RETRY: Duration = Duration::from_millis(500);
 /// Hooks with work to do; the rest of the list is done at once.
 const WORKING: &[&str] = &[
     "start-system-namespaces-controller",
+    "peer-endpoint-reconciler-controller",
     "start-cluster-authentication-info-controller",
     "start-kube-apiserver-identity-lease-controller",
     "start-legacy-token-tracking-controller",
@@ -136,6 +138,18 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
         .repeat(Duration::from_secs(10), |server, client| async move {
             identity::run(&server, &client).await
         });
+    Peers::start(server, stop.clone());
+    once("peer-endpoint-reconciler-controller", &client).repeat_beside(
+        Duration::from_secs(10),
+        |server, _| async move {
+            match &server.peers {
+                None => Ok(()),
+                Some(peers) => peers.renew().await.inspect_err(
+                    |error| tracing::error!(%error, "unable to update peer endpoint leases"),
+                ),
+            }
+        },
+    );
     once("kube-apiserver-autoregistration", &client)
         .run(|server, client| async move { api_services::run(&server, &client).await });
     // As upstream, the server is ready without it: a loopback address cannot be published, for one.
@@ -151,6 +165,9 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
 
 /// Takes back what other servers must not see of a stopped one.
 pub async fn stop(server: &Arc<ApiServer>) {
+    if let Some(peers) = &server.peers {
+        peers.stop().await;
+    }
     kubernetes_service::stop(server, &Loopback::new(server)).await;
 }
 

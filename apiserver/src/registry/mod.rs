@@ -26,6 +26,8 @@ pub mod normalize;
 pub mod object;
 /// One served resource.
 pub mod resource;
+/// Signs of life of API servers.
+pub mod server_leases;
 /// Cluster IPs and node ports.
 pub mod service;
 /// Create, update, delete.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::peers;
 use crate::storage::Backend;
 use crate::storage::encryption::Encryption;
 
@@ -24,7 +25,7 @@ pub const POST_START_HOOKS: &[&str] = &[
     "start-apiextensions-controllers",
     "crd-informer-synced",
     "start-system-namespaces-controller",
-    "peer-endpoint-reconciler-controller",
+    PEERS_HOOK,
     "start-cluster-authentication-info-controller",
     "start-kube-apiserver-identity-lease-controller",
     "start-kube-apiserver-identity-lease-garbage-collector",
@@ -45,6 +46,8 @@ pub const POST_START_HOOKS: &[&str] = &[
     "apiservice-discovery-controller",
     "kube-apiserver-autoregistration",
 ];
+/// The hook that tells peers where this server is.
+const PEERS_HOOK: &str = "peer-endpoint-reconciler-controller";
 /// The hook that is there when the file of encryption at rest is followed.
 pub const RELOAD_HOOK: &str = "start-encryption-provider-config-automatic-reload";
 /// Hooks listed after `autoregister-completion`.
@@ -107,6 +110,11 @@ impl Health {
         let mut names: Vec<&'static str> = POST_START_HOOKS.to_vec();
         if reloads {
             names.insert(1, RELOAD_HOOK);
+        }
+        if config.flags.non_empty("peer-ca-file").is_some() {
+            let after = names.iter().position(|name| *name == PEERS_HOOK);
+            let at = after.map_or(names.len(), |after| after + 1);
+            names.splice(at..at, peers::HOOKS);
         }
         let fair = config.flags.bool("enable-priority-and-fairness");
         for name in names.iter().chain(LATE_HOOKS) {

@@ -52,6 +52,7 @@ use crate::flowcontrol::{self, FlowControl, Place};
 use crate::handlers::{self, Endpoint, respond};
 use crate::hooks;
 use crate::loopback::LateLoopback;
+use crate::peers::{self, Peers};
 use crate::registry::resource::Resource;
 use crate::registry::service::ServiceHooks;
 use crate::registry::service::ip_addresses::IpAddresses;
@@ -111,6 +112,8 @@ pub struct ApiServer {
     /// Keeps what CustomResourceDefinitions add up to date.
     pub custom_resources: Serving,
     pub aggregator: Aggregator,
+    /// The other API servers of the cluster, with the feature.
+    pub peers: Option<Peers>,
     pub health: Health,
     pub metrics: Metrics,
     pub connector: Connector,
@@ -207,7 +210,10 @@ impl ApiServer {
             ),
         ));
         let master_leases = internal_storage(&backend, "masterleases", "masterleases")?;
-        let discovery = Discovery::new(&resources, &config);
+        let peer_leases = || internal_storage(&backend, "peerserverleases", "peerserverleases");
+        let peers = Peers::new(&config, peer_leases, &metrics)?;
+        let peer_proxy = peers.as_ref().and_then(Peers::proxy).cloned();
+        let discovery = Discovery::new(&resources, &config, peer_proxy, &metrics);
         let health = Health::new(&backend, &config, encryption.as_ref(), stop.clone());
         health.add_etcds(etcd_overrides.backends(), &config);
         let connector = Connector::new(&config, egress.cluster.clone())?;
@@ -236,6 +242,7 @@ impl ApiServer {
             discovery,
             custom_resources: Serving::default(),
             aggregator,
+            peers,
             health,
             metrics,
             connector,
@@ -581,6 +588,12 @@ impl ApiServer {
         upgrade: Upgrade,
     ) -> Response {
         let info = &cx.info;
+        if let Some(peers) = &self.peers {
+            let able = peers.able(self, cx);
+            if !able.is_empty() {
+                return peers::serve(self, cx, &able, body, upgrade).await;
+            }
+        }
         if let Some(remote) = self.aggregator.remote_of(&info.path) {
             return aggregator::serve(self, cx, &remote, body, upgrade).await;
         }

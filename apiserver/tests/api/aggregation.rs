@@ -24,14 +24,14 @@ const API_SERVICE: &str = "/apis/apiregistration.k8s.io/v1/apiservices/v1alpha1.
 const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const SOON: Duration = Duration::from_secs(20);
 
-struct Authority {
+pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     der: CertificateDer<'static>,
-    pem: String,
+    pub(super) pem: String,
 }
 
 impl Authority {
-    fn new() -> Authority {
+    pub(super) fn new() -> Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -43,7 +43,11 @@ impl Authority {
         }
     }
 
-    fn issue(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> (rcgen::Certificate, KeyPair) {
+    pub(super) fn issue(
+        &self,
+        name: &str,
+        usage: ExtendedKeyUsagePurpose,
+    ) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.extended_key_usages = vec![usage];
@@ -216,7 +220,12 @@ impl Server {
     }
 
     /// Waits until the answer is as wanted.
-    async fn until(&self, path: &str, accept: &str, is: impl Fn(&Answer) -> bool) -> Answer {
+    pub(super) async fn until(
+        &self,
+        path: &str,
+        accept: &str,
+        is: impl Fn(&Answer) -> bool,
+    ) -> Answer {
         let found = async {
             loop {
                 let answer = self.accept(path, accept).await;

@@ -19,6 +19,7 @@ mod hooks;
 mod impersonation;
 mod lists;
 mod media_types;
+mod peers;
 mod pod_security;
 mod policies;
 mod resources;
@@ -135,6 +136,15 @@ impl Server {
     }
 
     async fn try_serve(etcd: Arc<Etcd>, more: &[String]) -> Result<Server, String> {
+        Server::serve_as(etcd, more, |_| {}).await
+    }
+
+    /// A server on this etcd, with more flags and what flags do not say.
+    async fn serve_as(
+        etcd: Arc<Etcd>,
+        more: &[String],
+        set: impl FnOnce(&mut Config),
+    ) -> Result<Server, String> {
         let keys = tempfile::tempdir().unwrap();
         let key = keys.path().join("sa.key");
         std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
@@ -169,7 +179,8 @@ impl Server {
             panic!("flags")
         };
         let metrics = Metrics::for_daemon(MetricsOptions::from_flags(&flags).unwrap());
-        let config = Config::new(flags).map_err(|error| error.to_string())?;
+        let mut config = Config::new(flags).map_err(|error| error.to_string())?;
+        set(&mut config);
         let stop = CancellationToken::new();
         let server = ApiServer::build(config, metrics, stop.clone())
             .await
