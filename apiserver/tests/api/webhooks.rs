@@ -123,6 +123,10 @@ async fn answer(
     let path = request.uri().path().trim_matches('/').to_owned();
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let review: Value = serde_json::from_slice(&body).unwrap();
+    if review["kind"] == "ImageReview" {
+        log.lock().push((path, review["spec"].clone()));
+        return Ok(judge_images(&review));
+    }
     let object = &review["request"]["object"];
     let mut response = json!({"uid": review["request"]["uid"], "allowed": true});
     let mut patch = |operations: Value| {
@@ -152,6 +156,25 @@ async fn answer(
         "apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response,
     });
     Ok(http::Response::new(Full::from(answer.to_string())))
+}
+
+/// Images that are bad may not run, and who asks about worse ones may not ask.
+fn judge_images(review: &Value) -> http::Response<Full<Bytes>> {
+    let images = review["spec"]["containers"].as_array().unwrap();
+    let any = |what: &str| {
+        let mut images = images.iter();
+        images.any(|image| image["image"].as_str().unwrap().contains(what))
+    };
+    let mut answer = http::Response::new(Full::default());
+    if any("worse") {
+        *answer.status_mut() = http::StatusCode::FORBIDDEN;
+        return answer;
+    }
+    let status = json!({"allowed": !any("bad"), "reason": "bad", "auditAnnotations": {"k": "v"}});
+    let review =
+        json!({"apiVersion": review["apiVersion"], "kind": "ImageReview", "status": status});
+    *answer.body_mut() = Full::from(review.to_string());
+    answer
 }
 
 impl Server {
@@ -566,4 +589,57 @@ async fn webhooks_know_who_calls() {
     let nobody = [String::new(), String::new()];
     let jane = ["Bearer from a file".to_owned(), "jane".to_owned()];
     assert_eq!(*hooks.callers.lock(), [nobody, jane]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_are_judged() {
+    let hooks = Hooks::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = folder.path().join("kubeconfig.json");
+    let text = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{"name": "c", "cluster": {
+            "server": format!("https://127.0.0.1:{}/images", hooks.port), "certificate-authority-data": hooks.ca_bundle}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c"}}],
+    });
+    std::fs::write(&kubeconfig, text.to_string()).unwrap();
+    let file = folder.path().join("admission.json");
+    let policy = json!({"imagePolicy": {"kubeConfigFile": kubeconfig, "allowTTL": 50, "denyTTL": 50, "retryBackoff": 1}});
+    let configuration = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration",
+        "plugins": [{"name": "ImagePolicyWebhook", "configuration": policy}],
+    });
+    std::fs::write(&file, configuration.to_string()).unwrap();
+    let flags = [
+        "--enable-admission-plugins=ImagePolicyWebhook".to_owned(),
+        format!("--admission-control-config-file={}", file.display()),
+    ];
+    let Some(server) = Server::start_with(&flags).await else {
+        return;
+    };
+    server.namespace("default").await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = |name: &str, image: &str| {
+        json!({"metadata": {"name": name, "annotations": {"a.image-policy.k8s.io/b": "c", "d": "e"}}, "spec": {
+            "containers": [{"name": "c", "image": image}], "initContainers": [{"name": "i", "image": "init"}]}})
+    };
+    server.post(pods, pod("a", "good")).await.expect(201);
+    let asked = json!({
+        "annotations": {"a.image-policy.k8s.io/b": "c"}, "namespace": "default",
+        "containers": [{"image": "good"}, {"image": "init"}],
+    });
+    assert_eq!(hooks.seen(), [("images".to_owned(), asked)]);
+    // The same question has the same answer for a while.
+    server.post(pods, pod("b", "good")).await.expect(201);
+    assert!(hooks.seen().is_empty());
+    let denied = "is forbidden: image policy webhook backend denied one or more images: bad";
+    let refused = server.post(pods, pod("c", "bad")).await;
+    refused.refuses(403, &format!("pods \"c\" {denied}"));
+    // The webhook's own 403 is passed on.
+    server.post(pods, pod("d", "worse")).await.refuses(403, "");
+    let path = format!("{pods}/a/ephemeralcontainers");
+    let mut with = server.get(&format!("{pods}/a")).await.expect(200);
+    with["spec"]["ephemeralContainers"] = json!([{"name": "e", "image": "bad"}]);
+    let refused = server.put(&path, with).await;
+    refused.refuses(403, &format!("pods \"a\" {denied}"));
 }

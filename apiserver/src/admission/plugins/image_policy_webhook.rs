@@ -7,6 +7,7 @@ use api_types::codec::Header;
 use api_types::core::v1::Pod;
 use api_types::imagepolicy::v1alpha1::{ImageReview, ImageReviewContainerSpec, ImageReviewStatus};
 use apimachinery::duration;
+use apimachinery::status::{self, StatusError};
 use client::{Client, ClientConfig};
 use component_base::auth::BoxFuture;
 use component_base::auth::expiring_cache::ExpiringCache;
@@ -19,6 +20,8 @@ const AUDIT_PREFIX: &str = "imagepolicywebhook.image-policy.k8s.io/";
 const CACHE_SIZE: usize = 1024;
 const ATTEMPTS: u32 = 5;
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Upstream's client has no name of its own here.
+const USER_AGENT: &str = "Go-http-client/1.1";
 
 pub(super) struct ImagePolicyWebhook {
     client: Client,
@@ -46,7 +49,10 @@ impl ImagePolicyWebhook {
         let file = file.filter(|file| !file.is_empty()).ok_or("invalid configuration: no configuration has been provided, try setting KUBERNETES_MASTER environment variable")?;
         let config = ClientConfig::from_kubeconfig(Path::new(file));
         let config = config.map_err(|error| error.to_string())?;
-        let config = config.with_timeout(TIMEOUT).with_qps(-1.0);
+        let config = config
+            .with_user_agent(USER_AGENT)
+            .with_timeout(TIMEOUT)
+            .with_qps(-1.0);
         Ok(Self {
             client: Client::new(config).map_err(|error| error.to_string())?,
             allow_ttl: allow_ttl.unwrap_or(Duration::from_secs(300)),
@@ -57,26 +63,43 @@ impl ImagePolicyWebhook {
         })
     }
 
-    async fn ask(&self, review: &[u8]) -> Result<ImageReviewStatus, String> {
+    async fn ask(&self, review: &[u8]) -> Result<ImageReviewStatus, Failure> {
         let mut wait = self.backoff;
         for attempt in 1.. {
-            let sent = self.client.post_to_server("", review.to_vec()).await;
+            let sent = self
+                .client
+                .post_to_server("timeout=30s", review.to_vec())
+                .await;
             match sent {
                 Ok(answer) => {
                     let review = api_types::decode_json::<ImageReview>(answer.body());
                     return review
                         .map(|review| review.status)
-                        .map_err(|error| error.to_string());
+                        .map_err(|error| Failure::Other(error.to_string()));
                 }
                 Err(error) if attempt < ATTEMPTS && crate::authn::may_pass(&error) => {
                     tokio::time::sleep(wait).await;
                     wait = wait.mul_f64(1.5);
                 }
-                Err(error) => return Err(error.to_string()),
+                Err(error) => {
+                    let status = error.status().filter(|status| status::is_forbidden(status));
+                    return Err(match status {
+                        Some(status) => Failure::Forbidden(Box::new(status.clone().into())),
+                        None => Failure::Other(error.to_string()),
+                    });
+                }
             }
         }
-        Err("webhook call failed: timed out waiting for the condition".to_owned())
+        let text = "webhook call failed: timed out waiting for the condition";
+        Err(Failure::Other(text.to_owned()))
     }
+}
+
+/// Why there is no verdict.
+enum Failure {
+    /// The webhook answered 403.
+    Forbidden(Box<StatusError>),
+    Other(String),
 }
 
 /// A time of the configuration in nanoseconds: none for 0, which is the default, and zero for -1, which switches it off.
@@ -129,25 +152,27 @@ impl Plugin for ImagePolicyWebhook {
                 } else {
                     self.deny_ttl
                 };
-                Ok::<_, String>((status, ttl))
+                Ok::<_, Failure>((status, ttl))
             });
-            let status = match asked.await {
-                Ok(status) => status,
+            let verdict = match asked.await {
+                Ok(verdict) => verdict,
                 Err(_) if self.default_allow => {
                     let key = format!("{AUDIT_PREFIX}failed-open");
                     attributes.annotations.add(key, "true");
                     return Ok(());
                 }
-                Err(error) => return Err(attributes.forbidden(error)),
+                // The client is told of the webhook's 403 as it is.
+                Err(Failure::Forbidden(error)) => return Err(*error),
+                Err(Failure::Other(why)) => return Err(attributes.forbidden(why)),
             };
-            for (key, value) in &status.audit_annotations {
+            for (key, value) in &verdict.audit_annotations {
                 let key = format!("{AUDIT_PREFIX}{key}");
                 attributes.annotations.add(key, value.as_str());
             }
-            if status.allowed {
+            if verdict.allowed {
                 return Ok(());
             }
-            Err(attributes.forbidden(match status.reason.as_str() {
+            Err(attributes.forbidden(match verdict.reason.as_str() {
                 "" => "one or more images rejected by webhook backend".to_owned(),
                 reason => {
                     format!("image policy webhook backend denied one or more images: {reason}")
