@@ -99,6 +99,7 @@ impl Link {
     pub(crate) fn to_peers(
         ca: &[u8],
         identity: Option<Arc<Identity>>,
+        via: &egress::Dialer,
         old: Option<&Arc<Link>>,
     ) -> Arc<Link> {
         let settings = Settings {
@@ -112,7 +113,7 @@ impl Link {
         {
             return old.clone();
         }
-        let ready = Ready::new(&settings);
+        let ready = Ready::new(&settings, via);
         if let Err(error) = &ready {
             tracing::warn!(error, "Other API servers cannot be reached");
         }
