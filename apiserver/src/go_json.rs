@@ -1,6 +1,6 @@
 //! JSON as Go's decoder reads it: its words for text that it cannot decode, since clients see them.
 
-use api_types::codec;
+pub use component_base::config::json_syntax_error as syntax_error;
 use serde_json::{Map, Value};
 
 /// Parses a text.
@@ -31,15 +31,6 @@ pub fn cannot_unmarshal(value: &Value, target: &str) -> String {
         Value::Object(_) => "object",
     };
     format!("json: cannot unmarshal {what} into Go {target}")
-}
-
-/// Go's words for what serde found wrong.
-pub fn syntax_error(text: &[u8], error: &serde_json::Error) -> String {
-    // The decoder of types reads any JSON to its end and has Go's words.
-    match codec::decode_json::<api_types::meta::v1::Status>(text) {
-        Err(codec::DecodeError::Syntax { message, .. }) => message,
-        _ => error.to_string(),
-    }
 }
 
 #[cfg(test)]

@@ -310,12 +310,13 @@ impl Authorize for Asks {
             name: check.name.to_owned(),
             resource_request: check.path.is_none(),
             path: check.path.unwrap_or_default().to_owned(),
-            field_selector: check.field_selector.to_owned(),
-            label_selector: check.label_selector.to_owned(),
+            ..auth::Attributes::default()
         };
+        let attributes = attributes.with_selectors(check.field_selector, check.label_selector);
         match wait(self.authorizer.authorize(&attributes)) {
-            Ok(auth::Decision::Allow) => cel::Decision {
+            Ok(auth::Decision::Allow(reason)) => cel::Decision {
                 allowed: true,
+                reason,
                 ..cel::Decision::default()
             },
             Ok(auth::Decision::Deny(reason) | auth::Decision::NoOpinion(reason)) => cel::Decision {

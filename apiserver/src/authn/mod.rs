@@ -27,7 +27,6 @@ pub use service_account_claims::{BindTo, IssueError, Issued, Signer, TokenIssuer
 pub use token_file::{TokenFile, TokenFileError};
 pub use tokens::{TokenAuthenticator, Tokens, bearer_token};
 pub use webhook::WebhookTokens;
-pub(crate) use webhook::may_pass;
 
 /// The user name of a service account.
 pub fn service_account_user_name(namespace: &str, name: &str) -> String {

@@ -3,207 +3,245 @@
 use std::sync::Arc;
 
 use component_base::auth::{
-    Attributes, AuthorizeError, Authorizer, BoxFuture, Decision, SYSTEM_PRIVILEGED_GROUP,
+    Attributes, AuthorizeError, Authorizer, BoxFuture, Decision, SYSTEM_PRIVILEGED_GROUP, UserInfo,
 };
 
+use super::metrics::Decisions;
+use super::{NonResourceRule, ResourceRule, RuleResolver, Rules};
+
+/// What a union is made of.
+pub(super) trait Part: Authorizer + RuleResolver {}
+
+impl<T: Authorizer + RuleResolver> Part for T {}
+
+/// An authorizer, and what is counted of it.
+pub(super) struct Link {
+    pub(super) part: Arc<dyn Part>,
+    pub(super) decisions: Decisions,
+}
+
 /// Asks authorizers in order, after the privileged group. Upstream: apiserver/pkg/authorization/union.
-pub struct Union {
-    authorizers: Vec<Arc<dyn Authorizer>>,
+pub(super) struct Union {
+    links: Vec<Link>,
 }
 
 impl Union {
-    pub fn new(authorizers: Vec<Arc<dyn Authorizer>>) -> Self {
-        Self { authorizers }
+    pub(super) fn new(links: Vec<Link>) -> Self {
+        Self { links }
     }
-}
 
-impl Authorizer for Union {
-    fn authorize<'a>(
-        &'a self,
-        attributes: &'a Attributes,
-    ) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
-        Box::pin(async move {
-            if attributes
-                .user
-                .groups
-                .iter()
-                .any(|group| group == SYSTEM_PRIVILEGED_GROUP)
-            {
-                return Ok(Decision::Allow);
-            }
-            let mut reasons: Vec<String> = Vec::new();
-            let mut errors: Vec<String> = Vec::new();
-            for authorizer in &self.authorizers {
-                match authorizer.authorize(attributes).await {
-                    Ok(Decision::NoOpinion(reason)) => {
-                        if !reason.is_empty() {
-                            reasons.push(reason);
-                        }
-                    }
-                    Ok(verdict) => return Ok(verdict),
-                    Err(error) => errors.push(error.to_string()),
+    pub(super) async fn decide(&self, attributes: &Attributes) -> Result<Decision, AuthorizeError> {
+        let mut groups = attributes.user.groups.iter();
+        if groups.any(|group| group == SYSTEM_PRIVILEGED_GROUP) {
+            return Ok(Decision::allow());
+        }
+        let mut reasons: Vec<String> = Vec::new();
+        let mut errors: Vec<String> = Vec::new();
+        for link in &self.links {
+            let verdict = link.part.authorize(attributes).await;
+            link.decisions.count(&verdict);
+            match verdict {
+                Ok(Decision::NoOpinion(reason)) => reasons.push(reason),
+                Ok(verdict) => return Ok(verdict),
+                Err(error) if error.denied => return Err(error),
+                Err(error) => {
+                    reasons.push(error.reason);
+                    errors.push(error.message);
                 }
             }
-            if errors.is_empty() {
-                Ok(Decision::NoOpinion(reasons.join("\n")))
-            } else {
-                Err(AuthorizeError(errors.join(", ")))
-            }
+        }
+        reasons.retain(|reason| !reason.is_empty());
+        let reason = reasons.join("\n");
+        if errors.is_empty() {
+            return Ok(Decision::NoOpinion(reason));
+        }
+        Err(AuthorizeError {
+            reason,
+            ..AuthorizeError::new(component_base::aggregate(&errors))
         })
     }
 }
 
+impl RuleResolver for Union {
+    fn rules_for(&self, user: &UserInfo, namespace: &str) -> Rules {
+        let mut rules = Rules::default();
+        for link in &self.links {
+            rules.extend(link.part.rules_for(user, namespace));
+        }
+        rules
+    }
+}
+
 /// Mode AlwaysAllow.
-pub struct AlwaysAllow;
+pub(super) struct AlwaysAllow;
 
 impl Authorizer for AlwaysAllow {
     fn authorize<'a>(
         &'a self,
         _: &'a Attributes,
     ) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
-        Box::pin(async { Ok(Decision::Allow) })
+        Box::pin(std::future::ready(Ok(Decision::allow())))
+    }
+}
+
+impl RuleResolver for AlwaysAllow {
+    fn rules_for(&self, _: &UserInfo, _: &str) -> Rules {
+        let all = || vec!["*".to_owned()];
+        Rules {
+            resource: vec![ResourceRule {
+                verbs: all(),
+                api_groups: all(),
+                resources: all(),
+                ..ResourceRule::default()
+            }],
+            non_resource: vec![NonResourceRule {
+                verbs: all(),
+                non_resource_urls: all(),
+            }],
+            ..Rules::default()
+        }
     }
 }
 
 /// Mode AlwaysDeny.
-pub struct AlwaysDeny;
+pub(super) struct AlwaysDeny;
 
 impl Authorizer for AlwaysDeny {
     fn authorize<'a>(
         &'a self,
         _: &'a Attributes,
     ) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
-        Box::pin(async { Ok(Decision::NoOpinion("Everything is forbidden.".to_owned())) })
+        let decision = Decision::NoOpinion("Everything is forbidden.".to_owned());
+        Box::pin(std::future::ready(Ok(decision)))
     }
 }
 
-/// A value of `--authorization-mode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    AlwaysAllow,
-    AlwaysDeny,
-    Abac,
-    Webhook,
-    Rbac,
-    Node,
-}
-
-/// `--authorization-mode` named something else, or a mode twice.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum UnknownMode {
-    #[error("authorization-mode \"{0}\" is not a valid mode")]
-    Unknown(String),
-    #[error("authorization-mode \"{0}\" has mode specified more than once")]
-    Repeated(String),
-}
-
-/// Reads the values of `--authorization-mode`, in the order they are asked in.
-pub fn parse_modes(names: &[String]) -> Result<Vec<Mode>, UnknownMode> {
-    let mut modes = Vec::new();
-    for name in names {
-        let mode = match name.as_str() {
-            "AlwaysAllow" => Mode::AlwaysAllow,
-            "AlwaysDeny" => Mode::AlwaysDeny,
-            "ABAC" => Mode::Abac,
-            "Webhook" => Mode::Webhook,
-            "RBAC" => Mode::Rbac,
-            "Node" => Mode::Node,
-            _ => return Err(UnknownMode::Unknown(name.clone())),
-        };
-        if modes.contains(&mode) {
-            return Err(UnknownMode::Repeated(name.clone()));
-        }
-        modes.push(mode);
+impl RuleResolver for AlwaysDeny {
+    fn rules_for(&self, _: &UserInfo, _: &str) -> Rules {
+        Rules::default()
     }
-    Ok(modes)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use component_base::auth::UserInfo;
+    use component_base::metrics::{Metrics, MetricsOptions};
+    use futures::FutureExt as _;
 
-    struct Fixed(Decision);
+    use super::*;
+    use crate::authz::AuthorizerMetrics;
+
+    struct Fixed(Result<Decision, AuthorizeError>);
 
     impl Authorizer for Fixed {
         fn authorize<'a>(
             &'a self,
             _: &'a Attributes,
         ) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
-            Box::pin(async { Ok(self.0.clone()) })
+            Box::pin(std::future::ready(self.0.clone()))
         }
     }
 
-    fn no(reason: &str) -> Decision {
-        Decision::NoOpinion(reason.to_owned())
+    impl RuleResolver for Fixed {
+        fn rules_for(&self, _: &UserInfo, _: &str) -> Rules {
+            match &self.0 {
+                Ok(_) => AlwaysAllow.rules_for(&UserInfo::default(), ""),
+                Err(error) => Rules::unknown(&error.message),
+            }
+        }
+    }
+
+    fn union(verdicts: &[Result<Decision, AuthorizeError>], metrics: &Metrics) -> Union {
+        let counted = AuthorizerMetrics::new(metrics);
+        let link = |(i, verdict): (usize, &Result<Decision, AuthorizeError>)| Link {
+            part: Arc::new(Fixed(verdict.clone())),
+            decisions: counted.decisions("Fixed", &i.to_string()),
+        };
+        Union::new(verdicts.iter().enumerate().map(link).collect())
+    }
+
+    fn bare() -> Metrics {
+        Metrics::bare(MetricsOptions::default())
+    }
+
+    fn no(reason: &str) -> Result<Decision, AuthorizeError> {
+        Ok(Decision::NoOpinion(reason.to_owned()))
+    }
+
+    fn yes() -> Result<Decision, AuthorizeError> {
+        Ok(Decision::allow())
+    }
+
+    fn deny() -> Result<Decision, AuthorizeError> {
+        Ok(Decision::Deny("x".to_owned()))
     }
 
     #[track_caller]
-    fn check(groups: &[&str], decisions: &[Decision], expected: Decision) {
-        let union = Union::new(
-            decisions
-                .iter()
-                .map(|decision| Arc::new(Fixed(decision.clone())) as Arc<dyn Authorizer>)
-                .collect(),
-        );
-        let user = UserInfo {
-            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-            ..UserInfo::default()
-        };
-        let attributes = Attributes {
-            user,
-            ..Attributes::default()
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .expect("a runtime");
-        assert_eq!(
-            runtime
-                .block_on(union.authorize(&attributes))
-                .expect("no error"),
-            expected
-        );
+    fn check(
+        groups: &[&str],
+        verdicts: &[Result<Decision, AuthorizeError>],
+        expected: Result<Decision, AuthorizeError>,
+    ) {
+        let mut attributes = Attributes::default();
+        attributes.user.groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        let union = union(verdicts, &bare());
+        let found = union.decide(&attributes).now_or_never();
+        assert_eq!(found, Some(expected));
     }
 
     #[test]
     fn the_first_verdict_wins() {
-        check(
-            &[],
-            &[no(""), Decision::Allow, Decision::Deny("x".into())],
-            Decision::Allow,
-        );
-        check(
-            &[],
-            &[no("a"), Decision::Deny("x".into()), Decision::Allow],
-            Decision::Deny("x".into()),
-        );
+        check(&[], &[no(""), yes(), deny()], yes());
+        check(&[], &[no("a"), deny(), yes()], deny());
         check(&[], &[no("a"), no(""), no("b")], no("a\nb"));
+        check(&["system:masters"], &[deny()], yes());
+        check(&[], &[], no(""));
+    }
+
+    #[test]
+    fn errors_are_told_when_nobody_decides() {
+        let error = |text: &str| Err(AuthorizeError::new(text));
+        check(&[], &[error("a"), yes()], yes());
+        check(&[], &[error("a"), no("b"), error("c")], {
+            let mut both = AuthorizeError::new("[a, c]");
+            both.reason = "b".to_owned();
+            Err(both)
+        });
         check(
-            &["system:masters"],
-            &[Decision::Deny("x".into())],
-            Decision::Allow,
+            &[],
+            &[Err(AuthorizeError::denied("a")), yes()],
+            Err(AuthorizeError::denied("a")),
         );
     }
 
     #[test]
-    fn modes() {
-        let names = |names: &[&str]| {
-            names
-                .iter()
-                .map(|name| (*name).to_owned())
-                .collect::<Vec<_>>()
-        };
+    fn what_ends_the_search_is_counted() {
+        let metrics = bare();
+        let union = union(&[no(""), deny(), yes()], &metrics);
+        for _ in 0..2 {
+            let _ = union.decide(&Attributes::default()).now_or_never();
+        }
+        let text = String::from_utf8(metrics.text()).unwrap();
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("apiserver_authorization_decisions_total"))
+            .collect();
         assert_eq!(
-            parse_modes(&names(&["Node", "RBAC"])),
-            Ok(vec![Mode::Node, Mode::Rbac])
+            lines,
+            [
+                "apiserver_authorization_decisions_total{decision=\"denied\",name=\"1\",type=\"Fixed\"} 2"
+            ]
         );
-        assert_eq!(
-            parse_modes(&names(&["rbac"])),
-            Err(UnknownMode::Unknown("rbac".into()))
+    }
+
+    #[test]
+    fn rules_are_added_up() {
+        let union = union(
+            &[yes(), Err(AuthorizeError::new("no list")), yes()],
+            &bare(),
         );
-        assert_eq!(
-            parse_modes(&names(&["RBAC", "RBAC"])),
-            Err(UnknownMode::Repeated("RBAC".into()))
-        );
+        let rules = union.rules_for(&UserInfo::default(), "");
+        assert_eq!((rules.resource.len(), rules.non_resource.len()), (2, 2));
+        assert!(rules.incomplete);
+        assert_eq!(rules.errors, ["no list"]);
     }
 }

@@ -167,12 +167,12 @@ pub const FLAGS: &[Group] = &[
         section: "Authorization",
         rows: &[
             FlagRow::new("authorization-config", Kind::String, "", "File with Authorization Configuration to configure the authorizer chain. This flag is mutually exclusive with the other --authorization-mode and --authorization-webhook-* flags."),
-            FlagRow::new("authorization-mode", Kind::StringSlice, "[]", "Ordered list of plug-ins to do authorization on secure port. Defaults to AlwaysAllow if --authorization-config is not used. Comma-delimited list of: AlwaysAllow,AlwaysDeny,ABAC,Webhook,RBAC,Node,Scope,SystemMasters,MinimumKubeletVersion."),
-            FlagRow::new("authorization-policy-file", Kind::String, "", "File with authorization policy in json line by line format, used with --authorization-mode=ABAC, on the secure port.").without_effect(NOT_YET),
-            FlagRow::new("authorization-webhook-cache-authorized-ttl", Kind::Duration, "5m0s", "The duration to cache 'authorized' responses from the webhook authorizer.").without_effect(NOT_YET),
-            FlagRow::new("authorization-webhook-cache-unauthorized-ttl", Kind::Duration, "30s", "The duration to cache 'unauthorized' responses from the webhook authorizer.").without_effect(NOT_YET),
-            FlagRow::new("authorization-webhook-config-file", Kind::String, "", "File with webhook configuration in kubeconfig format, used with --authorization-mode=Webhook. The API server will query the remote service to determine access on the API server's secure port.").without_effect(NOT_YET),
-            FlagRow::new("authorization-webhook-version", Kind::String, "v1beta1", "The API version of the authorization.k8s.io SubjectAccessReview to send to and expect from the webhook.").without_effect(NOT_YET),
+            FlagRow::new("authorization-mode", Kind::StringSlice, "[]", "Ordered list of plug-ins to do authorization on secure port. Defaults to AlwaysAllow if --authorization-config is not used. Comma-delimited list of: AlwaysAllow,AlwaysDeny,ABAC,Webhook,RBAC,Node."),
+            FlagRow::new("authorization-policy-file", Kind::String, "", "File with authorization policy in json line by line format, used with --authorization-mode=ABAC, on the secure port."),
+            FlagRow::new("authorization-webhook-cache-authorized-ttl", Kind::Duration, "5m0s", "The duration to cache 'authorized' responses from the webhook authorizer."),
+            FlagRow::new("authorization-webhook-cache-unauthorized-ttl", Kind::Duration, "30s", "The duration to cache 'unauthorized' responses from the webhook authorizer."),
+            FlagRow::new("authorization-webhook-config-file", Kind::String, "", "File with webhook configuration in kubeconfig format, used with --authorization-mode=Webhook. The API server will query the remote service to determine access on the API server's secure port."),
+            FlagRow::new("authorization-webhook-version", Kind::String, "v1beta1", "The API version of the authorization.k8s.io SubjectAccessReview to send to and expect from the webhook."),
         ],
     },
     Group {

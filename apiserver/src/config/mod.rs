@@ -2,6 +2,7 @@
 //! Upstream: cmd/kube-apiserver/app/options and pkg/controlplane/apiserver/options.
 
 pub mod flags;
+pub mod reload;
 mod validation;
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
@@ -18,6 +19,7 @@ use ipnet::IpNet;
 
 use crate::authn::configuration::AuthenticationSettings;
 use crate::authn::jws::{KeyError, PrivateKey};
+use crate::authz::configuration::AuthorizationSettings;
 use crate::storage::{EtcdConfig, LeaseConfig, TlsFiles};
 
 /// Settings that cannot be used. What contradicts itself is told in one run; what cannot even be understood is told alone, as
@@ -73,6 +75,8 @@ pub struct Config {
     pub livez_grace_period: Duration,
     /// Issuers of tokens, and who may be anonymous.
     pub authentication: AuthenticationSettings,
+    /// Which authorizers there are.
+    pub authorization: AuthorizationSettings,
 }
 
 /// `--runtime-config`: which group versions are served.
@@ -178,6 +182,7 @@ impl Config {
         check_files(&flags)?;
         check_proxy_client(&flags)?;
         let authentication = AuthenticationSettings::from_flags(&flags)?;
+        let authorization = AuthorizationSettings::from_flags(&flags).map_err(ConfigError)?;
         let endpoint_reconciler = flags.string("endpoint-reconciler-type").to_owned();
         if !matches!(&*endpoint_reconciler, "master-count" | "lease" | "none") {
             return Err(ConfigError::from(format!(
@@ -242,6 +247,7 @@ impl Config {
             hostname: hostname(),
             livez_grace_period: flags.duration("livez-grace-period"),
             authentication,
+            authorization,
             flags,
         })
     }
@@ -339,8 +345,7 @@ fn check_proxy_client(flags: &Flags) -> Result<(), String> {
     Ok(())
 }
 
-/// Files of features that are not built. That they cannot be read is told all the same; a file that would make the server
-/// safer than it is without is refused: starting would look as if it counted.
+/// Files of features that are not built. That they cannot be read is told all the same.
 fn check_files(flags: &Flags) -> Result<(), String> {
     for (name, before) in [
         (
@@ -351,7 +356,6 @@ fn check_files(flags: &Flags) -> Result<(), String> {
             "tracing-config-file",
             "failed to read tracing config: unable to read tracing configuration from",
         ),
-        ("authorization-config", ""),
         (
             "admission-control-config-file",
             "failed to apply admission: failed to read plugin config: unable to read admission control configuration from",
@@ -363,27 +367,15 @@ fn check_files(flags: &Flags) -> Result<(), String> {
         if let Err(error) = std::fs::read(path) {
             let why = os_error::on_reading(Path::new(path), &error);
             return Err(match (before, name) {
-                ("", _) => why,
                 (before, "egress-selector-config-file" | "admission-control-config-file") => {
                     format!("{before} {} [{why}]", quote(path))
                 }
                 (before, _) => format!("{before} {}: {why}", quote(path)),
             });
         }
-        if let Some((_, instead)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
-            return Err(format!(
-                "--{name} is not available in this version of kube-apiserver: {instead}"
-            ));
-        }
     }
     Ok(())
 }
-
-/// Without these the server would be open where it was told not to be.
-const REFUSED: [(&str, &str); 1] = [(
-    "authorization-config",
-    "use --authorization-mode with Node and RBAC",
-)];
 
 /// The kernel's host name.
 pub fn hostname() -> String {

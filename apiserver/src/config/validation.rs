@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use api_types::kinds::KINDS;
-use apimachinery::quote::{quote, quote_list};
+use apimachinery::quote::quote;
 use component_base::auth::delegated::validate_request_header_flags;
 use component_base::auth::x509::CaBundle;
 use component_base::features::FeatureGates;
@@ -18,6 +18,7 @@ use ipnet::IpNet;
 
 use super::flags::FLAGS;
 use crate::admission::Chain;
+use crate::authz::configuration::AuthorizationSettings;
 
 /// Group versions that upstream knows the kinds of and serves nothing of; naming them in `--runtime-config` is no mistake.
 const UNSERVED: [(&str, &str); 3] = [
@@ -41,7 +42,12 @@ pub(super) fn validate(
     errors.extend(priority_and_fairness(flags));
     secure_port(flags, &mut errors);
     authentication(flags, &mut errors);
-    authorization(flags, &mut errors);
+    errors.extend(
+        AuthorizationSettings::from_flags(flags)
+            .err()
+            .into_iter()
+            .flatten(),
+    );
     audit(flags, &mut errors);
     admission(flags, &mut errors);
     errors.extend(api_enablement(flags));
@@ -325,63 +331,6 @@ fn overlap(one: &Path, other: &Path) -> bool {
     certificates(one)
         .iter()
         .any(|certificate| others.contains(certificate))
-}
-
-fn authorization(flags: &Flags, errors: &mut Vec<String>) {
-    if flags.non_empty("authorization-config").is_some() {
-        let older = rows(FLAGS)
-            .filter(|row| {
-                row.name == "authorization-mode" || row.name.starts_with("authorization-webhook-")
-            })
-            .any(|row| flags.changed(row.name));
-        if older {
-            errors.push("--authorization-config can not be specified when --authorization-mode or --authorization-webhook-* flags are defined".to_owned());
-        }
-        return;
-    }
-    let modes = flags.strings("authorization-mode");
-    const KNOWN: [&str; 6] = [
-        "ABAC",
-        "AlwaysAllow",
-        "AlwaysDeny",
-        "Node",
-        "RBAC",
-        "Webhook",
-    ];
-    let policy = flags.non_empty("authorization-policy-file");
-    let webhook = flags.non_empty("authorization-webhook-config-file");
-    for mode in modes {
-        if !KNOWN.contains(&mode.as_str()) {
-            errors.push(format!(
-                "authorization-mode {} is not a valid mode",
-                quote(mode)
-            ));
-        }
-        if mode == "ABAC" && policy.is_none() {
-            errors
-                .push("authorization-mode ABAC's authorization policy file not passed".to_owned());
-        }
-        if mode == "Webhook" && webhook.is_none() {
-            errors.push(
-                "authorization-mode Webhook's authorization config file not passed".to_owned(),
-            );
-        }
-    }
-    let has = |wanted: &str| modes.iter().any(|mode| mode == wanted);
-    if policy.is_some() && !has("ABAC") {
-        errors.push("cannot specify --authorization-policy-file without mode ABAC".to_owned());
-    }
-    if webhook.is_some() && !has("Webhook") {
-        errors.push(
-            "cannot specify --authorization-webhook-config-file without mode Webhook".to_owned(),
-        );
-    }
-    if (1..modes.len()).any(|i| modes[..i].contains(&modes[i])) {
-        errors.push(format!(
-            "authorization-mode {} has mode specified more than once",
-            quote_list(modes)
-        ));
-    }
 }
 
 fn audit(flags: &Flags, errors: &mut Vec<String>) {

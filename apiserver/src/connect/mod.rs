@@ -29,7 +29,7 @@ use crate::handlers::{self, Endpoint};
 use crate::loopback::Loopback;
 use crate::registry::object::Object;
 use crate::request::context::RequestContext;
-use crate::server::{ApiServer, authorization};
+use crate::server::ApiServer;
 pub(crate) use dial::{DialError, authority, exchange, secure};
 use dial::{Security, Target, TlsConfigs};
 pub(crate) use relay::{own_headers, passed_on, remove_hop_by_hop, switched};
@@ -204,11 +204,7 @@ fn path_below(cx: &RequestContext) -> String {
 /// Switching protocols by GET needs the right to create.
 async fn authorize_upgrade(server: &ApiServer, cx: &RequestContext) -> Result<(), StatusError> {
     let attributes = handlers::write::create_attributes(cx);
-    match authorization::authorize(&*server.authorizer, &attributes).await {
-        Ok(()) => Ok(()),
-        Err(authorization::Refusal::Forbidden { error, .. }) => Err(error),
-        Err(authorization::Refusal::Failed(reason)) => Err(status::internal(reason)),
-    }
+    handlers::write::authorize_create(server, &attributes).await
 }
 
 async fn pod_of(server: &Arc<ApiServer>, namespace: &str, name: &str) -> Result<Pod, StatusError> {

@@ -177,12 +177,12 @@ pub fn validator<'a>(
 }
 
 /// An update that creates needs the right to create.
-async fn authorize_create(
+pub async fn authorize_create(
     server: &ApiServer,
     attributes: &component_base::auth::Attributes,
 ) -> Result<(), StatusError> {
     match server.authorizer.authorize(attributes).await {
-        Ok(Decision::Allow) => Ok(()),
+        Ok(Decision::Allow(_)) => Ok(()),
         Ok(Decision::Deny(reason) | Decision::NoOpinion(reason)) => {
             Err(crate::server::authorization::forbidden(attributes, &reason))
         }

@@ -10,7 +10,7 @@ use api_types::rbac::v1::{
 };
 use apimachinery::quote::quote;
 use apimachinery::status::{self, StatusError};
-use component_base::auth::{self, Decision, UserInfo};
+use component_base::auth::{self, UserInfo};
 
 use super::errors::plain;
 use super::object::Object;
@@ -133,7 +133,7 @@ fn right(
 
 async fn allows(server: &ApiServer, right: &auth::Attributes) -> bool {
     match server.authorizer.authorize(right).await {
-        Ok(decision) => decision == Decision::Allow,
+        Ok(decision) => decision.is_allowed(),
         Err(error) => {
             tracing::error!(error = %error, verb = right.verb, "Unable to authorize the writing of a role or binding");
             false
@@ -190,7 +190,7 @@ fn held(
     let owned = server
         .rbac
         .as_ref()
-        .map(|rbac| rbac.rules_for(user, namespace));
+        .map(|rbac| rbac.policy_rules(user, namespace));
     let owned = owned.unwrap_or_default();
     let coverage = covers(&owned.rules, rules);
     if coverage.is_complete() {

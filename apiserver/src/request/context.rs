@@ -55,9 +55,9 @@ impl RequestContext {
             name: info.name.clone(),
             resource_request: info.is_resource_request,
             path: info.path.clone(),
-            field_selector: info.field_selector.clone(),
-            label_selector: info.label_selector.clone(),
+            ..Attributes::default()
         }
+        .with_selectors(&info.field_selector, &info.label_selector)
     }
 
     /// Tells the audit log and the caller what there is to say of a credential.

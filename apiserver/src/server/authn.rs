@@ -1,21 +1,17 @@
-//! Who is asking: the authenticators and authorizers of this server. Upstream: pkg/kubeapiserver/authenticator.
+//! Who is asking: the authenticators of this server. Upstream: pkg/kubeapiserver/authenticator.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::Resource as ApiResource;
-use api_types::core::v1::{PersistentVolume, Secret, ServiceAccount};
-use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use api_types::resource::v1::ResourceSlice;
-use api_types::storage::v1::VolumeAttachment;
+use api_types::core::v1::{Secret, ServiceAccount};
 use apimachinery::os_error;
 use component_base::auth::combine::UnionAuthenticator;
 use component_base::auth::request_header::RequestHeaderAuthenticator;
 use component_base::auth::x509::{
     CLIENT_CA, CaBundle, CertificateAuthenticator, REQUEST_HEADER_CA,
 };
-use component_base::auth::{Authenticator, Authorizer, BoxFuture, delegated};
+use component_base::auth::{Authenticator, BoxFuture, delegated};
 use component_base::flags::Flags;
 use component_base::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
@@ -27,12 +23,8 @@ use crate::authn::{
     SubjectState, TokenAuthenticator, TokenFile, TokenIssuer, TokenSubjects, Tokens, WebhookTokens,
     jws, oidc,
 };
-use crate::authz::node::{Graph, Kind, NodeAuthorizer, feed};
-use crate::authz::rbac::Rbac;
-use crate::authz::{self, Mode, Union};
 use crate::config::Config;
 use crate::loopback::LateLoopback;
-use crate::registry::follow::{Change, follow};
 use crate::registry::object::Object;
 use crate::registry::table::Resources;
 
@@ -369,115 +361,4 @@ impl TokenSubjects for StoredSubjects {
             let _ = written.await;
         })
     }
-}
-
-/// The authorizers of `--authorization-mode`, behind the privileged group.
-pub fn build_authorizer(
-    config: &Config,
-    resources: &Arc<Resources>,
-    stop: &CancellationToken,
-) -> Result<Authorization, component_base::Error> {
-    let mut authorizers: Vec<Arc<dyn Authorizer>> = Vec::new();
-    let mut rbac = None;
-    let modes = authz::parse_modes(config.flags.strings("authorization-mode"))?;
-    if modes.is_empty() {
-        authorizers.push(Arc::new(authz::AlwaysAllow));
-    }
-    for mode in modes {
-        match mode {
-            Mode::AlwaysAllow => authorizers.push(Arc::new(authz::AlwaysAllow)),
-            Mode::AlwaysDeny => authorizers.push(Arc::new(authz::AlwaysDeny)),
-            Mode::Rbac => {
-                let rules = Arc::new(Rbac::default());
-                feed_rbac(&rules, resources, stop);
-                authorizers.push(rules.clone());
-                rbac = Some(rules);
-            }
-            Mode::Node => {
-                let graph = Arc::new(Graph::default());
-                feed_graph(&graph, resources, stop);
-                authorizers.push(Arc::new(NodeAuthorizer::new(graph)));
-            }
-            Mode::Abac | Mode::Webhook => return Err("--authorization-mode: ABAC and Webhook are not supported yet; use Node, RBAC, AlwaysAllow or AlwaysDeny".into()),
-        }
-    }
-    Ok(Authorization {
-        authorizer: Arc::new(Union::new(authorizers)),
-        rbac,
-    })
-}
-
-/// The authorizers, and the RBAC rules among them for rule reviews.
-pub struct Authorization {
-    pub authorizer: Arc<dyn Authorizer>,
-    pub rbac: Option<Arc<Rbac>>,
-}
-
-fn followed<T: ApiResource>(
-    resources: &Resources,
-    stop: &CancellationToken,
-    on: impl Fn(Change<Box<T>>) + Send + Sync + 'static,
-) {
-    if let Some(resource) = resources.get(T::GROUP, T::VERSION, T::PLURAL) {
-        follow(resource.clone(), stop.clone(), on);
-    }
-}
-
-fn feed_rbac(rbac: &Arc<Rbac>, resources: &Resources, stop: &CancellationToken) {
-    let rules = rbac.clone();
-    followed::<ClusterRole>(resources, stop, move |change| match change {
-        Change::Set(role) => rules.set_cluster_role(&role),
-        Change::Gone { name, .. } => rules.remove_cluster_role(&name),
-        Change::Synced => {}
-    });
-    let rules = rbac.clone();
-    followed::<Role>(resources, stop, move |change| match change {
-        Change::Set(role) => rules.set_role(&role),
-        Change::Gone { namespace, name } => rules.remove_role(&namespace, &name),
-        Change::Synced => {}
-    });
-    let rules = rbac.clone();
-    followed::<ClusterRoleBinding>(resources, stop, move |change| match change {
-        Change::Set(binding) => rules.set_cluster_role_binding(&binding),
-        Change::Gone { name, .. } => rules.remove_cluster_role_binding(&name),
-        Change::Synced => {}
-    });
-    let rules = rbac.clone();
-    followed::<RoleBinding>(resources, stop, move |change| match change {
-        Change::Set(binding) => rules.set_role_binding(&binding),
-        Change::Gone { namespace, name } => rules.remove_role_binding(&namespace, &name),
-        Change::Synced => {}
-    });
-}
-
-fn feed_graph(graph: &Arc<Graph>, resources: &Resources, stop: &CancellationToken) {
-    if let Some(pods) = resources.get("", "v1", "pods") {
-        feed::pods(graph.clone(), pods, stop.clone());
-    }
-    let shared = graph.clone();
-    followed::<PersistentVolume>(resources, stop, move |change| match change {
-        Change::Set(volume) => shared.set_persistent_volume(&volume),
-        Change::Gone { name, .. } => shared.remove_persistent_volume(&name),
-        Change::Synced => {}
-    });
-    let shared = graph.clone();
-    followed::<VolumeAttachment>(resources, stop, move |change| match change {
-        Change::Set(attachment) => shared.set_owned(
-            Kind::VolumeAttachment,
-            &attachment.metadata.name,
-            &attachment.spec.node_name,
-        ),
-        Change::Gone { name, .. } => shared.remove_owned(Kind::VolumeAttachment, &name),
-        Change::Synced => {}
-    });
-    let shared = graph.clone();
-    followed::<ResourceSlice>(resources, stop, move |change| match change {
-        Change::Set(slice) => shared.set_owned(
-            Kind::ResourceSlice,
-            &slice.metadata.name,
-            slice.spec.node_name.as_deref().unwrap_or_default(),
-        ),
-        Change::Gone { name, .. } => shared.remove_owned(Kind::ResourceSlice, &name),
-        Change::Synced => {}
-    });
 }

@@ -6,7 +6,7 @@
 
 /// Who may come in.
 pub mod authn;
-/// 403.
+/// What they may do.
 pub mod authorization;
 /// HSTS and CORS.
 pub mod browser;
@@ -43,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission;
 use crate::aggregator::{self, Aggregator};
 use crate::audit::Audit;
+use crate::authz::RuleResolver;
 use crate::config::Config;
 use crate::connect::{Connector, Upgrade};
 use crate::custom_resources::serving::Serving;
@@ -67,7 +68,6 @@ use crate::request::context::{AuditAnnotations, RequestContext, Warnings};
 use crate::request::query::Query;
 use crate::storage::encryption::Encryption;
 use crate::storage::{Backend, EtcdConfig, Header, ResourceConfig, Storage, StorageMetrics};
-use crate::virtual_resources::access;
 use crate::webhook::{ClusterServices, Webhooks};
 
 use etcd_overrides::EtcdOverrides;
@@ -95,6 +95,9 @@ pub struct ApiServer {
     pub resources: Arc<Resources>,
     pub admission: admission::Chain,
     pub authorizer: Arc<dyn Authorizer>,
+    /// Lists what the same authorizers allow.
+    pub rules: Arc<dyn RuleResolver>,
+    authorization_metrics: crate::authz::RequestMetrics,
     authenticator: Arc<dyn Authenticator>,
     authentication_metrics: crate::authn::AuthenticationMetrics,
     request_header: Option<request_header::RequestHeaderAuthenticator>,
@@ -126,7 +129,7 @@ pub struct ApiServer {
     /// Tells this process from earlier ones of the same host.
     pub instance: String,
     pub tokens: authn::TokenService,
-    /// The rules behind the RBAC authorizer, when it is on.
+    /// The rules behind the RBAC authorizer, when it is on: they bound what may be granted.
     pub rbac: Option<Arc<crate::authz::rbac::Rbac>>,
     /// Ends watches when the server stops.
     pub shutdown_watches: CancellationToken,
@@ -185,8 +188,9 @@ impl ApiServer {
             request_header,
             tokens,
         } = authn::build(&config, &resources, &client, &metrics, &stop).await?;
-        let authn::Authorization { authorizer, rbac } =
-            authn::build_authorizer(&config, &resources, &stop)?;
+        let authorization::Authorization { chain, rbac } =
+            authorization::build(&config, &resources, &metrics, &stop)?;
+        let authorizer: Arc<dyn Authorizer> = chain.clone();
         let services = ClusterServices::new(
             resources.clone(),
             own_address(&config),
@@ -235,6 +239,8 @@ impl ApiServer {
             limits,
             admission,
             authorizer,
+            rules: chain,
+            authorization_metrics: crate::authz::RequestMetrics::new(&metrics),
             authenticator,
             authentication_metrics: crate::authn::AuthenticationMetrics::new(&metrics),
             request_header,
@@ -526,10 +532,14 @@ impl ApiServer {
         request: &mut Request,
     ) -> Response {
         let attributes = cx.attributes();
-        match authorization::authorize(&*self.authorizer, &attributes).await {
-            Ok(()) => {
+        let started = Instant::now();
+        let verdict = self.authorizer.authorize(&attributes).await;
+        self.authorization_metrics
+            .count(&verdict, started.elapsed());
+        match authorization::outcome(verdict, &attributes) {
+            Ok(reason) => {
                 if let Some(audit) = &cx.audit {
-                    audit.allowed(access::reason(self, &attributes));
+                    audit.allowed(reason);
                 }
             }
             Err(authorization::Refusal::Forbidden { error, reason }) => {

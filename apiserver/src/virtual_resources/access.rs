@@ -2,51 +2,130 @@
 //! Upstream: pkg/registry/authorization and its util package.
 
 use api_types::authorization::v1::{
-    LocalSubjectAccessReview, NonResourceAttributes, NonResourceRule, ResourceAttributes,
-    ResourceRule, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
-    SubjectAccessReviewSpec, SubjectAccessReviewStatus,
+    FieldSelectorAttributes, LabelSelectorAttributes, LocalSubjectAccessReview,
+    NonResourceAttributes, ResourceAttributes, SelfSubjectAccessReview, SelfSubjectRulesReview,
+    SubjectAccessReview, SubjectAccessReviewSpec, SubjectAccessReviewStatus,
+    SubjectRulesReviewStatus,
 };
 use apimachinery::field::{self, BadValue, ErrorList, Path};
 use apimachinery::gvk::GroupKind;
 use apimachinery::status::{self, StatusError};
-use component_base::auth::{Attributes, Decision, SYSTEM_PRIVILEGED_GROUP, UserInfo};
+use apimachinery::{fields, labels};
+use component_base::auth::{Attributes, Decision, UserInfo};
 
 use crate::apis::validation::go_value::bad_option;
 use crate::registry::object::Object;
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
 
-const NODES: &str = "system:nodes";
+/// What is asked, and what of it could not be understood.
+struct Question {
+    attributes: Attributes,
+    problems: Vec<String>,
+}
 
-fn attributes(
+fn question(
     user: UserInfo,
     resource: Option<&ResourceAttributes>,
     other: Option<&NonResourceAttributes>,
-) -> Attributes {
+) -> Question {
     let mut attributes = Attributes {
         user,
         ..Attributes::default()
     };
+    let mut problems = Vec::new();
     if let Some(resource) = resource {
         attributes.verb.clone_from(&resource.verb);
         attributes.namespace.clone_from(&resource.namespace);
         attributes.api_group.clone_from(&resource.group);
-        attributes.api_version.clone_from(&resource.version);
+        attributes.api_version = match resource.version.as_str() {
+            "" => "*".to_owned(),
+            version => version.to_owned(),
+        };
         attributes.resource.clone_from(&resource.resource);
         attributes.subresource.clone_from(&resource.subresource);
         attributes.name.clone_from(&resource.name);
         attributes.resource_request = true;
+        let mut problem = |name: &str, any: bool| {
+            let partially = if any { "partially " } else { "" };
+            problems.push(format!(
+                "spec.resourceAttributes.{name} {partially}ignored due to parse error"
+            ));
+        };
         if let Some(selector) = &resource.field_selector {
-            attributes.field_selector.clone_from(&selector.raw_selector);
+            let (requirements, all) = field_requirements(selector);
+            if !all {
+                problem("fieldSelector", !requirements.is_empty());
+            }
+            attributes.field_selector = requirements;
         }
         if let Some(selector) = &resource.label_selector {
-            attributes.label_selector.clone_from(&selector.raw_selector);
+            let (requirements, all) = label_requirements(selector);
+            if !all {
+                problem("labelSelector", !requirements.is_empty());
+            }
+            attributes.label_selector = requirements;
         }
     } else if let Some(other) = other {
         attributes.verb.clone_from(&other.verb);
         attributes.path.clone_from(&other.path);
     }
-    attributes
+    Question {
+        attributes,
+        problems,
+    }
+}
+
+/// The requirements that are understood, and whether that is all of them. Those that are not are left out: what is asked is then
+/// more, never less.
+fn field_requirements(selector: &FieldSelectorAttributes) -> (Vec<fields::Requirement>, bool) {
+    if selector.requirements.is_empty() {
+        return match fields::Selector::parse(&selector.raw_selector) {
+            Ok(parsed) => (parsed.requirements().to_vec(), true),
+            Err(_) => (Vec::new(), false),
+        };
+    }
+    let understood = selector.requirements.iter().filter_map(|requirement| {
+        let operator = match requirement.operator.as_str() {
+            "In" => fields::Operator::Equals,
+            "NotIn" => fields::Operator::NotEquals,
+            _ => return None,
+        };
+        let [value] = requirement.values.as_slice() else {
+            return None;
+        };
+        Some(fields::Requirement {
+            field: requirement.key.clone(),
+            operator,
+            value: value.clone(),
+        })
+    });
+    let understood: Vec<_> = understood.collect();
+    let all = understood.len() == selector.requirements.len();
+    (understood, all)
+}
+
+fn label_requirements(selector: &LabelSelectorAttributes) -> (Vec<labels::Requirement>, bool) {
+    if selector.requirements.is_empty() {
+        return match labels::Selector::parse(&selector.raw_selector) {
+            Ok(parsed) => (parsed.requirements().to_vec(), true),
+            Err(_) => (Vec::new(), false),
+        };
+    }
+    let understood = selector.requirements.iter().filter_map(|requirement| {
+        let operator = match requirement.operator.as_str() {
+            "In" => labels::Operator::In,
+            "NotIn" => labels::Operator::NotIn,
+            "Exists" => labels::Operator::Exists,
+            "DoesNotExist" => labels::Operator::DoesNotExist,
+            _ => return None,
+        };
+        let values = requirement.values.clone();
+        labels::Requirement::new(requirement.key.as_str(), operator, values).ok()
+    });
+    let understood: Vec<_> = understood.collect();
+    let all = understood.len() == selector.requirements.len();
+    (understood, all)
 }
 
 fn user_of(spec: &SubjectAccessReviewSpec) -> UserInfo {
@@ -54,11 +133,7 @@ fn user_of(spec: &SubjectAccessReviewSpec) -> UserInfo {
         name: spec.user.clone(),
         uid: spec.uid.clone(),
         groups: spec.groups.clone(),
-        extra: spec
-            .extra
-            .iter()
-            .map(|(key, values)| (key.to_ascii_lowercase(), values.clone()))
-            .collect(),
+        extra: spec.extra.clone(),
     }
 }
 
@@ -111,35 +186,28 @@ fn check(errors: &ErrorList) -> Result<(), StatusError> {
     Err(status::invalid(&kind, "", errors))
 }
 
-async fn decide(server: &ApiServer, attributes: &Attributes) -> SubjectAccessReviewStatus {
+async fn decide(server: &ApiServer, question: Question) -> SubjectAccessReviewStatus {
     let mut answer = SubjectAccessReviewStatus::default();
-    match server.authorizer.authorize(attributes).await {
-        Ok(Decision::Allow) => {
+    let mut errors = Vec::new();
+    match server.authorizer.authorize(&question.attributes).await {
+        Ok(Decision::Allow(reason)) => {
             answer.allowed = true;
-            answer.reason = reason(server, attributes);
+            answer.reason = reason;
         }
         Ok(Decision::Deny(reason)) => {
             answer.denied = true;
             answer.reason = reason;
         }
         Ok(Decision::NoOpinion(reason)) => answer.reason = reason,
-        Err(error) => answer.evaluation_error = error.to_string(),
+        Err(error) => {
+            answer.denied = error.denied;
+            answer.reason = error.reason;
+            errors.push(error.message);
+        }
     }
+    errors.extend(question.problems);
+    answer.evaluation_error = errors.join("; ");
     answer
-}
-
-/// Why something is allowed. Only RBAC says; who need not ask it, and nodes, are allowed without a word.
-pub(crate) fn reason(server: &ApiServer, attributes: &Attributes) -> String {
-    let groups = &attributes.user.groups;
-    if groups
-        .iter()
-        .any(|group| [SYSTEM_PRIVILEGED_GROUP, NODES].contains(&group.as_str()))
-    {
-        return String::new();
-    }
-    let rbac = server.rbac.as_ref();
-    rbac.and_then(|rbac| rbac.reason(attributes))
-        .unwrap_or_default()
 }
 
 /// SubjectAccessReview, LocalSubjectAccessReview and SelfSubjectAccessReview.
@@ -154,7 +222,7 @@ pub(super) async fn review(
             review.spec.non_resource_attributes.as_deref(),
         );
         check(&problems(resource.is_some(), other, None))?;
-        review.status = decide(server, &attributes(cx.user.clone(), resource, other)).await;
+        review.status = decide(server, question(cx.user.clone(), resource, other)).await;
         return Ok(());
     }
     if let Some(review) = object.get_mut::<LocalSubjectAccessReview>() {
@@ -189,7 +257,7 @@ pub(super) async fn review(
                 "spec.resourceAttributes.namespace must match namespace: {namespace}"
             )));
         }
-        review.status = decide(server, &attributes(user_of(spec), resource, other)).await;
+        review.status = decide(server, question(user_of(spec), resource, other)).await;
         return Ok(());
     }
     let review = object
@@ -201,11 +269,11 @@ pub(super) async fn review(
         spec.non_resource_attributes.as_deref(),
     );
     check(&problems(resource.is_some(), other, Some(spec)))?;
-    review.status = decide(server, &attributes(user_of(spec), resource, other)).await;
+    review.status = decide(server, question(user_of(spec), resource, other)).await;
     Ok(())
 }
 
-/// SelfSubjectRulesReview: what RBAC grants the caller in a namespace.
+/// SelfSubjectRulesReview: what the authorizers allow the caller in a namespace, as far as they can list it.
 pub(super) fn review_rules(
     server: &ApiServer,
     cx: &RequestContext,
@@ -219,39 +287,16 @@ pub(super) fn review_rules(
     if namespace.is_empty() {
         return Err(status::bad_request("no namespace on request"));
     }
-    let mut errors = Vec::new();
-    // Which rules hold for nodes depends on the objects that exist.
-    let node = cx.user.name.starts_with("system:node:")
-        && cx.user.groups.iter().any(|group| group == NODES);
-    if node {
-        errors.push(format!(
-            "node authorizer does not support user rule resolution for user {:?}",
-            cx.user.name
-        ));
-    }
-    let answer = &mut review.status;
-    if let Some(rbac) = &server.rbac {
-        let resolved = rbac.rules_for(&cx.user, &namespace);
-        errors.extend(resolved.errors);
-        for rule in resolved.rules {
-            if !rule.resources.is_empty() {
-                answer.resource_rules.push(ResourceRule {
-                    verbs: rule.verbs.clone(),
-                    api_groups: rule.api_groups,
-                    resources: rule.resources,
-                    resource_names: rule.resource_names,
-                });
-            }
-            if !rule.non_resource_urls.is_empty() {
-                answer.non_resource_rules.push(NonResourceRule {
-                    verbs: rule.verbs,
-                    non_resource_urls: rule.non_resource_urls,
-                });
-            }
-        }
-    }
-    answer.incomplete = node || !errors.is_empty();
-    answer.evaluation_error = errors.join(", ");
+    let rules = server.rules.rules_for(&cx.user, &namespace);
+    review.status = SubjectRulesReviewStatus {
+        resource_rules: rules.resource,
+        non_resource_rules: rules.non_resource,
+        incomplete: rules.incomplete,
+        evaluation_error: match rules.errors.as_slice() {
+            [] => String::new(),
+            errors => component_base::aggregate(errors),
+        },
+    };
     Ok(())
 }
 

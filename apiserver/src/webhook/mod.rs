@@ -1,7 +1,8 @@
 //! Calls webhooks: posts a review and returns the answer. Upstream: apiserver/pkg/util/webhook.
 //!
 //! What a review is, is the caller's business: admission sends AdmissionReviews, custom resources ConversionReviews. Clients are kept by
-//! what reaches the webhook, so all webhooks of one server share their connections.
+//! what reaches the webhook, so all webhooks of one server share their connections. Webhooks that a kubeconfig names are each a client
+//! of their own ([`review`]).
 
 /// Who this server is.
 mod authentication;
@@ -9,6 +10,8 @@ mod authentication;
 mod client;
 /// Where services are.
 mod resolve;
+/// Webhooks of kubeconfigs.
+pub mod review;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -139,7 +139,7 @@ impl Issuers {
         authenticator
     }
 
-    fn write(&self, name: &str, text: &str) -> std::path::PathBuf {
+    pub(super) fn write(&self, name: &str, text: &str) -> std::path::PathBuf {
         let path = self.folder.path().join(name);
         let new = self.folder.path().join("new");
         std::fs::write(&new, text).unwrap();
@@ -147,22 +147,31 @@ impl Issuers {
         path
     }
 
-    /// The flag with which a server asks this one about tokens.
-    pub(super) fn webhook_flag(&self) -> String {
+    /// A kubeconfig whose server is this one, at a path.
+    pub(super) fn kubeconfig(&self, path: &str) -> std::path::PathBuf {
         let ca = self.write("ca.crt", &self.ca);
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "x",
             "clusters": [{"name": "c", "cluster": {
-                "server": self.url("/authn"), "certificate-authority": ca,
+                "server": self.url(path), "certificate-authority": ca,
             }}],
             "users": [{"name": "u", "user": {}}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
         });
-        let kubeconfig = self.write("webhook.conf", &kubeconfig.to_string());
+        self.write("webhook.conf", &kubeconfig.to_string())
+    }
+
+    /// The flag with which a server asks this one about tokens.
+    pub(super) fn webhook_flag(&self) -> String {
         format!(
             "--authentication-token-webhook-config-file={}",
-            kubeconfig.display()
+            self.kubeconfig("/authn").display()
         )
+    }
+
+    /// The reviews that were posted.
+    pub(super) fn reviews(&self) -> Vec<Value> {
+        self.documents.lock().reviews.clone()
     }
 
     pub(super) fn configure(&self, jwt: Value, more: Value) -> std::path::PathBuf {
@@ -178,6 +187,19 @@ impl Issuers {
     }
 }
 
+fn token_status(review: &Value) -> Value {
+    match review["spec"]["token"].as_str().unwrap() {
+        "good" => json!({"authenticated": true, "user": {
+            "username": "hook", "uid": "7", "groups": ["g"], "extra": {"k": ["v"]},
+        }}),
+        "other-audience" => {
+            json!({"authenticated": true, "user": {"username": "hook"}, "audiences": ["x"]})
+        }
+        "wrong" => json!({"authenticated": false, "error": "no such token"}),
+        _ => json!({"authenticated": false}),
+    }
+}
+
 async fn answer(
     request: http::Request<hyper::body::Incoming>,
     documents: Arc<Mutex<Documents>>,
@@ -189,18 +211,12 @@ async fn answer(
     documents.asked.push(path.clone());
     let (code, text) = if review {
         let review: Value = serde_json::from_slice(&body).unwrap();
-        let status = match review["spec"]["token"].as_str().unwrap() {
-            "good" => json!({"authenticated": true, "user": {
-                "username": "hook", "uid": "7", "groups": ["g"], "extra": {"k": ["v"]},
-            }}),
-            "other-audience" => {
-                json!({"authenticated": true, "user": {"username": "hook"}, "audiences": ["x"]})
-            }
-            "wrong" => json!({"authenticated": false, "error": "no such token"}),
-            _ => json!({"authenticated": false}),
+        let status = match review["kind"].as_str() {
+            Some("TokenReview") => token_status(&review),
+            _ => super::authorization::access_status(&review),
         };
         let answer = json!({
-            "apiVersion": review["apiVersion"], "kind": "TokenReview", "status": status,
+            "apiVersion": review["apiVersion"], "kind": review["kind"], "status": status,
         });
         documents.reviews.push(review);
         (200, answer.to_string())

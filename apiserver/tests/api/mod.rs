@@ -6,6 +6,7 @@ mod admission_plugins;
 mod aggregation;
 mod audit;
 mod authentication;
+mod authorization;
 mod canary;
 mod custom_resources;
 mod definitions;
@@ -164,7 +165,7 @@ impl Server {
         ];
         let given = |start: &str| more.iter().any(|flag| flag.starts_with(start));
         // A list flag given twice is one longer list.
-        let other_mode = given("--authorization-mode=");
+        let other_mode = given("--authorization-mode=") || given("--authorization-config=");
         let signer = given("--service-account-signing-endpoint=");
         let replaced = |flag: &String| {
             (other_mode && flag.starts_with("--authorization-mode="))

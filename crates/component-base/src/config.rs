@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use api_types::{Described, Kind, decode_json_reporting};
+use api_types::{Described, Kind, codec, decode_json_reporting};
 use apimachinery::os_error;
 use apimachinery::quote::quote;
 use client::config::yaml_error;
@@ -21,8 +21,10 @@ pub enum ConfigError {
     },
     #[error("{0}")]
     Yaml(String),
+    #[error("couldn't get version/kind; json parse error: {0}")]
+    Json(String),
     #[error(
-        "couldn't get version/kind; json parse error: want a mapping of fields to values, found {0}"
+        "couldn't get version/kind; json parse error: json: cannot unmarshal {0} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}"
     )]
     NotAMapping(&'static str),
     #[error("Object '{what}' is missing in '{text}'")]
@@ -63,9 +65,17 @@ impl Document {
     pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
         let text = std::str::from_utf8(bytes)
             .map_err(|_| ConfigError::Yaml("yaml: invalid leading UTF-8 octet".to_owned()))?;
-        let (value, duplicates) = to_json(text)?;
-        let json =
-            serde_json::to_vec(&value).map_err(|error| ConfigError::Yaml(error.to_string()))?;
+        // What looks like an object of JSON is read as nothing else.
+        let (value, json, duplicates) = if text.trim_start().starts_with('{') {
+            let value = serde_json::from_slice(bytes)
+                .map_err(|error| ConfigError::Json(json_syntax_error(bytes, &error)))?;
+            (value, bytes.to_vec(), None)
+        } else {
+            let (value, duplicates) = to_json(text)?;
+            let json =
+                serde_json::to_vec(&value).map_err(|error| ConfigError::Yaml(error.to_string()))?;
+            (value, json, duplicates)
+        };
         let field = |name: &str| {
             value
                 .get(name)
@@ -79,8 +89,10 @@ impl Document {
             serde_json::Value::Null | serde_json::Value::Object(_)
         ) {
             return Err(ConfigError::NotAMapping(match value {
-                serde_json::Value::Array(_) => "a list",
-                _ => "a single value",
+                serde_json::Value::Array(_) => "array",
+                serde_json::Value::String(_) => "string",
+                serde_json::Value::Bool(_) => "bool",
+                _ => "number",
             }));
         }
         let missing = |what| {
@@ -167,6 +179,22 @@ pub fn load<T: Kind>(path: &Path) -> Result<T, ConfigError> {
     Document::read(path)?.decode()
 }
 
+/// Go's words for what serde found wrong with a text that is no JSON.
+pub fn json_syntax_error(text: &[u8], error: &serde_json::Error) -> String {
+    // The decoder of types reads any JSON to its end and has Go's words.
+    match codec::decode_json::<api_types::meta::v1::Status>(text) {
+        Err(codec::DecodeError::Syntax { message, .. }) => message,
+        _ => error.to_string(),
+    }
+}
+
+/// A value that is YAML, of which JSON is a part; of keys that a map has twice the last counts.
+pub fn yaml(bytes: &[u8]) -> Result<serde_json::Value, ConfigError> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| ConfigError::Yaml("yaml: invalid leading UTF-8 octet".to_owned()))?;
+    to_json(text).map(|(value, _)| value)
+}
+
 /// YAML (of which JSON is a part) as JSON, and what its maps had twice.
 fn to_json(text: &str) -> Result<(serde_json::Value, Option<String>), ConfigError> {
     match serde_saphyr::from_str::<serde_json::Value>(text) {
@@ -245,10 +273,18 @@ mod tests {
             decode("kind: A\n").unwrap_err(),
             "Object 'apiVersion' is missing in 'kind: A'"
         );
-        assert!(
-            decode("hello\n")
-                .unwrap_err()
-                .starts_with("couldn't get version/kind; json parse error: ")
+        assert_eq!(
+            decode("hello\n").unwrap_err(),
+            "couldn't get version/kind; json parse error: json: cannot unmarshal string into Go value of type struct { APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }"
+        );
+        assert_eq!(
+            decode("{\"kind\":").unwrap_err(),
+            "couldn't get version/kind; json parse error: unexpected end of JSON input"
+        );
+        let twice = r#"{"apiVersion":"kubelet.config.k8s.io/v1beta1","kind":"KubeletConfiguration","maxPods":7,"maxPods":8}"#;
+        assert_eq!(
+            decode(twice).unwrap_err(),
+            "strict decoding error: duplicate field \"maxPods\""
         );
         let document = Document::parse(format!("{HEADER}maxPods: 3\nnope: 1\n").as_bytes());
         let lenient: KubeletConfiguration = document.unwrap().decode_leniently().unwrap();

@@ -50,7 +50,7 @@ impl Auth {
         for subresource in &subresources {
             let attributes = self.attributes(&found.user, verb, subresource, request.uri().path());
             match self.authorizer.authorize(&attributes).await {
-                Ok(Decision::Allow) => {
+                Ok(Decision::Allow(_)) => {
                     request.extensions_mut().insert(found.user);
                     return Ok(request);
                 }
@@ -235,12 +235,12 @@ mod tests {
             self.asked.lock().push(attributes.clone());
             Box::pin(async move {
                 if self.broken {
-                    return Err(AuthorizeError("no answer".to_owned()));
+                    return Err(AuthorizeError::new("no answer"));
                 }
                 Ok(if attributes.subresource == self.allowed {
-                    Decision::Allow
+                    Decision::allow()
                 } else {
-                    Decision::NoOpinion(String::new())
+                    Decision::no_opinion()
                 })
             })
         }

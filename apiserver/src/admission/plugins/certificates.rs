@@ -7,7 +7,7 @@ use api_types::certificates::v1::CertificateSigningRequest;
 use api_types::certificates::v1beta1::ClusterTrustBundle;
 use api_types::value::structs_equal;
 use apimachinery::quote::quote;
-use component_base::auth::{Attributes as AccessAttributes, Authorizer, BoxFuture, Decision};
+use component_base::auth::{Attributes as AccessAttributes, Authorizer, BoxFuture};
 
 use super::Settings;
 use crate::admission::{Attributes, Cluster, Operation, Plugin, Verdict};
@@ -112,7 +112,7 @@ async fn may(
             ..AccessAttributes::default()
         };
         let decision = authorizer.authorize(&question).await;
-        if decision.is_ok_and(|decision| decision == Decision::Allow) {
+        if decision.is_ok_and(|decision| decision.is_allowed()) {
             return true;
         }
     }

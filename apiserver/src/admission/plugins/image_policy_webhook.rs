@@ -7,24 +7,24 @@ use api_types::codec::Header;
 use api_types::core::v1::Pod;
 use api_types::imagepolicy::v1alpha1::{ImageReview, ImageReviewContainerSpec, ImageReviewStatus};
 use apimachinery::duration;
-use apimachinery::status::{self, StatusError};
-use client::{Client, ClientConfig};
+use apimachinery::status;
 use component_base::auth::BoxFuture;
 use component_base::auth::expiring_cache::ExpiringCache;
 use serde_json::Value;
 
 use crate::admission::configuration::unversioned;
 use crate::admission::{Attributes, Cluster, Operation, Plugin, Verdict};
+use crate::webhook::review::{self, Failure, ReviewWebhook};
 
 const AUDIT_PREFIX: &str = "imagepolicywebhook.image-policy.k8s.io/";
 const CACHE_SIZE: usize = 1024;
-const ATTEMPTS: u32 = 5;
-const TIMEOUT: Duration = Duration::from_secs(30);
-/// Upstream's client has no name of its own here.
-const USER_AGENT: &str = "Go-http-client/1.1";
+const HEADER: Header<'static> = Header {
+    api_version: "imagepolicy.k8s.io/v1alpha1",
+    kind: "ImageReview",
+};
 
 pub(super) struct ImagePolicyWebhook {
-    client: Client,
+    webhook: ReviewWebhook,
     allow_ttl: Duration,
     deny_ttl: Duration,
     /// Between the first two attempts; it grows.
@@ -47,59 +47,22 @@ impl ImagePolicyWebhook {
         let deny_ttl = seconds(number("denyTTL"))?;
         let file = policy.get("kubeConfigFile").and_then(Value::as_str);
         let file = file.filter(|file| !file.is_empty()).ok_or("invalid configuration: no configuration has been provided, try setting KUBERNETES_MASTER environment variable")?;
-        let config = ClientConfig::from_kubeconfig(Path::new(file));
-        let config = config.map_err(|error| error.to_string())?;
-        let config = config
-            .with_user_agent(USER_AGENT)
-            .with_timeout(TIMEOUT)
-            .with_qps(-1.0);
+        let webhook = ReviewWebhook::from_kubeconfig(Path::new(file), review::TIMEOUT);
         Ok(Self {
-            client: Client::new(config).map_err(|error| error.to_string())?,
+            webhook: webhook.map_err(|error| error.to_string())?,
             allow_ttl: allow_ttl.unwrap_or(Duration::from_secs(300)),
             deny_ttl: deny_ttl.unwrap_or(Duration::from_secs(30)),
-            backoff: backoff.unwrap_or(Duration::from_millis(500)),
+            backoff: backoff.unwrap_or(review::FIRST_WAIT),
             default_allow: policy.get("defaultAllow").and_then(Value::as_bool) == Some(true),
             cache: ExpiringCache::new(CACHE_SIZE),
         })
     }
 
-    async fn ask(&self, review: &[u8]) -> Result<ImageReviewStatus, Failure> {
-        let mut wait = self.backoff;
-        for attempt in 1.. {
-            let sent = self
-                .client
-                .post_to_server("timeout=30s", review.to_vec())
-                .await;
-            match sent {
-                Ok(answer) => {
-                    let review = api_types::decode_json::<ImageReview>(answer.body());
-                    return review
-                        .map(|review| review.status)
-                        .map_err(|error| Failure::Other(error.to_string()));
-                }
-                Err(error) if attempt < ATTEMPTS && crate::authn::may_pass(&error) => {
-                    tokio::time::sleep(wait).await;
-                    wait = wait.mul_f64(1.5);
-                }
-                Err(error) => {
-                    let status = error.status().filter(|status| status::is_forbidden(status));
-                    return Err(match status {
-                        Some(status) => Failure::Forbidden(Box::new(status.clone().into())),
-                        None => Failure::Other(error.to_string()),
-                    });
-                }
-            }
-        }
-        let text = "webhook call failed: timed out waiting for the condition";
-        Err(Failure::Other(text.to_owned()))
+    async fn ask(&self, review: &ImageReview) -> Result<ImageReviewStatus, Failure> {
+        let post = || self.webhook.post(review, HEADER);
+        let answer = review::retried(self.backoff, post).await?;
+        Ok(answer.status)
     }
-}
-
-/// Why there is no verdict.
-enum Failure {
-    /// The webhook answered 403.
-    Forbidden(Box<StatusError>),
-    Other(String),
 }
 
 /// A time of the configuration in nanoseconds: none for 0, which is the default, and zero for -1, which switches it off.
@@ -140,12 +103,8 @@ impl Plugin for ImagePolicyWebhook {
             let Some(review) = review_of(attributes) else {
                 return Ok(());
             };
-            let header = Header {
-                api_version: "imagepolicy.k8s.io/v1alpha1",
-                kind: "ImageReview",
-            };
-            let review = api_types::encode_json_as(&review, header);
-            let asked = self.cache.get_or_fetch(&review, || async {
+            let key = api_types::encode_json(&review);
+            let asked = self.cache.get_or_fetch(&key, || async {
                 let status = self.ask(&review).await?;
                 let ttl = if status.allowed {
                     self.allow_ttl
@@ -162,8 +121,12 @@ impl Plugin for ImagePolicyWebhook {
                     return Ok(());
                 }
                 // The client is told of the webhook's 403 as it is.
-                Err(Failure::Forbidden(error)) => return Err(*error),
-                Err(Failure::Other(why)) => return Err(attributes.forbidden(why)),
+                Err(failure) => match failure.status() {
+                    Some(status) if status::is_forbidden(status) => {
+                        return Err(status.clone().into());
+                    }
+                    _ => return Err(attributes.forbidden(failure.to_string())),
+                },
             };
             for (key, value) in &verdict.audit_annotations {
                 let key = format!("{AUDIT_PREFIX}{key}");

@@ -11,7 +11,7 @@ use api_types::resource::v1::ResourceSlice;
 use api_types::storage::v1::CSIDriver;
 use apimachinery::gvk::GroupResource;
 use apimachinery::status::{self, StatusError};
-use component_base::auth::{Attributes as AccessAttributes, Authorizer, BoxFuture, Decision};
+use component_base::auth::{Attributes as AccessAttributes, Authorizer, BoxFuture};
 
 use super::certificates;
 use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Verdict};
@@ -159,7 +159,7 @@ impl NodeRestriction {
             && authorizer
                 .authorize(&question)
                 .await
-                .is_ok_and(|decision| decision == Decision::Allow)
+                .is_ok_and(|decision| decision.is_allowed())
         {
             return Ok(());
         }

@@ -26,7 +26,7 @@ impl OwnerReferencesPermissionEnforcement {
             return Ok(());
         };
         match authorizer.authorize(question).await {
-            Ok(Decision::Allow) => Ok(()),
+            Ok(Decision::Allow(_)) => Ok(()),
             Ok(Decision::Deny(reason) | Decision::NoOpinion(reason)) => {
                 Err(format!("{reason}, <nil>"))
             }

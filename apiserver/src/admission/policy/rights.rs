@@ -150,7 +150,7 @@ async fn of_policy(
         ..attributes_of(user, "get", Some(&resolved), cluster)
     };
     match authorizer.authorize(&asked).await {
-        Ok(Decision::Allow) => Ok(()),
+        Ok(Decision::Allow(_)) => Ok(()),
         Ok(_) => Err(format!(
             "user {} must have \"get\" permission on all objects of the referenced paramKind (kind={}, apiVersion={})",
             printed(user),
@@ -190,7 +190,7 @@ async fn of_binding(
     };
     let known = asked.resource != "*";
     match (authorizer.authorize(&asked).await, kind) {
-        (Ok(Decision::Allow), _) => Ok(()),
+        (Ok(Decision::Allow(_)), _) => Ok(()),
         (Err(error), _) if binding.mutating => Err(error.to_string()),
         (Err(error), _) => Err(format!("failed to authorize request: {error}")),
         (Ok(_), _) if policy.is_none() => Err(format!(

@@ -4,22 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::digest;
 use component_base::metrics::{GaugeVec, HistogramVec, Metrics, Opts};
 use parking_lot::Mutex;
 
-/// `sha256:` and the digest; nothing of nothing.
-pub(crate) fn hash(data: &[u8]) -> String {
-    if data.is_empty() {
-        return String::new();
-    }
-    let digest = digest::digest(&digest::SHA256, data);
-    let mut text = String::from("sha256:");
-    for byte in digest.as_ref() {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
-}
+use crate::config::reload::hash;
 
 /// Clones count together.
 #[derive(Clone)]

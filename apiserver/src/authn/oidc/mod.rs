@@ -28,11 +28,11 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 pub use metrics::OidcMetrics;
-pub(crate) use metrics::hash;
 pub(super) use token::decode_base64;
 
 use super::configuration::{Expressions, compile_authenticator};
 use super::tokens::TokenAuthenticator;
+use crate::config::reload::hash;
 use distributed::Resolver;
 use fetch::Fetcher;
 use provider::{RemoteKeySet, Verifier, Watched, discover};

@@ -6,18 +6,18 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use api_types::apiserver_config::v1::{AnonymousAuthConfig, AuthenticationConfiguration};
 use apimachinery::field::{self, Path};
 use apimachinery::os_error;
 use component_base::file_watch::watch_files;
-use component_base::metrics::{CounterVec, GaugeVec, Metrics, Opts, Stability};
+use component_base::metrics::Metrics;
 use tokio::sync::Notify;
 
-use super::metrics::hash;
 use super::{Common, CurrentAuthenticators, JwtAuthenticators};
 use crate::authn::configuration::{parse, validate};
+use crate::config::reload::ReloadMetrics;
 
 /// How long new issuers have to answer, and how often it is looked whether they have.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,51 +27,6 @@ const RETRY: Duration = Duration::from_secs(60);
 /// Requests that old authenticators work on have this long to end, and their metrics a while longer.
 const OLD_LIFE: Duration = Duration::from_secs(60);
 const OLD_METRICS: Duration = Duration::from_secs(30);
-
-/// What is counted of reloads.
-struct ReloadMetrics {
-    total: CounterVec,
-    last: GaugeVec,
-    info: GaugeVec,
-    server: String,
-}
-
-impl ReloadMetrics {
-    fn new(metrics: &Metrics, server: &str) -> Self {
-        let name = |name: &str| format!("apiserver_authentication_config_controller_{name}");
-        Self {
-            total: metrics.counter_vec(
-                Opts::new(name("automatic_reloads_total"), "Total number of automatic reloads of authentication configuration split by status and apiserver identity.").stability(Stability::Beta),
-                &["status", "apiserver_id_hash"],
-            ),
-            last: metrics.gauge_vec(
-                Opts::new(name("automatic_reload_last_timestamp_seconds"), "Timestamp of the last automatic reload of authentication configuration split by status and apiserver identity.").stability(Stability::Beta),
-                &["status", "apiserver_id_hash"],
-            ),
-            info: metrics.gauge_vec(
-                Opts::new(name("last_config_info"), "Information about the last applied authentication configuration with hash as label, split by apiserver identity."),
-                &["apiserver_id_hash", "hash"],
-            ),
-            server: hash(server.as_bytes()),
-        }
-    }
-
-    fn applied(&self, text: &[u8]) {
-        self.info.reset();
-        self.info
-            .with_label_values(&[&*self.server, &hash(text)])
-            .set(1.0);
-    }
-
-    fn count(&self, worked: bool) {
-        let labels = [if worked { "success" } else { "failure" }, &*self.server];
-        self.total.with_label_values(&labels).inc();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        self.last
-            .with_label_values(&labels)
-            .set(now.map_or(0.0, |now| now.as_secs_f64()));
-    }
-}
 
 /// The file, and the configuration that came from it.
 pub struct Source {
@@ -110,7 +65,7 @@ pub fn start(
     metrics: &Metrics,
     server: &str,
 ) {
-    let metrics = ReloadMetrics::new(metrics, server);
+    let metrics = ReloadMetrics::new(metrics, "authentication", server);
     metrics.applied(&source.text);
     let stop = common.stop.clone();
     let changed = Arc::new(Notify::new());

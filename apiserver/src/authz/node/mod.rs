@@ -8,15 +8,18 @@ mod graph;
 mod references;
 
 use api_types::rbac::v1::PolicyRule;
+use apimachinery::fields::Operator;
 use component_base::auth::{
     Attributes, AuthorizeError, Authorizer, BoxFuture, Decision, NODES_GROUP, UserInfo,
 };
 
 use super::rbac::{bootstrap, rule_allows};
+use super::{RuleResolver, Rules};
 
 pub use graph::{Graph, Kind, pod_references};
 
 const NODE_USER_PREFIX: &str = "system:node:";
+const NO_RULES: &str = "node authorizer does not support user rule resolution";
 const NODE_LEASES: &str = "kube-node-lease";
 
 /// The Node authorizer.
@@ -76,7 +79,7 @@ impl NodeAuthorizer {
             }
         }
         if self.rules.iter().any(|rule| rule_allows(rule, attributes)) {
-            Decision::Allow
+            Decision::allow()
         } else {
             no("")
         }
@@ -90,7 +93,7 @@ impl NodeAuthorizer {
             .graph
             .related(node, kind, &attributes.namespace, &attributes.name)
         {
-            return Decision::Allow;
+            return Decision::allow();
         }
         no(format!(
             "no relationship found between node '{node}' and this object"
@@ -146,12 +149,12 @@ impl NodeAuthorizer {
         }
         match attributes.verb.as_str() {
             // NodeRestriction sees the new object and checks its node name.
-            "create" => Decision::Allow,
+            "create" => Decision::allow(),
             "get" | "update" | "patch" | "delete" => {
                 self.related(node, Kind::ResourceSlice, attributes)
             }
             "watch" | "list" | "deletecollection" if selects(attributes, "spec.nodeName", node) => {
-                Decision::Allow
+                Decision::allow()
             }
             "watch" | "list" | "deletecollection" => no(
                 "can only list/watch/deletecollection resourceslices with nodeName field selector",
@@ -165,7 +168,9 @@ impl NodeAuthorizer {
     fn pod(&self, node: &str, attributes: &Attributes) -> Decision {
         match (attributes.subresource.as_str(), attributes.verb.as_str()) {
             ("", "get") => self.get(node, Kind::Pod, attributes),
-            ("", "list" | "watch") if selects(attributes, "spec.nodeName", node) => Decision::Allow,
+            ("", "list" | "watch") if selects(attributes, "spec.nodeName", node) => {
+                Decision::allow()
+            }
             ("", "list" | "watch") if !attributes.name.is_empty() => {
                 self.related(node, Kind::Pod, attributes)
             }
@@ -174,7 +179,7 @@ impl NodeAuthorizer {
             }
             // Mirror pods, their status and evictions: NodeRestriction keeps a node to its own.
             ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => {
-                Decision::Allow
+                Decision::allow()
             }
             _ => no(""),
         }
@@ -191,12 +196,22 @@ impl Authorizer for NodeAuthorizer {
     }
 }
 
+impl RuleResolver for NodeAuthorizer {
+    /// What a node may do depends on the objects that there are.
+    fn rules_for(&self, user: &UserInfo, _: &str) -> Rules {
+        match node_identity(user) {
+            None => Rules::default(),
+            Some(_) => Rules::unknown(NO_RULES),
+        }
+    }
+}
+
 fn own_node(node: &str, attributes: &Attributes) -> Decision {
     match (attributes.subresource.as_str(), attributes.verb.as_str()) {
-        ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Decision::Allow,
+        ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Decision::allow(),
         // By name and not by the graph: a kubelet looks for its Node before it has made it.
         ("", "get" | "list" | "watch") => match attributes.name.as_str() {
-            name if name == node => Decision::Allow,
+            name if name == node => Decision::allow(),
             "" => no(format!(
                 "node '{node}' cannot read all nodes, only its own Node object"
             )),
@@ -220,7 +235,7 @@ fn lease(node: &str, attributes: &Attributes) -> Decision {
     if attributes.verb != "create" && attributes.name != node {
         return no("can only access node lease with the same name as the requesting node");
     }
-    Decision::Allow
+    Decision::allow()
 }
 
 fn csi_node(node: &str, attributes: &Attributes) -> Decision {
@@ -233,7 +248,7 @@ fn csi_node(node: &str, attributes: &Attributes) -> Decision {
     if attributes.verb != "create" && attributes.name != node {
         return no("can only access CSINode with the same name as the requesting node");
     }
-    Decision::Allow
+    Decision::allow()
 }
 
 /// The node a caller is the kubelet of: None for others, empty for a kubelet without a name.
@@ -245,13 +260,12 @@ pub fn node_identity(user: &UserInfo) -> Option<&str> {
         .then_some(name)
 }
 
-/// Does the field selector hold `field=value`? Requirements are joined by commas; these values need no escaping.
+/// Does the field selector hold `field=value`?
 fn selects(attributes: &Attributes, field: &str, value: &str) -> bool {
-    attributes.field_selector.split(',').any(|requirement| {
-        let Some((name, wanted)) = requirement.split_once('=') else {
-            return false;
-        };
-        name == field && wanted.strip_prefix('=').unwrap_or(wanted) == value
+    attributes.field_selector.iter().any(|requirement| {
+        requirement.operator == Operator::Equals
+            && requirement.field == field
+            && requirement.value == value
     })
 }
 

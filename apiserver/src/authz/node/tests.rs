@@ -97,11 +97,11 @@ fn check(authorizer: &NodeAuthorizer, node: &str, request: &str, allowed: bool) 
         namespace: namespace.into(),
         name: name.trim_start_matches('-').into(),
         resource_request: true,
-        field_selector: words.get(3).unwrap_or(&"").to_string(),
         ..Attributes::default()
-    };
+    }
+    .with_selectors(words.get(3).unwrap_or(&""), "");
     assert_eq!(
-        authorizer.decide(&attributes) == Decision::Allow,
+        authorizer.decide(&attributes).is_allowed(),
         allowed,
         "{node}: {request}: {:?}",
         authorizer.decide(&attributes)

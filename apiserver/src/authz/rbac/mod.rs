@@ -13,9 +13,11 @@ use std::sync::Arc;
 use api_types::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
 };
+use apimachinery::quote::quote;
 use component_base::auth::{Attributes, AuthorizeError, Authorizer, BoxFuture, Decision, UserInfo};
 use parking_lot::RwLock;
 
+use super::{NonResourceRule, ResourceRule, RuleResolver, Rules};
 pub use covers::{Coverage, covers};
 pub use rules::rule_allows;
 
@@ -36,8 +38,14 @@ struct Index {
 }
 
 struct BoundRole {
-    subjects: Vec<SubjectKey>,
+    subjects: Vec<BoundSubject>,
     role: RoleRef,
+}
+
+struct BoundSubject {
+    key: SubjectKey,
+    /// As the binding names it: a user can be named like a service account.
+    named: String,
 }
 
 /// A subject in the form a caller is compared in: service accounts are users by name.
@@ -47,7 +55,7 @@ enum SubjectKey {
     Group(String),
 }
 
-/// What a caller may do in a namespace, for SelfSubjectRulesReview. Upstream: authorizer.RuleResolver.
+/// The rules that apply to a caller in a namespace.
 #[derive(Debug, Default)]
 pub struct ResolvedRules {
     pub rules: Vec<PolicyRule>,
@@ -108,7 +116,7 @@ impl Rbac {
     }
 
     /// Every rule that applies to the caller in a namespace (or cluster-wide with an empty one).
-    pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> ResolvedRules {
+    pub fn policy_rules(&self, user: &UserInfo, namespace: &str) -> ResolvedRules {
         let mut resolved = ResolvedRules::default();
         self.index.read().visit(user, namespace, &mut |_, found| {
             match found {
@@ -125,40 +133,29 @@ impl Rbac {
         self.index.read().rules_of(reference, namespace)
     }
 
-    /// Which binding allows what is asked, as reviews and audit say it. None when none does.
-    pub fn reason(&self, attributes: &Attributes) -> Option<String> {
-        let (user, namespace) = (&attributes.user, &attributes.namespace);
-        let mut reason = None;
-        self.index
-            .read()
-            .visit(user, namespace, &mut |binding, found| {
-                if found.is_ok_and(|rules| rules.iter().any(|rule| rule_allows(rule, attributes))) {
-                    reason = Some(format!("RBAC: allowed by {}", binding.describe(user)));
-                }
-                reason.is_none()
-            });
-        reason
-    }
-
     fn decide(&self, attributes: &Attributes) -> Decision {
-        let mut allowed = false;
+        let (user, namespace) = (&attributes.user, &attributes.namespace);
+        let mut allowed = None;
         let mut errors = Vec::new();
         self.index
             .read()
-            .visit(&attributes.user, &attributes.namespace, &mut |_, found| {
+            .visit(user, namespace, &mut |binding, found| {
                 match found {
-                    Ok(rules) => allowed = rules.iter().any(|rule| rule_allows(rule, attributes)),
+                    Ok(rules) if rules.iter().any(|rule| rule_allows(rule, attributes)) => {
+                        allowed = Some(format!("RBAC: allowed by {}", binding.describe(user)));
+                    }
+                    Ok(_) => {}
                     Err(error) => errors.push(error),
                 }
-                !allowed
+                allowed.is_none()
             });
-        if allowed {
-            return Decision::Allow;
+        if let Some(reason) = allowed {
+            return Decision::Allow(reason);
         }
-        Decision::NoOpinion(match errors.len() {
-            0 => String::new(),
-            1 => format!("RBAC: {}", errors[0]),
-            _ => format!("RBAC: [{}]", errors.join(", ")),
+        Decision::NoOpinion(if errors.is_empty() {
+            String::new()
+        } else {
+            format!("RBAC: {}", component_base::aggregate(&errors))
         })
     }
 }
@@ -173,17 +170,44 @@ impl Authorizer for Rbac {
     }
 }
 
+impl RuleResolver for Rbac {
+    fn rules_for(&self, user: &UserInfo, namespace: &str) -> Rules {
+        let resolved = self.policy_rules(user, namespace);
+        let mut rules = Rules {
+            errors: resolved.errors,
+            ..Rules::default()
+        };
+        for rule in resolved.rules {
+            if !rule.resources.is_empty() {
+                rules.resource.push(ResourceRule {
+                    verbs: rule.verbs.clone(),
+                    api_groups: rule.api_groups,
+                    resources: rule.resources,
+                    resource_names: rule.resource_names,
+                });
+            }
+            if !rule.non_resource_urls.is_empty() {
+                rules.non_resource.push(NonResourceRule {
+                    verbs: rule.verbs,
+                    non_resource_urls: rule.non_resource_urls,
+                });
+            }
+        }
+        rules
+    }
+}
+
 impl Index {
     fn bind(&mut self, namespace: &str, name: &str, subjects: &[Subject], role: &RoleRef) {
         self.unbind(namespace, name);
-        let subjects: Vec<SubjectKey> = subjects
+        let subjects: Vec<BoundSubject> = subjects
             .iter()
-            .filter_map(|subject| subject_key(subject, namespace))
+            .filter_map(|subject| bound_subject(subject, namespace))
             .collect();
         let by_subject = self.by_subject.entry(namespace.to_owned()).or_default();
         for subject in &subjects {
             by_subject
-                .entry(subject.clone())
+                .entry(subject.key.clone())
                 .or_default()
                 .insert(name.to_owned());
         }
@@ -213,10 +237,10 @@ impl Index {
             return;
         };
         for subject in &bound.subjects {
-            if let Some(names) = by_subject.get_mut(subject) {
+            if let Some(names) = by_subject.get_mut(&subject.key) {
                 names.remove(name);
                 if names.is_empty() {
-                    by_subject.remove(subject);
+                    by_subject.remove(&subject.key);
                 }
             }
         }
@@ -305,22 +329,11 @@ impl Binding<'_> {
             ("RoleBinding", format!("{}/{}", self.name, self.namespace))
         };
         let mut subjects = self.bound.subjects.iter();
-        let subject = subjects.find_map(|subject| match subject {
-            SubjectKey::User(name) if *name == user.name => {
-                let account = name
-                    .strip_prefix("system:serviceaccount:")
-                    .and_then(|rest| rest.split_once(':'));
-                Some(match account {
-                    Some((namespace, name)) => format!("ServiceAccount \"{name}/{namespace}\""),
-                    None => format!("User {name:?}"),
-                })
-            }
-            SubjectKey::Group(name) if user.groups.contains(name) => {
-                Some(format!("Group {name:?}"))
-            }
-            _ => None,
+        let subject = subjects.find(|subject| match &subject.key {
+            SubjectKey::User(name) => *name == user.name,
+            SubjectKey::Group(name) => user.groups.contains(name),
         });
-        let subject = subject.unwrap_or_default();
+        let subject = subject.map_or("", |subject| &subject.named);
         format!(
             "{kind} {name:?} of {} {:?} to {subject}",
             role.kind, role.name
@@ -340,25 +353,27 @@ fn missing_role(role: &RoleRef) -> String {
 }
 
 /// None for a subject of a kind that no caller can be, and for a service account without a namespace.
-fn subject_key(subject: &Subject, binding_namespace: &str) -> Option<SubjectKey> {
-    match subject.kind.as_str() {
-        "User" => Some(SubjectKey::User(subject.name.clone())),
-        "Group" => Some(SubjectKey::Group(subject.name.clone())),
+fn bound_subject(subject: &Subject, binding_namespace: &str) -> Option<BoundSubject> {
+    let name = &subject.name;
+    let (key, named) = match subject.kind.as_str() {
+        "User" => (SubjectKey::User(name.clone()), name.clone()),
+        "Group" => (SubjectKey::Group(name.clone()), name.clone()),
         "ServiceAccount" => {
             let namespace = if subject.namespace.is_empty() {
                 binding_namespace
             } else {
                 &subject.namespace
             };
-            (!namespace.is_empty()).then(|| {
-                SubjectKey::User(format!(
-                    "system:serviceaccount:{namespace}:{}",
-                    subject.name
-                ))
-            })
+            if namespace.is_empty() {
+                return None;
+            }
+            let user = format!("system:serviceaccount:{namespace}:{name}");
+            (SubjectKey::User(user), format!("{name}/{namespace}"))
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    let named = format!("{} {}", subject.kind, quote(&named));
+    Some(BoundSubject { key, named })
 }
 
 /// The object's labels and annotations with the wanted ones set, and whether that changed anything.

@@ -95,10 +95,20 @@ pub(super) fn key(wanted: &UserInfo, attributes: &Attributes) -> Key {
         subresource,
         name,
         path,
-        field_selector,
-        label_selector,
     ] {
         hash.text(text);
+    }
+    hash.length(field_selector.len());
+    for requirement in field_selector {
+        hash.text(&requirement.field);
+        hash.text(&requirement.operator.to_string());
+        hash.text(&requirement.value);
+    }
+    hash.length(label_selector.len());
+    for requirement in label_selector {
+        hash.text(requirement.key());
+        hash.text(&format!("{:?}", requirement.operator()));
+        hash.list(requirement.values());
     }
     hash.0.update(&[u8::from(*resource_request)]);
     let mut key = [0; 32];

@@ -114,13 +114,13 @@ impl Asker<'_> {
         let started = Instant::now();
         let decision = self.authorizer.authorize(attributes).await;
         if let Some(metrics) = self.metrics {
-            let allowed = matches!(decision, Ok(Decision::Allow));
+            let allowed = matches!(decision, Ok(Decision::Allow(_)));
             metrics
                 .authorizations
                 .count_in(kind, allowed, started.elapsed());
         }
         match decision {
-            Ok(Decision::Allow) => Ok(()),
+            Ok(Decision::Allow(_)) => Ok(()),
             Ok(Decision::Deny(reason) | Decision::NoOpinion(reason)) => {
                 Err(forbidden(attributes, &reason))
             }

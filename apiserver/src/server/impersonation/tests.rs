@@ -38,9 +38,9 @@ impl Authorizer for Rights {
     ) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
         let question = shown(attributes);
         let decision = if self.allowed.contains(&question) {
-            Decision::Allow
+            Decision::allow()
         } else {
-            Decision::NoOpinion(String::new())
+            Decision::no_opinion()
         };
         self.asked.lock().push(question);
         Box::pin(async { Ok(decision) })

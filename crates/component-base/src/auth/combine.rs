@@ -115,20 +115,24 @@ impl Authorizer for UnionAuthorizer {
             let mut errors = Vec::new();
             for authorizer in &self.authorizers {
                 match authorizer.authorize(attributes).await {
-                    Ok(Decision::NoOpinion(reason)) => {
-                        if !reason.is_empty() {
-                            reasons.push(reason);
-                        }
-                    }
+                    Ok(Decision::NoOpinion(reason)) => reasons.push(reason),
                     Ok(decision) => return Ok(decision),
-                    Err(error) => errors.push(error.0),
+                    Err(error) if error.denied => return Err(error),
+                    Err(error) => {
+                        reasons.push(error.reason);
+                        errors.push(error.message);
+                    }
                 }
             }
-            match errors.len() {
-                0 => Ok(Decision::NoOpinion(reasons.join("\n"))),
-                1 => Err(AuthorizeError(errors.remove(0))),
-                _ => Err(AuthorizeError(format!("[{}]", errors.join(", ")))),
+            reasons.retain(|reason| !reason.is_empty());
+            let reason = reasons.join("\n");
+            if errors.is_empty() {
+                return Ok(Decision::NoOpinion(reason));
             }
+            Err(AuthorizeError {
+                reason,
+                ..AuthorizeError::new(crate::aggregate(&errors))
+            })
         })
     }
 }
@@ -148,9 +152,9 @@ impl Authorizer for PrivilegedGroups {
             .iter()
             .any(|group| self.0.contains(group));
         let decision = if member {
-            Decision::Allow
+            Decision::allow()
         } else {
-            Decision::NoOpinion(String::new())
+            Decision::no_opinion()
         };
         Box::pin(std::future::ready(Ok(decision)))
     }
@@ -165,7 +169,7 @@ impl Authorizer for AlwaysAllow {
         &'a self,
         _: &'a Attributes,
     ) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
-        Box::pin(std::future::ready(Ok(Decision::Allow)))
+        Box::pin(std::future::ready(Ok(Decision::allow())))
     }
 }
 
@@ -227,9 +231,9 @@ impl Authorizer for AllowedPaths {
                     .iter()
                     .any(|prefix| path.starts_with(prefix.as_str())));
         let decision = if allowed {
-            Decision::Allow
+            Decision::allow()
         } else {
-            Decision::NoOpinion(String::new())
+            Decision::no_opinion()
         };
         Box::pin(std::future::ready(Ok(decision)))
     }
@@ -334,7 +338,7 @@ mod tests {
                 ..Attributes::default()
             };
             let decision = paths.authorize(&attributes).await.unwrap();
-            assert_eq!(decision == Decision::Allow, allowed, "{path}");
+            assert_eq!(decision.is_allowed(), allowed, "{path}");
         }
         assert_eq!(
             AllowedPaths::new(&["/a*b".to_owned()]).unwrap_err(),
@@ -356,6 +360,6 @@ mod tests {
             Decision::NoOpinion("Everything is forbidden.".to_owned())
         );
         attributes.user.groups.push("system:masters".to_owned());
-        assert_eq!(union.authorize(&attributes).await.unwrap(), Decision::Allow);
+        assert!(union.authorize(&attributes).await.unwrap().is_allowed());
     }
 }

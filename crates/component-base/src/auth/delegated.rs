@@ -16,6 +16,7 @@ use api_types::authorization::v1::{
 };
 use api_types::core::v1::ConfigMap;
 use api_types::meta::v1::{FieldSelectorRequirement, LabelSelectorRequirement};
+use apimachinery::{fields, labels};
 use client::{Client, ClientConfig, DeletedObject, EventHandler, ListScope, SharedInformer};
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +37,8 @@ const NAMESPACE: &str = "kube-system";
 const CONFIG_MAP: &str = "extension-apiserver-authentication";
 /// Verdicts on requests that are larger than this are not remembered: a caller could fill the cache.
 const MAX_CACHED_ATTRIBUTES: usize = 10_000;
+/// What is said of an answer that contradicts itself.
+pub const BOTH: &str = "webhook subject access review returned both allow and deny response";
 
 /// What the authentication flags say.
 #[derive(Clone, Debug)]
@@ -399,16 +402,17 @@ impl AccessReviewer {
         let api = self.client.api::<SubjectAccessReview>();
         let answer = with_backoff(|| api.create(review)).await.map_err(|error| {
             tracing::error!("Failed to make webhook authorizer request: {error}");
-            AuthorizeError(error.to_string())
+            AuthorizeError::new(error.to_string())
         })?;
         let status = answer.status;
         match (status.denied, status.allowed) {
-            (true, true) => Err(AuthorizeError(
-                "webhook subject access review returned both allow and deny response".to_owned(),
-            )),
-            (true, false) => Ok((Decision::Deny(status.reason), self.denied_for)),
-            (false, true) => Ok((Decision::Allow, self.allowed_for)),
+            (false, true) => Ok((Decision::Allow(status.reason), self.allowed_for)),
             (false, false) => Ok((Decision::NoOpinion(status.reason), self.denied_for)),
+            (true, false) => Ok((Decision::Deny(status.reason), self.denied_for)),
+            (true, true) => Err(AuthorizeError {
+                reason: status.reason,
+                ..AuthorizeError::denied(BOTH)
+            }),
         }
     }
 }
@@ -420,17 +424,7 @@ impl Authorizer for AccessReviewer {
     ) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
         Box::pin(async move {
             let review = review_of(attributes);
-            let size = [
-                &attributes.namespace,
-                &attributes.verb,
-                &attributes.api_group,
-                &attributes.api_version,
-                &attributes.resource,
-                &attributes.subresource,
-                &attributes.name,
-                &attributes.path,
-            ];
-            if size.iter().map(|text| text.len()).sum::<usize>() >= MAX_CACHED_ATTRIBUTES {
+            if !may_be_remembered(attributes) {
                 return Ok(self.ask(&review).await?.0);
             }
             // The whole question is the key, so that no two questions can share an answer.
@@ -438,6 +432,21 @@ impl Authorizer for AccessReviewer {
             self.cache.get_or_fetch(&key, || self.ask(&review)).await
         })
     }
+}
+
+/// Whether what the caller has in hand is small enough.
+pub fn may_be_remembered(attributes: &Attributes) -> bool {
+    let texts = [
+        &attributes.namespace,
+        &attributes.verb,
+        &attributes.api_group,
+        &attributes.api_version,
+        &attributes.resource,
+        &attributes.subresource,
+        &attributes.name,
+        &attributes.path,
+    ];
+    texts.iter().map(|text| text.len()).sum::<usize>() < MAX_CACHED_ATTRIBUTES
 }
 
 /// The question as the API has it.
@@ -465,7 +474,6 @@ pub fn review_of(attributes: &Attributes) -> SubjectAccessReview {
         name: attributes.name.clone(),
         ..ResourceAttributes::default()
     };
-    // A selector that cannot be read is left out: the question is then the wider one.
     let fields = field_requirements(&attributes.field_selector);
     if !fields.is_empty() {
         let selector = FieldSelectorAttributes {
@@ -486,20 +494,12 @@ pub fn review_of(attributes: &Attributes) -> SubjectAccessReview {
     review
 }
 
-fn field_requirements(selector: &str) -> Vec<FieldSelectorRequirement> {
-    use apimachinery::fields::{Operator, Selector};
-    if selector.is_empty() {
-        return Vec::new();
-    }
-    let Ok(selector) = Selector::parse(selector) else {
-        return Vec::new();
-    };
-    selector
-        .requirements()
+fn field_requirements(requirements: &[fields::Requirement]) -> Vec<FieldSelectorRequirement> {
+    requirements
         .iter()
         .map(|requirement| FieldSelectorRequirement {
             key: requirement.field.clone(),
-            operator: if requirement.operator == Operator::NotEquals {
+            operator: if requirement.operator == fields::Operator::NotEquals {
                 "NotIn"
             } else {
                 "In"
@@ -510,16 +510,9 @@ fn field_requirements(selector: &str) -> Vec<FieldSelectorRequirement> {
         .collect()
 }
 
-fn label_requirements(selector: &str) -> Vec<LabelSelectorRequirement> {
-    use apimachinery::labels::{Operator, Selector};
-    if selector.is_empty() {
-        return Vec::new();
-    }
-    let Ok(selector) = Selector::parse(selector) else {
-        return Vec::new();
-    };
-    selector
-        .requirements()
+fn label_requirements(requirements: &[labels::Requirement]) -> Vec<LabelSelectorRequirement> {
+    use apimachinery::labels::Operator;
+    requirements
         .iter()
         .filter_map(|requirement| {
             let operator = match requirement.operator() {
@@ -586,8 +579,8 @@ mod tests {
 
         attributes.resource_request = true;
         attributes.resource = "pods".to_owned();
-        attributes.field_selector = "spec.nodeName=a,metadata.name!=b".to_owned();
-        attributes.label_selector = "app in (x,y),!old".to_owned();
+        attributes =
+            attributes.with_selectors("spec.nodeName=a,metadata.name!=b", "app in (x,y),!old");
         let resource = review_of(&attributes).spec.resource_attributes.unwrap();
         let fields = resource.field_selector.unwrap().requirements;
         assert_eq!(
@@ -599,7 +592,7 @@ mod tests {
         );
         let labels = resource.label_selector.unwrap().requirements;
         assert_eq!(labels.len(), 2);
-        attributes.label_selector = "((".to_owned();
+        attributes = attributes.with_selectors("", "((");
         assert!(
             review_of(&attributes)
                 .spec

@@ -109,7 +109,7 @@ pub async fn authorize(
     attributes: &Attributes,
 ) -> Result<(), Response> {
     match authorizer.authorize(attributes).await {
-        Ok(Decision::Allow) => Ok(()),
+        Ok(Decision::Allow(_)) => Ok(()),
         Ok(Decision::Deny(reason) | Decision::NoOpinion(reason)) => {
             tracing::debug!(v = 4, URI = %request.uri(), reason, "Forbidden");
             Err(status_response(

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
+use apimachinery::{fields, labels};
+
 /// An authenticated (or anonymous) caller. Upstream: authentication/user.Info.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserInfo {
@@ -48,20 +50,52 @@ pub struct Attributes {
     /// True for requests on /api and /apis resources; false means only `verb` and `path` count.
     pub resource_request: bool,
     pub path: String,
-    /// Text of the field selector of list, watch and deletecollection, empty where there is none.
-    pub field_selector: String,
-    /// Text of the label selector of list, watch and deletecollection, empty where there is none.
-    pub label_selector: String,
+    /// Requirements of the field selector of list, watch and deletecollection.
+    pub field_selector: Vec<fields::Requirement>,
+    /// Requirements of the label selector of list, watch and deletecollection.
+    pub label_selector: Vec<labels::Requirement>,
 }
 
-/// An authorizer's verdict. Verdicts are not errors.
+impl Attributes {
+    /// With the requirements of selectors. One that cannot be read is left out: what is asked is then more, never less.
+    #[must_use]
+    pub fn with_selectors(mut self, fields: &str, labels: &str) -> Self {
+        if !fields.is_empty() {
+            let selector = fields::Selector::parse(fields);
+            self.field_selector = selector.map_or_else(|_| Vec::new(), |s| s.requirements().into());
+        }
+        if !labels.is_empty() {
+            let selector = labels::Selector::parse(labels);
+            self.label_selector = selector.map_or_else(|_| Vec::new(), |s| s.requirements().into());
+        }
+        self
+    }
+}
+
+/// An authorizer's verdict, with its reason, which may be empty. Verdicts are not errors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    Allow,
+    Allow(String),
     /// Refused for good: authorizers after this one are not asked.
     Deny(String),
     /// This authorizer does not know; the next one is asked. The text tells why and may be shown to the caller.
     NoOpinion(String),
+}
+
+impl Decision {
+    /// Allowed without a word.
+    pub fn allow() -> Self {
+        Self::Allow(String::new())
+    }
+
+    /// Knows nothing and says nothing.
+    pub fn no_opinion() -> Self {
+        Self::NoOpinion(String::new())
+    }
+
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allow(_))
+    }
 }
 
 /// A boxed future, for traits that are used as objects.
@@ -75,10 +109,35 @@ pub trait Authorizer: Send + Sync {
     ) -> BoxFuture<'a, Result<Decision, AuthorizeError>>;
 }
 
-/// The authorizer could not decide: the caller answers 500, as upstream does.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct AuthorizeError(pub String);
+/// The authorizer could not decide. When no other allows, the caller answers 500, as upstream does.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct AuthorizeError {
+    pub message: String,
+    /// What was said of the request in spite of the error.
+    pub reason: String,
+    /// Refused for good, as by [`Decision::Deny`]: authorizers after this one are not asked.
+    pub denied: bool,
+}
+
+impl AuthorizeError {
+    /// The next authorizer is asked.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            reason: String::new(),
+            denied: false,
+        }
+    }
+
+    /// The request is refused for good.
+    pub fn denied(message: impl Into<String>) -> Self {
+        Self {
+            denied: true,
+            ..Self::new(message)
+        }
+    }
+}
 
 /// Finds out who a request is from. `None` means: no credential that this authenticator knows.
 /// `Err` means: a credential was there and is not valid; the caller answers 401.

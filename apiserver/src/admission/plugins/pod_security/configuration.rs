@@ -133,7 +133,7 @@ mod tests {
 
     fn read(fields: &str) -> Result<Configuration, ConfigurationError> {
         let text = format!(
-            "{{apiVersion: pod-security.admission.config.k8s.io/v1, kind: PodSecurityConfiguration, {fields}}}"
+            "apiVersion: pod-security.admission.config.k8s.io/v1\nkind: PodSecurityConfiguration\n{fields}\n"
         );
         Configuration::new(Some(text.as_bytes()))
     }
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn defaults_and_exemptions() {
         let read = read(
-            "defaults: {enforce: baseline, enforce-version: v1.30}, exemptions: {namespaces: [a]}",
+            "defaults: {enforce: baseline, enforce-version: v1.30}\nexemptions: {namespaces: [a]}",
         )
         .unwrap();
         assert_eq!(read.defaults.enforce.to_string(), "baseline:v1.30");
@@ -174,7 +174,7 @@ mod tests {
         ] {
             assert_eq!(read(fields).unwrap_err(), expected);
         }
-        let other = Configuration::new(Some(b"{apiVersion: v1, kind: Pod}")).unwrap_err();
+        let other = Configuration::new(Some(b"apiVersion: v1\nkind: Pod\n")).unwrap_err();
         assert_eq!(
             other,
             unread("no kind \"Pod\" is registered for version \"v1\"")
