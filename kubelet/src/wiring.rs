@@ -160,6 +160,9 @@ pub(crate) fn secure_serving(options: &Options) -> SecureServingOptions {
         min_tls_version: config.tls_min_version.clone(),
         curve_preferences: config.tls_curve_preferences.clone(),
         request_client_certificate: !config.authentication.x509.client_ca_file.is_empty(),
+        client_ca_files: file(&config.authentication.x509.client_ca_file)
+            .into_iter()
+            .collect(),
         ..Default::default()
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apimachinery::os_error;
+use arc_swap::ArcSwap;
 use client::config::KeyPairError;
 use tokio_util::sync::CancellationToken;
 
@@ -106,6 +107,8 @@ pub struct SecureServingOptions {
     pub permit_port_sharing: bool,
     /// Whether clients are asked for a certificate. Upstream asks when a client CA is known.
     pub request_client_certificate: bool,
+    /// Files with CAs of client certificates, whose names clients are told. They are followed.
+    pub client_ca_files: Vec<PathBuf>,
     pub limits: ServerLimits,
 }
 
@@ -129,6 +132,7 @@ impl Default for SecureServingOptions {
             http2_max_streams: 0,
             permit_port_sharing: false,
             request_client_certificate: true,
+            client_ca_files: Vec::new(),
             limits: ServerLimits::default(),
         }
     }
@@ -169,6 +173,10 @@ impl SecureServingOptions {
             http2_max_streams: u32::try_from(flags.int("http2-max-streams-per-connection"))
                 .unwrap_or(0),
             permit_port_sharing: flags.bool("permit-port-sharing"),
+            client_ca_files: ["client-ca-file", "requestheader-client-ca-file"]
+                .into_iter()
+                .filter_map(path)
+                .collect(),
             ..Self::default()
         })
     }
@@ -242,6 +250,7 @@ impl SecureServingOptions {
             curves: self.curve_preferences.clone(),
             disable_http2: self.disable_http2,
             request_client_certificate: self.request_client_certificate,
+            client_cas: self.client_ca_files.clone(),
         }
     }
 
@@ -273,7 +282,20 @@ impl SecureServingOptions {
             slot.set_pem(cert.certificate_pem.as_bytes(), cert.key_pem.as_bytes())?;
             certificates.by_name.push((cert.names.clone(), slot));
         }
-        let config = server_config(&settings, Arc::new(certificates))?;
+        let certificates = Arc::new(certificates);
+        let config = server_config(&settings, certificates.clone())?;
+        let config = Arc::new(ArcSwap::from_pointee(config));
+        if !self.client_ca_files.is_empty() {
+            let current = config.clone();
+            watch_files(
+                self.client_ca_files,
+                stop.clone(),
+                move || match server_config(&settings, certificates.clone()) {
+                    Ok(config) => current.store(Arc::new(config)),
+                    Err(error) => tracing::warn!(%error, "Keeping the earlier names of client CAs"),
+                },
+            );
+        }
         let listener = bind(
             SocketAddr::new(self.bind_address, self.bind_port),
             self.permit_port_sharing,
@@ -282,7 +304,7 @@ impl SecureServingOptions {
         if self.http2_max_streams > 0 {
             limits.http2_max_streams = self.http2_max_streams;
         }
-        Ok(Server::new(listener, Tls::On(Arc::new(config)), limits))
+        Ok(Server::new(listener, Tls::On(config), limits))
     }
 }
 

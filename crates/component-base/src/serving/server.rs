@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures::FutureExt as _;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -52,7 +53,8 @@ impl Default for ServerLimits {
 #[derive(Clone, Debug)]
 pub(super) enum Tls {
     Off,
-    On(Arc<ServerConfig>),
+    /// The settings for connections that come from now on.
+    On(Arc<ArcSwap<ServerConfig>>),
 }
 
 /// A server whose socket is open and which does not answer yet.
@@ -196,7 +198,7 @@ impl Shared {
         match &self.tls {
             Tls::Off => self.http(stream, info).await,
             Tls::On(config) => {
-                let acceptor = tokio_rustls::TlsAcceptor::from(config.clone());
+                let acceptor = tokio_rustls::TlsAcceptor::from(config.load_full());
                 let handshake =
                     tokio::time::timeout(self.limits.read_header_timeout, acceptor.accept(stream))
                         .await;

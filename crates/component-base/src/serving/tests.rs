@@ -675,3 +675,81 @@ fn a_key_must_fit_its_certificate() {
             .unwrap()
     );
 }
+
+/// Notes of which CAs a certificate may be, and has none.
+#[derive(Debug, Default)]
+struct Asked(std::sync::Mutex<Vec<Vec<u8>>>);
+
+impl rustls::client::ResolvesClientCert for Asked {
+    fn resolve(
+        &self,
+        subjects: &[&[u8]],
+        _: &[rustls::SignatureScheme],
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        *self.0.lock().unwrap() = subjects.iter().map(|name| name.to_vec()).collect();
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// The names of the CAs that a server says client certificates may be of.
+async fn names_of_client_cas(running: &Running) -> Vec<String> {
+    let asked = Arc::new(Asked::default());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(running.ca.clone()).unwrap();
+    let mut config = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(asked.clone());
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let stream = TcpStream::connect(running.address).await.unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect(ServerName::try_from("localhost").unwrap(), stream)
+        .await
+        .unwrap();
+    let names = asked.0.lock().unwrap();
+    names
+        .iter()
+        .map(|der| {
+            use x509_parser::prelude::FromDer as _;
+            let (_, name) = x509_parser::x509::X509Name::from_der(der).unwrap();
+            name.to_string()
+        })
+        .collect()
+}
+
+fn authority(name: &str) -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, name);
+    params.self_signed(&key).unwrap().pem()
+}
+
+#[tokio::test]
+async fn clients_are_told_which_cas_their_certificates_may_be_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (first, second) = (authority("first"), authority("second"));
+    std::fs::write(file("clients"), format!("{first}{first}")).unwrap();
+    std::fs::write(file("proxies"), &second).unwrap();
+    let (mut options, made) = options();
+    options.client_ca_files = vec![file("clients"), file("proxies")];
+    let running = serve(options, &made, describe());
+    assert_eq!(
+        names_of_client_cas(&running).await,
+        ["CN=first", "CN=second"]
+    );
+    std::fs::write(file("proxies"), authority("third")).unwrap();
+    let changed = async {
+        while names_of_client_cas(&running).await != ["CN=first", "CN=third"] {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, changed).await.unwrap();
+}

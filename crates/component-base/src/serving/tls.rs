@@ -2,6 +2,7 @@
 //! Upstream: apiserver/pkg/server/dynamiccertificates, component-base/cli/flag/ciphersuites_flag.go.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
@@ -176,6 +177,8 @@ impl Certificates {
 #[derive(Debug)]
 struct PossessionOnly {
     provider: Arc<CryptoProvider>,
+    /// Clients with several certificates choose by these.
+    accepted: Vec<DistinguishedName>,
 }
 
 impl PossessionOnly {
@@ -221,8 +224,7 @@ impl ClientCertVerifier for PossessionOnly {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        // No hints: clients send the certificate they have.
-        &[]
+        &self.accepted
     }
 
     fn verify_client_cert(
@@ -276,6 +278,8 @@ pub(super) struct TlsSettings {
     pub(super) curves: Vec<i32>,
     pub(super) disable_http2: bool,
     pub(super) request_client_certificate: bool,
+    /// Files with CAs that client certificates may be of, in PEM. What cannot be read is left out: authenticators tell of it.
+    pub(super) client_cas: Vec<PathBuf>,
 }
 
 const VERSIONS: &[&str] = &[
@@ -359,6 +363,25 @@ pub fn cipher_suite_names() -> impl Iterator<Item = &'static str> {
     SUITES.iter().map(|(name, _)| *name)
 }
 
+/// The names of the CAs in these files, each once.
+fn subjects(files: &[PathBuf]) -> Vec<DistinguishedName> {
+    let mut names: Vec<Vec<u8>> = Vec::new();
+    for block in files
+        .iter()
+        .filter_map(|file| pem::parse_many(std::fs::read(file).ok()?).ok())
+        .flatten()
+        .filter(|block| block.tag() == "CERTIFICATE")
+    {
+        if let Ok((_, certificate)) = x509_parser::parse_x509_certificate(block.contents()) {
+            let name = certificate.subject().as_raw();
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_vec());
+            }
+        }
+    }
+    names.into_iter().map(DistinguishedName::from).collect()
+}
+
 /// rustls's settings for what the flags ask for. What cannot be served is logged as a warning, what does not exist is an
 /// error.
 pub(super) fn server_config(
@@ -420,7 +443,10 @@ pub(super) fn server_config(
         .with_protocol_versions(versions)
         .map_err(|error| ServingError::Certificate(error.to_string()))?;
     let builder = if settings.request_client_certificate {
-        builder.with_client_cert_verifier(Arc::new(PossessionOnly { provider }))
+        builder.with_client_cert_verifier(Arc::new(PossessionOnly {
+            provider,
+            accepted: subjects(&settings.client_cas),
+        }))
     } else {
         builder.with_no_client_auth()
     };
