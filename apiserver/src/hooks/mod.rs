@@ -40,7 +40,7 @@ use crate::custom_resources::controllers;
 use crate::loopback::Loopback;
 use crate::peers::Peers;
 use crate::registry::resource::Resource;
-use crate::server::health::RELOAD_HOOK;
+use crate::server::health::{RBAC_HOOK, RELOAD_HOOK};
 use crate::server::{ApiServer, LATE_HOOKS, POST_START_HOOKS};
 
 /// The wait after a first failure, which doubles: hooks wait for the storage and for each other's objects.
@@ -54,7 +54,7 @@ const WORKING: &[&str] = &[
     "start-cluster-authentication-info-controller",
     "start-kube-apiserver-identity-lease-controller",
     "start-legacy-token-tracking-controller",
-    "rbac/bootstrap-roles",
+    RBAC_HOOK,
     "scheduling/bootstrap-system-priority-classes",
     "priority-and-fairness-config-producer",
     "bootstrap-controller",
@@ -113,7 +113,9 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
         });
     once("scheduling/bootstrap-system-priority-classes", &client)
         .run(|_, client| async move { priority_classes::run(&client).await });
-    once("rbac/bootstrap-roles", &client).run(|_, client| async move { rbac::run(&client).await });
+    if server.rbac.is_some() {
+        once(RBAC_HOOK, &client).run(|_, client| async move { rbac::run(&client).await });
+    }
     once("priority-and-fairness-config-producer", &client)
         .repeat(Duration::from_secs(60), |_, client| async move {
             flow_control::run(&client.managed_by(flow_control::PRODUCER)).await

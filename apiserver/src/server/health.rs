@@ -32,7 +32,7 @@ pub const POST_START_HOOKS: &[&str] = &[
     "storage-readiness",
     "start-legacy-token-tracking-controller",
     "start-service-ip-repair-controllers",
-    "rbac/bootstrap-roles",
+    RBAC_HOOK,
     "scheduling/bootstrap-system-priority-classes",
     "priority-and-fairness-config-producer",
     "bootstrap-controller",
@@ -92,6 +92,9 @@ impl HealthCheck for Etcd {
     }
 }
 
+/// Makes the roles of a new cluster; only where roles count.
+pub(crate) const RBAC_HOOK: &str = "rbac/bootstrap-roles";
+
 impl Health {
     pub fn new(
         backend: &Backend,
@@ -115,6 +118,9 @@ impl Health {
             let after = names.iter().position(|name| *name == PEERS_HOOK);
             let at = after.map_or(names.len(), |after| after + 1);
             names.splice(at..at, peers::HOOKS);
+        }
+        if !config.authorization.has("RBAC") {
+            names.retain(|name| *name != RBAC_HOOK);
         }
         let fair = config.flags.bool("enable-priority-and-fairness");
         for name in names.iter().chain(LATE_HOOKS) {

@@ -302,6 +302,11 @@ async fn the_configuration_is_followed() {
     write(json!([webhook("w", &kubeconfig, json!({})), rbac()]));
     server.in_time("jane", &open, 200).await;
     let total = "apiserver_authorization_config_controller_automatic_reloads_total{apiserver_id_hash=\"sha256:";
+    let ready = String::from_utf8(server.get("/readyz?verbose").await.text).unwrap();
+    assert!(
+        ready.contains("poststarthook/rbac/bootstrap-roles"),
+        "{ready}"
+    );
     let text = String::from_utf8(server.get("/metrics").await.text).unwrap();
     let reloads = |text: &str, status: &str| {
         let end = format!("status=\"{status}\"}}");
