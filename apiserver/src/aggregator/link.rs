@@ -99,7 +99,6 @@ impl Link {
     pub(crate) fn to_peers(
         ca: &[u8],
         identity: Option<Arc<Identity>>,
-        via: &egress::Dialer,
         old: Option<&Arc<Link>>,
     ) -> Arc<Link> {
         let settings = Settings {
@@ -113,7 +112,8 @@ impl Link {
         {
             return old.clone();
         }
-        let ready = Ready::new(&settings, via);
+        // Egress selectors say nothing of peers, as upstream's.
+        let ready = Ready::new(&settings, &egress::Dialer::default());
         if let Err(error) = &ready {
             tracing::warn!(error, "Other API servers cannot be reached");
         }

@@ -32,7 +32,7 @@ const MAX_ANSWER: usize = 1 << 20;
 pub struct Egress {
     /// To kubelets, pods, services and API servers behind this one.
     pub cluster: Dialer,
-    /// To webhooks by URL and peers.
+    /// To webhooks by URL.
     pub control_plane: Dialer,
     pub etcd: Dialer,
 }

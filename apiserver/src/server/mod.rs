@@ -215,7 +215,7 @@ impl ApiServer {
         ));
         let master_leases = internal_storage(&backend, "masterleases", "masterleases")?;
         let peer_leases = || internal_storage(&backend, "peerserverleases", "peerserverleases");
-        let peers = Peers::new(&config, egress.control_plane.clone(), peer_leases, &metrics)?;
+        let peers = Peers::new(&config, peer_leases, &metrics)?;
         let peer_proxy = peers.as_ref().and_then(Peers::proxy).cloned();
         let discovery = Discovery::new(&resources, &config, peer_proxy, &metrics);
         let health = Health::new(&backend, &config, encryption.as_ref(), stop.clone());
