@@ -295,6 +295,9 @@ async fn requests_go_to_the_server_of_an_api_service() {
         .expect(201);
     let message = server.reason("Passed").await;
     assert_eq!(message, "all checks passed");
+    // The server itself learns of it from a watch.
+    let path = format!("{GROUP}/things");
+    server.until(&path, JSON, |answer| answer.code != 503).await;
 
     what_the_server_is_sent(&server).await;
     streams(&server, &aggregated).await;
@@ -302,7 +305,6 @@ async fn requests_go_to_the_server_of_an_api_service() {
 
     // Nobody is there any more.
     drop(aggregated);
-    let path = format!("{GROUP}/things");
     let gone = server.until(&path, JSON, |answer| answer.code == 503).await;
     let text = String::from_utf8_lossy(&gone.text).into_owned();
     assert!(
