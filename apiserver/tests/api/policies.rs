@@ -109,6 +109,8 @@ async fn parameters_are_objects() {
         .post(CONFIG_MAPS, config_map("params"))
         .await
         .expect(201);
+    // Parameters are read from the watch cache, which has them once a list has waited for it.
+    server.get(CONFIG_MAPS).await.expect(200);
     server.post(secrets, secret("a", "x")).await.expect(201);
     server.post(secrets, secret("b", "1")).await.refuses(
         422,
