@@ -31,7 +31,7 @@ pub struct CallError {
 impl From<Status> for CallError {
     fn from(status: Status) -> Self {
         CallError {
-            code: go_code(status.code()),
+            code: component_base::grpc::code_name(status.code().into()),
             message: status.message().to_owned(),
         }
     }
@@ -137,26 +137,4 @@ fn root_cause(status: &Status) -> Option<String> {
         cause = error.source();
     }
     None
-}
-
-fn go_code(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "Canceled",
-        Code::Unknown => "Unknown",
-        Code::InvalidArgument => "InvalidArgument",
-        Code::DeadlineExceeded => "DeadlineExceeded",
-        Code::NotFound => "NotFound",
-        Code::AlreadyExists => "AlreadyExists",
-        Code::PermissionDenied => "PermissionDenied",
-        Code::ResourceExhausted => "ResourceExhausted",
-        Code::FailedPrecondition => "FailedPrecondition",
-        Code::Aborted => "Aborted",
-        Code::OutOfRange => "OutOfRange",
-        Code::Unimplemented => "Unimplemented",
-        Code::Internal => "Internal",
-        Code::Unavailable => "Unavailable",
-        Code::DataLoss => "DataLoss",
-        Code::Unauthenticated => "Unauthenticated",
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use component_base::auth::combine::Undecided;
 use component_base::auth::{
     Attributes, AuthorizeError, Authorizer, BoxFuture, Decision, SYSTEM_PRIVILEGED_GROUP, UserInfo,
 };
@@ -35,30 +36,15 @@ impl Union {
         if groups.any(|group| group == SYSTEM_PRIVILEGED_GROUP) {
             return Ok(Decision::allow());
         }
-        let mut reasons: Vec<String> = Vec::new();
-        let mut errors: Vec<String> = Vec::new();
+        let mut undecided = Undecided::default();
         for link in &self.links {
             let verdict = link.part.authorize(attributes).await;
             link.decisions.count(&verdict);
-            match verdict {
-                Ok(Decision::NoOpinion(reason)) => reasons.push(reason),
-                Ok(verdict) => return Ok(verdict),
-                Err(error) if error.denied => return Err(error),
-                Err(error) => {
-                    reasons.push(error.reason);
-                    errors.push(error.message);
-                }
+            if let Some(decided) = undecided.add(verdict) {
+                return decided;
             }
         }
-        reasons.retain(|reason| !reason.is_empty());
-        let reason = reasons.join("\n");
-        if errors.is_empty() {
-            return Ok(Decision::NoOpinion(reason));
-        }
-        Err(AuthorizeError {
-            reason,
-            ..AuthorizeError::new(component_base::aggregate(&errors))
-        })
+        undecided.verdict()
     }
 }
 

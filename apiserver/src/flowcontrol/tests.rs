@@ -1,4 +1,4 @@
-//! Waiting and the cost of requests, without a server.
+//! Requests that wait, without a server.
 
 use std::sync::Weak;
 use std::time::Duration;
@@ -136,72 +136,4 @@ async fn an_answer_keeps_its_seats_until_it_is_sent_or_late() {
     assert!(level.lock().is_idle());
     drop(second);
     assert!(level.lock().is_idle());
-}
-
-/// Prints what a request costs that does not wait: `cargo test --lib flowcontrol::tests::cost -- --ignored --nocapture`.
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn cost() {
-    const ROUNDS: u32 = 1_000_000;
-    let schemas = crate::hooks::flow_control::flow_schemas();
-    let levels = crate::hooks::flow_control::priority_levels();
-    let (mut control, _) = Control::new(600, Shared::new());
-    let compiled = control.digest(
-        &schemas
-            .into_iter()
-            .map(|one| (one.metadata.name.clone(), one))
-            .collect(),
-        &levels
-            .into_iter()
-            .map(|one| (one.metadata.name.clone(), one))
-            .collect(),
-    );
-    let compiled = ArcSwap::from_pointee(compiled);
-    let resource = crate::request::RequestInfo {
-        is_resource_request: true,
-        verb: "get".to_owned(),
-        api_version: "v1".to_owned(),
-        namespace: "default".to_owned(),
-        resource: "pods".to_owned(),
-        name: "x".to_owned(),
-        ..crate::request::RequestInfo::default()
-    };
-    for (name, groups) in [
-        ("admin", &["system:masters", "system:authenticated"][..]),
-        (
-            "system:serviceaccount:default:default",
-            &[
-                "system:serviceaccounts",
-                "system:serviceaccounts:default",
-                "system:authenticated",
-            ],
-        ),
-        ("somebody", &["system:authenticated"]),
-    ] {
-        let user = component_base::auth::UserInfo {
-            name: name.to_owned(),
-            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-            ..component_base::auth::UserInfo::default()
-        };
-        let start = std::time::Instant::now();
-        for _ in 0..ROUNDS {
-            let compiled = compiled.load();
-            std::hint::black_box(compiled.classify(&user, &resource));
-        }
-        let classify = start.elapsed();
-        let start = std::time::Instant::now();
-        for _ in 0..ROUNDS {
-            let schema = compiled.load().classify(&user, &resource).clone();
-            let arrival = Arrival {
-                schema: schema.place,
-                ..arrival(WorkEstimate::ONE)
-            };
-            drop(run(schema.level.begin(arrival, false)));
-        }
-        println!(
-            "{name}: classified in {:?}, in and out in {:?}",
-            classify / ROUNDS,
-            start.elapsed() / ROUNDS
-        );
-    }
 }

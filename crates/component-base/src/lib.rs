@@ -22,6 +22,8 @@ pub mod file_watch;
 pub mod flags;
 /// `/flagz`.
 pub mod flagz;
+/// Names of gRPC codes.
+pub mod grpc;
 /// `/healthz`, `/livez`, `/readyz`.
 pub mod healthz;
 /// Logs in klog's text format and in JSON.

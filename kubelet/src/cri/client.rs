@@ -49,7 +49,7 @@ impl std::fmt::Display for CriError {
             code => write!(
                 formatter,
                 "rpc error: code = {} desc = {text}",
-                go_code(code)
+                component_base::grpc::code_name(code.into())
             ),
         }
     }
@@ -80,29 +80,6 @@ impl CriError {
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         self.status.code() == Code::DeadlineExceeded
-    }
-}
-
-/// gRPC code names as Go prints them.
-fn go_code(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "Canceled",
-        Code::Unknown => "Unknown",
-        Code::InvalidArgument => "InvalidArgument",
-        Code::DeadlineExceeded => "DeadlineExceeded",
-        Code::NotFound => "NotFound",
-        Code::AlreadyExists => "AlreadyExists",
-        Code::PermissionDenied => "PermissionDenied",
-        Code::ResourceExhausted => "ResourceExhausted",
-        Code::FailedPrecondition => "FailedPrecondition",
-        Code::Aborted => "Aborted",
-        Code::OutOfRange => "OutOfRange",
-        Code::Unimplemented => "Unimplemented",
-        Code::Internal => "Internal",
-        Code::Unavailable => "Unavailable",
-        Code::DataLoss => "DataLoss",
-        Code::Unauthenticated => "Unauthenticated",
     }
 }
 

@@ -99,6 +99,44 @@ pub fn add_authenticated_group(user: &mut UserInfo) {
     }
 }
 
+/// What authorizers said that did not decide. Upstream: apiserver/pkg/authorization/union.
+#[derive(Default)]
+pub struct Undecided {
+    reasons: Vec<String>,
+    errors: Vec<String>,
+}
+
+impl Undecided {
+    /// Takes note of what one authorizer says, or gives it back if it decides.
+    pub fn add(
+        &mut self,
+        verdict: Result<Decision, AuthorizeError>,
+    ) -> Option<Result<Decision, AuthorizeError>> {
+        match verdict {
+            Ok(Decision::NoOpinion(reason)) => self.reasons.push(reason),
+            Err(error) if !error.denied => {
+                self.reasons.push(error.reason);
+                self.errors.push(error.message);
+            }
+            decided => return Some(decided),
+        }
+        None
+    }
+
+    /// What is said when nobody decided: all reasons, and all errors as one.
+    pub fn verdict(mut self) -> Result<Decision, AuthorizeError> {
+        self.reasons.retain(|reason| !reason.is_empty());
+        let reason = self.reasons.join("\n");
+        if self.errors.is_empty() {
+            return Ok(Decision::NoOpinion(reason));
+        }
+        Err(AuthorizeError {
+            reason,
+            ..AuthorizeError::new(crate::aggregate(&self.errors))
+        })
+    }
+}
+
 /// Asks one authorizer after the other until one allows or denies.
 #[derive(Clone, Default)]
 pub struct UnionAuthorizer {
@@ -111,28 +149,13 @@ impl Authorizer for UnionAuthorizer {
         attributes: &'a Attributes,
     ) -> BoxFuture<'a, Result<Decision, AuthorizeError>> {
         Box::pin(async move {
-            let mut reasons = Vec::new();
-            let mut errors = Vec::new();
+            let mut undecided = Undecided::default();
             for authorizer in &self.authorizers {
-                match authorizer.authorize(attributes).await {
-                    Ok(Decision::NoOpinion(reason)) => reasons.push(reason),
-                    Ok(decision) => return Ok(decision),
-                    Err(error) if error.denied => return Err(error),
-                    Err(error) => {
-                        reasons.push(error.reason);
-                        errors.push(error.message);
-                    }
+                if let Some(decided) = undecided.add(authorizer.authorize(attributes).await) {
+                    return decided;
                 }
             }
-            reasons.retain(|reason| !reason.is_empty());
-            let reason = reasons.join("\n");
-            if errors.is_empty() {
-                return Ok(Decision::NoOpinion(reason));
-            }
-            Err(AuthorizeError {
-                reason,
-                ..AuthorizeError::new(crate::aggregate(&errors))
-            })
+            undecided.verdict()
         })
     }
 }
