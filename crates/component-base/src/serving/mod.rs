@@ -10,6 +10,7 @@
 
 mod bind;
 mod body;
+mod gather;
 mod options;
 pub(crate) mod self_signed;
 mod server;

@@ -1,6 +1,7 @@
 //! Accepts connections and runs HTTP on them. Upstream: secure_serving.go RunServer, Go's net/http and x/net/http2.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::bind::Listener;
+use super::gather::Gathered;
 use super::{Body, ConnectionInfo, Handler, Response, error_response};
 
 /// Limits on what one connection may ask for; the defaults are upstream's.
@@ -218,7 +220,11 @@ impl Shared {
                         .map(|certificate| certificate.to_vec())
                         .collect();
                 }
-                self.http(stream, info).await;
+                if session.alpn_protocol() == Some(b"h2") {
+                    self.http2(stream, info).await;
+                } else {
+                    self.http(stream, info).await;
+                }
             }
         }
     }
@@ -230,16 +236,23 @@ impl Shared {
         }
     }
 
-    async fn http<S>(&self, stream: S, info: ConnectionInfo)
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let info = Arc::new(info);
+    /// Answers the requests of a connection.
+    fn service(
+        &self,
+        info: &Arc<ConnectionInfo>,
+    ) -> impl hyper::service::Service<
+        http::Request<Incoming>,
+        Response = Response,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + use<> {
+        let info = info.clone();
+        let handler = self.handler.clone();
         let panic_text = self.limits.panic_text;
-        let service = hyper::service::service_fn(|request: http::Request<Incoming>| {
+        hyper::service::service_fn(move |request: http::Request<Incoming>| {
             let mut request = request.map(Body::from);
             request.extensions_mut().insert(info.clone());
-            let handler = self.handler.clone();
+            let handler = handler.clone();
             async move {
                 let answer = AssertUnwindSafe(async { handler.handle(request).await })
                     .catch_unwind()
@@ -249,26 +262,60 @@ impl Shared {
                     error_response(http::StatusCode::INTERNAL_SERVER_ERROR, panic_text)
                 }))
             }
-        });
+        })
+    }
+
+    /// The server ends, or a handler wants the connection closed.
+    async fn closing(&self, info: &ConnectionInfo) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = info.close.cancelled() => {}
+        }
+    }
+
+    async fn http<S>(&self, stream: S, info: ConnectionInfo)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let info = Arc::new(info);
         let mut connection = pin!(
             self.builder
-                .serve_connection_with_upgrades(TokioIo::new(stream), service)
+                .serve_connection_with_upgrades(TokioIo::new(stream), self.service(&info))
         );
-        let mut closing = false;
-        loop {
-            tokio::select! {
-                result = connection.as_mut() => {
-                    if let Err(error) = result {
-                        tracing::trace!(remote = %info.remote_addr, %error, "Connection ended");
-                    }
-                    return;
-                }
-                () = self.stop.cancelled(), if !closing => {}
-                () = info.close.cancelled(), if !closing => {}
-            }
-            closing = true;
-            connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            result = connection.as_mut() => return ended(&info, result),
+            () = self.closing(&info) => {}
         }
+        connection.as_mut().graceful_shutdown();
+        ended(&info, connection.await);
+    }
+
+    /// HTTP/2 that TLS has agreed on. Frames are gathered before they are encrypted.
+    async fn http2<S>(&self, stream: S, info: ConnectionInfo)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let info = Arc::new(info);
+        let stream = Gathered::new(stream);
+        let mut connection = pin!(
+            self.builder
+                .serve_connection(TokioIo::new(stream.clone()), self.service(&info))
+        );
+        tokio::select! {
+            result = poll_fn(|cx| stream.poll_drive(connection.as_mut(), cx)) => return ended(&info, result),
+            () = self.closing(&info) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        ended(
+            &info,
+            poll_fn(|cx| stream.poll_drive(connection.as_mut(), cx)).await,
+        );
+    }
+}
+
+fn ended(info: &ConnectionInfo, result: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = result {
+        tracing::trace!(remote = %info.remote_addr, %error, "Connection ended");
     }
 }
 

@@ -1,0 +1,302 @@
+//! What an HTTP/2 connection writes between two waits leaves in as few pieces as possible.
+//!
+//! The HTTP/2 implementation flushes after every frame that is not tiny. Behind TLS each flush is a record and a system call, so fifty
+//! watches of a connection that see the same event would cost fifty of both, and a long list one per 16 KiB. Here flushing is put
+//! off while the connection is polled: [`Gathered::drive`] does it once, when the connection has nothing more to say for now.
+//!
+//! Invariants: what was accepted is sent in order, and nothing is kept back once the connection waits; a peer that does not read
+//! holds at most [`LIMIT`] bytes here besides what TLS holds; a connection that has nothing to send has no buffer.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes that are gathered before they are sent without waiting for more: two full TLS records.
+const LIMIT: usize = 32 * 1024;
+
+/// A stream that is written by the connection of [`Gathered::drive`] only. Clones are the same stream.
+pub(super) struct Gathered<S>(Arc<Mutex<State<S>>>);
+
+struct State<S> {
+    stream: S,
+    buffer: Vec<u8>,
+    /// How much of the buffer is sent.
+    sent: usize,
+}
+
+impl<S> Clone for Gathered<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Gathered<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            stream,
+            buffer: Vec::new(),
+            sent: 0,
+        })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<S>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Polls the connection that writes to this stream, then sends what it wrote.
+    pub(super) fn poll_drive<C, E>(
+        &self,
+        connection: Pin<&mut C>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), E>>
+    where
+        C: Future<Output = Result<(), E>>,
+        E: From<io::Error>,
+    {
+        let polled = connection.poll(cx);
+        match (polled, self.state().poll_flush(cx)) {
+            // Nobody would look at the error before the next write, which may never come.
+            (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(error.into())),
+            (polled, _) => polled,
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> State<S> {
+    /// Sends the whole buffer, and gives its memory back.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.buffer.len() {
+            let rest = &self.buffer[self.sent..];
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.sent += written;
+        }
+        self.buffer = Vec::new();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// How much can be added to the buffer, which is sent first if it is full.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.buffer.len() >= LIMIT {
+            ready!(self.poll_drain(cx))?;
+        }
+        if self.buffer.capacity() == 0 {
+            self.buffer.reserve_exact(LIMIT);
+        }
+        Poll::Ready(Ok(LIMIT - self.buffer.len()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Pin::new(&mut state.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut state = self.state();
+        let room = ready!(state.poll_room(cx))?;
+        let mut left = room;
+        for piece in pieces {
+            let taken = piece.len().min(left);
+            state.buffer.extend_from_slice(&piece[..taken]);
+            left -= taken;
+        }
+        Poll::Ready(Ok(room - left))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// Put off until the connection has been polled.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.state();
+        ready!(state.poll_drain(cx))?;
+        Pin::new(&mut state.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    /// Takes so many bytes, and remembers what it took at once.
+    #[derive(Default)]
+    struct Peer {
+        room: usize,
+        broken: bool,
+        taken: Vec<Vec<u8>>,
+        flushed: usize,
+        closed: bool,
+    }
+
+    impl AsyncRead for Peer {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Peer {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            if self.broken {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            if self.room == 0 {
+                return Poll::Pending;
+            }
+            let taken = bytes.len().min(self.room);
+            self.room -= taken;
+            self.taken.push(bytes[..taken].to_vec());
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.flushed += 1;
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.closed = true;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn gathered(room: usize) -> Gathered<Peer> {
+        Gathered::new(Peer {
+            room,
+            ..Peer::default()
+        })
+    }
+
+    /// Polls a connection once.
+    fn drive<C>(stream: &Gathered<Peer>, connection: Pin<&mut C>) -> Poll<io::Result<()>>
+    where
+        C: Future<Output = io::Result<()>>,
+    {
+        stream.poll_drive(
+            connection,
+            &mut Context::from_waker(std::task::Waker::noop()),
+        )
+    }
+
+    #[test]
+    fn what_is_written_between_two_waits_is_sent_at_once() {
+        let stream = gathered(usize::MAX);
+        let mut writer = stream.clone();
+        let mut connection = pin!(async move {
+            for _ in 0..50 {
+                writer.write_all(b"frame ").await?;
+                writer.flush().await?;
+            }
+            tokio::task::yield_now().await;
+            writer.write_all(b"last").await?;
+            writer.shutdown().await
+        });
+        assert!(drive(&stream, connection.as_mut()).is_pending());
+        assert_eq!(stream.state().taken(), [b"frame ".repeat(50)]);
+        assert_eq!(stream.state().stream.flushed, 1);
+        assert_eq!(stream.state().buffer.capacity(), 0, "no buffer while idle");
+
+        assert!(matches!(
+            drive(&stream, connection.as_mut()),
+            Poll::Ready(Ok(()))
+        ));
+        let state = stream.state();
+        assert_eq!(state.taken().last(), Some(&b"last".to_vec()));
+        assert!(state.stream.closed);
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_holds_a_bounded_buffer_and_gets_everything_in_order() {
+        let sent: Vec<u8> = (0..10 * LIMIT + 7).map(|at| (at / 3) as u8).collect();
+        let stream = gathered(0);
+        let mut writer = stream.clone();
+        let bytes = sent.clone();
+        let mut connection = pin!(async move {
+            for piece in bytes.chunks(16_393) {
+                writer.write_all(piece).await?;
+                writer.flush().await?;
+            }
+            writer.shutdown().await
+        });
+        let mut done = false;
+        let mut received = 0;
+        while !done {
+            done = drive(&stream, connection.as_mut()).is_ready();
+            let mut state = stream.state();
+            assert!(state.buffer.len() <= LIMIT);
+            assert!(state.buffer.capacity() <= LIMIT);
+            state.stream.room = 1_000;
+            received += 1_000;
+            assert!(received < 2 * sent.len(), "it ends");
+        }
+        assert_eq!(stream.state().taken().concat(), sent);
+    }
+
+    #[test]
+    fn an_error_ends_a_connection_that_waits() {
+        let stream = gathered(usize::MAX);
+        stream.state().stream.broken = true;
+        let mut writer = stream.clone();
+        let mut connection = pin!(async move {
+            writer.write_all(b"x").await?;
+            std::future::pending().await
+        });
+        match drive(&stream, connection.as_mut()) {
+            Poll::Ready(Err(error)) => assert_eq!(error.kind(), io::ErrorKind::BrokenPipe),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    impl State<Peer> {
+        fn taken(&self) -> &[Vec<u8>] {
+            &self.stream.taken
+        }
+    }
+}
