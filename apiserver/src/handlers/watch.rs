@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use api_types::CustomObject;
@@ -16,8 +17,10 @@ use apimachinery::fields::Selector;
 use apimachinery::status::StatusError;
 use bytes::Bytes;
 use component_base::serving::{Body, Response};
-use futures::{FutureExt, Stream};
+use futures::stream::FuturesUnordered;
+use futures::{Stream, StreamExt};
 use http::{HeaderValue, header};
+use http_body::Frame;
 use rand::Rng;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +43,7 @@ use crate::server::ApiServer;
 use crate::server::draining::Draining;
 use crate::storage::{self, EncodingKey, EventType, ObjectEvent, WatchEvent};
 
-/// See [`EventEncoder::batch`].
+/// See [`EventEncoder::batch`], in bytes.
 const BATCH: usize = 64 * 1024;
 
 /// GET of a collection with `watch`, or the deprecated /watch/ path.
@@ -86,14 +89,17 @@ pub async fn watch(
         .await
         .map_err(|error| interpret(error, Operation::Watch, &resource.group_resource(), ""))?;
 
-    let (sender, body) = Body::channel(8);
-    let stop = Stop::of(server, resource);
     let events = Events {
         watcher,
         starting: true,
         place: cx.place.watch(),
     };
-    tokio::spawn(serve(events, encoder, sender, deadline, stop));
+    let body = Body::wrap(WatchBody {
+        events,
+        encoder,
+        end: end(Stop::of(server, resource), deadline),
+        over: false,
+    });
     if let Some(client) = client {
         return websocket::watch(cx, client, body, media.encoding != Encoding::Protobuf);
     }
@@ -117,18 +123,15 @@ struct Events {
 }
 
 impl Events {
-    async fn next(&mut self) -> Option<WatchEvent> {
-        std::future::poll_fn(|cx| {
-            let polled = Pin::new(&mut self.watcher).poll_next(cx);
-            if self.starting && self.watcher.has_started() {
-                self.starting = false;
-                if let Some(place) = &self.place {
-                    place.started();
-                }
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
+        let polled = Pin::new(&mut self.watcher).poll_next(cx);
+        if self.starting && self.watcher.has_started() {
+            self.starting = false;
+            if let Some(place) = &self.place {
+                place.started();
             }
-            polled
-        })
-        .await
+        }
+        polled
     }
 }
 
@@ -164,67 +167,94 @@ impl Stop {
     }
 }
 
-/// Sends events until the watch is over, the client is gone, time is up or the server stops.
-async fn serve(
-    mut events: Events,
-    mut encoder: EventEncoder,
-    sender: component_base::serving::BodySender,
-    deadline: Option<Instant>,
-    stop: Stop,
-) {
-    let stopped = stop.wait();
-    tokio::pin!(stopped);
-    let over = async {
+/// Resolves when a watch ends that could go on: time is up, or the server stops. Many events come before that, and as the only
+/// future of a set it is not polled for each of them but when it is woken itself.
+type End = FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>;
+
+fn end(stop: Stop, deadline: Option<Instant>) -> End {
+    let end = FuturesUnordered::new();
+    end.push(Box::pin(async move {
         match deadline {
-            Some(deadline) => tokio::time::sleep_until(deadline).await,
-            None => std::future::pending().await,
+            Some(deadline) => {
+                let _ = tokio::time::timeout_at(deadline, stop.wait()).await;
+            }
+            None => stop.wait().await,
         }
-    };
-    tokio::pin!(over);
-    loop {
-        let event = tokio::select! {
-            biased;
-            () = &mut stopped => return,
-            () = sender.closed() => return,
-            () = &mut over => return,
-            event = events.next() => event,
-        };
-        let Some(event) = event else { return };
-        let mut last = matches!(event, WatchEvent::Error(_));
-        let Ok(mut batch) = encoder.frame(event) else {
-            return;
-        };
-        // What else is ready goes out with it.
-        while !last && batch.len() < encoder.batch {
-            let Some(next) = events.next().now_or_never() else {
-                break;
-            };
-            let Some(event) = next else {
-                last = true;
-                break;
-            };
-            last = matches!(event, WatchEvent::Error(_));
-            match encoder.frame(event) {
-                Ok(frame) => {
-                    let mut joined = Vec::with_capacity(batch.len() + frame.len());
-                    joined.extend_from_slice(&batch);
-                    joined.extend_from_slice(&frame);
-                    batch = joined.into();
+    }) as _);
+    end
+}
+
+/// The answer to a watch. Events are taken and encoded when the connection can send them, so a client that does not read holds
+/// none; when the client is gone the body is dropped.
+struct WatchBody {
+    events: Events,
+    encoder: EventEncoder,
+    end: End,
+    over: bool,
+}
+
+impl http_body::Body for WatchBody {
+    type Data = Bytes;
+    type Error = component_base::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        this.over = this.over || matches!(this.end.poll_next_unpin(cx), Poll::Ready(Some(())));
+        let mut batch = Batch::default();
+        // What else is ready goes out with the first event.
+        while !this.over && !batch.is_full(this.encoder.batch) {
+            match this.events.poll(cx) {
+                Poll::Ready(Some(event)) => {
+                    this.over = matches!(event, WatchEvent::Error(_));
+                    match this.encoder.frame(event) {
+                        Ok(frame) => batch.push(frame),
+                        Err(_) => this.over = true,
+                    }
                 }
-                Err(_) => last = true,
+                Poll::Ready(None) => this.over = true,
+                Poll::Pending if batch.is_empty() => return Poll::Pending,
+                Poll::Pending => break,
             }
         }
-        if batch.is_empty() {
-            continue;
-        }
-        tokio::select! {
-            biased;
-            () = &mut stopped => return,
-            () = &mut over => return,
-            sent = sender.send(batch) => if !sent { return },
-        }
-        if last {
+        Poll::Ready((!batch.is_empty()).then(|| Ok(Frame::data(batch.into_bytes()))))
+    }
+}
+
+/// Frames that are sent together. The first is not copied while it is alone, since other watches send it too.
+#[derive(Default)]
+struct Batch {
+    first: Bytes,
+    all: Vec<u8>,
+}
+
+impl Batch {
+    fn push(&mut self, frame: Bytes) {
+        if self.is_empty() {
+            self.first = frame;
             return;
+        }
+        if self.all.is_empty() {
+            self.all.extend_from_slice(&self.first);
+        }
+        self.all.extend_from_slice(&frame);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    fn is_full(&self, limit: usize) -> bool {
+        !self.is_empty() && self.first.len().max(self.all.len()) >= limit
+    }
+
+    fn into_bytes(self) -> Bytes {
+        if self.all.is_empty() {
+            self.first
+        } else {
+            self.all.into()
         }
     }
 }

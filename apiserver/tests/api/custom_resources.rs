@@ -262,14 +262,15 @@ async fn a_changed_definition_ends_its_watches_and_a_deleted_one_takes_its_objec
     let watch = format!("{THINGS}?watch=1&resourceVersion=0&timeoutSeconds=60");
     let crd = format!("{CRDS}/things.example.com");
     let unserved = json!([{"op": "replace", "path": "/spec/versions/1/served", "value": false}]);
-    let watched = server.open("GET", &watch, &[], "").await.into_body();
+    let mut watched = server.open("GET", &watch, &[], "").await.into_body();
+    let text = watched.next_chunk().await.unwrap().unwrap();
+    let event: Value = serde_json::from_slice(&text).unwrap();
+    assert_eq!(event["type"], "ADDED");
     server
         .patch(&crd, JSON_PATCH, unserved.to_string())
         .await
         .expect(200);
-    let text = watched.collect(1 << 20).await.unwrap();
-    let event: Value = serde_json::from_slice(&text).unwrap();
-    assert_eq!(event["type"], "ADDED");
+    assert_eq!(watched.collect(1 << 20).await.unwrap(), "");
     until_served(&server, "v1beta1", false).await;
     server
         .send("DELETE", &crd, &[("content-type", JSON)], "")

@@ -178,6 +178,8 @@ async fn requests_are_classified_limited_and_shown() {
     let headers = [("Impersonate-User", "noxu")];
     let watch = server.open("GET", watch, &headers, "").await;
     assert_eq!(watch.status(), 200);
+    let mut watch = watch.into_body();
+    watch.next_chunk().await.unwrap().unwrap();
     eventually("the watch has started", || async {
         server.executing("narrow").await == "0"
     })

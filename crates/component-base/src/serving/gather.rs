@@ -25,6 +25,8 @@ struct State<S> {
     buffer: Vec<u8>,
     /// How much of the buffer is sent.
     sent: usize,
+    /// The connection lets other tasks run before its buffer is sent.
+    waits: bool,
 }
 
 impl<S> Clone for Gathered<S> {
@@ -39,6 +41,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gathered<S> {
             stream,
             buffer: Vec::new(),
             sent: 0,
+            waits: false,
         })))
     }
 
@@ -46,7 +49,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gathered<S> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Polls the connection that writes to this stream, then sends what it wrote.
+    /// Polls the connection that writes to this stream, then sends what it wrote. What it wrote is kept for one round of the
+    /// tasks that are ready to run, since among them may be some that write to the same connection.
     pub(super) fn poll_drive<C, E>(
         &self,
         connection: Pin<&mut C>,
@@ -57,7 +61,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gathered<S> {
         E: From<io::Error>,
     {
         let polled = connection.poll(cx);
-        match (polled, self.state().poll_flush(cx)) {
+        let mut state = self.state();
+        if polled.is_pending() && state.is_filling() && !state.waits {
+            state.waits = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        state.waits = false;
+        match (polled, state.poll_flush(cx)) {
             // Nobody would look at the error before the next write, which may never come.
             (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(error.into())),
             (polled, _) => polled,
@@ -66,6 +77,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gathered<S> {
 }
 
 impl<S: AsyncWrite + Unpin> State<S> {
+    /// There is something to send, and room for more.
+    fn is_filling(&self) -> bool {
+        self.sent == 0 && !self.buffer.is_empty() && self.buffer.len() < LIMIT
+    }
+
     /// Sends the whole buffer, and gives its memory back.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.buffer.len() {
@@ -234,10 +250,17 @@ mod tests {
                 writer.write_all(b"frame ").await?;
                 writer.flush().await?;
             }
-            tokio::task::yield_now().await;
+            for _ in 0..2 {
+                tokio::task::yield_now().await;
+            }
             writer.write_all(b"last").await?;
             writer.shutdown().await
         });
+        assert!(drive(&stream, connection.as_mut()).is_pending());
+        assert!(
+            stream.state().taken().is_empty(),
+            "others have a turn first"
+        );
         assert!(drive(&stream, connection.as_mut()).is_pending());
         assert_eq!(stream.state().taken(), [b"frame ".repeat(50)]);
         assert_eq!(stream.state().stream.flushed, 1);
@@ -288,6 +311,7 @@ mod tests {
             writer.write_all(b"x").await?;
             std::future::pending().await
         });
+        assert!(drive(&stream, connection.as_mut()).is_pending());
         match drive(&stream, connection.as_mut()) {
             Poll::Ready(Err(error)) => assert_eq!(error.kind(), io::ErrorKind::BrokenPipe),
             other => panic!("{other:?}"),
