@@ -173,6 +173,8 @@ struct Inner {
     initial_bookmark: Option<u64>,
     /// Events at or before this revision are known to the client.
     after: u64,
+    /// Revision of the last event or bookmark given. Other events of the same revision may follow.
+    told: u64,
     /// Number of the next event to look at.
     next: u64,
     buffer: VecDeque<Arc<Event>>,
@@ -239,6 +241,7 @@ impl Watcher {
             initial: None,
             initial_bookmark: None,
             after: required,
+            told: 0,
             next: 0,
             buffer: VecDeque::new(),
             seen: 0,
@@ -357,7 +360,9 @@ impl Inner {
         }
         loop {
             while let Some(event) = self.buffer.pop_front() {
+                let revision = event.revision;
                 if let Some(event) = self.convert(event) {
+                    self.told = revision;
                     return Poll::Ready(Some(event));
                 }
             }
@@ -451,7 +456,7 @@ impl Inner {
         if bookmarks.timer.as_mut().poll(cx).is_pending() {
             return None;
         }
-        if revision <= self.after {
+        if revision <= self.after.max(self.told) {
             // Nothing to tell. A busy watcher asks again at its next event, an idle one at the next period.
             if revision != 0 {
                 bookmarks.rearm();
@@ -461,6 +466,7 @@ impl Inner {
             return None;
         }
         bookmarks.rearm();
+        self.told = revision;
         Some(WatchEvent::Bookmark {
             resource_version: revision,
             initial_events_end: false,

@@ -89,6 +89,13 @@ struct Select {
     name: Option<String>,
 }
 
+const ALL: Select = Select {
+    label: None,
+    node: None,
+    namespace: None,
+    name: None,
+};
+
 impl Predicate for Select {
     fn matches(&self, entry: &Entry) -> bool {
         self.label
@@ -130,19 +137,28 @@ impl Select {
 }
 
 fn watch(cache: &Arc<Cache>, from: u64, select: &Select, namespace: Option<&str>) -> Watcher {
-    let scope = cache
-        .store
-        .keys
-        .scope(namespace.unwrap_or_default(), "")
-        .unwrap();
     let options = WatchOptions {
         resource_version: from.to_string(),
         allow_bookmarks: true,
         ..WatchOptions::default()
     };
+    watch_with(cache, &options, select, namespace)
+}
+
+fn watch_with(
+    cache: &Arc<Cache>,
+    options: &WatchOptions,
+    select: &Select,
+    namespace: Option<&str>,
+) -> Watcher {
+    let scope = cache
+        .store
+        .keys
+        .scope(namespace.unwrap_or_default(), "")
+        .unwrap();
     let generation = cache.check_ready().unwrap();
     let predicate = Arc::new(select.clone());
-    Watcher::start(cache, &scope, &options, predicate, generation)
+    Watcher::start(cache, &scope, options, predicate, generation)
         .now_or_never()
         .unwrap()
         .unwrap()
@@ -291,6 +307,35 @@ async fn a_bookmark_never_overtakes_an_event() {
     assert_eq!(next(&mut watcher), "BOOKMARK 9");
 }
 
+/// Neither behind an event nor behind another bookmark: a client that resumes from there would be told again what it knows.
+#[tokio::test(start_paused = true)]
+async fn bookmarks_never_go_back() {
+    let cache = filled(&[]);
+    let mut watcher = watch(&cache, 5, &ALL, None);
+    deliver(&cache, vec![raw("a/x", Some("l,n"), 8)], 8);
+    assert_eq!(next(&mut watcher), "ADDED a/x@8");
+    cache.clock.publish(20);
+    tokio::time::advance(Duration::from_secs(61)).await;
+    assert_eq!(next(&mut watcher), "BOOKMARK 20");
+    tokio::time::advance(Duration::from_secs(61)).await;
+    // Due, while the last thing looked at is the event of long ago.
+    deliver(&cache, vec![raw("a/x", Some("m,n"), 25)], 25);
+    assert_eq!(next(&mut watcher), "MODIFIED a/x@25");
+    tokio::time::advance(Duration::from_secs(61)).await;
+    let more: Vec<RawEvent> = (26..200)
+        .map(|revision| raw("a/x", Some("l,n"), revision))
+        .collect();
+    deliver(&cache, more, 199);
+    for revision in 26..200 {
+        assert_eq!(next(&mut watcher), format!("MODIFIED a/x@{revision}"));
+    }
+    assert_eq!(
+        next(&mut watcher),
+        "pending",
+        "the last event tells as much"
+    );
+}
+
 #[tokio::test]
 async fn unconcerned_watchers_are_not_woken() {
     let cache = filled(&[]);
@@ -324,14 +369,8 @@ async fn unconcerned_watchers_are_not_woken() {
 #[tokio::test]
 async fn unreadable_values_stop_nobody_else() {
     let cache = filled(&[("a/x", "l,n"), ("b/y", "l,n")]);
-    let everything = Select {
-        label: None,
-        node: None,
-        namespace: None,
-        name: None,
-    };
-    let mut concerned = watch(&cache, 5, &everything, Some("a"));
-    let mut other = watch(&cache, 5, &everything, Some("b"));
+    let mut concerned = watch(&cache, 5, &ALL, Some("a"));
+    let mut other = watch(&cache, 5, &ALL, Some("b"));
     deliver(
         &cache,
         vec![raw("a/x", Some("!"), 6), raw("b/y", Some("m,n"), 7)],
@@ -379,13 +418,7 @@ async fn unreadable_values_stop_nobody_else() {
 #[tokio::test]
 async fn a_reset_ends_watchers_and_reads() {
     let cache = filled(&[("a/x", "l,n")]);
-    let everything = Select {
-        label: None,
-        node: None,
-        namespace: None,
-        name: None,
-    };
-    let mut watcher = watch(&cache, 5, &everything, None);
+    let mut watcher = watch(&cache, 5, &ALL, None);
     assert_eq!(next(&mut watcher), "pending");
     cache.reset("compacted");
     assert_eq!(next(&mut watcher), "end");
@@ -420,9 +453,9 @@ async fn a_reset_ends_watchers_and_reads() {
         .unwrap();
     assert_eq!(cache.snapshot().unwrap().revision, 8);
     assert_eq!(cache.snapshot().unwrap().contents.tree.len(), 2);
-    let mut watcher = watch(&cache, 7, &everything, None);
+    let mut watcher = watch(&cache, 7, &ALL, None);
     assert_eq!(next(&mut watcher), "ADDED a/z@8");
-    let mut too_old = watch(&cache, 6, &everything, None);
+    let mut too_old = watch(&cache, 6, &ALL, None);
     assert_eq!(next(&mut too_old), "ERROR too old resource version: 6 (7)");
 }
 
