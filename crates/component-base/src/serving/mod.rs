@@ -8,6 +8,7 @@
 //! Invariants: a client certificate is only requested and its possession proven here, whom it names is decided by the
 //! authenticators; serving certificates are re-read when their files change; a panic in a handler is a logged 500.
 
+mod activity;
 mod bind;
 mod body;
 mod gather;

@@ -19,9 +19,10 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::activity::{Activity, Answer, Noted, Over};
 use super::bind::Listener;
 use super::gather::Gathered;
-use super::{Body, ConnectionInfo, Handler, Response, error_response};
+use super::{Body, ConnectionInfo, Handler, error_response};
 
 /// Limits on what one connection may ask for; the defaults are upstream's.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct ServerLimits {
     pub max_header_bytes: usize,
     /// Time a client has to send the headers of a request, and to finish its TLS handshake.
     pub read_header_timeout: Duration,
+    /// Time a connection may be without a request after one.
+    pub idle_timeout: Duration,
     /// Sizes of HTTP/2 frames and of one stream's receive window.
     pub http2_stream_window: u32,
     /// Counts failed TLS handshakes.
@@ -45,6 +48,7 @@ impl Default for ServerLimits {
             http2_max_streams: 100,
             max_header_bytes: 1 << 20,
             read_header_timeout: Duration::from_secs(32),
+            idle_timeout: Duration::from_secs(90),
             http2_stream_window: 256 * 1024,
             handshake_errors: None,
             panic_text: "This request caused apiserver to panic. Look in the logs for details.",
@@ -94,13 +98,8 @@ impl Server {
         }
         let connections = TaskTracker::new();
         let cut = CancellationToken::new();
-        let shared = Arc::new(Shared {
-            builder: builder(&self.limits),
-            tls: self.tls,
-            limits: self.limits,
-            handler,
-            stop: stop.clone(),
-        });
+        let shared = Shared::new(self.tls, self.limits, handler, stop.clone());
+        let shared = Arc::new(shared);
         let mut backoff = Duration::from_millis(5);
         loop {
             let accepted = tokio::select! {
@@ -158,7 +157,8 @@ fn builder(limits: &ServerLimits) -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.read_header_timeout)
+        // It would run while a connection waits for its next request, and not before there is a first byte.
+        .header_read_timeout(None)
         .max_buf_size(limits.max_header_bytes.max(8192));
     let connection_window = limits
         .http2_stream_window
@@ -177,7 +177,8 @@ fn builder(limits: &ServerLimits) -> Builder<TokioExecutor> {
     builder
 }
 
-struct Shared {
+/// What all connections of a server have in common.
+pub(super) struct Shared {
     builder: Builder<TokioExecutor>,
     tls: Tls,
     limits: ServerLimits,
@@ -186,6 +187,21 @@ struct Shared {
 }
 
 impl Shared {
+    pub(super) fn new(
+        tls: Tls,
+        limits: ServerLimits,
+        handler: Arc<dyn Handler>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            builder: builder(&limits),
+            tls,
+            limits,
+            handler,
+            stop,
+        }
+    }
+
     async fn connection(&self, stream: TcpStream, remote: SocketAddr) {
         let _ = stream.set_nodelay(true);
         keep_alive(&stream);
@@ -240,76 +256,95 @@ impl Shared {
     fn service(
         &self,
         info: &Arc<ConnectionInfo>,
+        activity: &Arc<Activity>,
     ) -> impl hyper::service::Service<
         http::Request<Incoming>,
-        Response = Response,
+        Response = http::Response<Answer>,
         Error = Infallible,
         Future: Send + 'static,
     > + use<> {
-        let info = info.clone();
+        let (info, activity) = (info.clone(), activity.clone());
         let handler = self.handler.clone();
         let panic_text = self.limits.panic_text;
         hyper::service::service_fn(move |request: http::Request<Incoming>| {
             let mut request = request.map(Body::from);
             request.extensions_mut().insert(info.clone());
             let handler = handler.clone();
+            let open = activity.request(request.version() == http::Version::HTTP_2);
             async move {
                 let answer = AssertUnwindSafe(async { handler.handle(request).await })
                     .catch_unwind()
                     .await;
-                Ok::<Response, Infallible>(answer.unwrap_or_else(|panic| {
+                let answer = answer.unwrap_or_else(|panic| {
                     tracing::error!(panic = text_of_panic(&*panic), "Observed a panic");
                     error_response(http::StatusCode::INTERNAL_SERVER_ERROR, panic_text)
-                }))
+                });
+                Ok::<_, Infallible>(answer.map(|body| Answer { body, _open: open }))
             }
         })
     }
 
-    /// The server ends, or a handler wants the connection closed.
-    async fn closing(&self, info: &ConnectionInfo) {
+    /// The server ends, a handler wants the connection closed, or nobody uses it. False when there is nothing to wait for.
+    async fn closing(&self, info: &ConnectionInfo, activity: &Activity) -> bool {
         tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = info.close.cancelled() => {}
+            () = self.stop.cancelled() => true,
+            () = info.close.cancelled() => true,
+            over = activity.over(&self.limits) => over == Over::Idle,
         }
     }
 
-    async fn http<S>(&self, stream: S, info: ConnectionInfo)
+    /// The peer does not take what is left for it.
+    async fn stuck(&self, activity: &Activity) {
+        tokio::time::sleep(self.limits.idle_timeout).await;
+        activity.over(&self.limits).await;
+    }
+
+    /// Answers what is asked on a connection until one side closes it.
+    pub(super) async fn http<S>(&self, stream: S, info: ConnectionInfo)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let info = Arc::new(info);
+        let activity = Activity::new(false);
+        let service = self.service(&info, &activity);
+        let stream = Noted::new(stream, &activity);
         let mut connection = pin!(
             self.builder
-                .serve_connection_with_upgrades(TokioIo::new(stream), self.service(&info))
+                .serve_connection_with_upgrades(TokioIo::new(stream), service)
         );
         tokio::select! {
             result = connection.as_mut() => return ended(&info, result),
-            () = self.closing(&info) => {}
+            gracefully = self.closing(&info, &activity) => if !gracefully { return },
         }
         connection.as_mut().graceful_shutdown();
-        ended(&info, connection.await);
+        tokio::select! {
+            result = connection.as_mut() => ended(&info, result),
+            () = self.stuck(&activity) => {}
+        }
     }
 
     /// HTTP/2 that TLS has agreed on. Frames are gathered before they are encrypted.
-    async fn http2<S>(&self, stream: S, info: ConnectionInfo)
+    pub(super) async fn http2<S>(&self, stream: S, info: ConnectionInfo)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let info = Arc::new(info);
+        let activity = Activity::new(true);
+        let service = self.service(&info, &activity);
         let stream = Gathered::new(stream);
         let mut connection = pin!(
             self.builder
-                .serve_connection(TokioIo::new(stream.clone()), self.service(&info))
+                .serve_connection(TokioIo::new(stream.clone()), service)
         );
         tokio::select! {
             result = poll_fn(|cx| stream.poll_drive(connection.as_mut(), cx)) => return ended(&info, result),
-            () = self.closing(&info) => {}
+            gracefully = self.closing(&info, &activity) => if !gracefully { return },
         }
         connection.as_mut().graceful_shutdown();
-        ended(
-            &info,
-            poll_fn(|cx| stream.poll_drive(connection.as_mut(), cx)).await,
-        );
+        tokio::select! {
+            result = poll_fn(|cx| stream.poll_drive(connection.as_mut(), cx)) => ended(&info, result),
+            () = self.stuck(&activity) => {}
+        }
     }
 }
 
