@@ -24,7 +24,7 @@ use crate::negotiation::{self, Encoding, MediaType, Transform};
 use crate::registry::errors::{Operation, interpret};
 use crate::registry::fields;
 use crate::registry::object::Object;
-use crate::registry::resource::{self, Resource};
+use crate::registry::resource::{self, Resource, Served};
 use crate::registry::wire;
 use crate::request::context::RequestContext;
 use crate::storage::{self, Entry, List, ListIter, ResourceVersionMatch};
@@ -359,16 +359,16 @@ impl ListWriter {
     }
 
     fn message_length(&self, entry: &Entry) -> Result<usize, StatusError> {
-        let pieces = self
+        let served = self
             .resource
-            .pieces(entry.value(), entry.resource_version())?;
+            .served(entry.value(), entry.resource_version())?;
         Ok(match &self.items {
             Items::Metadata(_) => {
                 let mut buffer = Vec::new();
-                let raw = resource::concat(&pieces, &mut buffer);
+                let raw = served.contiguous(&mut buffer);
                 encode::partial_metadata(respond::served_form(&self.resource), raw).len()
             }
-            _ => resource::length(&pieces),
+            _ => served.len(),
         })
     }
 
@@ -380,23 +380,23 @@ impl ListWriter {
                 None => return Ok(()),
             },
         };
-        let pieces = match &converted {
-            Some(object) => smallvec::smallvec![self.resource.raw_of(object)],
+        let served = match &converted {
+            Some(object) => Served::Made(resource::raw_of(object.value())),
             None => self
                 .resource
-                .pieces(entry.value(), entry.resource_version())?,
+                .served(entry.value(), entry.resource_version())?,
         };
         if self.protobuf {
             match &self.items {
                 Items::Metadata(_) => {
-                    let raw = resource::concat(&pieces, &mut self.scratch);
+                    let raw = served.contiguous(&mut self.scratch);
                     let partial =
                         encode::partial_metadata(respond::served_form(&self.resource), raw);
                     wire::put_bytes(out, 2, &partial);
                 }
                 _ => {
-                    wire::put_header(out, 2, resource::length(&pieces));
-                    pieces.iter().for_each(|piece| out.extend_from_slice(piece));
+                    wire::put_header(out, 2, served.len());
+                    served.write(out);
                 }
             }
             return Ok(());
@@ -404,7 +404,7 @@ impl ListWriter {
         if !std::mem::take(&mut self.first) {
             out.push(b',');
         }
-        let raw = resource::concat(&pieces, &mut self.scratch);
+        let raw = served.contiguous(&mut self.scratch);
         match &self.items {
             // Items of a list carry no kind, as Go's structs do not.
             Items::Objects(form) => json_item(*form, raw, out),

@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::encode::{self, Form, IncludeObject, Printer, RowFormat};
 use crate::negotiation::{self, Encoding, MediaType, Restrictions, Transform};
 use crate::registry::object::Object;
-use crate::registry::resource::{Resource, concat, raw_of};
+use crate::registry::resource::{Resource, raw_of};
 use crate::request::context::RequestContext;
 use crate::storage;
 use crate::table;
@@ -213,10 +213,10 @@ pub fn stored(
     media: MediaType,
     object: &storage::Object,
 ) -> Result<Response, StatusError> {
-    let pieces = resource.pieces(&object.value, object.resource_version)?;
+    let served = resource.served(&object.value, object.resource_version)?;
     let form = served_form(resource);
     let mut buffer = Vec::new();
-    let raw = concat(&pieces, &mut buffer);
+    let raw = served.contiguous(&mut buffer);
     let body = match media.convert.map(|convert| convert.transform) {
         None => encode::message(media, form, raw)?,
         Some(_) => {

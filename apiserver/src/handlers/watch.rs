@@ -36,7 +36,7 @@ use crate::flowcontrol::WatchPlace;
 use crate::negotiation::{self, Encoding, MediaType, Transform};
 use crate::registry::errors::{Operation, interpret};
 use crate::registry::object::Object;
-use crate::registry::resource::{self, Resource};
+use crate::registry::resource::Resource;
 use crate::registry::wire;
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
@@ -407,11 +407,11 @@ impl EventEncoder {
     /// The event's object in the watch's encoding.
     fn object(&self, event: &ObjectEvent) -> Result<Vec<u8>, StatusError> {
         let entry = event.entry();
-        let pieces = self
+        let served = self
             .resource
-            .pieces(entry.value(), event.resource_version())?;
+            .served(entry.value(), event.resource_version())?;
         let mut buffer = Vec::new();
-        let raw = resource::concat(&pieces, &mut buffer);
+        let raw = served.contiguous(&mut buffer);
         if self.rows.is_some() {
             let hub = self
                 .resource

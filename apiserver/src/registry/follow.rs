@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::Resource as ApiResource;
-use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::resource::Resource;
@@ -63,7 +62,7 @@ impl Stored<'_> {
     }
 
     /// Its protobuf message, where it is stored as one.
-    pub fn message(&self) -> Option<Bytes> {
+    pub fn message(&self) -> Option<&[u8]> {
         self.resource.raw(self.entry.value())
     }
 

@@ -15,7 +15,6 @@ use api_types::{CustomObject, Struct};
 use apimachinery::gvk::{GroupKind, GroupResource};
 use apimachinery::status::{self, StatusError};
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 use super::convert::{self, Conversion};
 use super::fields::{self, Reader};
@@ -83,8 +82,43 @@ impl std::ops::Deref for StrategyRef {
     }
 }
 
-/// A served object as protobuf (custom objects: as JSON), in pieces of which most are slices of what etcd returned.
-pub type Pieces = SmallVec<[Bytes; 3]>;
+/// A served object as protobuf (custom objects: as JSON).
+pub enum Served<'a> {
+    /// Stored bytes with their version.
+    Stored(storage::Spliced<'a>),
+    /// Stored in another form, and decoded.
+    Made(Vec<u8>),
+}
+
+impl Served<'_> {
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        match self {
+            Served::Stored(spliced) => spliced.len(),
+            Served::Made(bytes) => bytes.len(),
+        }
+    }
+
+    /// Appends the bytes.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Served::Stored(spliced) => spliced.write(out),
+            Served::Made(bytes) => out.extend_from_slice(bytes),
+        }
+    }
+
+    /// The bytes, in a buffer that is reused where they have to be put together.
+    pub fn contiguous<'b>(&'b self, buffer: &'b mut Vec<u8>) -> &'b [u8] {
+        match self {
+            Served::Stored(spliced) => {
+                buffer.clear();
+                spliced.write(buffer);
+                buffer
+            }
+            Served::Made(bytes) => bytes,
+        }
+    }
+}
 
 impl Resource {
     pub fn group_resource(&self) -> GroupResource {
@@ -235,41 +269,45 @@ impl Resource {
         Ok(object)
     }
 
-    /// The served object in protobuf, with its resourceVersion, taken from stored bytes. Objects stored in the version
-    /// they are served in are not decoded.
-    pub fn pieces(&self, value: &Bytes, resource_version: u64) -> Result<Pieces, StatusError> {
+    /// The served object with its resourceVersion, taken from stored bytes. Objects stored in the version they are served in are
+    /// not decoded.
+    pub fn served<'a>(
+        &self,
+        value: &'a [u8],
+        resource_version: u64,
+    ) -> Result<Served<'a>, StatusError> {
         if self.custom.is_some() {
             let object = self.decode_stored(value, resource_version)?;
-            return Ok(SmallVec::from_iter([self.raw_of(&object)]));
+            return Ok(Served::Made(raw_of(object.value())));
         }
         if self.conversion.is_none()
             && let Some(raw) = self.raw(value)
-            && let Some((head, middle, tail)) =
-                storage::splice_resource_version(&raw, resource_version)
+            && let Some(spliced) = storage::splice_resource_version(raw, resource_version)
         {
-            return Ok(SmallVec::from_vec(vec![head, middle, tail]));
+            return Ok(Served::Stored(spliced));
         }
         let hub = self.decode_stored(value, resource_version)?;
         let served = self.to_served(hub)?;
-        Ok(SmallVec::from_iter([Bytes::from(
-            api_types::encode_protobuf(served.value()),
-        )]))
+        Ok(Served::Made(api_types::encode_protobuf(served.value())))
     }
 
-    /// The bytes of a decoded object of the served version, as [`Self::pieces`] has them.
+    /// The bytes of a decoded object of the served version, as [`Self::served`] has them.
     pub fn raw_of(&self, served: &Object) -> Bytes {
         raw_of(served.value()).into()
     }
 
     /// The message inside stored bytes, when they are protobuf of the hub's wire form.
-    pub fn raw(&self, value: &Bytes) -> Option<Bytes> {
+    pub fn raw<'a>(&self, value: &'a [u8]) -> Option<&'a [u8]> {
+        if let Some(raw) = storage::raw_of_version(value, self.stored.api_version) {
+            return Some(raw);
+        }
         let envelope = storage::decode_envelope(value).ok()?;
         if envelope.api_version != self.stored.api_version
             && convert::from_stored_version(self.info, envelope.api_version).is_some()
         {
             return None;
         }
-        Some(value.slice_ref(envelope.raw))
+        Some(envelope.raw)
     }
 }
 
@@ -375,20 +413,6 @@ pub fn json_header(value: &[u8]) -> Result<Header, HeaderError> {
         fields: Pairs::default(),
         deleting: stored.metadata.deletion_timestamp.is_some(),
     })
-}
-
-/// The contiguous bytes of some pieces, in a buffer that is reused.
-pub fn concat<'a>(pieces: &[Bytes], buffer: &'a mut Vec<u8>) -> &'a [u8] {
-    buffer.clear();
-    for piece in pieces {
-        buffer.extend_from_slice(piece);
-    }
-    buffer
-}
-
-/// How many bytes some pieces have together.
-pub fn length(pieces: &[Bytes]) -> usize {
-    pieces.iter().map(Bytes::len).sum()
 }
 
 /// An object as protobuf, or as JSON where it has no protobuf form.

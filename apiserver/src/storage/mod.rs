@@ -38,7 +38,8 @@ mod transformer;
 pub use self::cacher::list::{List, ListIter};
 pub use self::cacher::watch::{EncodingKey, EventType, ObjectEvent, WatchEvent, Watcher};
 pub use self::codec::{
-    Envelope, EnvelopeError, decode_envelope, encode_envelope, splice_resource_version,
+    Envelope, EnvelopeError, Spliced, decode_envelope, encode_envelope, raw_of_version,
+    splice_resource_version,
 };
 pub use self::continue_token::{decode_continue, encode_continue};
 pub use self::entry::{Entry, Header, HeaderError, Object, Pairs};

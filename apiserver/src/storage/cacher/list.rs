@@ -6,7 +6,7 @@ use std::sync::Arc;
 use prometheus::Counter;
 
 use crate::storage::cacher::cache::{IndexItem, Snapshot};
-use crate::storage::cacher::tree::{Cursor, Keyed as _, Tree};
+use crate::storage::cacher::tree::{Cursor, Tree};
 use crate::storage::continue_token::encode_continue;
 use crate::storage::entry::Entry;
 use crate::storage::error::Error;
@@ -65,7 +65,7 @@ impl List {
                 predicate,
             } => IterSource::Tree {
                 cursor: tree.cursor(&range.start),
-                end: range.end.clone(),
+                left: self.len_hint(),
                 predicate: Arc::clone(predicate),
             },
             Source::Index {
@@ -74,7 +74,7 @@ impl List {
                 predicate,
             } => IterSource::Index {
                 cursor: tree.cursor(&range.start),
-                end: range.end.clone(),
+                left: self.len_hint(),
                 predicate: Arc::clone(predicate),
             },
             Source::Items(items) => IterSource::Items {
@@ -220,12 +220,13 @@ impl Drop for ListIter {
 enum IterSource {
     Tree {
         cursor: Cursor<Entry>,
-        end: String,
+        /// Items of the range that are still to be looked at.
+        left: usize,
         predicate: Arc<dyn Predicate>,
     },
     Index {
         cursor: Cursor<IndexItem>,
-        end: String,
+        left: usize,
         predicate: Arc<dyn Predicate>,
     },
     Items {
@@ -249,24 +250,22 @@ impl IterSource {
         match self {
             Self::Tree {
                 cursor,
-                end,
+                left,
                 predicate,
             } => loop {
-                let entry = cursor
-                    .next()
-                    .filter(|entry| entry.key.as_str() < end.as_str())?;
+                *left = left.checked_sub(1)?;
+                let entry = cursor.next()?;
                 if predicate.matches(&entry) {
                     return Some(entry);
                 }
             },
             Self::Index {
                 cursor,
-                end,
+                left,
                 predicate,
             } => loop {
-                let item = cursor
-                    .next()
-                    .filter(|item| item.key().as_str() < end.as_str())?;
+                *left = left.checked_sub(1)?;
+                let item = cursor.next()?;
                 if predicate.matches(&item.entry) {
                     return Some(Arc::clone(&item.entry));
                 }
