@@ -702,10 +702,7 @@ impl State {
 
     /// The oldest revision a watch can start after.
     pub(crate) fn oldest_watchable(&self) -> u64 {
-        match self.ring.first() {
-            Some(first) if self.ring.removed() => first.revision.saturating_sub(1),
-            _ => self.list_revision,
-        }
+        self.ring.oldest().unwrap_or(self.list_revision)
     }
 
     /// Keeps a snapshot now and then; called between revisions.

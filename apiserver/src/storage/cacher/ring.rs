@@ -105,8 +105,8 @@ pub(crate) struct Ring {
     max_bytes: usize,
     /// Events before this number have had their encodings dropped.
     trimmed: u64,
-    /// Whether an event was dropped since the last relist.
-    removed: bool,
+    /// Revision of the last event that was dropped since the last relist.
+    removed: Option<u64>,
 }
 
 impl Ring {
@@ -119,7 +119,7 @@ impl Ring {
             bytes: 0,
             max_bytes,
             trimmed: 0,
-            removed: false,
+            removed: None,
         }
     }
 
@@ -137,13 +137,12 @@ impl Ring {
         self.start + self.events.len() as u64
     }
 
-    /// Whether events since the last relist are missing.
-    pub(crate) fn removed(&self) -> bool {
-        self.removed
-    }
-
-    pub(crate) fn first(&self) -> Option<&Arc<Event>> {
-        self.events.front()
+    /// The oldest revision after which no event is missing, once events were dropped since the last relist.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        // Of a revision with several changes some may be gone.
+        let removed = self.removed?;
+        let first = self.events.front()?;
+        Some(removed.max(first.revision.saturating_sub(1)))
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<&Arc<Event>> {
@@ -184,14 +183,14 @@ impl Ring {
         self.start = self.end();
         self.events.clear();
         self.bytes = 0;
-        self.removed = false;
+        self.removed = None;
     }
 
     fn drop_first(&mut self) {
         if let Some(event) = self.events.pop_front() {
             self.bytes = self.bytes.saturating_sub(event.size());
             self.start += 1;
-            self.removed = true;
+            self.removed = Some(event.revision);
         }
     }
 
@@ -244,7 +243,7 @@ mod tests {
             assert_eq!(ring.push(event(revision, start)), Resize::None);
         }
         assert_eq!(ring.push(event(101, start)), Resize::Grown);
-        assert_eq!((ring.capacity(), ring.removed()), (200, false));
+        assert_eq!((ring.capacity(), ring.oldest()), (200, None));
         let later = start + Duration::from_secs(100);
         for revision in 102..=200 {
             ring.push(event(revision, later));
@@ -252,13 +251,31 @@ mod tests {
         // Full, the oldest is old, the latest quarter is recent: neither grows nor shrinks, drops the oldest.
         assert_eq!(ring.push(event(201, later)), Resize::None);
         assert_eq!(
-            (ring.capacity(), ring.start(), ring.removed()),
-            (200, 1, true)
+            (ring.capacity(), ring.start(), ring.oldest()),
+            (200, 1, Some(1))
         );
         let much_later = later + Duration::from_secs(100);
         assert_eq!(ring.push(event(202, much_later)), Resize::Shrunk);
         assert_eq!((ring.capacity(), ring.end()), (100, 202));
-        assert_eq!(ring.first().unwrap().revision, 103);
+        assert_eq!(ring.get(ring.start()).unwrap().revision, 103);
+        assert_eq!(ring.oldest(), Some(102));
+    }
+
+    #[test]
+    fn a_revision_of_which_a_part_is_gone_is_too_old() {
+        let mut ring = Ring::new(Duration::from_secs(75), 0);
+        let now = Instant::now();
+        for _ in 0..2 {
+            ring.push(event(7, now));
+        }
+        for revision in 10..108 {
+            ring.push(event(revision, now));
+        }
+        assert_eq!(ring.oldest(), None);
+        ring.push(event(108, now));
+        assert_eq!(ring.oldest(), Some(7), "after 6 one of two is missing");
+        ring.push(event(109, now));
+        assert_eq!(ring.oldest(), Some(9), "as upstream tells it");
     }
 
     #[test]
