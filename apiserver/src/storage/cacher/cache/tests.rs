@@ -366,6 +366,47 @@ async fn unconcerned_watchers_are_not_woken() {
     assert_eq!(cache.watchers.len(), 0);
 }
 
+/// Who does not read holds up nobody and keeps no event in memory; who reads again too late is over.
+#[tokio::test]
+async fn watchers_that_never_read_cost_nothing() {
+    let cache = cache(0);
+    cache
+        .install(EPOCH, 5, Vec::new(), BTreeMap::new())
+        .unwrap();
+    let mut silent: Vec<Watcher> = (0..50).map(|_| watch(&cache, 5, &ALL, None)).collect();
+    let mut stopped = watch(&cache, 5, &ALL, None);
+    let mut reading = watch(&cache, 5, &ALL, None);
+    let mut events = Vec::new();
+    for revision in 6..1006 {
+        let value = format!("l,{revision}");
+        deliver(&cache, vec![raw("a/x", Some(&value), revision)], revision);
+        events.push(cache.with_state(|state, _| {
+            let number = state.ring.end() - 1;
+            Arc::downgrade(state.ring.get(number).unwrap())
+        }));
+        assert!(next(&mut reading).ends_with(&format!("a/x@{revision}")));
+        if revision == 100 {
+            assert_eq!(next(&mut stopped), "ADDED a/x@6");
+        }
+    }
+    let alive = events.iter().filter(|event| event.upgrade().is_some());
+    let taken = 64;
+    assert_eq!(
+        alive.count(),
+        100 + taken - 1,
+        "the window, and what one of them has taken"
+    );
+    for revision in 7..6 + taken {
+        assert_eq!(next(&mut stopped), format!("MODIFIED a/x@{revision}"));
+    }
+    for watcher in silent.iter_mut().chain([&mut stopped]) {
+        assert_eq!(next(watcher), "end");
+    }
+    assert_eq!(next(&mut reading), "pending");
+    let ended = cache.store.metrics.terminated_watchers.get();
+    assert!((ended - 51.0).abs() < 0.5, "{ended}");
+}
+
 #[tokio::test]
 async fn unreadable_values_stop_nobody_else() {
     let cache = filled(&[("a/x", "l,n"), ("b/y", "l,n")]);
