@@ -28,6 +28,7 @@ mod service_account_tokens;
 mod serving;
 mod subresources;
 mod unauthorized;
+mod watches;
 mod webhooks;
 mod websocket;
 mod writes;

@@ -3,10 +3,10 @@
 use std::net::{Ipv4Addr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -181,14 +181,26 @@ fn spawn(folder: &Path, port: u16, tls: Option<&ServerTls>) -> Child {
     command.spawn().unwrap()
 }
 
-const OPEN: u8 = 0;
-const CLOSED: u8 = 1;
-const SWALLOW_ANSWERS: u8 = 2;
+/// What becomes of what is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Open,
+    /// New connections are refused.
+    Closed,
+    /// Requests pass, answers are lost.
+    Deaf,
+    /// Nothing passes, and nothing is lost.
+    Stalled,
+    /// All takes a while longer.
+    Slow,
+}
+
+const SLOWNESS: Duration = Duration::from_millis(5);
 
 /// Forwards to etcd until told otherwise.
 pub(crate) struct Proxy {
     port: u16,
-    mode: Arc<AtomicU8>,
+    mode: watch::Sender<Mode>,
     cut: watch::Sender<u64>,
 }
 
@@ -196,15 +208,14 @@ impl Proxy {
     pub(crate) async fn to(target: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mode = Arc::new(AtomicU8::new(OPEN));
-        let cut = watch::Sender::new(0);
-        let (shared, receiver) = (Arc::clone(&mode), cut.subscribe());
+        let (mode, cut) = (watch::Sender::new(Mode::Open), watch::Sender::new(0));
+        let (shared, receiver) = (mode.subscribe(), cut.subscribe());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                if shared.load(Ordering::SeqCst) == CLOSED {
+                if *shared.borrow() == Mode::Closed {
                     continue;
                 }
-                let (mode, mut cut) = (Arc::clone(&shared), receiver.clone());
+                let (mode, mut cut) = (shared.clone(), receiver.clone());
                 cut.mark_unchanged();
                 tokio::spawn(async move {
                     let seen = cut.clone();
@@ -224,13 +235,23 @@ impl Proxy {
 
     /// Breaks all connections and refuses new ones.
     pub(crate) fn close(&self) {
-        self.mode.store(CLOSED, Ordering::SeqCst);
+        self.mode.send_replace(Mode::Closed);
         self.cut();
     }
 
-    /// Requests pass, answers do not.
+    /// Requests pass, answers do not. What comes after such a gap makes no sense: cut before opening again.
     pub(crate) fn swallow_answers(&self) {
-        self.mode.store(SWALLOW_ANSWERS, Ordering::SeqCst);
+        self.mode.send_replace(Mode::Deaf);
+    }
+
+    /// Nothing passes any more, but it will.
+    pub(crate) fn stall(&self) {
+        self.mode.send_replace(Mode::Stalled);
+    }
+
+    /// Everything comes later.
+    pub(crate) fn slow_down(&self) {
+        self.mode.send_replace(Mode::Slow);
     }
 
     pub(crate) fn cut(&self) {
@@ -238,43 +259,66 @@ impl Proxy {
     }
 
     pub(crate) fn open(&self) {
-        self.mode.store(OPEN, Ordering::SeqCst);
+        self.mode.send_replace(Mode::Open);
     }
 }
 
 async fn forward(
     client: TcpStream,
     target: u16,
-    mode: Arc<AtomicU8>,
+    mode: watch::Receiver<Mode>,
     cut: watch::Receiver<u64>,
 ) -> std::io::Result<()> {
     let server = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await?;
-    let (mut client_in, mut client_out) = client.into_split();
-    let (mut server_in, mut server_out) = server.into_split();
-    let requests = async {
-        tokio::io::copy(&mut client_in, &mut server_out)
-            .await
-            .map(drop)
+    let (client_in, client_out) = client.into_split();
+    let (server_in, server_out) = server.into_split();
+    let requests = Pump {
+        mode: mode.clone(),
+        cut: cut.clone(),
+        lost_in: None,
     };
-    let answers = async {
+    let answers = Pump {
+        mode,
+        cut,
+        lost_in: Some(Mode::Deaf),
+    };
+    tokio::select! {
+        outcome = requests.run(client_in, server_out) => outcome,
+        outcome = answers.run(server_in, client_out) => outcome,
+    }
+}
+
+/// One direction of a connection.
+struct Pump {
+    mode: watch::Receiver<Mode>,
+    cut: watch::Receiver<u64>,
+    /// What comes in this mode goes nowhere.
+    lost_in: Option<Mode>,
+}
+
+impl Pump {
+    async fn run(mut self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> std::io::Result<()> {
         let mut buffer = vec![0; 64 << 10];
         loop {
-            let length = server_in.read(&mut buffer).await?;
+            let length = from.read(&mut buffer).await?;
             if length == 0 {
                 return Ok(());
             }
-            let swallowed = mode.load(Ordering::SeqCst) == SWALLOW_ANSWERS;
+            let lost = self.lost_in == Some(*self.mode.borrow());
             // The mode first: who cuts and then opens lets no answer of a cut connection pass.
-            if !cut.has_changed().is_ok_and(|cut| !cut) {
+            if !self.cut.has_changed().is_ok_and(|cut| !cut) {
                 return Ok(());
             }
-            if !swallowed {
-                client_out.write_all(&buffer[..length]).await?;
+            let slow = *self.mode.borrow() == Mode::Slow;
+            if slow {
+                tokio::time::sleep(SLOWNESS).await;
+            }
+            // Fails when the proxy is gone.
+            let passable = self.mode.wait_for(|mode| *mode != Mode::Stalled);
+            let passes = passable.await.is_ok() && !lost;
+            if passes {
+                to.write_all(&buffer[..length]).await?;
             }
         }
-    };
-    tokio::select! {
-        outcome = requests => outcome,
-        outcome = answers => outcome,
     }
 }

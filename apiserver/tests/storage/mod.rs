@@ -9,6 +9,7 @@
 mod cache;
 mod cost;
 pub(crate) mod etcd;
+mod faults;
 mod outage;
 mod tls;
 mod writes;
