@@ -1,22 +1,28 @@
 //! Connections to the API server as client-go opens them: HTTP/2 over TLS, Go's cipher order and windows. Answers are counted, not
 //! decoded, so that a request costs the load generator as little as it can.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use client::config::{Auth, CertificateSource, ClientConfig, Impersonation, TlsSettings};
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{CipherSuite, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsConnector;
 
 use crate::Result;
@@ -27,6 +33,8 @@ pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const REQUEST_LIMIT: Duration = Duration::from_secs(120);
 /// How much of an answer is kept: a list's metadata, an error's text.
 const HEAD: usize = 4096;
+/// Of an answer that is kept in whole.
+const TEXT_LIMIT: usize = 64 << 20;
 
 /// An API server on this machine, and who we are there.
 pub(crate) struct Server {
@@ -42,6 +50,14 @@ pub(crate) struct Server {
 #[derive(Clone)]
 pub(crate) struct Connection {
     sender: http2::SendRequest<Full<Bytes>>,
+    task: AbortHandle,
+    silent: Arc<AtomicBool>,
+}
+
+/// A socket that can stop being read while it stays open.
+struct Socket {
+    tcp: TcpStream,
+    silent: Arc<AtomicBool>,
 }
 
 /// A request before it has an address.
@@ -131,7 +147,12 @@ impl Server {
             .await
             .map_err(|error| format!("{}: {error}", self.address))?;
         tcp.set_nodelay(true)?;
-        let tls = self.tls.connect(self.name.clone(), tcp).await?;
+        let silent = Arc::new(AtomicBool::new(false));
+        let socket = Socket {
+            tcp,
+            silent: Arc::clone(&silent),
+        };
+        let tls = self.tls.connect(self.name.clone(), socket).await?;
         if tls.get_ref().1.alpn_protocol() != Some(b"h2") {
             return Err("the server does not speak HTTP/2".into());
         }
@@ -142,8 +163,12 @@ impl Server {
             .handshake(TokioIo::new(tls))
             .await?;
         // Ends when the last sender is dropped or the server closes; requests under way then tell the error.
-        tokio::spawn(connection);
-        Ok(Connection { sender })
+        let task = tokio::spawn(connection).abort_handle();
+        Ok(Connection {
+            sender,
+            task,
+            silent,
+        })
     }
 
     /// Several connections, as from that many clients.
@@ -201,6 +226,63 @@ impl Connection {
         let status = response.status();
         let answer = read(response.into_body()).await?;
         Err(format!("{status}: {}", String::from_utf8_lossy(&answer.head)).into())
+    }
+
+    /// Sends a request and reads the whole answer as text. An answer that is not 2xx is an error.
+    pub(crate) async fn text(&self, request: Request<Full<Bytes>>) -> Result<String> {
+        let body = Limited::new(self.open(request).await?, TEXT_LIMIT);
+        let bytes = tokio::time::timeout(REQUEST_LIMIT, body.collect())
+            .await
+            .map_err(|_| format!("no answer in {REQUEST_LIMIT:?}"))??
+            .to_bytes();
+        Ok(String::from_utf8(bytes.into())?)
+    }
+
+    /// Whether no request can be sent over it any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Closes the socket in the middle of whatever is under way, as the end of a node or of a load balancer does.
+    pub(crate) fn cut(&self) {
+        self.task.abort();
+    }
+
+    /// Reads nothing more from the socket, which stays open until [`Self::cut`].
+    pub(crate) fn fall_silent(&self) {
+        self.silent.store(true, Ordering::Relaxed);
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.silent.load(Ordering::Relaxed) {
+            // For good: nobody is to be woken.
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.tcp).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }
 

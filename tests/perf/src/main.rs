@@ -1,11 +1,12 @@
 //! Measures API servers and clusters: upstream's and ours, by the same requests. README.md describes workloads and fields.
 //!
-//! [`apiserver`] loads an API server over connections of its own ([`connection`]), [`pods`] times pods from creation to Running,
-//! [`idle`] looks at processes that have nothing to do. All three read what a process uses from /proc ([`meter`], [`process`]) and
+//! [`apiserver`] loads an API server over connections of its own ([`connection`]) and times its start, [`pods`] times pods from
+//! creation to Running, [`idle`] looks at processes that have nothing to do. All three read what a process uses from /proc ([`meter`], [`process`]) and
 //! write one line of JSON per workload ([`record`]), which [`report`] turns into tables and plots.
 
 mod apiserver;
 mod connection;
+mod counters;
 mod idle;
 mod meter;
 mod namespace;
@@ -34,7 +35,9 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Loads the API server of a kubeconfig, one workload after the other.
-    Apiserver(apiserver::Options),
+    Apiserver(Box<apiserver::Options>),
+    /// Starts an API server on an etcd full of pods, and says when it works and what it holds.
+    Start(apiserver::start::Options),
     /// Times pods of a whole cluster from creation to Running and Ready.
     Pods(pods::Options),
     /// Memory and CPU of processes that are left alone.
@@ -60,6 +63,7 @@ fn run(command: Command) -> Result<()> {
         .build()?;
     match command {
         Command::Apiserver(options) => runtime.block_on(apiserver::run(&options)),
+        Command::Start(options) => runtime.block_on(apiserver::start::run(&options)),
         Command::Pods(options) => runtime.block_on(pods::run(&options)),
         Command::Idle(options) => runtime.block_on(idle::run(&options)),
         Command::Report(options) => report::run(&options),

@@ -32,6 +32,11 @@ impl Caller {
         connection.send(self.server.request(call)?).await
     }
 
+    /// Sends one request and reads its whole answer as text.
+    pub(super) async fn text(&self, call: Call) -> Result<String> {
+        self.connections[0].text(self.server.request(call)?).await
+    }
+
     /// Sends `count` requests with up to `in_flight` under way, until time is up.
     pub(super) async fn load(
         &self,

@@ -5,13 +5,17 @@
 
 mod access;
 mod bench;
+mod big_lists;
 mod caller;
 mod compare;
 mod fairness;
 mod leases;
 mod objects;
+mod reconnect;
 mod rules;
 mod setup;
+mod silent;
+pub(crate) mod start;
 mod storm;
 mod watch;
 mod webhook_server;
@@ -25,6 +29,7 @@ use client::Client;
 use client::config::ClientConfig;
 use http::{Method, StatusCode};
 use serde_json::Value;
+use url::Url;
 
 use self::bench::{Bench, text_field};
 use self::caller::Caller;
@@ -80,10 +85,28 @@ pub(crate) struct Options {
     /// Seconds that fairness and leases measure with the other client, and as long without it.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
+    /// Objects of big-lists.
+    #[arg(long, default_value_t = 4000, value_parser = bounded(100_000))]
+    objects: usize,
+    /// Text in each of them, in KiB.
+    #[arg(long, default_value_t = 256, value_parser = bounded(1000))]
+    object_kib: usize,
+    /// Lists of them under way at once.
+    #[arg(long, default_value_t = 10, value_parser = bounded(100))]
+    lists: usize,
+    /// Watches of reconnect.
+    #[arg(long, default_value_t = 5000, value_parser = bounded(20_000))]
+    reconnects: usize,
+    /// Watchers of silent-watcher that never read.
+    #[arg(long, default_value_t = 10, value_parser = bounded(1000))]
+    silent: usize,
+    /// Where the etcd behind the server tells its metrics, without TLS: reconnect counts its range requests.
+    #[arg(long, value_name = "URL")]
+    etcd_metrics: Option<Url>,
     /// Seconds after which a workload ends, whatever is left.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=3600))]
     limit: u64,
-    /// Only these workloads, in the order of the whole list.
+    /// Only these workloads, in the order of the whole list. Those after leases run only when they are named.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME,...")]
     only: Vec<Workload>,
     /// What the report calls this server.
@@ -119,6 +142,9 @@ enum Workload {
     Rules,
     Fairness,
     Leases,
+    BigLists,
+    Reconnect,
+    SilentWatcher,
 }
 
 /// How often a whole list is asked for.
@@ -159,7 +185,12 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
 async fn run_workloads(bench: &mut Bench<'_>) -> Result<()> {
     let only = &bench.options.only;
     for workload in Workload::value_variants() {
-        if !only.is_empty() && !only.contains(workload) {
+        let chosen = if only.is_empty() {
+            !workload.is_by_name_only()
+        } else {
+            only.contains(workload)
+        };
+        if !chosen {
             continue;
         }
         if workload.needs_pods() && bench.pods == 0 {
@@ -192,7 +223,15 @@ impl Workload {
                 | Self::Access
                 | Self::Webhooks
                 | Self::Rules
+                | Self::BigLists
+                | Self::Reconnect
+                | Self::SilentWatcher
         )
+    }
+
+    /// Those that are too much for every run: gigabytes, thousands of connections.
+    fn is_by_name_only(self) -> bool {
+        matches!(self, Self::BigLists | Self::Reconnect | Self::SilentWatcher)
     }
 
     /// What one operation is.
@@ -212,6 +251,9 @@ impl Workload {
             Self::Rules => rules::measure(bench).await?,
             Self::Fairness => fairness::measure(bench).await?,
             Self::Leases => leases::measure(bench).await?,
+            Self::BigLists => return big_lists::measure(bench).await,
+            Self::Reconnect => return reconnect::measure(bench).await,
+            Self::SilentWatcher => return silent::measure(bench).await,
             _ => return self.measure_load(bench).await,
         }
         setup::sweep(&bench.client).await

@@ -185,6 +185,15 @@ pub(super) fn applied_config_map(name: &str, round: usize) -> Bytes {
     .into()
 }
 
+/// A ConfigMap with so many KiB of text in it, which differs by the number.
+pub(super) fn filled_config_map(name: &str, kib: usize, number: usize) -> Bytes {
+    let filler = "0123456789abcdefghijklmnopqrstuv".repeat(kib * 1024 / 32);
+    format!(
+        r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}"}},"data":{{"number":"{number}","filler":"{filler}"}}}}"#
+    )
+    .into()
+}
+
 pub(super) fn delete_now() -> Bytes {
     Bytes::from_static(br#"{"apiVersion":"v1","kind":"DeleteOptions","gracePeriodSeconds":0}"#)
 }
@@ -200,6 +209,14 @@ mod tests {
         let object: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(object["metadata"]["name"], "checkout-7c9d8f6b54-00042");
         assert!(!String::from_utf8_lossy(&body).contains(NAME));
+    }
+
+    #[test]
+    fn filled_objects_have_their_size() {
+        let body = filled_config_map("x", 256, 7);
+        let object: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(object["data"]["filler"].as_str().unwrap().len(), 256 << 10);
+        assert_ne!(body, filled_config_map("x", 256, 8));
     }
 
     #[test]

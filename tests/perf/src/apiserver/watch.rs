@@ -16,42 +16,64 @@ use tokio::task::JoinSet;
 use super::bench::{Bench, text_field};
 use super::objects::NAMESPACE;
 use crate::Result;
-use crate::connection::{Call, JSON};
+use crate::connection::{Call, Connection, JSON};
 use crate::record::Outcome;
 use crate::statistics::Percentiles;
 
 /// Half of what Go's server allows on a connection.
-const WATCHES_PER_CONNECTION: usize = 50;
+pub(super) const WATCHES_PER_CONNECTION: usize = 50;
 /// How long watchers may lag behind the last write.
-const GRACE: Duration = Duration::from_secs(30);
-const NAME: &str = "fan-out";
+pub(super) const GRACE: Duration = Duration::from_secs(30);
 
 pub(super) async fn measure(bench: &mut Bench<'_>) -> Result<()> {
     let watchers = bench.options.watchers;
-    let events = bench.options.events;
-    let clock = Instant::now();
-
-    let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps");
-    let call = Call::with_body(Method::POST, &path, JSON, config_map(clock));
-    let created = bench.send(0, call).await?;
-    let version = text_field(&created.head, "resourceVersion")
-        .ok_or("the answer to a creation has no resourceVersion")?;
-    let watch = format!(
-        "{path}?allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds=1800&watch=true"
-    );
-
-    let connections = watchers.div_ceil(WATCHES_PER_CONNECTION);
-    let connections = bench.admin.server.connect_many(connections).await?;
-    let mut bodies = Vec::with_capacity(watchers);
+    let (object, version) = Stamped::create(bench, "fan-out").await?;
+    let watch = watch_path("", &version);
+    let connections = connect(bench, watchers).await?;
     let meter = bench.meter()?;
+    let (opened, bodies) = open(bench, &connections, &watch, watchers).await;
+    bench.record("watch-open", "watch", opened, meter)?;
+
+    let meter = bench.meter()?;
+    let outcome = fan_out(bench, &object, bodies, async |_| Ok(())).await?;
+    bench.record("watch-fanout", "delivery", outcome, meter)
+}
+
+/// The collection that is watched.
+pub(super) fn collection() -> String {
+    format!("/api/v1/namespaces/{NAMESPACE}/configmaps")
+}
+
+/// A watch from a version, with more parameters or none.
+pub(super) fn watch_path(more: &str, version: &str) -> String {
+    format!(
+        "{}?allowWatchBookmarks=true&resourceVersion={version}&timeoutSeconds=1800&watch=true{more}",
+        collection()
+    )
+}
+
+/// Connections for so many watches.
+pub(super) async fn connect(bench: &Bench<'_>, watches: usize) -> Result<Vec<Connection>> {
+    let connections = watches.div_ceil(WATCHES_PER_CONNECTION);
+    bench.admin.server.connect_many(connections).await
+}
+
+/// Opens watches: how long each took, and their streams.
+pub(super) async fn open(
+    bench: &Bench<'_>,
+    connections: &[Connection],
+    path: &str,
+    watches: usize,
+) -> (Outcome, Vec<Incoming>) {
+    let mut bodies = Vec::with_capacity(watches);
     let mut opened = Outcome {
-        note: format!("{watchers} watches on {} connections", connections.len()),
+        note: format!("{watches} watches on {} connections", connections.len()),
         ..Outcome::default()
     };
-    let mut openings = stream::iter(0..watchers)
+    let mut openings = stream::iter(0..watches)
         .map(|number| {
             let connection = &connections[number / WATCHES_PER_CONNECTION];
-            let request = bench.admin.server.request(Call::get(&watch));
+            let request = bench.admin.server.request(Call::get(path));
             async move {
                 let begun = Instant::now();
                 let body = connection.open(request?).await?;
@@ -69,30 +91,36 @@ pub(super) async fn measure(bench: &mut Bench<'_>) -> Result<()> {
         }
     }
     drop(openings);
-    bench.record("watch-open", "watch", opened, meter)?;
+    (opened, bodies)
+}
 
+/// Writes `--events` versions of the object, each after what `first` does, and says when each watch got each.
+pub(super) async fn fan_out(
+    bench: &Bench<'_>,
+    object: &Stamped,
+    bodies: Vec<Incoming>,
+    first: impl AsyncFn(usize) -> Result<()>,
+) -> Result<Outcome> {
+    let events = bench.options.events;
     let period = Duration::from_secs_f64(1.0 / bench.options.event_rate);
     let writing = period * u32::try_from(events)? + GRACE;
     let deadline = tokio::time::Instant::now() + writing;
     let expected = bodies.len() * events;
-    let meter = bench.meter()?;
     let mut receivers = JoinSet::new();
-    for body in bodies {
-        receivers.spawn(receive(body, events, clock, deadline));
+    for mut body in bodies {
+        let clock = object.clock;
+        receivers.spawn(async move { receive(&mut body, events, clock, deadline).await });
     }
     let mut writes = Vec::with_capacity(events);
     let mut outcome = Outcome::default();
     let mut ticks = tokio::time::interval(period);
-    for _ in 0..events {
+    for number in 0..events {
         ticks.tick().await;
+        if let Err(error) = first(number).await {
+            outcome.failed(error);
+        }
         let begun = Instant::now();
-        let call = Call::with_body(
-            Method::PUT,
-            format!("{path}/{NAME}"),
-            JSON,
-            config_map(clock),
-        );
-        match bench.send(0, call).await {
+        match object.write(bench).await {
             Ok(_) => writes.push(begun.elapsed()),
             Err(error) => outcome.failed(error),
         }
@@ -111,12 +139,53 @@ pub(super) async fn measure(bench: &mut Bench<'_>) -> Result<()> {
             bench.options.event_rate, writes.p50, writes.p99
         );
     }
-    bench.record("watch-fanout", "delivery", outcome, meter)
+    Ok(outcome)
+}
+
+/// A ConfigMap of about a kilobyte that says in each of its versions when it was sent.
+pub(super) struct Stamped {
+    name: &'static str,
+    pub(super) clock: Instant,
+}
+
+impl Stamped {
+    /// Makes the object; gives its version too.
+    pub(super) async fn create(bench: &Bench<'_>, name: &'static str) -> Result<(Self, String)> {
+        let clock = Instant::now();
+        let object = Self { name, clock };
+        let call = Call::with_body(Method::POST, collection(), JSON, object.body());
+        let version = version(bench, call).await?;
+        Ok((object, version))
+    }
+
+    /// Writes it as of now; gives the new version.
+    pub(super) async fn write(&self, bench: &Bench<'_>) -> Result<String> {
+        let path = format!("{}/{}", collection(), self.name);
+        let call = Call::with_body(Method::PUT, path, JSON, self.body());
+        version(bench, call).await
+    }
+
+    fn body(&self) -> String {
+        let sent = self.clock.elapsed().as_nanos();
+        let filler = "0123456789abcdef".repeat(48);
+        format!(
+            r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{}"}},"data":{{"filler":"{filler}",{MARK}{sent:0DIGITS$}"}}}}"#,
+            self.name
+        )
+    }
+}
+
+/// Sends a write; gives the version of what was written.
+async fn version(bench: &Bench<'_>, call: Call) -> Result<String> {
+    let answer = bench.send(0, call).await?;
+    let version = text_field(&answer.head, "resourceVersion")
+        .ok_or("the answer to a write has no resourceVersion")?;
+    Ok(version.to_owned())
 }
 
 /// Takes in events until all have come, the stream ends, or time is up.
-async fn receive(
-    mut body: Incoming,
+pub(super) async fn receive(
+    body: &mut Incoming,
     events: usize,
     clock: Instant,
     deadline: tokio::time::Instant,
@@ -135,15 +204,6 @@ async fn receive(
         }
     }
     (latencies, bytes)
-}
-
-/// An object of about a kilobyte that says when it was sent.
-fn config_map(clock: Instant) -> String {
-    let sent = clock.elapsed().as_nanos();
-    let filler = "0123456789abcdef".repeat(48);
-    format!(
-        r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{NAME}"}},"data":{{"filler":"{filler}",{MARK}{sent:0DIGITS$}"}}}}"#
-    )
 }
 
 const MARK: &str = r#""sent":""#;
@@ -204,7 +264,8 @@ mod tests {
 
     #[test]
     fn an_object_has_one_mark() {
-        let object = config_map(Instant::now());
+        let clock = Instant::now();
+        let object = Stamped { name: "a", clock }.body();
         serde_json::from_str::<serde_json::Value>(&object).unwrap();
         let mut found = 0;
         Marks::default().push(object.as_bytes(), |_| found += 1);
