@@ -86,7 +86,10 @@ impl Plugin {
     }
 }
 
-async fn dial(socket: &Path) -> std::io::Result<hyper_util::rt::TokioIo<tokio::net::UnixStream>> {
+/// Connects to a socket. The error is what Go's client says.
+pub(crate) async fn dial(
+    socket: &Path,
+) -> std::io::Result<hyper_util::rt::TokioIo<tokio::net::UnixStream>> {
     match tokio::net::UnixStream::connect(socket).await {
         Ok(stream) => Ok(hyper_util::rt::TokioIo::new(stream)),
         Err(error) => {

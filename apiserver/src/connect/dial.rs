@@ -21,9 +21,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::client::TlsStream;
 
 use crate::config::KubeletConfig;
-use crate::egress::{self, Dialer, Stream};
+use crate::egress::{Dialer, Stream};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Certificate files are read again when this much time passed.
 const RELOAD: Duration = Duration::from_secs(60);
@@ -302,19 +301,8 @@ pub(crate) fn authority(host: &str, port: u16) -> String {
 }
 
 async fn connect(via: &Dialer, host: &str, port: u16) -> Result<Stream, DialError> {
-    let address = authority(host, port);
-    match tokio::time::timeout(CONNECT_TIMEOUT, via.dial(host, port)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(egress::DialError::Proxy(text))) => Err(DialError(text)),
-        Ok(Err(egress::DialError::Direct(error))) if error.raw_os_error().is_some() => {
-            let why = os_error::text(&error);
-            Err(DialError(format!("dial tcp {address}: connect: {why}")))
-        }
-        Ok(Err(egress::DialError::Direct(_))) => {
-            Err(DialError(format!("dial tcp: lookup {host}: no such host")))
-        }
-        Err(_) => Err(DialError(format!("dial tcp {address}: i/o timeout"))),
-    }
+    let stream = via.dial(host, port).await;
+    stream.map_err(|error| DialError(error.text(&authority(host, port))))
 }
 
 /// Sends one request over a connection of its own, which may be upgraded.

@@ -10,8 +10,10 @@ use client::config::{CertificateSource, TlsSettings};
 use rustls_pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 
+use super::http_connect::{Address, HttpConnect};
 use super::metrics::EgressMetrics;
-use super::{Address, Dialer, Egress, Proxy};
+use super::tunnel::Tunnels;
+use super::{Dialer, Egress, Proxy};
 use crate::admission::configuration::strict;
 
 const KINDS: [(&str, &str); 2] = [
@@ -24,7 +26,13 @@ const PROTOCOLS: [&str; 3] = ["Direct", "HTTPConnect", "GRPC"];
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Configuration {
-    egress_selections: Vec<Selection>,
+    egress_selections: Option<Vec<Selection>>,
+}
+
+impl Configuration {
+    fn selections(&self) -> &[Selection] {
+        self.egress_selections.as_deref().unwrap_or_default()
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -95,7 +103,7 @@ fn known(path: &str, name: &str) -> bool {
     members.contains(&name)
 }
 
-pub(super) fn read(file: &FilePath, metrics: &Arc<EgressMetrics>) -> Result<Egress, String> {
+pub(super) fn read(file: &FilePath, metrics: &EgressMetrics) -> Result<Egress, String> {
     let unread = |why: String| format!("failed to read egress selector config: {why}");
     let text = std::fs::read(file).map_err(|error| {
         let why = os_error::on_reading(file, &error);
@@ -111,7 +119,8 @@ pub(super) fn read(file: &FilePath, metrics: &Arc<EgressMetrics>) -> Result<Egre
         ));
     }
     let mut egress = Egress::default();
-    for selection in &configuration.egress_selections {
+    let mut named = Vec::new();
+    for selection in configuration.selections() {
         let name = selection.name.to_lowercase();
         let dialer = dialer(&selection.connection, metrics).map_err(|why| {
             format!(
@@ -124,14 +133,16 @@ pub(super) fn read(file: &FilePath, metrics: &Arc<EgressMetrics>) -> Result<Egre
             "controlplane" => egress.control_plane = dialer,
             _ => egress.etcd = dialer,
         }
+        named.push(name);
     }
+    egress.named = configuration.egress_selections.is_some().then_some(named);
     Ok(egress)
 }
 
 fn validate(configuration: &Configuration) -> ErrorList {
     let path = Path::new("service").child("connection");
     let mut errors = ErrorList::new();
-    for Selection { connection, .. } in &configuration.egress_selections {
+    for Selection { connection, .. } in configuration.selections() {
         let transport = connection.transport.as_ref();
         match connection.proxy_protocol.as_str() {
             "Direct" if transport.is_some() => {
@@ -149,7 +160,7 @@ fn validate(configuration: &Configuration) -> ErrorList {
         }
     }
     let mut seen: Vec<String> = Vec::new();
-    for (index, selection) in configuration.egress_selections.iter().enumerate() {
+    for (index, selection) in configuration.selections().iter().enumerate() {
         let name = selection.name.to_lowercase();
         if seen.contains(&name) {
             errors.push(field::duplicate(&path.index(index), name.as_str()));
@@ -249,21 +260,24 @@ fn validate_tcp(tcp: &Tcp, path: &Path) -> ErrorList {
 }
 
 /// Of a connection that is valid.
-fn dialer(connection: &Connection, metrics: &Arc<EgressMetrics>) -> Result<Dialer, String> {
+fn dialer(connection: &Connection, metrics: &EgressMetrics) -> Result<Dialer, String> {
     let at = match (connection.proxy_protocol.as_str(), &connection.transport) {
         ("HTTPConnect", Some(Transport { uds: Some(uds), .. })) => {
             Address::Unix(PathBuf::from(&uds.uds_name))
         }
         ("HTTPConnect", Some(Transport { tcp: Some(tcp), .. })) => tcp_address(tcp)?,
-        ("GRPC", _) => {
-            return Err("proxyProtocol GRPC is not available in this version of kube-apiserver: use HTTPConnect".to_owned());
+        ("GRPC", Some(Transport { uds: Some(uds), .. })) => {
+            return Ok(Dialer(Some(Proxy::Grpc(Arc::new(Tunnels {
+                socket: PathBuf::from(&uds.uds_name),
+                dials: metrics.dials("grpc", "uds"),
+                metrics: metrics.tunnels.clone(),
+            })))));
         }
         _ => return Ok(Dialer::default()),
     };
-    Ok(Dialer(Some(Arc::new(Proxy {
-        at,
-        metrics: metrics.clone(),
-    }))))
+    let dials = metrics.dials("http_connect", at.transport());
+    let proxy = HttpConnect { at, dials };
+    Ok(Dialer(Some(Proxy::HttpConnect(Arc::new(proxy)))))
 }
 
 fn tcp_address(tcp: &Tcp) -> Result<Address, String> {
@@ -326,7 +340,7 @@ mod tests {
             "apiVersion: apiserver.k8s.io/v1beta1\nkind: EgressSelectorConfiguration\negressSelections: {selections}\n"
         );
         std::fs::write(&file, text).expect("written");
-        let metrics = Arc::new(EgressMetrics::new(&Metrics::default()));
+        let metrics = EgressMetrics::new(&Metrics::default());
         read(&file, &metrics).err()
     }
 
@@ -334,6 +348,8 @@ mod tests {
     fn configurations() {
         let direct = "[{name: Cluster, connection: {proxyProtocol: Direct}}, {name: etcd, connection: {proxyProtocol: HTTPConnect, transport: {uds: {udsName: /run/p}}}}]";
         assert_eq!(problem(direct), None);
+        let grpc = "[{name: Cluster, connection: {proxyProtocol: GRPC, transport: {uds: {udsName: /run/p}}}}]";
+        assert_eq!(problem(grpc), None);
         let invalid = "failed to validate egress selector configuration:";
         for (selections, expected) in [
             (
@@ -365,10 +381,11 @@ mod tests {
                 ),
             ),
             (
-                "[{name: etcd, connection: {proxyProtocol: GRPC, transport: {uds: {udsName: /run/p}}}}]",
-                "failed to setup egress selector: failed to create dialer for egressSelection \"etcd\": proxyProtocol GRPC is not \
-                 available in this version of kube-apiserver: use HTTPConnect"
-                    .to_owned(),
+                "[{name: etcd, connection: {proxyProtocol: GRPC, transport: {tcp: {url: 'http://p:1'}}}}, {name: cluster, connection: {proxyProtocol: GRPC, transport: {uds: {}}}}]",
+                format!(
+                    "{invalid} [service.connection.uds: Required value: UDS must be set with GRPC, \
+                     service.connection.udsName: Invalid value: \"nil\": must be present for UDS connections]"
+                ),
             ),
             (
                 "[{name: etcd, connection: {proxy: Direct}}]",

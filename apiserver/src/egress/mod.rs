@@ -1,40 +1,56 @@
 //! Ways out: connections to the cluster, the control plane and etcd may go through proxies. Upstream:
 //! apiserver/pkg/server/egressselector, KEP-1281.
 //!
-//! A proxy is asked for a tunnel by HTTP CONNECT, over TLS or a Unix socket. What is not configured is dialled straight.
+//! A proxy is asked for a tunnel by HTTP CONNECT or by gRPC. What is not configured is dialled straight.
 
 /// The file.
 mod configuration;
+mod http_connect;
 mod metrics;
+mod proxy_service;
+mod tunnel;
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::Duration;
 
-use client::config::{dial_error, handshake_error};
+use client::config::dial_error;
 use component_base::metrics::Metrics;
-use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+use http_connect::HttpConnect;
 use metrics::EgressMetrics;
+use tunnel::{TunnelStream, Tunnels};
 
-/// A proxy does not need more than this to say yes.
-const MAX_ANSWER: usize = 1 << 20;
+/// As Go's default transport.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The ways out of a server.
 #[derive(Clone, Default)]
 pub struct Egress {
     /// To kubelets, pods, services and API servers behind this one.
     pub cluster: Dialer,
-    /// To webhooks by URL.
+    /// To webhooks by URL, those that kubeconfigs name, and the other API servers of the cluster.
     pub control_plane: Dialer,
     pub etcd: Dialer,
+    /// What the file has a word about. None without a file.
+    named: Option<Vec<String>>,
+}
+
+/// Why there is no way out of some name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unnamed {
+    /// There are no egress selectors.
+    NoSelectors,
+    /// They say nothing of it.
+    NoSelection,
 }
 
 impl Egress {
@@ -43,36 +59,41 @@ impl Egress {
     /// # Errors
     /// In upstream's words, when the file or what it names cannot be used.
     pub fn read(file: &Path, metrics: &Metrics) -> Result<Egress, String> {
-        configuration::read(file, &Arc::new(EgressMetrics::new(metrics)))
+        configuration::read(file, &EgressMetrics::new(metrics))
+    }
+
+    /// The way out of a name, `cluster` or `controlplane`, that the file has to have.
+    pub fn named(&self, name: &str) -> Result<Dialer, Unnamed> {
+        let named = self.named.as_ref().ok_or(Unnamed::NoSelectors)?;
+        if !named.iter().any(|known| known == name) {
+            return Err(Unnamed::NoSelection);
+        }
+        match name {
+            "cluster" => Ok(self.cluster.clone()),
+            "controlplane" => Ok(self.control_plane.clone()),
+            _ => Err(Unnamed::NoSelection),
+        }
     }
 }
 
 /// One way out. By default it is straight.
 #[derive(Clone, Default)]
-pub struct Dialer(Option<Arc<Proxy>>);
+pub struct Dialer(Option<Proxy>);
+
+#[derive(Clone)]
+enum Proxy {
+    HttpConnect(Arc<HttpConnect>),
+    Grpc(Arc<Tunnels>),
+}
 
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             None => f.write_str("Direct"),
-            Some(proxy) => f.write_str(&proxy.at.shown()),
+            Some(Proxy::HttpConnect(proxy)) => f.write_str(&proxy.at.shown()),
+            Some(Proxy::Grpc(proxy)) => write!(f, "{}", proxy.socket.display()),
         }
     }
-}
-
-struct Proxy {
-    at: Address,
-    metrics: Arc<EgressMetrics>,
-}
-
-enum Address {
-    Unix(PathBuf),
-    Tcp {
-        host: String,
-        port: u16,
-        /// None for a proxy that is spoken to in the clear.
-        tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
-    },
 }
 
 /// Nobody was reached.
@@ -95,20 +116,47 @@ impl DialError {
 }
 
 impl Dialer {
-    /// Connects to a TCP address.
+    /// Connects to a TCP address, or gives up after a time.
     pub async fn dial(&self, host: &str, port: u16) -> Result<Stream, DialError> {
-        let Some(proxy) = &self.0 else {
-            let stream = TcpStream::connect((host, port)).await;
-            let stream = stream.map_err(DialError::Direct)?;
-            // Interactive streams are made of small pieces.
-            let _ = stream.set_nodelay(true);
-            return Ok(Stream::Tcp(stream));
-        };
-        proxy
-            .dial(&authority(host, port))
-            .await
-            .map_err(DialError::Proxy)
+        let target = authority(host, port);
+        match &self.0 {
+            None => straight(host, port).await.map_err(DialError::Direct),
+            Some(Proxy::HttpConnect(proxy)) => proxy.dial(&target).await.map_err(DialError::Proxy),
+            Some(Proxy::Grpc(proxy)) => {
+                let tunnel = proxy.dial(&target).await;
+                tunnel.map(Stream::Tunnel).map_err(DialError::Proxy)
+            }
+        }
     }
+
+    /// For clients that a kubeconfig is of; none when connections are straight.
+    pub fn of_client(&self) -> Option<Arc<dyn client::Dial>> {
+        self.0.as_ref()?;
+        Some(Arc::new(self.clone()))
+    }
+}
+
+impl client::Dial for Dialer {
+    fn dial<'a>(
+        &'a self,
+        host: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, io::Result<client::AnyStream>> {
+        Box::pin(async move {
+            match self.dial(host, port).await {
+                Ok(stream) => Ok(Box::pin(stream) as client::AnyStream),
+                Err(error) => Err(io::Error::other(error.text(&authority(host, port)))),
+            }
+        })
+    }
+}
+
+async fn straight(host: &str, port: u16) -> io::Result<Stream> {
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await;
+    let stream = connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    // Interactive streams are made of small pieces.
+    let _ = stream.set_nodelay(true);
+    Ok(Stream::Tcp(stream))
 }
 
 /// `host:port`, with brackets around an IPv6 address.
@@ -120,122 +168,12 @@ fn authority(host: &str, port: u16) -> String {
     }
 }
 
-impl Proxy {
-    async fn dial(&self, target: &str) -> Result<Stream, String> {
-        let started = Instant::now();
-        let transport = self.at.transport();
-        self.metrics.started(transport);
-        let stream = match self.at.connect().await {
-            Ok(stream) => stream,
-            Err(error) => {
-                self.metrics.failed(transport, "connect");
-                return Err(error);
-            }
-        };
-        match tunnel(stream, &self.at.shown(), target).await {
-            Ok(stream) => {
-                self.metrics.took(transport, started.elapsed());
-                Ok(stream)
-            }
-            Err(error) => {
-                self.metrics.failed(transport, "proxy");
-                Err(error)
-            }
-        }
-    }
-}
-
-impl Address {
-    fn transport(&self) -> &'static str {
-        match self {
-            Address::Unix(_) => "uds",
-            Address::Tcp { .. } => "tcp",
-        }
-    }
-
-    fn shown(&self) -> String {
-        match self {
-            Address::Unix(path) => path.display().to_string(),
-            Address::Tcp { host, port, .. } => authority(host, *port),
-        }
-    }
-
-    async fn connect(&self) -> Result<Stream, String> {
-        let (host, port, tls) = match self {
-            Address::Unix(path) => {
-                let stream = UnixStream::connect(path).await;
-                return stream
-                    .map(Stream::Unix)
-                    .map_err(|error| dial_error("unix", &self.shown(), &error));
-            }
-            Address::Tcp { host, port, tls } => (host, *port, tls),
-        };
-        let stream = TcpStream::connect((host.as_str(), port)).await;
-        let stream = stream.map_err(|error| dial_error("tcp", &self.shown(), &error))?;
-        let _ = stream.set_nodelay(true);
-        let Some((config, name)) = tls else {
-            return Ok(Stream::Tcp(stream));
-        };
-        let connector = tokio_rustls::TlsConnector::from(config.clone());
-        let stream = connector.connect(name.clone(), stream).await;
-        stream
-            .map(|stream| Stream::Tls(Box::new(stream)))
-            .map_err(|error| handshake_error(&error))
-    }
-}
-
-/// Asks a proxy for a tunnel.
-async fn tunnel(mut stream: Stream, proxy: &str, target: &str) -> Result<Stream, String> {
-    let unread = |why: &dyn std::fmt::Display| {
-        format!("reading HTTP response from CONNECT to {target} via proxy {proxy} failed: {why}")
-    };
-    let request = format!("CONNECT {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
-    let sent = stream.write_all(request.as_bytes()).await;
-    sent.map_err(|error| unread(&error))?;
-    stream.flush().await.map_err(|error| unread(&error))?;
-    let mut answer = Vec::with_capacity(256);
-    let end = loop {
-        let found = answer.windows(4).position(|four| four == b"\r\n\r\n");
-        if let Some(at) = found {
-            break at + 4;
-        }
-        let read = stream.read_buf(&mut answer).await;
-        if read.map_err(|error| unread(&error))? == 0 || answer.len() > MAX_ANSWER {
-            return Err(unread(&"unexpected EOF"));
-        }
-    };
-    let line = answer
-        .split(|byte| *byte == b'\r')
-        .next()
-        .unwrap_or_default();
-    let line = String::from_utf8_lossy(line);
-    let status = line.split_once(' ').map_or("", |(_, status)| status.trim());
-    let code = status.split(' ').next().unwrap_or_default();
-    if !line.starts_with("HTTP/") || code.len() != 3 || code.parse::<u16>().is_err() {
-        let shown = apimachinery::quote::quote(&line);
-        return Err(unread(&format!("malformed HTTP response {shown}")));
-    }
-    if code != "200" {
-        return Err(format!(
-            "proxy error from {proxy} while dialing {target}, code {code}: {status}"
-        ));
-    }
-    // The other side of a tunnel does not speak first.
-    let more = answer.len() - end;
-    if more > 0 {
-        let proxy = apimachinery::quote::quote(proxy);
-        return Err(format!(
-            "unexpected {more} bytes of buffered data from CONNECT proxy {proxy}"
-        ));
-    }
-    Ok(stream)
-}
-
 /// A connection, straight or through a proxy.
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Tunnel(TunnelStream),
 }
 
 macro_rules! of_any {
@@ -244,6 +182,7 @@ macro_rules! of_any {
             Stream::Tcp($stream) => $call,
             Stream::Unix($stream) => $call,
             Stream::Tls($stream) => $call,
+            Stream::Tunnel($stream) => $call,
         }
     };
 }
@@ -273,53 +212,5 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         of_any!(self, stream => Pin::new(stream).poll_shutdown(cx))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What comes of a proxy that answers so.
-    async fn asked(answer: &'static [u8]) -> (Result<Stream, String>, String) {
-        let (ours, mut theirs) = UnixStream::pair().expect("sockets");
-        let proxy = tokio::spawn(async move {
-            let mut request = vec![0; 512];
-            let length = theirs.read(&mut request).await.expect("a request");
-            theirs.write_all(answer).await.expect("answered");
-            String::from_utf8_lossy(&request[..length]).into_owned()
-        });
-        let stream = tunnel(Stream::Unix(ours), "/run/proxy", "10.0.0.1:10250").await;
-        (stream, proxy.await.expect("asked"))
-    }
-
-    #[tokio::test]
-    async fn tunnels() {
-        let (stream, request) = asked(b"HTTP/1.1 200 OK\r\nX: y\r\n\r\n").await;
-        assert!(stream.is_ok());
-        assert_eq!(
-            request,
-            "CONNECT 10.0.0.1:10250 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-        );
-        let reading =
-            "reading HTTP response from CONNECT to 10.0.0.1:10250 via proxy /run/proxy failed:";
-        for (answer, expected) in [
-            (
-                &b"HTTP/1.1 403 Forbidden\r\n\r\n"[..],
-                "proxy error from /run/proxy while dialing 10.0.0.1:10250, code 403: 403 Forbidden",
-            ),
-            (
-                b"HTTP/1.1 200 OK\r\n\r\nhello",
-                "unexpected 5 bytes of buffered data from CONNECT proxy \"/run/proxy\"",
-            ),
-            (b"HTTP/1.1 200", &*format!("{reading} unexpected EOF")),
-            (
-                b"nonsense\r\n\r\n",
-                &*format!("{reading} malformed HTTP response \"nonsense\""),
-            ),
-        ] {
-            let (stream, _) = asked(answer).await;
-            assert_eq!(stream.err().as_deref(), Some(expected));
-        }
     }
 }

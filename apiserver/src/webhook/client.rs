@@ -25,7 +25,6 @@ use crate::egress::{Dialer, Egress};
 use super::{Authentication, CallError, ClientConfig, ConfigError, DEFAULT_PORT, ServiceResolver};
 
 /// As Go's transport in client-go.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(90);
 const IDLE_CONNECTIONS: usize = 25;
@@ -315,10 +314,8 @@ impl Client {
         } else {
             format!("{host}:{port}")
         };
-        let stream = tokio::time::timeout(CONNECT_TIMEOUT, self.via.dial(&host, port))
-            .await
-            .map_err(|_| format!("dial tcp {address}: i/o timeout"))?
-            .map_err(|error| error.text(&address))?;
+        let stream = self.via.dial(&host, port).await;
+        let stream = stream.map_err(|error| error.text(&address))?;
         let handshake = tokio_rustls::TlsConnector::from(self.tls.clone())
             .connect(self.server_name.clone(), stream);
         let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)

@@ -250,6 +250,11 @@ fn api_service(port: u16, ca: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_go_to_the_server_of_an_api_service() {
+    aggregates(&[]).await;
+}
+
+/// What an aggregated server is for, with more flags. Its port, when there is an etcd.
+pub(super) async fn aggregates(more: &[String]) -> Option<u16> {
     let (servers, proxies) = (Authority::new(), Authority::new());
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) =
@@ -257,13 +262,12 @@ async fn requests_go_to_the_server_of_an_api_service() {
     let (cert_file, key_file) = (folder.path().join("crt"), folder.path().join("key"));
     std::fs::write(&cert_file, certificate.pem()).unwrap();
     std::fs::write(&key_file, key.serialize_pem()).unwrap();
-    let flags = [
+    let mut flags = vec![
         format!("--proxy-client-cert-file={}", cert_file.display()),
         format!("--proxy-client-key-file={}", key_file.display()),
     ];
-    let Some(server) = Server::start_with(&flags).await else {
-        return;
-    };
+    flags.extend_from_slice(more);
+    let server = Server::start_with(&flags).await?;
     apiserver::hooks::start(server.inner(), server.stop.clone());
     let aggregated = Aggregated::start(&servers, &proxies).await;
     server
@@ -304,6 +308,7 @@ async fn requests_go_to_the_server_of_an_api_service() {
     documents(&server).await;
 
     // Nobody is there any more.
+    let port = aggregated.port;
     drop(aggregated);
     let gone = server.until(&path, JSON, |answer| answer.code == 503).await;
     let text = String::from_utf8_lossy(&gone.text).into_owned();
@@ -332,6 +337,7 @@ async fn requests_go_to_the_server_of_an_api_service() {
         })
         .await;
     server.until(&path, JSON, |answer| answer.code == 404).await;
+    Some(port)
 }
 
 fn freshness(document: &Value) -> Option<String> {

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpStream, UnixListener};
 
+use super::konnectivity;
 use super::*;
 
 /// A proxy behind a Unix socket, and the addresses it was asked for.
@@ -62,25 +63,36 @@ impl Proxy {
     }
 }
 
+fn through(protocol: &str, socket: &Path) -> Value {
+    json!({"proxyProtocol": protocol, "transport": {"uds": {"udsName": socket}}})
+}
+
+/// The flag of a file with these selections.
+fn selections(folder: &Path, selections: Value) -> String {
+    let configuration = json!({
+        "apiVersion": "apiserver.k8s.io/v1beta1", "kind": "EgressSelectorConfiguration",
+        "egressSelections": selections,
+    });
+    let file = folder.join("egress.json");
+    std::fs::write(&file, configuration.to_string()).unwrap();
+    format!("--egress-selector-config-file={}", file.display())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn etcd_and_webhooks_are_behind_a_proxy() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("proxy.sock");
     let refused = "127.0.0.1:9";
     let proxy = Proxy::start(&socket, refused);
-    let through =
-        json!({"proxyProtocol": "HTTPConnect", "transport": {"uds": {"udsName": socket}}});
-    let configuration = json!({
-        "apiVersion": "apiserver.k8s.io/v1beta1", "kind": "EgressSelectorConfiguration",
-        "egressSelections": [
+    let through = through("HTTPConnect", &socket);
+    let flag = selections(
+        folder.path(),
+        json!([
             {"name": "etcd", "connection": through},
             {"name": "controlplane", "connection": through},
             {"name": "cluster", "connection": {"proxyProtocol": "Direct"}},
-        ],
-    });
-    let file = folder.path().join("egress.json");
-    std::fs::write(&file, configuration.to_string()).unwrap();
-    let flag = format!("--egress-selector-config-file={}", file.display());
+        ]),
+    );
     let Some(server) = Server::start_with(&[flag]).await else {
         return;
     };
@@ -112,6 +124,162 @@ async fn etcd_and_webhooks_are_behind_a_proxy() {
         "apiserver_egress_dialer_dial_start_total{protocol=\"http_connect\",transport=\"uds\"} ",
         "apiserver_egress_dialer_dial_failure_count{protocol=\"http_connect\",stage=\"proxy\",transport=\"uds\"} 1\n",
         "apiserver_egress_dialer_dial_duration_seconds_count{protocol=\"http_connect\",transport=\"uds\"} ",
+    ] {
+        assert!(metrics.contains(series), "{series}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aggregated_servers_are_behind_a_proxy_by_grpc() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("proxy.sock");
+    let proxy = konnectivity::Proxy::start(&socket);
+    let selection = json!([{"name": "cluster", "connection": through("GRPC", &socket)}]);
+    let flag = selections(folder.path(), selection);
+    let Some(port) = aggregation::aggregates(&[flag]).await else {
+        return;
+    };
+    assert!(proxy.asked(&format!("localhost:{port}")) > 0);
+}
+
+/// A kubelet that has one log and one thing to exec.
+async fn kubelet() -> u16 {
+    let key = rcgen::generate_simple_self_signed(vec!["kubelet".to_owned()]).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![key.cert.der().clone()],
+            rustls_pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(
+                        hyper_util::rt::TokioIo::new(stream),
+                        hyper::service::service_fn(kubelet_answer),
+                    )
+                    .with_upgrades()
+                    .await;
+            });
+        }
+    });
+    port
+}
+
+/// Longer than packets, windows and buffers.
+const LOG: usize = 3 << 20;
+
+async fn kubelet_answer(
+    mut request: Request<hyper::body::Incoming>,
+) -> Result<http::Response<Body>, std::convert::Infallible> {
+    if request.uri().path().starts_with("/containerLogs/") {
+        return Ok(http::Response::new(Body::from(vec![b'l'; LOG])));
+    }
+    let mut response = http::Response::new(Body::empty());
+    *response.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
+    for name in ["connection", "upgrade", "sec-websocket-protocol"] {
+        if let Some(value) = request.headers().get(name).cloned() {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        // What comes goes back, until the client closes.
+        let stream = hyper_util::rt::TokioIo::new(upgrade.await.unwrap());
+        let (mut read, mut write) = tokio::io::split(stream);
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+    });
+    Ok(response)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_behind_a_proxy_by_grpc() {
+    use tokio::io::AsyncReadExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("proxy.sock");
+    let proxy = konnectivity::Proxy::start(&socket);
+    let names = ["etcd", "controlplane", "cluster"];
+    let selected = names.map(|name| json!({"name": name, "connection": through("GRPC", &socket)}));
+    let flag = selections(folder.path(), json!(selected));
+    let Some(server) = Server::start_with(&[flag]).await else {
+        return;
+    };
+    server.namespace("default").await;
+    let etcd = server._etcd.endpoint();
+    assert!(proxy.asked(etcd.trim_start_matches("http://")) > 0);
+
+    let port = kubelet().await;
+    let nodes = "/api/v1/nodes";
+    let node = json!({"metadata": {"name": "n"}, "status": {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        "declaredFeatures": ["ExtendWebSocketsToKubelet"],
+    }});
+    server.post(nodes, node).await.expect(201);
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = json!({"metadata": {"name": "p"}, "spec": {
+        "nodeName": "n", "containers": [{"name": "c", "image": "i"}],
+    }});
+    server.post(pods, pod).await.expect(201);
+    let log = server.get(&format!("{pods}/p/log")).await;
+    assert_eq!((log.code, log.text.len()), (200, LOG));
+    assert!(log.text.iter().all(|byte| *byte == b'l'));
+
+    let closed = proxy.closed();
+    let headers = [("sec-websocket-protocol", "v5.channel.k8s.io")];
+    let exec = format!("{pods}/p/exec?command=x&stdin=true&stdout=true");
+    let answer = server.web_socket(&exec, &headers).await;
+    assert_eq!(answer.status(), 101);
+    let mut connection = hyper_util::rt::TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+    for text in [&b"ping"[..], &[b'x'; 100_000]] {
+        connection.write_all(text).await.unwrap();
+        let mut back = vec![0; text.len()];
+        connection.read_exact(&mut back).await.unwrap();
+        assert!(back == text);
+    }
+    drop(connection);
+    let kubelet = format!("127.0.0.1:{port}");
+    assert_eq!(proxy.asked(&kubelet), 2);
+    // The proxy learns that the client has gone.
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    while proxy.closed() == closed {
+        assert!(tokio::time::Instant::now() < deadline, "nothing was closed");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+
+    let refused = "127.0.0.1:9";
+    let webhook = json!({"metadata": {"name": "w"}, "webhooks": [{
+        "name": "w.example.com", "clientConfig": {"url": format!("https://{refused}/w")},
+        "rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["*"], "resources": ["configmaps"]}],
+        "sideEffects": "None", "admissionReviewVersions": ["v1"],
+    }]});
+    let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    server.post(path, webhook).await.expect(201);
+    server.get(path).await.expect(200);
+    server.post(CONFIG_MAPS, config_map("a")).await.refuses(
+        500,
+        &format!(
+            "Internal error occurred: failed calling webhook \"w.example.com\": failed to call webhook: Post \"https://{refused}/w?timeout=10s\": \
+             dial tcp {refused}: connect: connection refused"
+        ),
+    );
+    let metrics = String::from_utf8(server.get("/metrics").await.text).unwrap();
+    for series in [
+        "apiserver_egress_dialer_dial_failure_count{protocol=\"grpc\",stage=\"proxy\",transport=\"uds\"} 1\n",
+        "konnectivity_network_proxy_client_dial_failure_total{reason=\"endpoint\"} 1\n",
+        "konnectivity_network_proxy_client_client_connections{status=\"ok\"} ",
     ] {
         assert!(metrics.contains(series), "{series}");
     }

@@ -18,6 +18,7 @@ mod flow_control;
 mod grpc;
 mod hooks;
 mod impersonation;
+mod konnectivity;
 mod lists;
 mod media_types;
 mod peers;

@@ -45,5 +45,5 @@ pub use dynamic::{DynamicApi, DynamicList, DynamicObject, MetadataApi};
 pub use error::{Error, retry_on_conflict};
 pub use key::ObjectKey;
 pub use record::{EventRecorder, object_reference};
-pub use rest::{Api, Client, Deleted, Patch, RestMetrics};
+pub use rest::{AnyStream, Api, Client, Deleted, Dial, Patch, RestMetrics};
 pub use watch::{WatchEvent, WatchStream};

@@ -11,6 +11,7 @@ mod kubeconfig;
 mod tls;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use credentials::Credentials;
@@ -23,7 +24,7 @@ pub use kubeconfig::{Kubeconfig, yaml_error};
 pub use tls::{CertificateSource, TlsSettings, system_roots};
 pub(crate) use tls::{TlsConfigs, TlsSource};
 
-use crate::rest::RestMetrics;
+use crate::rest::{Dial, RestMetrics};
 
 /// Why a configuration cannot be used. The text says which file or entry and what to change.
 #[derive(Debug, thiserror::Error)]
@@ -195,6 +196,8 @@ pub struct ClientConfig {
     pub default_namespace: Option<String>,
     /// Where requests are counted.
     pub metrics: Option<RestMetrics>,
+    /// How the server is reached, when not straight.
+    pub dial: Option<Arc<dyn Dial>>,
 }
 
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -222,6 +225,7 @@ impl ClientConfig {
             ignore_warnings: false,
             default_namespace: None,
             metrics: None,
+            dial: None,
         }
     }
 
@@ -307,6 +311,12 @@ impl ClientConfig {
     /// Replaces the User-Agent.
     pub fn with_user_agent(mut self, user_agent: impl Into<String>) -> Self {
         self.user_agent = user_agent.into();
+        self
+    }
+
+    /// Replaces the way to the server; none is straight.
+    pub fn with_dial(mut self, dial: Option<Arc<dyn Dial>>) -> Self {
+        self.dial = dial;
         self
     }
 

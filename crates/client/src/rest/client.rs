@@ -85,7 +85,12 @@ impl Client {
             // Wrong files are told now and not at the first request. An exec plugin is not run yet.
             tls.configs(None)?;
         }
-        let transport = Arc::new(Pool::new(base.clone(), tls, credentials.clone()));
+        let transport = Arc::new(Pool::new(
+            base.clone(),
+            tls,
+            credentials.clone(),
+            config.dial.clone(),
+        ));
         Self::assemble(config, base, transport, credentials)
     }
 

@@ -18,6 +18,6 @@ pub use client::{Client, Upgraded};
 pub(crate) use codec::{Media, decode, decode_into, kind_of};
 pub use metrics::RestMetrics;
 pub use transport::{
-    BoxError, RequestBody, ResponseBody, Stream, Transport, TransportError, TransportErrorKind,
-    UpgradeOutcome, UpgradedIo,
+    AnyStream, BoxError, Dial, RequestBody, ResponseBody, Stream, Transport, TransportError,
+    TransportErrorKind, UpgradeOutcome, UpgradedIo,
 };

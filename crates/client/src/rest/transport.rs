@@ -53,12 +53,21 @@ pub type RequestBody = Full<Bytes>;
 /// The body of a response as it arrives.
 pub type ResponseBody = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 
+/// A byte stream, whatever carries it.
+pub type AnyStream = Pin<Box<dyn Stream>>;
+
 /// The two directions of a connection after `101 Switching Protocols`.
-pub type UpgradedIo = Pin<Box<dyn Stream>>;
+pub type UpgradedIo = AnyStream;
 
 /// Both directions of a byte stream.
 pub trait Stream: AsyncRead + AsyncWrite + Send {}
 impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
+
+/// Reaches servers in another way than by TCP straight to them. Upstream: `rest.Config.Dial`.
+pub trait Dial: fmt::Debug + Send + Sync + 'static {
+    /// A connection to a host's port, on which TLS and HTTP are spoken as on any. Users are shown the error as it is.
+    fn dial<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<AnyStream>>;
+}
 
 /// What a server's answer to an upgrade request was.
 pub enum UpgradeOutcome {
@@ -180,6 +189,7 @@ struct PoolShared {
     base: BaseUrl,
     tls: TlsSource,
     credentials: Arc<Credentials>,
+    dial: Option<Arc<dyn Dial>>,
     connections: Mutex<Connections>,
     /// Held while connecting, so that a burst of first requests shares one HTTP/2 connection.
     connecting: tokio::sync::Mutex<()>,
@@ -231,11 +241,17 @@ impl Drop for StreamGuard {
 }
 
 impl Pool {
-    pub(crate) fn new(base: BaseUrl, tls: TlsSource, credentials: Arc<Credentials>) -> Self {
+    pub(crate) fn new(
+        base: BaseUrl,
+        tls: TlsSource,
+        credentials: Arc<Credentials>,
+        dial: Option<Arc<dyn Dial>>,
+    ) -> Self {
         let shared = PoolShared {
             base,
             tls,
             credentials,
+            dial,
             connections: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
         };
@@ -411,10 +427,16 @@ impl PoolShared {
         &self,
         tls: Option<&Arc<rustls::ClientConfig>>,
     ) -> Result<(Box<dyn Io>, bool), TransportError> {
-        let connect_error =
-            |error: io::Error| TransportError::new(TransportErrorKind::Connect, error);
-        let timed_out =
-            |what: &str| io::Error::new(io::ErrorKind::TimedOut, format!("{what} timed out"));
+        match &self.dial {
+            Some(dial) => {
+                let stream = dial.dial(&self.base.host, self.base.port).await;
+                self.secure(stream.map_err(connect_error)?, tls).await
+            }
+            None => self.secure(self.straight().await?, tls).await,
+        }
+    }
+
+    async fn straight(&self) -> Result<TcpStream, TransportError> {
         let address = (self.base.host.as_str(), self.base.port);
         let tcp = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
             .await
@@ -432,11 +454,23 @@ impl PoolShared {
             })?;
         tcp.set_nodelay(true).map_err(connect_error)?;
         set_tcp_keepalive(&tcp);
+        Ok(tcp)
+    }
+
+    /// Does the handshake, where there is one, and says whether HTTP/2 came out of it.
+    async fn secure<S>(
+        &self,
+        stream: S,
+        tls: Option<&Arc<rustls::ClientConfig>>,
+    ) -> Result<(Box<dyn Io>, bool), TransportError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let Some(tls) = tls else {
-            return Ok((Box::new(tcp), false));
+            return Ok((Box::new(stream), false));
         };
         let name: ServerName<'static> = self.tls.server_name(&self.base.host)?;
-        let handshake = tokio_rustls::TlsConnector::from(tls.clone()).connect(name, tcp);
+        let handshake = tokio_rustls::TlsConnector::from(tls.clone()).connect(name, stream);
         let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
             .await
             .map_err(|_| timed_out("TLS handshake"))
@@ -492,6 +526,14 @@ impl PoolShared {
             });
         }
     }
+}
+
+fn connect_error(error: io::Error) -> TransportError {
+    TransportError::new(TransportErrorKind::Connect, error)
+}
+
+fn timed_out(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("{what} timed out"))
 }
 
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
