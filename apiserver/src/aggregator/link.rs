@@ -99,6 +99,7 @@ impl Link {
     pub(crate) fn to_peers(
         ca: &[u8],
         identity: Option<Arc<Identity>>,
+        via: &egress::Dialer,
         old: Option<&Arc<Link>>,
     ) -> Arc<Link> {
         let settings = Settings {
@@ -112,8 +113,7 @@ impl Link {
         {
             return old.clone();
         }
-        // Egress selectors say nothing of peers, as upstream's.
-        let ready = Ready::new(&settings, &egress::Dialer::default());
+        let ready = Ready::new(&settings, via);
         if let Err(error) = &ready {
             tracing::warn!(error, "Other API servers cannot be reached");
         }

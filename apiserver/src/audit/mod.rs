@@ -32,6 +32,7 @@ use component_base::flags::Flags;
 use component_base::metrics::Metrics;
 use tokio_util::task::TaskTracker;
 
+use crate::egress::Dialer;
 use crate::request::RequestInfo;
 use backend::{Backend, Sent};
 use event::Line;
@@ -52,10 +53,11 @@ impl Audit {
     /// What the flags want, if anything.
     pub fn new(
         flags: &Flags,
+        via: &Dialer,
         metrics: &Metrics,
     ) -> Result<Option<Arc<Audit>>, component_base::Error> {
         let metrics = AuditMetrics::new(metrics);
-        let Some((policy, backends)) = options::build(flags, &metrics)? else {
+        let Some((policy, backends)) = options::build(flags, via, &metrics)? else {
             return Ok(None);
         };
         Ok(Some(Arc::new(Audit {

@@ -15,12 +15,14 @@ use super::backend::{
 };
 use super::metrics::AuditMetrics;
 use super::policy::Policy;
+use crate::egress::Dialer;
 
 const MEGABYTE: u64 = 1 << 20;
 
 /// The policy and the backends, if there are both.
 pub(super) fn build(
     flags: &Flags,
+    via: &Dialer,
     metrics: &AuditMetrics,
 ) -> Result<Option<(Policy, Vec<Backend>)>, component_base::Error> {
     let policy = match flags.non_empty("audit-policy-file") {
@@ -61,7 +63,7 @@ pub(super) fn build(
         } else {
             flags.duration("audit-webhook-initial-backoff")
         };
-        let sink = Sink::Webhook(Arc::new(Webhook::new(Path::new(file), backoff)?));
+        let sink = Sink::Webhook(Arc::new(Webhook::new(Path::new(file), backoff, via)?));
         backends.push(backend("webhook", sink, flags, metrics));
     }
     Ok((!backends.is_empty()).then_some((policy, backends)))

@@ -12,6 +12,7 @@ use component_base::auth::expiring_cache::ExpiringCache;
 use component_base::auth::{AuthenticateError, Authenticated, BoxFuture, UserInfo};
 
 use super::tokens::{SUCCESS_TTL, TokenAuthenticator, cache_key};
+use crate::egress::Dialer;
 use crate::webhook::review::{self, ReviewWebhook};
 
 const CACHE_LIMIT: usize = 32 * 1024;
@@ -32,8 +33,9 @@ impl WebhookTokens {
         version: &str,
         ttl: Duration,
         api_audiences: Vec<String>,
+        via: &Dialer,
     ) -> Result<Self, component_base::Error> {
-        let webhook = ReviewWebhook::from_kubeconfig(kubeconfig, review::TIMEOUT)?;
+        let webhook = ReviewWebhook::from_kubeconfig(kubeconfig, review::TIMEOUT, via)?;
         let api_version = match version {
             "v1" => "authentication.k8s.io/v1",
             "v1beta1" => "authentication.k8s.io/v1beta1",

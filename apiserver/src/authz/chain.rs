@@ -15,6 +15,7 @@ use super::rbac::Rbac;
 use super::union::{AlwaysAllow, AlwaysDeny, Link, Part, Union};
 use super::webhook::WebhookAuthorizer;
 use super::{RuleResolver, Rules};
+use crate::egress::Dialer;
 
 /// Authorizers that live as long as the server: what they know was read at the start, or is followed in storage. Those that the
 /// first configuration does not have are never there.
@@ -23,6 +24,8 @@ pub struct Lasting {
     pub node: Option<Arc<NodeAuthorizer>>,
     pub rbac: Option<Arc<Rbac>>,
     pub abac: Option<Arc<Abac>>,
+    /// The way to webhooks.
+    pub via: Dialer,
 }
 
 /// Asks the authorizers that count now.
@@ -94,7 +97,7 @@ fn part_of(
         ("AlwaysAllow", _) => return Ok(Arc::new(AlwaysAllow)),
         ("AlwaysDeny", _) => return Ok(Arc::new(AlwaysDeny)),
         ("Webhook", Some(webhook)) => {
-            let webhook = WebhookAuthorizer::new(&configured.name, webhook, metrics)?;
+            let webhook = WebhookAuthorizer::new(&configured.name, webhook, &lasting.via, metrics)?;
             return Ok(Arc::new(webhook));
         }
         ("Node", _) => lasting.node.clone().map(|node| node as _),

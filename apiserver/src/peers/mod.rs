@@ -35,6 +35,7 @@ use tokio::time::Instant;
 
 use crate::aggregator::link::Link;
 use crate::config::Config;
+use crate::egress;
 use crate::hooks;
 use crate::registry::server_leases;
 use crate::server::ApiServer;
@@ -81,6 +82,7 @@ pub(crate) struct PeerProxy {
     id: String,
     /// Verifies the certificates of peers, in PEM.
     ca: Vec<u8>,
+    via: egress::Dialer,
     link: ArcSwapOption<Link>,
     /// By the names of their identity Leases.
     served: ArcSwap<BTreeMap<String, Served>>,
@@ -96,6 +98,7 @@ impl Peers {
     /// None without the feature.
     pub fn new(
         config: &Config,
+        via: egress::Dialer,
         leases: impl FnOnce() -> Result<Storage, crate::storage::Error>,
         metrics: &Metrics,
     ) -> Result<Option<Peers>, component_base::Error> {
@@ -136,6 +139,7 @@ impl Peers {
                 Some(Arc::new(PeerProxy {
                     id: id.clone(),
                     ca,
+                    via,
                     link: ArcSwapOption::empty(),
                     served: ArcSwap::default(),
                     exclusion: Mutex::default(),

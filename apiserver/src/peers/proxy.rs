@@ -21,7 +21,7 @@ impl PeerProxy {
     /// The way to peers, all of which have the same names in their certificates.
     pub(super) fn link(&self, aggregator: &Aggregator) -> Arc<Link> {
         let old = self.link.load_full();
-        let link = Link::to_peers(&self.ca, aggregator.identity(), old.as_ref());
+        let link = Link::to_peers(&self.ca, aggregator.identity(), &self.via, old.as_ref());
         if old.is_none_or(|old| !Arc::ptr_eq(&old, &link)) {
             self.link.store(Some(link.clone()));
         }

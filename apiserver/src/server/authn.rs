@@ -24,6 +24,7 @@ use crate::authn::{
     jws, oidc,
 };
 use crate::config::Config;
+use crate::egress::Egress;
 use crate::loopback::LateLoopback;
 use crate::registry::object::Object;
 use crate::registry::table::Resources;
@@ -62,6 +63,7 @@ pub async fn build(
     config: &Config,
     resources: &Arc<Resources>,
     client: &LateLoopback,
+    egress: &Egress,
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Result<Parts, component_base::Error> {
@@ -81,7 +83,7 @@ pub async fn build(
             ca, metrics,
         )));
     }
-    let tokens = build_tokens(config, resources, client, metrics, stop).await?;
+    let tokens = build_tokens(config, resources, client, egress, metrics, stop).await?;
     authenticators.push(tokens.judge.clone());
     let authenticator = UnionAuthenticator {
         authenticators,
@@ -98,6 +100,7 @@ async fn build_tokens(
     config: &Config,
     resources: &Arc<Resources>,
     client: &LateLoopback,
+    egress: &Egress,
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Result<TokenService, component_base::Error> {
@@ -150,6 +153,7 @@ async fn build_tokens(
         config,
         &issuers,
         &api_audiences,
+        egress,
         metrics,
         stop,
     )?);
@@ -159,6 +163,7 @@ async fn build_tokens(
             flags.string("authentication-token-webhook-version"),
             flags.duration("authentication-token-webhook-cache-ttl"),
             api_audiences.clone(),
+            &egress.control_plane,
         )?));
     }
     let issuer = match (issuers.first(), signer, keys) {
@@ -238,6 +243,7 @@ fn jwt_authenticators(
     config: &Config,
     disallowed_issuers: &[String],
     api_audiences: &[String],
+    egress: &Egress,
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Result<Option<Arc<dyn TokenAuthenticator>>, component_base::Error> {
@@ -249,6 +255,7 @@ fn jwt_authenticators(
     let common = oidc::Common {
         signing_algorithms: settings.signing_algorithms.clone(),
         disallowed_issuers: disallowed_issuers.to_vec(),
+        egress: egress.clone(),
         metrics: oidc::OidcMetrics::new(metrics, &server),
         stop: stop.clone(),
     };

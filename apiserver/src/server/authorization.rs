@@ -20,6 +20,7 @@ use crate::authz::rbac::Rbac;
 use crate::authz::{AuthorizerMetrics, Chain, Lasting, reload};
 use crate::config::Config;
 use crate::config::reload::ReloadMetrics;
+use crate::egress::Dialer;
 use crate::registry::follow::{Change, follow};
 use crate::registry::table::Resources;
 
@@ -65,12 +66,16 @@ pub struct Authorization {
 pub fn build(
     config: &Config,
     resources: &Arc<Resources>,
+    via: &Dialer,
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Result<Authorization, Error> {
     let settings = &config.authorization;
     let invalid = |error: Error| format!("invalid authorization config: {error}");
-    let mut lasting = Lasting::default();
+    let mut lasting = Lasting {
+        via: via.clone(),
+        ..Lasting::default()
+    };
     if settings.has("Node") {
         let graph = Arc::new(Graph::default());
         feed_graph(&graph, resources, stop);

@@ -142,7 +142,6 @@ impl ApiServer {
         metrics: Metrics,
         stop: CancellationToken,
     ) -> Result<Arc<ApiServer>, component_base::Error> {
-        let audit = Audit::new(&config.flags, &metrics)?;
         let storage_metrics = StorageMetrics::new(metrics.registry())?;
         let watch_caches = WatchCaches::new(&config.flags);
         let overrides = config.flags.strings("etcd-servers-overrides");
@@ -150,6 +149,7 @@ impl ApiServer {
             Some(file) => Egress::read(Path::new(file), &metrics)?,
             None => Egress::default(),
         };
+        let audit = Audit::new(&config.flags, &egress.control_plane, &metrics)?;
         let etcd = EtcdConfig {
             via: egress.etcd.clone(),
             ..config.etcd.clone()
@@ -187,9 +187,9 @@ impl ApiServer {
             authenticator,
             request_header,
             tokens,
-        } = authn::build(&config, &resources, &client, &metrics, &stop).await?;
+        } = authn::build(&config, &resources, &client, &egress, &metrics, &stop).await?;
         let authorization::Authorization { chain, rbac } =
-            authorization::build(&config, &resources, &metrics, &stop)?;
+            authorization::build(&config, &resources, &egress.control_plane, &metrics, &stop)?;
         let authorizer: Arc<dyn Authorizer> = chain.clone();
         let services = ClusterServices::new(
             resources.clone(),
@@ -215,7 +215,7 @@ impl ApiServer {
         ));
         let master_leases = internal_storage(&backend, "masterleases", "masterleases")?;
         let peer_leases = || internal_storage(&backend, "peerserverleases", "peerserverleases");
-        let peers = Peers::new(&config, peer_leases, &metrics)?;
+        let peers = Peers::new(&config, egress.control_plane.clone(), peer_leases, &metrics)?;
         let peer_proxy = peers.as_ref().and_then(Peers::proxy).cloned();
         let discovery = Discovery::new(&resources, &config, peer_proxy, &metrics);
         let health = Health::new(&backend, &config, encryption.as_ref(), stop.clone());

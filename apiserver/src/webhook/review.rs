@@ -14,6 +14,8 @@ use client::{Client, ClientConfig};
 use rand::Rng as _;
 use serde::Deserialize;
 
+use crate::egress::Dialer;
+
 /// How long a call may take, unless a configuration says otherwise.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the first wait between attempts is, unless a configuration says otherwise.
@@ -90,10 +92,12 @@ impl ReviewWebhook {
     pub fn from_kubeconfig(
         kubeconfig: &Path,
         timeout: Duration,
+        via: &Dialer,
     ) -> Result<Self, component_base::Error> {
         let config = ClientConfig::from_kubeconfig(kubeconfig)?
             .with_user_agent(USER_AGENT)
             .with_timeout(timeout)
+            .with_dial(via.of_client())
             .with_qps(-1.0);
         let nanoseconds = i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX);
         Ok(Self {

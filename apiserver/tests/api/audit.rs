@@ -405,7 +405,7 @@ async fn long_events_go_without_their_objects() {
 }
 
 /// A server that takes events, and fails at first.
-async fn hook(fails: usize) -> (String, tokio::sync::mpsc::UnboundedReceiver<Value>) {
+pub(super) async fn hook(fails: usize) -> (String, tokio::sync::mpsc::UnboundedReceiver<Value>) {
     use http_body_util::BodyExt as _;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/events", listener.local_addr().unwrap());
@@ -448,7 +448,7 @@ async fn hook(fails: usize) -> (String, tokio::sync::mpsc::UnboundedReceiver<Val
     (url, receiver)
 }
 
-fn kubeconfig(folder: &tempfile::TempDir, url: &str) -> String {
+pub(super) fn kubeconfig(folder: &tempfile::TempDir, url: &str) -> String {
     let path = folder.path().join("hook.kubeconfig");
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "c",

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpStream, UnixListener};
 
+use super::authentication::Issuers;
 use super::konnectivity;
 use super::*;
 
@@ -282,5 +283,87 @@ async fn everything_is_behind_a_proxy_by_grpc() {
         "konnectivity_network_proxy_client_client_connections{status=\"ok\"} ",
     ] {
         assert!(metrics.contains(series), "{series}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_control_plane_asks_is_behind_a_proxy() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("proxy.sock");
+    let proxy = Proxy::start(&socket, "");
+    let selection =
+        json!([{"name": "controlplane", "connection": through("HTTPConnect", &socket)}]);
+    let (issuers, tokens, access) = (
+        Issuers::start().await,
+        Issuers::start().await,
+        Issuers::start().await,
+    );
+    let key = authentication::new_key();
+    issuers.issuer("/i", &[&key]);
+    let mut authenticator = issuers.authenticator("/i", json!({}));
+    authenticator["issuer"]["egressSelectorType"] = "controlplane".into();
+    let configuration = issuers.configure(json!([authenticator]), json!({}));
+    let (audit, mut events) = audit::hook(0).await;
+    let policy = folder.path().join("policy.yaml");
+    let text = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n";
+    std::fs::write(&policy, text).unwrap();
+    let flags = [
+        selections(folder.path(), selection),
+        authentication::config_flag(&configuration),
+        tokens.webhook_flag(),
+        "--authorization-mode=Webhook,AlwaysAllow".to_owned(),
+        format!(
+            "--authorization-webhook-config-file={}",
+            access.kubeconfig("/authz").display()
+        ),
+        audit::kubeconfig(&folder, &audit),
+        format!("--audit-policy-file={}", policy.display()),
+        "--audit-webhook-mode=blocking".to_owned(),
+    ];
+    let Some(server) = Server::start_with(&flags).await else {
+        return;
+    };
+    let token = issuers.token("/i", &key, json!({}));
+    let user = server.who_in_time(&token, 201).await;
+    assert_eq!(user["username"], "oidc:jane");
+    let user = server.who("good").await.expect(201);
+    assert_eq!(user["status"]["userInfo"]["username"], "hook");
+    assert!(events.recv().await.is_some());
+    for asked in [
+        issuers.url(""),
+        tokens.url(""),
+        access.url(""),
+        audit.trim_end_matches("/events").to_owned(),
+    ] {
+        let address = asked.split("//").nth(1).unwrap();
+        let addresses = proxy.asked.lock();
+        assert!(addresses.iter().any(|asked| asked == address), "{address}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn issuers_have_to_have_the_selector_that_they_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let issuers = Issuers::start().await;
+    let mut authenticator = issuers.authenticator("/i", json!({}));
+    authenticator["issuer"]["egressSelectorType"] = "cluster".into();
+    let configuration = issuers.configure(json!([authenticator]), json!({}));
+    let issuer = authentication::config_flag(&configuration);
+    let other = json!([{"name": "controlplane", "connection": {"proxyProtocol": "Direct"}}]);
+    let selectors = selections(folder.path(), other);
+    for (flags, why) in [
+        (
+            vec![issuer.clone()],
+            "oidc: egress lookup required with egress selector type \"cluster\"",
+        ),
+        (
+            vec![issuer, selectors],
+            "oidc: egress lookup for \"cluster\" is not configured",
+        ),
+    ] {
+        let Some(started) = Server::try_start_with(&flags).await else {
+            return;
+        };
+        assert_eq!(started.err().as_deref(), Some(why));
     }
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::admission::configuration::unversioned;
 use crate::admission::{Attributes, Cluster, Operation, Plugin, Verdict};
+use crate::egress::Dialer;
 use crate::webhook::review::{self, Failure, ReviewWebhook};
 
 const AUDIT_PREFIX: &str = "imagepolicywebhook.image-policy.k8s.io/";
@@ -47,7 +48,9 @@ impl ImagePolicyWebhook {
         let deny_ttl = seconds(number("denyTTL"))?;
         let file = policy.get("kubeConfigFile").and_then(Value::as_str);
         let file = file.filter(|file| !file.is_empty()).ok_or("invalid configuration: no configuration has been provided, try setting KUBERNETES_MASTER environment variable")?;
-        let webhook = ReviewWebhook::from_kubeconfig(Path::new(file), review::TIMEOUT);
+        // Egress selectors say nothing of it.
+        let straight = Dialer::default();
+        let webhook = ReviewWebhook::from_kubeconfig(Path::new(file), review::TIMEOUT, &straight);
         Ok(Self {
             webhook: webhook.map_err(|error| error.to_string())?,
             allow_ttl: allow_ttl.unwrap_or(Duration::from_secs(300)),

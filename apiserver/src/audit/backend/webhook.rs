@@ -13,6 +13,7 @@ use rand::Rng as _;
 use super::lost;
 use crate::audit::event::Line;
 use crate::audit::metrics::AuditMetrics;
+use crate::egress::Dialer;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a batch is sent before it is lost.
@@ -29,7 +30,11 @@ pub struct Webhook {
 
 impl Webhook {
     /// The server of a kubeconfig file.
-    pub fn new(kubeconfig: &Path, initial_backoff: Duration) -> Result<Webhook, String> {
+    pub fn new(
+        kubeconfig: &Path,
+        initial_backoff: Duration,
+        via: &Dialer,
+    ) -> Result<Webhook, String> {
         let failed = |error: &dyn std::fmt::Display| format!("initializing audit webhook: {error}");
         let config = ClientConfig::from_kubeconfig(kubeconfig).map_err(|error| failed(&error))?;
         let url = url::Url::parse(&config.server).map_err(|error| failed(&error))?;
@@ -40,7 +45,10 @@ impl Webhook {
         };
         let path = format!("{path}?timeout={}s", TIMEOUT.as_secs());
         let path = path.parse().map_err(|error| failed(&error))?;
-        let mut config = config.with_timeout(TIMEOUT).with_qps(-1.0);
+        let mut config = config
+            .with_timeout(TIMEOUT)
+            .with_qps(-1.0)
+            .with_dial(via.of_client());
         config.server = url[..url::Position::BeforePath].to_owned();
         Ok(Webhook {
             client: Client::new(config).map_err(|error| failed(&error))?,

@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::config::{CertificateSource, TlsSettings, dial_error, handshake_error};
+use client::config::{CertificateSource, TlsSettings, handshake_error};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
+
+use crate::egress::Dialer;
 
 /// For everything: connecting, the request, the answer and redirects.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -74,11 +75,12 @@ impl Document {
 pub(super) struct Fetcher {
     /// Without any authority nothing can be fetched, which is no reason not to start.
     tls: Result<Arc<rustls::ClientConfig>, String>,
+    via: Dialer,
 }
 
 impl Fetcher {
     /// With the authorities in a PEM text, or with the system's where it is empty.
-    pub(super) fn new(authorities: &str) -> Self {
+    pub(super) fn new(authorities: &str, via: Dialer) -> Self {
         let settings = TlsSettings {
             ca: (!authorities.is_empty())
                 .then(|| CertificateSource::Data(authorities.as_bytes().to_vec())),
@@ -87,6 +89,7 @@ impl Fetcher {
         let tls = settings.client_config(&[b"http/1.1"]);
         Self {
             tls: tls.map(Arc::new).map_err(|error| error.to_string()),
+            via,
         }
     }
 
@@ -144,9 +147,8 @@ impl Fetcher {
         } else {
             host.clone()
         };
-        let stream = TcpStream::connect((host.as_str(), port))
-            .await
-            .map_err(|error| dial_error("tcp", &format!("{shown}:{port}"), &error))?;
+        let stream = self.via.dial(&host, port).await;
+        let stream = stream.map_err(|error| error.text(&format!("{shown}:{port}")))?;
         let mut request = Request::get(&url[url::Position::BeforePath..url::Position::AfterQuery])
             .header(
                 header::HOST,

@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use api_types::apiserver_config::v1::{AuthenticationConfiguration, JWTAuthenticator};
+use api_types::apiserver_config::v1::{AuthenticationConfiguration, Issuer, JWTAuthenticator};
 use apimachinery::field::{self, Path};
 use apimachinery::quote::quote;
 use arc_swap::ArcSwap;
@@ -33,6 +33,7 @@ pub(super) use token::decode_base64;
 use super::configuration::{Expressions, compile_authenticator};
 use super::tokens::TokenAuthenticator;
 use crate::config::reload::hash;
+use crate::egress::{Dialer, Egress, Unnamed};
 use distributed::Resolver;
 use fetch::Fetcher;
 use provider::{RemoteKeySet, Verifier, Watched, discover};
@@ -47,8 +48,24 @@ pub struct Common {
     pub signing_algorithms: Vec<String>,
     /// Issuers of service account tokens, which no JWT authenticator may have.
     pub disallowed_issuers: Vec<String>,
+    pub egress: Egress,
     pub metrics: OidcMetrics,
     pub stop: CancellationToken,
+}
+
+/// The way out that an issuer is reached by: straight, unless it names an egress selector, which has to be there.
+fn way_to(issuer: &Issuer, egress: &Egress) -> Result<Dialer, String> {
+    let selector = issuer.egress_selector_type.as_str();
+    if selector.is_empty() {
+        return Ok(Dialer::default());
+    }
+    let shown = quote(selector);
+    egress.named(selector).map_err(|why| match why {
+        Unnamed::NoSelectors => {
+            format!("oidc: egress lookup required with egress selector type {shown}")
+        }
+        Unnamed::NoSelection => format!("oidc: egress lookup for {shown} is not configured"),
+    })
 }
 
 /// Judges the tokens of one issuer.
@@ -154,21 +171,16 @@ impl JwtAuthenticators {
             if let Some(errors) = errors.aggregate() {
                 return Err(errors);
             }
-            if !config.issuer.egress_selector_type.is_empty() {
-                return Err(format!(
-                    "oidc: egress lookup required with egress selector type {}",
-                    quote(&config.issuer.egress_selector_type)
-                ));
-            }
-            starting.push((config, expressions));
+            let via = way_to(&config.issuer, &common.egress)?;
+            starting.push((config, expressions, via));
         }
         let mut by_issuer = HashMap::new();
-        for (config, expressions) in starting {
+        for (config, expressions, via) in starting {
             let issuer = &config.issuer;
             if issuer.certificate_authority.is_empty() {
                 tracing::info!("OIDC: No x509 certificates provided, will use host's root CA set");
             }
-            let fetcher = Fetcher::new(&issuer.certificate_authority);
+            let fetcher = Fetcher::new(&issuer.certificate_authority, via);
             let groups = &config.claim_mappings.groups.claim;
             let resolver = (!groups.is_empty()).then(|| Resolver {
                 claim: groups.clone(),

@@ -18,6 +18,7 @@ use component_base::auth::{Attributes, AuthorizeError, Authorizer, BoxFuture, De
 
 use super::metrics::{AuthorizerMetrics, WebhookMetrics};
 use super::{RuleResolver, Rules};
+use crate::egress::Dialer;
 use crate::webhook::review::{self, Failure, ReviewWebhook};
 use answers::{Answer, Answers};
 use conditions::{Conditions, Outcome};
@@ -59,13 +60,14 @@ impl WebhookAuthorizer {
     pub fn new(
         name: &str,
         configuration: &WebhookConfiguration,
+        via: &Dialer,
         metrics: &AuthorizerMetrics,
     ) -> Result<Self, component_base::Error> {
         let file = configuration.connection_info.kube_config_file.as_deref();
         let file =
             file.ok_or("connectionInfo.type InClusterConfig is not allowed for kube-apiserver")?;
         let timeout = duration(configuration.timeout);
-        let webhook = ReviewWebhook::from_kubeconfig(Path::new(file), timeout)?;
+        let webhook = ReviewWebhook::from_kubeconfig(Path::new(file), timeout, via)?;
         let version = match configuration.subject_access_review_version.as_str() {
             "v1" => Version::V1,
             "v1beta1" => Version::V1Beta1,

@@ -105,7 +105,8 @@ impl Rig {
         let counted = AuthorizerMetrics::new(&metrics);
         Rig {
             script,
-            authorizer: WebhookAuthorizer::new("w", &configuration, &counted).unwrap(),
+            authorizer: WebhookAuthorizer::new("w", &configuration, &Dialer::default(), &counted)
+                .unwrap(),
             metrics,
             serving,
             _kubeconfig: kubeconfig,
