@@ -19,6 +19,9 @@ use super::{Auth, ClientConfig, ConfigError, Impersonation};
 pub(super) const NOTHING_PROVIDED: &str =
     "no configuration has been provided, try setting KUBERNETES_MASTER environment variable";
 
+/// And when that is not all.
+const NO_SERVER: &str = "cluster has no server defined";
+
 /// A parsed kubeconfig.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -222,75 +225,49 @@ impl Kubeconfig {
         master: &str,
     ) -> Result<ClientConfig, ConfigError> {
         let name = context.unwrap_or(&self.current_context);
-        let context = match self
-            .contexts
-            .iter()
-            .find(|candidate| candidate.name == name)
-        {
-            Some(context) => context.context.clone(),
-            None if name.is_empty() && !master.is_empty() => Context::default(),
-            None if name.is_empty() => {
-                return Err(ConfigError::Invalid(vec![NOTHING_PROVIDED.into()]));
-            }
-            None => {
-                return Err(ConfigError::Invalid(vec![
-                    format!("context was not found for specified context: {name}"),
-                    "cluster has no server defined".into(),
-                ]));
-            }
-        };
+        let mut contexts = self.contexts.iter();
+        let context = contexts.find(|context| context.name == name);
         let mut problems = Vec::new();
-        let cluster = match self
-            .clusters
-            .iter()
-            .find(|candidate| candidate.name == context.cluster)
-        {
-            Some(cluster) => cluster.cluster.clone(),
-            None => {
-                if !context.cluster.is_empty() {
-                    problems.push(format!(
-                        "cluster {:?} was not found for context {name:?}",
-                        context.cluster
-                    ));
-                }
-                Cluster::default()
-            }
-        };
-        let user = match self
-            .users
-            .iter()
-            .find(|candidate| candidate.name == context.user)
-        {
-            Some(user) => user.user.clone(),
-            None => {
-                if !context.user.is_empty() {
-                    problems.push(format!(
-                        "user {:?} was not found for context {name:?}",
-                        context.user
-                    ));
-                }
-                User::default()
-            }
-        };
+        if context.is_none() && !name.is_empty() {
+            problems.push(format!(
+                "context was not found for specified context: {name}"
+            ));
+        }
+        let context = context.map(|context| context.context.clone());
+        let context = context.unwrap_or_default();
+        // A user that is not there is one without credentials, and what is wrong with it is told first.
+        let mut users = self.users.iter();
+        let user = users.find(|user| user.name == context.user);
+        let user = user.map(|user| user.user.clone()).unwrap_or_default();
+        let mut clusters = self.clusters.iter();
+        let found = clusters.find(|cluster| cluster.name == context.cluster);
+        let cluster = found.map(|found| found.cluster.clone()).unwrap_or_default();
 
         let server = if master.is_empty() {
             cluster.server.clone()
         } else {
             master.to_owned()
         };
-        if server.is_empty() && problems.is_empty() {
-            problems.push(if context.cluster.is_empty() {
-                "default cluster has no server defined".into()
-            } else {
-                format!("no server found for cluster {:?}", context.cluster)
+        let mut of_cluster = Vec::new();
+        if server.is_empty() {
+            of_cluster.push(match found {
+                None => NO_SERVER.to_owned(),
+                Some(_) if context.cluster.is_empty() => {
+                    "default cluster has no server defined".to_owned()
+                }
+                Some(_) => format!("no server found for cluster {:?}", context.cluster),
             });
         }
         let mut config = ClientConfig::bare(server);
         config.disable_compression = cluster.disable_compression;
         config.default_namespace =
             (!context.namespace.is_empty()).then(|| context.namespace.clone());
-        self.apply_cluster(&cluster, &context.cluster, &mut config, &mut problems);
+        self.apply_cluster(&cluster, &context.cluster, &mut config, &mut of_cluster);
         self.apply_user(&user, &context.user, &cluster, &mut config, &mut problems);
+        problems.append(&mut of_cluster);
+        if problems == [NO_SERVER] {
+            problems = vec![NOTHING_PROVIDED.to_owned()];
+        }
         if !problems.is_empty() {
             return Err(ConfigError::Invalid(problems));
         }

@@ -163,6 +163,42 @@ fn what_is_refused_and_how() {
 }
 
 #[test]
+fn names_of_nothing() {
+    let context = |context: &str| {
+        format!(
+            "current-context: c\ncontexts: [{{name: c, context: {context}}}]\n\
+             clusters: [{{name: k, cluster: {SERVER}}}]\nusers: [{{name: u, user: {{token: a, username: b}}}}]\n"
+        )
+    };
+    // Whoever is not there has no credentials.
+    let config = ClientConfig::from_kubeconfig_text(&context("{cluster: k, user: x}")).unwrap();
+    assert_eq!(config.auth, Auth::None);
+    for nowhere in ["{cluster: x, user: x}", "{user: x}"] {
+        check_error(
+            &context(nowhere),
+            "invalid configuration: no configuration has been provided, try setting KUBERNETES_MASTER environment variable",
+        );
+    }
+    check_error(
+        &context("{cluster: x, user: u}"),
+        "invalid configuration: [more than one authentication method found for u; found [token basicAuth], only one is allowed, \
+         cluster has no server defined]",
+    );
+    let master = |text: &str| {
+        let config = Kubeconfig::parse(text, "<text>").unwrap();
+        config.client_config_for(None, "https://m")
+    };
+    assert_eq!(
+        master(&context("{cluster: x}")).unwrap().server,
+        "https://m"
+    );
+    assert_eq!(
+        master("current-context: nope\n").unwrap_err().to_string(),
+        "invalid configuration: context was not found for specified context: nope"
+    );
+}
+
+#[test]
 fn file_names_count_from_the_kubeconfig() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("ca.crt"), "x").unwrap();
