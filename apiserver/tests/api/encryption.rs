@@ -381,3 +381,29 @@ async fn a_key_service_seals_seeds() {
     }
     stop.cancel();
 }
+
+/// Behind its gate KMS v1 is not there either, and nobody is told to set the gate again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_version_of_key_services_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("encryption.yaml");
+    let kms =
+        "[{resources: [secrets], providers: [{kms: {name: p, endpoint: 'unix:///nowhere.sock'}}]}]";
+    let text = format!(
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources: {kms}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let flags = [
+        format!("--encryption-provider-config={}", file.display()),
+        "--feature-gates=KMSv1=true".to_owned(),
+    ];
+    let Some(started) = Server::try_start_with(&flags).await else {
+        return;
+    };
+    assert_eq!(
+        started.err().as_deref(),
+        Some(
+            "error while building transformers: KMSv1 is not available in this version of kube-apiserver: use KMSv2 (apiVersion: v2)"
+        )
+    );
+}

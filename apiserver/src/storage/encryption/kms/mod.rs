@@ -38,6 +38,12 @@ pub(super) async fn open(
     metrics: &Arc<EncryptionMetrics>,
     stop: &CancellationToken,
 ) -> Result<(String, Arc<dyn Cipher>, Arc<Probe>), String> {
+    if config.api_version == "v1" && crate::apis::gates::enabled("KMSv1") {
+        return Err(
+            "KMSv1 is not available in this version of kube-apiserver: use KMSv2 (apiVersion: v2)"
+                .to_owned(),
+        );
+    }
     if config.api_version == "v1" {
         return Err("KMSv1 is deprecated and will only receive security updates going forward. Use KMSv2 instead.  Set --feature-gates=KMSv1=true to use the deprecated KMSv1 feature.".to_owned());
     }
