@@ -92,6 +92,16 @@ pub fn git_version() -> &'static str {
     REPORTED.get().map_or(GIT_VERSION, String::as_str)
 }
 
+/// What is built without a word about it is built from files alone; who names a commit means what is in it. Upstream:
+/// hack/lib/version.sh.
+const fn tree_state(commit: Option<&'static str>, state: Option<&'static str>) -> &'static str {
+    match (commit, state) {
+        (_, Some(state)) => state,
+        (Some(_), None) => "clean",
+        (None, None) => "archive",
+    }
+}
+
 /// The body of `/version`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -135,9 +145,11 @@ impl Info {
             git_commit: option_env!("PINTLE_GIT_COMMIT")
                 .unwrap_or_default()
                 .to_owned(),
-            git_tree_state: option_env!("PINTLE_GIT_TREE_STATE")
-                .unwrap_or("archive")
-                .to_owned(),
+            git_tree_state: tree_state(
+                option_env!("PINTLE_GIT_COMMIT"),
+                option_env!("PINTLE_GIT_TREE_STATE"),
+            )
+            .to_owned(),
             build_date: option_env!("PINTLE_BUILD_DATE")
                 .unwrap_or("1970-01-01T00:00:00Z")
                 .to_owned(),
@@ -216,6 +228,13 @@ mod tests {
             "version \"v1.35.0\" must match major/minor/patch of default version \"v1.36.2\""
         );
         assert!(check_reported("v1.36.23").is_err());
+    }
+
+    #[test]
+    fn states_of_the_tree() {
+        assert_eq!(tree_state(None, None), "archive");
+        assert_eq!(tree_state(Some("8e16b12"), None), "clean");
+        assert_eq!(tree_state(Some("8e16b12"), Some("dirty")), "dirty");
     }
 
     #[test]
