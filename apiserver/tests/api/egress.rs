@@ -64,12 +64,12 @@ impl Proxy {
     }
 }
 
-fn through(protocol: &str, socket: &Path) -> Value {
+pub(super) fn through(protocol: &str, socket: &Path) -> Value {
     json!({"proxyProtocol": protocol, "transport": {"uds": {"udsName": socket}}})
 }
 
 /// The flag of a file with these selections.
-fn selections(folder: &Path, selections: Value) -> String {
+pub(super) fn selections(folder: &Path, selections: Value) -> String {
     let configuration = json!({
         "apiVersion": "apiserver.k8s.io/v1beta1", "kind": "EgressSelectorConfiguration",
         "egressSelections": selections,

@@ -59,9 +59,20 @@ impl Cluster {
 
     /// A server with this host name that does not serve a group version.
     async fn server(&self, etcd: &Arc<Etcd>, hostname: &str, without: &str) -> Server {
+        self.server_with(etcd, hostname, without, None).await
+    }
+
+    /// The same, with one more flag.
+    async fn server_with(
+        &self,
+        etcd: &Arc<Etcd>,
+        hostname: &str,
+        without: &str,
+        more: Option<String>,
+    ) -> Server {
         let file = |flag: &str, name: &str| format!("--{flag}={}", self.path(name).display());
         let port = free_port();
-        let flags = [
+        let mut flags = vec![
             format!("--runtime-config={without}=false"),
             "--requestheader-username-headers=X-Remote-User".to_owned(),
             "--requestheader-group-headers=X-Remote-Group".to_owned(),
@@ -77,6 +88,7 @@ impl Cluster {
             file("tls-private-key-file", "server.key"),
             file("peer-ca-file", "ca.crt"),
         ];
+        flags.extend(more);
         let server = Server::serve_as(etcd.clone(), &flags, |config| {
             hostname.clone_into(&mut config.hostname);
         })
@@ -143,6 +155,26 @@ async fn requests_go_to_the_peer_that_serves_the_resource() {
         200
     );
     first.until(JOBS, JSON, |answer| answer.code == 404).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_are_behind_the_proxy_of_the_control_plane() {
+    let Some(etcd) = Etcd::start().await.map(Arc::new) else {
+        return;
+    };
+    let cluster = Cluster::new();
+    let socket = cluster.path("proxy.sock");
+    let proxy = konnectivity::Proxy::start(&socket);
+    let through = egress::through("GRPC", &socket);
+    let selection = json!([{"name": "controlplane", "connection": through}]);
+    let flag = egress::selections(cluster.folder.path(), selection);
+    let first = cluster
+        .server_with(&etcd, "first", "batch/v1", Some(flag))
+        .await;
+    let second = cluster.server(&etcd, "second", "policy/v1").await;
+    first.until(JOBS, JSON, |answer| answer.code == 200).await;
+    let port = second.inner().config.flags.int("secure-port");
+    assert!(proxy.asked(&format!("127.0.0.1:{port}")) > 0);
 }
 
 /// Writes, reads and watches through a server that does not know the resource.
