@@ -1,6 +1,8 @@
 //! Which objects belong to which node, by reference counts: an object is a node's while one of the node's pods refers to it.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::Arc;
 
 use api_types::core::v1::{PersistentVolume, Pod};
 use parking_lot::RwLock;
@@ -40,10 +42,13 @@ pub struct Graph {
 
 #[derive(Default)]
 struct Inner {
-    /// For each object, how many references make it a node's.
+    /// For each object but pods, how many references make it a node's.
     nodes_of: HashMap<Key, HashMap<String, usize>>,
-    /// What a pod contributed, so that it can be taken back.
-    pods: HashMap<(String, String), Contribution>,
+    /// By namespace and name. There are a hundred thousand pods and more, so what one takes here counts: it shares what it can.
+    pods: HashMap<Box<str>, HashMap<Box<str>, Contribution>>,
+    /// Names of nodes, and sets of references. Pods of one template have one set between them.
+    nodes: Shared<str>,
+    references: Shared<[Key]>,
     /// What an attachment or slice contributed.
     owned: HashMap<Key, String>,
     /// The claim a volume is bound to, and the secrets that mounting it needs.
@@ -51,20 +56,22 @@ struct Inner {
     volumes_of_secret: HashMap<Key, HashSet<String>>,
 }
 
+/// A pod that is bound to a node, and what it makes the node's, so that it can be taken back.
 struct Contribution {
-    node: String,
-    keys: Vec<Key>,
+    node: Arc<str>,
+    references: Arc<[Key]>,
     stamp: Option<u64>,
 }
+
+/// Values of which there is one each.
+struct Shared<T: ?Sized>(HashSet<Arc<T>>);
 
 impl Graph {
     /// Whether the pod is known with this stamp, so that there is nothing to tell.
     pub fn knows_pod(&self, namespace: &str, name: &str, stamp: u64) -> bool {
-        let key = (namespace.to_owned(), name.to_owned());
         let inner = self.inner.read();
         inner
-            .pods
-            .get(&key)
+            .pod(namespace, name)
             .is_some_and(|pod| pod.stamp == Some(stamp))
     }
 
@@ -76,18 +83,23 @@ impl Graph {
         if pod.spec.node_name.is_empty() {
             return;
         }
-        let keys = references::of_pod(pod);
-        for key in &keys {
+        let references: Vec<Key> = references::of_pod(pod)
+            .into_iter()
+            .filter(|(kind, ..)| *kind != Kind::Pod)
+            .collect();
+        for key in &references {
             inner.add(key, &pod.spec.node_name);
         }
-        inner.pods.insert(
-            (pod.metadata.namespace.clone(), pod.metadata.name.clone()),
-            Contribution {
-                node: pod.spec.node_name.clone(),
-                keys,
-                stamp,
-            },
-        );
+        let contribution = Contribution {
+            node: inner.nodes.of(&pod.spec.node_name),
+            references: inner.references.of(&references),
+            stamp,
+        };
+        inner
+            .pods
+            .entry(pod.metadata.namespace.as_str().into())
+            .or_default()
+            .insert(pod.metadata.name.as_str().into(), contribution);
     }
 
     pub fn remove_pod(&self, namespace: &str, name: &str) {
@@ -155,6 +167,9 @@ impl Graph {
         };
         let key = (kind, namespace.to_owned(), name.to_owned());
         match kind {
+            Kind::Pod => inner
+                .pod(namespace, name)
+                .is_some_and(|pod| &*pod.node == node),
             Kind::PersistentVolume => inner.volume_belongs(name, node),
             Kind::Secret => {
                 inner.belongs(&key, node)
@@ -206,12 +221,25 @@ impl Inner {
         }
     }
 
+    fn pod(&self, namespace: &str, name: &str) -> Option<&Contribution> {
+        self.pods.get(namespace)?.get(name)
+    }
+
     fn remove_pod(&mut self, namespace: &str, name: &str) {
-        if let Some(pod) = self.pods.remove(&(namespace.to_owned(), name.to_owned())) {
-            for key in &pod.keys {
-                self.take(key, &pod.node);
-            }
+        let Some(pods) = self.pods.get_mut(namespace) else {
+            return;
+        };
+        let Some(pod) = pods.remove(name) else {
+            return;
+        };
+        if pods.is_empty() {
+            self.pods.remove(namespace);
         }
+        for key in &*pod.references {
+            self.take(key, &pod.node);
+        }
+        self.nodes.release(pod.node);
+        self.references.release(pod.references);
     }
 
     fn remove_volume(&mut self, name: &str) {
@@ -226,5 +254,83 @@ impl Inner {
                 }
             }
         }
+    }
+}
+
+impl<T: ?Sized> Default for Shared<T> {
+    fn default() -> Self {
+        Self(HashSet::new())
+    }
+}
+
+impl<T: ?Sized + Eq + Hash> Shared<T> {
+    fn of<'a>(&mut self, value: &'a T) -> Arc<T>
+    where
+        Arc<T>: From<&'a T>,
+    {
+        if let Some(known) = self.0.get(value) {
+            return Arc::clone(known);
+        }
+        let value: Arc<T> = value.into();
+        self.0.insert(Arc::clone(&value));
+        value
+    }
+
+    /// Forgets a value that nobody else has.
+    fn release(&mut self, value: Arc<T>) {
+        // Ours and the one in the set.
+        if Arc::strong_count(&value) == 2 {
+            self.0.remove(&value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(name: &str, account: &str, node: &str) -> Pod {
+        let mut pod = Pod::default();
+        pod.metadata.namespace = "ns".into();
+        pod.metadata.name = name.into();
+        pod.spec.service_account_name = account.into();
+        pod.spec.node_name = node.into();
+        pod
+    }
+
+    #[test]
+    fn pods_share_what_they_refer_to_and_leave_nothing() {
+        let graph = Graph::default();
+        let sizes = |graph: &Graph| {
+            let inner = graph.inner.read();
+            let pods: usize = inner.pods.values().map(HashMap::len).sum();
+            let shared = (inner.nodes.0.len(), inner.references.0.len());
+            (pods, shared, inner.nodes_of.len())
+        };
+        let names: Vec<String> = (0..100).map(|number| format!("pod{number}")).collect();
+        for (number, name) in names.iter().enumerate() {
+            graph.set_pod(&pod(name, "account", &format!("node{}", number % 2)), None);
+        }
+        assert_eq!(sizes(&graph), (100, (2, 1), 1));
+        assert!(graph.related("node1", Kind::Pod, "ns", "pod1"));
+        assert!(!graph.related("node0", Kind::Pod, "ns", "pod1"));
+
+        // Told again, and bound elsewhere with another account.
+        graph.set_pod(&pod("pod1", "other", "node2"), Some(7));
+        assert!(graph.knows_pod("ns", "pod1", 7));
+        assert!(graph.related("node2", Kind::ServiceAccount, "ns", "other"));
+        assert!(!graph.related("node1", Kind::Pod, "ns", "pod1"));
+        assert_eq!(sizes(&graph), (100, (3, 2), 2));
+        graph.remove_pod("ns", "pod1");
+        assert_eq!(sizes(&graph), (99, (2, 1), 1));
+
+        // An unbound pod refers to nothing.
+        graph.set_pod(&pod("pod0", "account", ""), None);
+        assert!(!graph.knows_pod("ns", "pod0", 7));
+        for name in &names {
+            graph.remove_pod("ns", name);
+        }
+        assert_eq!(sizes(&graph), (0, (0, 0), 0));
+        assert!(!graph.related("node1", Kind::ServiceAccount, "ns", "account"));
     }
 }
