@@ -175,7 +175,7 @@ mod tests {
             _: &'a str,
             _: &'a str,
             _: Freshness,
-        ) -> BoxFuture<'a, Result<Option<Object>, StatusError>> {
+        ) -> BoxFuture<'a, Result<Option<Arc<Object>>, StatusError>> {
             Box::pin(async { Ok(None) })
         }
 
@@ -184,7 +184,7 @@ mod tests {
             _: &'a str,
             _: &'a str,
             _: &'a str,
-        ) -> BoxFuture<'a, Result<Vec<Object>, StatusError>> {
+        ) -> BoxFuture<'a, Result<Vec<Arc<Object>>, StatusError>> {
             Box::pin(async { Ok(Vec::new()) })
         }
 

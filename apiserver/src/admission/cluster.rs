@@ -1,5 +1,6 @@
 //! What admission plugins look up, answered from the watch caches and, where a plugin must be sure, from etcd.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use api_types::{CustomObject, codec, kinds};
@@ -7,6 +8,7 @@ use apimachinery::gvk::{GroupVersionKind, GroupVersionResource};
 use apimachinery::managedfields::{ObjectType, built_in_type};
 use apimachinery::status::{self, StatusError};
 use component_base::auth::BoxFuture;
+use parking_lot::Mutex;
 
 use super::matching::Matched;
 use super::{Cluster, Freshness, ServedKind, UpdateOutcome};
@@ -18,17 +20,51 @@ use crate::registry::object::Object;
 use crate::registry::resource::Resource;
 use crate::registry::table::Resources;
 use crate::storage::{
-    Everything, Hint, ListOptions, Preconditions, Update, UpdateError, UpdateOptions,
+    Entry, Everything, Hint, Key, ListOptions, Preconditions, Update, UpdateError, UpdateOptions,
 };
 
 /// The server's own resources.
 pub struct StoredCluster {
     resources: Arc<Resources>,
+    decoded: Decoded,
+}
+
+/// What was looked up lately, decoded: requests of one namespace ask for the same few objects again and again.
+#[derive(Default)]
+struct Decoded(Mutex<HashMap<Key, (u64, Arc<Object>)>>);
+
+impl Decoded {
+    /// How many objects are kept; after that it starts over.
+    const LIMIT: usize = 1024;
+
+    fn get(&self, resource: &Resource, entry: &Entry) -> Result<Arc<Object>, StatusError> {
+        let version = entry.resource_version();
+        let decode = || resource.decode_stored(entry.value(), version).map(Arc::new);
+        // How stored bytes of custom resources are read changes with their definition.
+        if resource.custom.is_some() {
+            return decode();
+        }
+        if let Some((known, object)) = self.0.lock().get(entry.key())
+            && *known == version
+        {
+            return Ok(object.clone());
+        }
+        let object = decode()?;
+        let mut kept = self.0.lock();
+        if kept.len() >= Self::LIMIT {
+            kept.clear();
+        }
+        kept.insert(entry.key().clone(), (version, object.clone()));
+        Ok(object)
+    }
 }
 
 impl StoredCluster {
     pub fn new(resources: Arc<Resources>) -> Self {
-        Self { resources }
+        Self {
+            resources,
+            decoded: Decoded::default(),
+        }
     }
 
     fn resource(&self, group: &str, resource: &str) -> Result<Arc<Resource>, StatusError> {
@@ -80,7 +116,7 @@ impl Cluster for StoredCluster {
         namespace: &'a str,
         name: &'a str,
         freshness: Freshness,
-    ) -> BoxFuture<'a, Result<Option<Object>, StatusError>> {
+    ) -> BoxFuture<'a, Result<Option<Arc<Object>>, StatusError>> {
         Box::pin(async move {
             let resource = self.resource(group, resource)?;
             let storage = resource.storage()?;
@@ -89,12 +125,12 @@ impl Cluster for StoredCluster {
             match freshness {
                 Freshness::Cached if storage.is_cached() => storage
                     .peek(&key)
-                    .map(|entry| resource.decode_stored(entry.value(), entry.resource_version()))
+                    .map(|entry| self.decoded.get(&resource, &entry))
                     .transpose(),
                 _ => match storage.get(&key, "").await.map_err(failed) {
                     Ok(stored) => resource
                         .decode_stored(&stored.value, stored.resource_version)
-                        .map(Some),
+                        .map(|object| Some(Arc::new(object))),
                     Err(error) if status::is_not_found(&error) => Ok(None),
                     Err(error) => Err(error),
                 },
@@ -107,7 +143,7 @@ impl Cluster for StoredCluster {
         group: &'a str,
         resource: &'a str,
         namespace: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<Object>, StatusError>> {
+    ) -> BoxFuture<'a, Result<Vec<Arc<Object>>, StatusError>> {
         Box::pin(async move {
             let resource = self.resource(group, resource)?;
             let storage = resource.storage()?;
@@ -122,7 +158,7 @@ impl Cluster for StoredCluster {
                 .await
                 .map_err(failed)?;
             list.iter()
-                .map(|entry| resource.decode_stored(entry.value(), entry.resource_version()))
+                .map(|entry| self.decoded.get(&resource, &entry))
                 .collect()
         })
     }

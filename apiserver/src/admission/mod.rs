@@ -20,6 +20,8 @@ pub use attributes::{Attributes, Operation, Options, Reinvocation, Rounds};
 pub use chain::{Chain, ChainError};
 pub use cluster::StoredCluster;
 
+use std::sync::Arc;
+
 use apimachinery::gvk::{GroupVersionKind, GroupVersionResource};
 use apimachinery::managedfields::ObjectType;
 use apimachinery::status::{self, StatusError};
@@ -64,14 +66,14 @@ pub trait Cluster: Send + Sync {
         namespace: &'a str,
         name: &'a str,
         freshness: Freshness,
-    ) -> BoxFuture<'a, Result<Option<Object>, StatusError>>;
+    ) -> BoxFuture<'a, Result<Option<Arc<Object>>, StatusError>>;
 
     fn list<'a>(
         &'a self,
         group: &'a str,
         resource: &'a str,
         namespace: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<Object>, StatusError>>;
+    ) -> BoxFuture<'a, Result<Vec<Arc<Object>>, StatusError>>;
 
     /// The other versions in which a resource, or a subresource of it, is served.
     fn equivalents(&self, resource: &GroupVersionResource, subresource: &str) -> Vec<Matched> {

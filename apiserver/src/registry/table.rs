@@ -62,17 +62,20 @@ pub struct Resources {
 struct Rows {
     /// In discovery order.
     rows: Vec<Arc<Resource>>,
-    /// By `group/version/resource`.
-    by_name: HashMap<String, Arc<Resource>>,
+    /// By group, version and resource.
+    by_version: HashMap<(&'static str, &'static str, &'static str), Arc<Resource>>,
+    /// The first version in discovery order, by group and resource.
+    by_name: HashMap<(&'static str, &'static str), Arc<Resource>>,
 }
 
 impl Rows {
     fn push(&mut self, resource: Arc<Resource>) {
         let info = resource.info;
-        self.by_name.insert(
-            format!("{}/{}/{}", info.group, info.version, info.resource),
-            resource.clone(),
-        );
+        self.by_version
+            .insert((info.group, info.version, info.resource), resource.clone());
+        self.by_name
+            .entry((info.group, info.resource))
+            .or_insert_with(|| resource.clone());
         self.rows.push(resource);
     }
 
@@ -212,19 +215,16 @@ impl Resources {
     }
 
     pub fn get(&self, group: &str, version: &str, resource: &str) -> Option<Arc<Resource>> {
-        let name = format!("{group}/{version}/{resource}");
-        let found = self.built_in.by_name.get(&name).cloned();
-        found.or_else(|| self.custom.load().by_name.get(&name).cloned())
+        let name = (group, version, resource);
+        let found = self.built_in.by_version.get(&name).cloned();
+        found.or_else(|| self.custom.load().by_version.get(&name).cloned())
     }
 
     /// The resource of a kind that is not a variable of the request.
     pub fn known(&self, group: &str, resource: &str) -> Option<Arc<Resource>> {
-        let found = |rows: &Rows| {
-            let mut rows = rows.rows.iter();
-            rows.find(|row| row.info.group == group && row.info.resource == resource)
-                .cloned()
-        };
-        found(&self.built_in).or_else(|| found(&self.custom.load()))
+        let name = (group, resource);
+        let found = self.built_in.by_name.get(&name).cloned();
+        found.or_else(|| self.custom.load().by_name.get(&name).cloned())
     }
 
     /// The resources that are always there, in discovery order.

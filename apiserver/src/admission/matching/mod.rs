@@ -6,6 +6,8 @@ mod conditions;
 /// Operations, groups, versions, resources and scopes.
 mod rules;
 
+use std::sync::Arc;
+
 use api_types::admissionregistration::v1::{MatchResources, RuleWithOperations};
 use api_types::meta::v1::LabelSelector;
 use apimachinery::gvk::{GroupResource, GroupVersionKind, GroupVersionResource};
@@ -187,7 +189,7 @@ impl Criteria {
 }
 
 /// A namespace from the cache, or from storage when the cache does not have it yet.
-pub async fn namespace(cluster: &dyn Cluster, name: &str) -> Result<Object, StatusError> {
+pub async fn namespace(cluster: &dyn Cluster, name: &str) -> Result<Arc<Object>, StatusError> {
     for freshness in [Freshness::Cached, Freshness::Consistent] {
         if let Some(found) = cluster.get("", "namespaces", "", name, freshness).await? {
             return Ok(found);

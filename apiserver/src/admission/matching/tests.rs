@@ -21,13 +21,13 @@ impl Cluster for Small {
         _: &'a str,
         name: &'a str,
         _: Freshness,
-    ) -> BoxFuture<'a, Result<Option<Object>, StatusError>> {
+    ) -> BoxFuture<'a, Result<Option<Arc<Object>>, StatusError>> {
         let mut namespace = Namespace::default();
         namespace
             .metadata
             .labels
             .insert("env".to_owned(), "test".to_owned());
-        let found = (name == "there").then(|| Object::from(namespace));
+        let found = (name == "there").then(|| Arc::new(Object::from(namespace)));
         Box::pin(async move { Ok(found) })
     }
 
@@ -36,7 +36,7 @@ impl Cluster for Small {
         _: &'a str,
         _: &'a str,
         _: &'a str,
-    ) -> BoxFuture<'a, Result<Vec<Object>, StatusError>> {
+    ) -> BoxFuture<'a, Result<Vec<Arc<Object>>, StatusError>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 

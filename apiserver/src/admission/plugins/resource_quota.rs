@@ -148,7 +148,7 @@ impl ResourceQuota {
     }
 
     /// Refuses what is limited by the configuration and by no quota.
-    fn check_limited(&self, attributes: &Attributes, quotas: &[Object]) -> Verdict {
+    fn check_limited(&self, attributes: &Attributes, quotas: &[Arc<Object>]) -> Verdict {
         let Some(object) = attributes
             .object
             .as_ref()

@@ -177,7 +177,7 @@ async fn of_binding(
         .await
         .ok()
         .flatten();
-    let kind = policy.as_ref().and_then(kind_of);
+    let kind = policy.as_deref().and_then(kind_of);
     let resolved =
         kind.map(|kind| GroupVersionKind::from_api_version_and_kind(&kind.api_version, &kind.kind));
     let param = binding.param;
