@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use apimachinery::fields::Selector;
@@ -29,8 +30,12 @@ use crate::registry::wire;
 use crate::request::context::RequestContext;
 use crate::storage::{self, Entry, List, ListIter, ResourceVersionMatch};
 
-/// How much is encoded before it is handed to the connection.
+/// How much is encoded at a time, in bytes, by all lists that are being sent together: others get their turn after that much.
 const CHUNK: usize = 64 * 1024;
+/// The least that one list encodes at a time.
+const SMALLEST_CHUNK: usize = 4 * 1024;
+/// Lists that are being sent.
+static SENDING: AtomicUsize = AtomicUsize::new(0);
 
 /// Reads and checks the list options of a request. A single name, from the path or the selector, becomes a selector.
 pub fn options_of(
@@ -280,6 +285,7 @@ pub fn respond_list(
         pending: buffer,
         tail: Some(end),
         gzip,
+        share: Share::new(),
         _seats: cx.place.while_sent(cx.deadline),
     };
     let mut response = Response::new(Body::wrap(body));
@@ -457,7 +463,29 @@ struct ListBody {
     pending: Vec<u8>,
     tail: Option<Vec<u8>>,
     gzip: Option<GzEncoder<Vec<u8>>>,
+    share: Share,
     _seats: Option<WhileSent>,
+}
+
+/// One of the lists that are being sent.
+struct Share;
+
+impl Share {
+    fn new() -> Share {
+        SENDING.fetch_add(1, Ordering::Relaxed);
+        Share
+    }
+
+    /// How much it may encode now, in bytes.
+    fn chunk(&self) -> usize {
+        (CHUNK / SENDING.load(Ordering::Relaxed).max(1)).max(SMALLEST_CHUNK)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        SENDING.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl http_body::Body for ListBody {
@@ -478,7 +506,7 @@ impl http_body::Body for ListBody {
                 let Ok(iter) = this.iter.get_mut() else {
                     return Poll::Ready(Some(Err("list iterator was poisoned".into())));
                 };
-                match this.writer.fill(iter, &mut chunk, CHUNK) {
+                match this.writer.fill(iter, &mut chunk, this.share.chunk()) {
                     Ok(true) => chunk.extend(this.tail.take().unwrap_or_default()),
                     Ok(false) => {}
                     // The status line is long gone: all that is left is to break off.
