@@ -392,8 +392,10 @@ impl QueueSet {
         if self.active_queues == 0 {
             return;
         }
-        let wanted = self.queue_seats_in_use + self.seats_waiting;
-        let rate = f64::from(wanted.min(self.limit)) / self.active_queues as f64;
+        // Upstream counts the seats that are wanted, up to the limit. Where a wide request waits for more seats than are free, those that
+        // are free serve nobody: counting them, all queues would fall behind R, and whoever comes anew, however little they want,
+        // would have to wait until the others have made up for it.
+        let rate = f64::from(self.queue_seats_in_use.min(self.limit)) / self.active_queues as f64;
         self.r += SeatSeconds::new(rate, i64::try_from(elapsed).unwrap_or(i64::MAX));
         if self.r >= END_OF_EPOCH {
             self.begin_epoch();

@@ -45,10 +45,28 @@ impl Caller {
         deadline: Instant,
         call: impl Fn(usize) -> Call,
     ) -> Outcome {
+        self.load_paced(count, in_flight, Duration::ZERO, deadline, call)
+            .await
+    }
+
+    /// [`Self::load`] with at least `period` from one request to the next; what was held up is made up for.
+    pub(super) async fn load_paced(
+        &self,
+        count: usize,
+        in_flight: usize,
+        period: Duration,
+        deadline: Instant,
+        call: impl Fn(usize) -> Call,
+    ) -> Outcome {
         let call = &call;
+        let start = Instant::now();
         stream::iter(0..count)
             .take_while(|_| ready(Instant::now() < deadline))
             .map(|number| async move {
+                if !period.is_zero() {
+                    let due = start + period.mul_f64(number as f64);
+                    tokio::time::sleep_until(due.into()).await;
+                }
                 let call = call(number);
                 let begun = Instant::now();
                 let answer = self.send(number, call).await;

@@ -1,7 +1,7 @@
 //! fairness: what a client with few requests keeps of its rate when another one of the same priority level has hundreds under way.
 //!
 //! Both are ServiceAccounts, so that both are in the level `workload-low`, and both have the rights they need and no more. The mouse
-//! reads and writes a ConfigMap of its own in turn; the elephant lists pods in pages of 500, all from the first page.
+//! reads and writes a ConfigMap of its own in turn, first as often as it can and then at a steady rate; the elephant lists pods in pages of 500, all from the first page.
 
 use std::time::{Duration, Instant};
 
@@ -68,13 +68,20 @@ pub(super) async fn measure(bench: &mut Bench<'_>) -> Result<()> {
     let begun = Instant::now();
     let beside = mouse.run().await;
     let wall = begun.elapsed();
+    let rate = bench.options.mouse_rate;
+    let begun = Instant::now();
+    let steady = mouse.run_at(rate).await;
+    let steady_wall = begun.elapsed();
     let mut raged = storm.stop()?;
     let usage = meter.stop()?;
+    let mut steady = Record::of_outcome("mouse-steady", "request", steady, steady_wall);
+    steady.kept_percent = steady.per_second.map(|kept| 100.0 * kept / rate);
+    steady.note = format!("beside the elephant, of {rate} requests a second");
     let mut beside = Record::of_outcome("mouse-with-elephant", "request", beside, wall);
     beside.kept_percent = kept(&alone, &beside);
     raged.note = format!("{in_flight} requests in flight; it waits a second after an error");
     let raged = Record::of_outcome("elephant", "page", raged, usage.wall).with_usage(&usage);
-    bench.write(vec![alone, beside, raged])
+    bench.write(vec![alone, beside, steady, raged])
 }
 
 /// The rate of the second in per cent of the first's.
@@ -104,16 +111,31 @@ struct Mouse {
 }
 
 impl Mouse {
+    /// As many requests as the server takes, one after the other four times over.
     async fn run(&self) -> Outcome {
         let deadline = Instant::now() + self.time;
+        let call = |number| self.call(number);
         self.caller
-            .load(usize::MAX, MOUSE_IN_FLIGHT, deadline, |number| {
-                if number % 2 == 0 {
-                    Call::get(&self.path)
-                } else {
-                    Call::with_body(Method::PUT, &self.path, JSON, self.object.clone())
-                }
-            })
+            .load(usize::MAX, MOUSE_IN_FLIGHT, deadline, call)
             .await
+    }
+
+    /// So many requests a second, and no more than four under way.
+    async fn run_at(&self, rate: f64) -> Outcome {
+        let deadline = Instant::now() + self.time;
+        let count = (rate * self.time.as_secs_f64()) as usize;
+        let period = Duration::from_secs_f64(1.0 / rate);
+        let call = |number| self.call(number);
+        self.caller
+            .load_paced(count, MOUSE_IN_FLIGHT, period, deadline, call)
+            .await
+    }
+
+    fn call(&self, number: usize) -> Call {
+        if number % 2 == 0 {
+            Call::get(&self.path)
+        } else {
+            Call::with_body(Method::PUT, &self.path, JSON, self.object.clone())
+        }
     }
 }

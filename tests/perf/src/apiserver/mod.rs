@@ -82,6 +82,9 @@ pub(crate) struct Options {
     /// Requests of the other client under way at once in fairness and leases.
     #[arg(long, default_value_t = 200, value_parser = bounded(2000))]
     storm: usize,
+    /// Requests per second of mouse-steady.
+    #[arg(long, default_value = "100/s", value_parser = crate::pods::rate)]
+    mouse_rate: f64,
     /// Seconds that fairness and leases measure with the other client, and as long without it.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
