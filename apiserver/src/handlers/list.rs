@@ -2,19 +2,15 @@
 //! the streaming encoders of the JSON and protobuf serializers.
 
 use std::io::Write;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 
 use apimachinery::fields::Selector;
 use apimachinery::status::StatusError;
 use bytes::Bytes;
-use component_base::serving::{Body, Response};
+use component_base::serving::{Body, Producer, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderValue, StatusCode, header};
-use http_body::Frame;
 
 use super::encode::{self, Form, RowFormat};
 use super::options::{self, ListOptions};
@@ -30,12 +26,8 @@ use crate::registry::wire;
 use crate::request::context::RequestContext;
 use crate::storage::{self, Entry, List, ListIter, ResourceVersionMatch};
 
-/// How much is encoded at a time, in bytes, by all lists that are being sent together: others get their turn after that much.
+/// How much is encoded at a time, in bytes.
 const CHUNK: usize = 64 * 1024;
-/// The least that one list encodes at a time.
-const SMALLEST_CHUNK: usize = 4 * 1024;
-/// Lists that are being sent.
-static SENDING: AtomicUsize = AtomicUsize::new(0);
 
 /// Reads and checks the list options of a request. A single name, from the path or the selector, becomes a selector.
 pub fn options_of(
@@ -279,16 +271,15 @@ pub fn respond_list(
     if !writer.protobuf {
         end.push(b'\n');
     }
-    let body = ListBody {
-        iter: std::sync::Mutex::new(iter),
+    let body = Body::produced(ListProducer {
+        iter,
         writer,
         pending: buffer,
         tail: Some(end),
         gzip,
-        share: Share::new(),
         _seats: cx.place.while_sent(cx.deadline),
-    };
-    let mut response = Response::new(Body::wrap(body));
+    });
+    let mut response = Response::new(body);
     response.headers_mut().insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static(media.encoding.media_type()),
@@ -456,79 +447,42 @@ fn json_item(form: Form, raw: &[u8], out: &mut Vec<u8>) -> Result<(), StatusErro
 }
 
 /// The rest of a long list, encoded as fast as it is read.
-struct ListBody {
-    /// Only for `Sync`: one reader, never contended.
-    iter: std::sync::Mutex<ListIter>,
+struct ListProducer {
+    iter: ListIter,
     writer: ListWriter,
     pending: Vec<u8>,
     tail: Option<Vec<u8>>,
     gzip: Option<GzEncoder<Vec<u8>>>,
-    share: Share,
     _seats: Option<WhileSent>,
 }
 
-/// One of the lists that are being sent.
-struct Share;
-
-impl Share {
-    fn new() -> Share {
-        SENDING.fetch_add(1, Ordering::Relaxed);
-        Share
-    }
-
-    /// How much it may encode now, in bytes.
-    fn chunk(&self) -> usize {
-        (CHUNK / SENDING.load(Ordering::Relaxed).max(1)).max(SMALLEST_CHUNK)
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        SENDING.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl http_body::Body for ListBody {
-    type Data = Bytes;
-    type Error = component_base::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let this = self.get_mut();
-        loop {
-            if this.tail.is_none() && this.pending.is_empty() {
-                return Poll::Ready(None);
-            }
-            let mut chunk = std::mem::take(&mut this.pending);
-            if this.tail.is_some() {
-                let Ok(iter) = this.iter.get_mut() else {
-                    return Poll::Ready(Some(Err("list iterator was poisoned".into())));
-                };
-                match this.writer.fill(iter, &mut chunk, this.share.chunk()) {
-                    Ok(true) => chunk.extend(this.tail.take().unwrap_or_default()),
+impl Producer for ListProducer {
+    fn next(&mut self) -> Result<Option<Bytes>, component_base::Error> {
+        while self.tail.is_some() || !self.pending.is_empty() {
+            let mut chunk = std::mem::take(&mut self.pending);
+            if self.tail.is_some() {
+                // The last object goes over the limit.
+                chunk.reserve(CHUNK + CHUNK / 8);
+                match self.writer.fill(&mut self.iter, &mut chunk, CHUNK) {
+                    Ok(true) => chunk.extend(self.tail.take().unwrap_or_default()),
                     Ok(false) => {}
                     // The status line is long gone: all that is left is to break off.
-                    Err(error) => return Poll::Ready(Some(Err(error.message.clone().into()))),
+                    Err(error) => return Err(error.message.clone().into()),
                 }
             }
-            if let Some(encoder) = &mut this.gzip {
-                let ended = this.tail.is_none();
-                if let Err(error) = encoder.write_all(&chunk) {
-                    return Poll::Ready(Some(Err(error.into())));
-                }
+            if let Some(encoder) = &mut self.gzip {
+                encoder.write_all(&chunk)?;
                 chunk = std::mem::take(encoder.get_mut());
-                if ended && let Some(encoder) = this.gzip.take() {
-                    match encoder.finish() {
-                        Ok(rest) => chunk.extend(rest),
-                        Err(error) => return Poll::Ready(Some(Err(error.into()))),
-                    }
+                if self.tail.is_none()
+                    && let Some(encoder) = self.gzip.take()
+                {
+                    chunk.extend(encoder.finish()?);
                 }
             }
             if !chunk.is_empty() {
-                return Poll::Ready(Some(Ok(Frame::data(chunk.into()))));
+                return Ok(Some(chunk.into()));
             }
         }
+        Ok(None)
     }
 }

@@ -349,6 +349,17 @@ fn a_mouse_keeps_its_share_beside_an_elephant() {
 }
 
 #[test]
+fn seats_that_nobody_fits_into_do_not_count_as_served() {
+    let mut set = set(queuing(16, 1, 50), 19);
+    let elephant = |queue| (queue, 45, 10 * MILLISECOND, 10);
+    let mouse = (12, 1, MILLISECOND, 1);
+    let flows = [elephant(0), elephant(4), elephant(8), mouse];
+    let done = compete(&mut set, &flows, 2_000 * MILLISECOND);
+    // Nine seats are always free: who fits into them need not wait for the tens.
+    assert!(done[3] > 1_900, "{done:?}");
+}
+
+#[test]
 fn wide_and_long_requests_are_charged_for() {
     let mut set = set(queuing(16, 1, 50), 6);
     let (wide, long) = two_flows(16);

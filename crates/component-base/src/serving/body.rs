@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::mpsc;
 
+use super::produced::{Produced, Producer};
 use crate::Error;
 
 /// A request's or response's body: nothing, bytes at hand, what a peer sends, or what a task sends.
@@ -46,6 +47,11 @@ impl Body {
     pub fn channel(capacity: usize) -> (BodySender, Self) {
         let (sender, receiver) = mpsc::channel(capacity);
         (BodySender(sender), Self(Repr::Channel(receiver)))
+    }
+
+    /// A body that takes long to make: threads of their own make it, see [`Producer`].
+    pub fn produced(producer: impl Producer) -> Self {
+        Self(Repr::Boxed(Box::pin(Produced::new(producer))))
     }
 
     /// Any other body, for example a response that is passed on.
