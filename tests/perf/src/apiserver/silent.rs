@@ -1,8 +1,8 @@
 //! silent-watcher: what watchers that never read cost the others.
 //!
 //! Watches of one small ConfigMap get its events, and before each of them a big ConfigMap is written. The same again beside watches
-//! of all ConfigMaps whose sockets are not read once they are open: big events fill what lies between in no time, and from then on
-//! the server has someone to whom it can deliver nothing.
+//! of all ConfigMaps whose sockets are not read once they are open. Before anything is measured, big events fill all that lies between:
+//! from then on the server has someone to whom it can deliver nothing.
 
 use http::Method;
 use hyper::body::Incoming;
@@ -12,11 +12,14 @@ use super::objects::filled_config_map;
 use super::watch::{self, Stamped};
 use crate::Result;
 use crate::connection::{Call, Connection, JSON};
+use crate::meter::Usage;
 use crate::record::{Outcome, Record};
 
 /// Size of what the silent ones are sent with each event.
 const BIG_KIB: usize = 256;
 const BIG: &str = "silent-big";
+/// Big events before those that are measured: more than sockets and the windows of HTTP/2 hold.
+const FILLING: usize = 60;
 const SMALL: &str = "silent-small";
 
 pub(super) async fn measure(bench: &mut Bench<'_>) -> Result<()> {
@@ -35,17 +38,15 @@ pub(super) async fn measure(bench: &mut Bench<'_>) -> Result<()> {
         ("silent-none", 0),
         ("silent-watchers", bench.options.silent),
     ] {
-        let meter = bench.meter()?;
-        let outcome = run(bench, &object, silent).await?;
-        let usage = meter.stop()?;
-        records
-            .push(Record::of_outcome(workload, "delivery", outcome, usage.wall).with_usage(&usage));
+        let (outcome, usage) = run(bench, &object, silent).await?;
+        let record = Record::of_outcome(workload, "delivery", outcome, usage.wall);
+        records.push(record.with_usage(&usage));
     }
     bench.write(records)
 }
 
 /// All events to all watches, beside so many silent ones.
-async fn run(bench: &Bench<'_>, object: &Stamped, silent: usize) -> Result<Outcome> {
+async fn run(bench: &Bench<'_>, object: &Stamped, silent: usize) -> Result<(Outcome, Usage)> {
     let version = object.write(bench).await?;
     let path = watch::watch_path(&format!("&fieldSelector=metadata.name%3D{SMALL}"), &version);
     let watches = bench.options.watchers;
@@ -55,17 +56,26 @@ async fn run(bench: &Bench<'_>, object: &Stamped, silent: usize) -> Result<Outco
         return Err(format!("watches cannot be opened: {}", opened.first_error).into());
     }
     let silent = fall_silent(bench, &version, silent).await?;
+    for number in 0..FILLING {
+        write_big(bench, number).await?;
+    }
+    let meter = bench.meter()?;
     let mut outcome = watch::fan_out(bench, object, bodies, async |number| {
-        let path = format!("{}/{BIG}", watch::collection());
-        let body = filled_config_map(BIG, BIG_KIB, number + 1);
-        let call = Call::with_body(Method::PUT, path, JSON, body);
-        bench.send(0, call).await.map(drop)
+        write_big(bench, FILLING + number).await
     })
     .await?;
+    let usage = meter.stop()?;
     outcome.note = format!("{}; {} silent watches", outcome.note, silent.len());
     // They are silent to the end, and then gone.
     silent.iter().for_each(|(connection, _)| connection.cut());
-    Ok(outcome)
+    Ok((outcome, usage))
+}
+
+async fn write_big(bench: &Bench<'_>, number: usize) -> Result<()> {
+    let path = format!("{}/{BIG}", watch::collection());
+    let body = filled_config_map(BIG, BIG_KIB, number + 1);
+    let call = Call::with_body(Method::PUT, path, JSON, body);
+    bench.send(0, call).await.map(drop)
 }
 
 /// Watches of everything, each on a connection of its own that is read no more.
