@@ -11,6 +11,8 @@ async fn watches_go_on_after_a_restart_of_etcd() {
     let storage = process.pods().await;
     let version = put(&storage, "default", "a", "u l n").await;
     let mut watcher = watch_from(&storage, version).await;
+    // The cache has it.
+    assert_eq!(names(&list_all(&storage).await), ["default/a"]);
     etcd.kill();
     let started = Instant::now();
     assert!(
