@@ -50,17 +50,7 @@ pub(super) fn new_key() -> PrivateKey {
 
 impl Issuers {
     pub(super) async fn start() -> Issuers {
-        let key = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![key.cert.der().clone()],
-                rustls_pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap(),
-            )
-            .unwrap();
+        let (config, ca) = self_signed("127.0.0.1");
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -82,7 +72,7 @@ impl Issuers {
         });
         Issuers {
             port,
-            ca: key.cert.pem(),
+            ca,
             documents,
             folder: tempfile::tempdir().unwrap(),
             serving,

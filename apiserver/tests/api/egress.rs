@@ -120,14 +120,12 @@ async fn etcd_and_webhooks_are_behind_a_proxy() {
         ),
     );
     assert!(proxy.asked.lock().iter().any(|target| target == refused));
-    let metrics = String::from_utf8(server.get("/metrics").await.text).unwrap();
-    for series in [
+    server.has_series(&[
         "apiserver_egress_dialer_dial_start_total{protocol=\"http_connect\",transport=\"uds\"} ",
         "apiserver_egress_dialer_dial_failure_count{protocol=\"http_connect\",stage=\"proxy\",transport=\"uds\"} 1\n",
         "apiserver_egress_dialer_dial_duration_seconds_count{protocol=\"http_connect\",transport=\"uds\"} ",
-    ] {
-        assert!(metrics.contains(series), "{series}");
-    }
+    ])
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,17 +143,7 @@ async fn aggregated_servers_are_behind_a_proxy_by_grpc() {
 
 /// A kubelet that has one log and one thing to exec.
 async fn kubelet() -> u16 {
-    let key = rcgen::generate_simple_self_signed(vec!["kubelet".to_owned()]).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![key.cert.der().clone()],
-            rustls_pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap(),
-        )
-        .unwrap();
+    let (config, _) = self_signed("kubelet");
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -276,14 +264,12 @@ async fn everything_is_behind_a_proxy_by_grpc() {
              dial tcp {refused}: connect: connection refused"
         ),
     );
-    let metrics = String::from_utf8(server.get("/metrics").await.text).unwrap();
-    for series in [
+    server.has_series(&[
         "apiserver_egress_dialer_dial_failure_count{protocol=\"grpc\",stage=\"proxy\",transport=\"uds\"} 1\n",
         "konnectivity_network_proxy_client_dial_failure_total{reason=\"endpoint\"} 1\n",
         "konnectivity_network_proxy_client_client_connections{status=\"ok\"} ",
-    ] {
-        assert!(metrics.contains(series), "{series}");
-    }
+    ])
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -229,6 +229,14 @@ impl Server {
         }
     }
 
+    /// The metrics have all of these lines or beginnings of lines.
+    async fn has_series(&self, all: &[&str]) {
+        let metrics = String::from_utf8(self.get("/metrics").await.text).unwrap();
+        for series in all {
+            assert!(metrics.contains(series), "{series}");
+        }
+    }
+
     /// Sends a request whose answer may still be under way. Without a credential of its own it is the tester's.
     async fn open(
         &self,
@@ -298,4 +306,20 @@ const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 fn config_map(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "1"}})
+}
+
+/// What a server needs for TLS under a name, and its certificate in PEM, which is its own authority.
+fn self_signed(name: &str) -> (rustls::ServerConfig, String) {
+    let key = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![key.cert.der().clone()],
+            rustls_pki_types::PrivateKeyDer::try_from(key.signing_key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    (config, key.cert.pem())
 }
