@@ -16,7 +16,6 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 use crate::storage::cacher::interner::Interner;
@@ -25,9 +24,8 @@ use crate::storage::cacher::tree::{Keyed, Tree};
 use crate::storage::cacher::watchers::Watchers;
 use crate::storage::entry::Entry;
 use crate::storage::error::Error;
-use crate::storage::etcd3::client::EtcdError;
 use crate::storage::etcd3::hub::Clock;
-use crate::storage::etcd3::store::{Page, RawKeyValue, Store};
+use crate::storage::etcd3::store::{RawKeyValue, Store};
 use crate::storage::key::{Key, Scope, prefix_end};
 
 /// How long a read waits for a revision or for the cache to fill, as upstream's blockTimeout.
@@ -35,7 +33,7 @@ pub(crate) const BLOCK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Upstream's retry hint for a revision that is too new.
 const TOO_LARGE_RETRY_SECONDS: u32 = 1;
 /// Objects per request of the initial list.
-const LIST_PAGE: i64 = 2_500;
+const LIST_PAGE: i64 = 10_000;
 /// Events between two checkpoints: rebuilding a revision replays fewer than this (or one large transaction).
 const CHECKPOINT_EVERY: u64 = 64;
 /// Events held while the initial list runs. More than this and the list starts again.
@@ -284,26 +282,23 @@ impl Cache {
             backlog.clear();
             *overflown = false;
         }
-        let root = self.store.keys.root().to_string();
-        let mut revision = 0;
+        let root = self.store.keys.root();
+        let end = prefix_end(root.as_bytes());
+        let (mut revision, mut start) = (0, root.to_string());
         let mut entries: Vec<Arc<Entry>> = Vec::new();
         let mut corrupt = BTreeMap::new();
-        let mut fetched = Some(self.fetch(root.clone(), revision));
-        while let Some(fetch) = fetched.take() {
-            let page = fetch
+        loop {
+            let page = self
+                .store
+                .range(&start, &end, LIST_PAGE, revision, false)
                 .await
-                .map_err(|error| Error::internal(format!("list {root}: {error}")))?
                 .map_err(|error| error.into_read_error(&format!("list {root}")))?;
             if revision == 0 {
                 revision = page.revision;
             }
-            // The next page comes while this one is read.
-            if let Some(last) = page.items.last()
-                && (page.items.len() as i64) < page.count
-            {
-                fetched = Some(self.fetch(format!("{}\0", last.key), revision));
-            }
+            let more = (page.items.len() as i64) < page.count;
             for raw in page.items {
+                start.clone_from(&raw.key);
                 let key = raw.key.clone();
                 match self.store.entry(raw) {
                     Ok(mut entry) => {
@@ -318,17 +313,12 @@ impl Cache {
                     Err(problem) => return Err(problem),
                 }
             }
+            if !more {
+                break;
+            }
+            start.push('\0');
         }
         self.install(epoch, revision, entries, corrupt)
-    }
-
-    /// Asks etcd for a page of the resource.
-    fn fetch(&self, start: String, revision: u64) -> AbortOnDropHandle<Result<Page, EtcdError>> {
-        let store = Arc::clone(&self.store);
-        AbortOnDropHandle::new(tokio::spawn(async move {
-            let end = prefix_end(store.keys.root().as_bytes());
-            store.range(&start, &end, LIST_PAGE, revision, false).await
-        }))
     }
 
     /// Makes a list at `revision` the contents, and applies what the hub has delivered since.
