@@ -103,14 +103,7 @@ async fn etcd_and_webhooks_are_behind_a_proxy() {
     assert!(proxy.asked.lock().iter().all(|target| *target == etcd));
     assert!(!proxy.asked.lock().is_empty());
 
-    let webhook = json!({"metadata": {"name": "w"}, "webhooks": [{
-        "name": "w.example.com", "clientConfig": {"url": format!("https://{refused}/w")},
-        "rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["*"], "resources": ["configmaps"]}],
-        "sideEffects": "None", "admissionReviewVersions": ["v1"],
-    }]});
-    let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
-    server.post(path, webhook).await.expect(201);
-    server.get(path).await.expect(200);
+    webhook_at(&server, refused).await;
     server.post(CONFIG_MAPS, config_map("a")).await.refuses(
         500,
         &format!(
@@ -142,14 +135,18 @@ async fn aggregated_servers_are_behind_a_proxy_by_grpc() {
 }
 
 /// A kubelet that has one log and one thing to exec.
-async fn kubelet() -> u16 {
+///
+/// Its port, and who is told when an exec has ended.
+async fn kubelet() -> (u16, Arc<tokio::sync::Notify>) {
     let (config, _) = self_signed("kubelet");
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
+    let ended = Arc::new(tokio::sync::Notify::new());
+    let told = ended.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
+            let (acceptor, told) = (acceptor.clone(), told.clone());
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else {
                     return;
@@ -157,14 +154,14 @@ async fn kubelet() -> u16 {
                 let _ = hyper::server::conn::http1::Builder::new()
                     .serve_connection(
                         hyper_util::rt::TokioIo::new(stream),
-                        hyper::service::service_fn(kubelet_answer),
+                        hyper::service::service_fn(|request| kubelet_answer(request, told.clone())),
                     )
                     .with_upgrades()
                     .await;
             });
         }
     });
-    port
+    (port, ended)
 }
 
 /// Longer than packets, windows and buffers.
@@ -172,6 +169,7 @@ const LOG: usize = 3 << 20;
 
 async fn kubelet_answer(
     mut request: Request<hyper::body::Incoming>,
+    ended: Arc<tokio::sync::Notify>,
 ) -> Result<http::Response<Body>, std::convert::Infallible> {
     if request.uri().path().starts_with("/containerLogs/") {
         return Ok(http::Response::new(Body::from(vec![b'l'; LOG])));
@@ -189,6 +187,7 @@ async fn kubelet_answer(
         let stream = hyper_util::rt::TokioIo::new(upgrade.await.unwrap());
         let (mut read, mut write) = tokio::io::split(stream);
         let _ = tokio::io::copy(&mut read, &mut write).await;
+        ended.notify_one();
     });
     Ok(response)
 }
@@ -209,7 +208,7 @@ async fn everything_is_behind_a_proxy_by_grpc() {
     let etcd = server._etcd.endpoint();
     assert!(proxy.asked(etcd.trim_start_matches("http://")) > 0);
 
-    let port = kubelet().await;
+    let (port, ended) = kubelet().await;
     let nodes = "/api/v1/nodes";
     let node = json!({"metadata": {"name": "n"}, "status": {
         "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
@@ -226,7 +225,6 @@ async fn everything_is_behind_a_proxy_by_grpc() {
     assert_eq!((log.code, log.text.len()), (200, LOG));
     assert!(log.text.iter().all(|byte| *byte == b'l'));
 
-    let closed = proxy.closed();
     let headers = [("sec-websocket-protocol", "v5.channel.k8s.io")];
     let exec = format!("{pods}/p/exec?command=x&stdin=true&stdout=true");
     let answer = server.web_socket(&exec, &headers).await;
@@ -241,22 +239,13 @@ async fn everything_is_behind_a_proxy_by_grpc() {
     drop(connection);
     let kubelet = format!("127.0.0.1:{port}");
     assert_eq!(proxy.asked(&kubelet), 2);
-    // The proxy learns that the client has gone.
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
-    while proxy.closed() == closed {
-        assert!(tokio::time::Instant::now() < deadline, "nothing was closed");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    // The kubelet learns that the client has gone.
+    let limit = std::time::Duration::from_secs(20);
+    let told = tokio::time::timeout(limit, ended.notified()).await;
+    told.expect("the exec ends");
 
     let refused = "127.0.0.1:9";
-    let webhook = json!({"metadata": {"name": "w"}, "webhooks": [{
-        "name": "w.example.com", "clientConfig": {"url": format!("https://{refused}/w")},
-        "rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["*"], "resources": ["configmaps"]}],
-        "sideEffects": "None", "admissionReviewVersions": ["v1"],
-    }]});
-    let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
-    server.post(path, webhook).await.expect(201);
-    server.get(path).await.expect(200);
+    webhook_at(&server, refused).await;
     server.post(CONFIG_MAPS, config_map("a")).await.refuses(
         500,
         &format!(
@@ -352,4 +341,16 @@ async fn issuers_have_to_have_the_selector_that_they_name() {
         };
         assert_eq!(started.err().as_deref(), Some(why));
     }
+}
+
+/// A webhook of ConfigMaps at an address, which the server knows.
+async fn webhook_at(server: &Server, address: &str) {
+    let webhook = json!({"metadata": {"name": "w"}, "webhooks": [{
+        "name": "w.example.com", "clientConfig": {"url": format!("https://{address}/w")},
+        "rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["*"], "resources": ["configmaps"]}],
+        "sideEffects": "None", "admissionReviewVersions": ["v1"],
+    }]});
+    let path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    server.post(path, webhook).await.expect(201);
+    server.get(path).await.expect(200);
 }

@@ -85,8 +85,6 @@ struct CloseResponse {
 /// The proxy, and what it was asked for.
 pub(super) struct Proxy {
     asked: Arc<Mutex<HashMap<String, usize>>>,
-    /// How many connections clients have closed.
-    closed: Arc<Mutex<usize>>,
     serving: tokio::task::JoinHandle<()>,
 }
 
@@ -100,32 +98,23 @@ impl Proxy {
     pub(super) fn start(socket: &Path) -> Proxy {
         let listener = tokio::net::UnixListener::bind(socket).unwrap();
         let service = Service::default();
-        let (asked, closed) = (service.asked.clone(), service.closed.clone());
+        let asked = service.asked.clone();
         let server = tonic::transport::Server::builder()
             .add_service(service)
             .serve_with_incoming(UnixListenerStream::new(listener));
         let serving = tokio::spawn(async move { server.await.unwrap() });
-        Proxy {
-            asked,
-            closed,
-            serving,
-        }
+        Proxy { asked, serving }
     }
 
     /// How often it was asked for an address.
     pub(super) fn asked(&self, address: &str) -> usize {
         self.asked.lock().get(address).copied().unwrap_or(0)
     }
-
-    pub(super) fn closed(&self) -> usize {
-        *self.closed.lock()
-    }
 }
 
 #[derive(Clone, Default)]
 struct Service {
     asked: Arc<Mutex<HashMap<String, usize>>>,
-    closed: Arc<Mutex<usize>>,
 }
 
 impl NamedService for Service {
@@ -181,7 +170,6 @@ async fn tunnel(service: Service, mut packets: Streaming<Packet>, answers: Answe
             }
             CLOSE_REQ => {
                 let connection = packet.close_request.unwrap().connection;
-                *service.closed.lock() += 1;
                 open.remove(&connection);
                 let _ = answers.send(Ok(closed(connection))).await;
             }
