@@ -240,7 +240,7 @@ fn without_etcd() {
     let silent = format!("http://{}", silent.local_addr().expect("an address"));
     let silent_flag = format!("--etcd-servers={silent}");
     let silent_want = format!("etcd at {silent} is not reachable: context deadline exceeded");
-    Folder::new().check_at_once(
+    Folder::check_at_once(
         DAEMON,
         &COMPLETE[1..],
         &[
@@ -249,7 +249,11 @@ fn without_etcd() {
                 "etcd at http://127.0.0.1:1 is not reachable: context deadline exceeded: dial tcp 127.0.0.1:1: connect: connection refused",
             ),
             (
-                &["--etcd-servers=https://127.0.0.1:1", "--tls-cert-file={dir}/expired.crt", "--tls-private-key-file={dir}/server.key"],
+                &[
+                    "--etcd-servers=https://127.0.0.1:1",
+                    "--tls-cert-file={dir}/expired.crt",
+                    "--tls-private-key-file={dir}/server.key",
+                ],
                 "etcd at https://127.0.0.1:1 is not reachable: context deadline exceeded: dial tcp 127.0.0.1:1: connect: connection refused",
             ),
             (&[&silent_flag], &silent_want),
