@@ -3,7 +3,9 @@
 //! Input is always the served object's protobuf message, whose bytes mostly come straight from etcd. Custom objects have no
 //! protobuf form: their input is their JSON.
 
+use api_types::apps::v1::StatefulSet;
 use api_types::codec::Header;
+use api_types::core::v1::PersistentVolumeClaim;
 use api_types::meta::v1::{ObjectMeta, PartialObjectMetadata, Status};
 use api_types::schema::{JsonForm, StructSchema};
 use api_types::{CustomObject, Described, Struct};
@@ -13,8 +15,10 @@ use std::sync::Arc;
 
 use super::pretty;
 use super::yaml;
+use crate::apis::validation::apps;
 use crate::custom_resources::{CustomResource, document};
 use crate::negotiation::{Encoding, MediaType};
+use crate::registry::convert::autoscaling;
 use crate::registry::resource::metadata_of;
 use crate::registry::wire;
 use crate::table::{self, Cells, Column, Completed};
@@ -64,8 +68,34 @@ pub fn json(form: Form, raw: &[u8], out: &mut Vec<u8>) -> Result<(), StatusError
         out.extend_from_slice(raw);
         return Ok(());
     }
+    if std::ptr::eq(form.schema, StatefulSet::SCHEMA) && has_claims(raw) {
+        let mut set = api_types::decode_protobuf(raw).map_err(transcode_error)?;
+        name_claims(&mut set);
+        api_types::codec::write_json(&set, Some(form.header()), out);
+        return Ok(());
+    }
     api_types::transcode_protobuf_to_json(form.schema, raw, Some(form.header()), out)
         .map_err(transcode_error)
+}
+
+/// Tags of StatefulSet's spec and of its claim templates.
+const CLAIM_TEMPLATES: [u32; 2] = [2, 4];
+
+fn has_claims(raw: &[u8]) -> bool {
+    wire::find(raw, &CLAIM_TEMPLATES).is_ok_and(|found| found.is_some())
+}
+
+/// The claims in a StatefulSet say in JSON what they are, as they have since upstream converted objects by reflection. Stored
+/// they do not, since no object inside another does in protobuf.
+fn name_claims(set: &mut StatefulSet) {
+    for claim in &mut set.spec.volume_claim_templates {
+        let kind = PersistentVolumeClaim::SCHEMA.kind;
+        if let Some(name) = kind {
+            name.api_version
+                .clone_into(&mut claim.type_meta.api_version);
+            name.kind.clone_into(&mut claim.type_meta.kind);
+        }
+    }
 }
 
 /// A whole response body from a protobuf message.
@@ -104,7 +134,17 @@ pub fn value(media: MediaType, value: &dyn Struct) -> Vec<u8> {
 pub fn value_as(media: MediaType, value: &dyn Struct, header: Header<'_>) -> Vec<u8> {
     match media.encoding {
         Encoding::Protobuf => api_types::encode_envelope_as(value, header),
-        _ => finish_json(media, api_types::encode_json_as(value, header)),
+        _ => {
+            let json = match value.downcast_ref::<StatefulSet>() {
+                Some(set) if !set.spec.volume_claim_templates.is_empty() => {
+                    let mut set = set.clone();
+                    name_claims(&mut set);
+                    api_types::encode_json_as(&set, header)
+                }
+                _ => api_types::encode_json_as(value, header),
+            };
+            finish_json(media, json)
+        }
     }
 }
 
@@ -132,16 +172,20 @@ pub fn partial_metadata(form: Form, raw: &[u8]) -> Vec<u8> {
     }
     let kind = form.kind;
     let mut metadata = metadata_of(raw);
-    // Upstream's metadata is that of the internal type, which keeps this annotation as a field of its spec.
-    let without_annotation;
-    if kind == "DaemonSet"
+    // Upstream's metadata is that of the internal type, which keeps some annotations as fields of its spec.
+    let of_fields = match kind {
+        "DaemonSet" => &[apps::TEMPLATE_GENERATION],
+        "HorizontalPodAutoscaler" => autoscaling::ANNOTATIONS,
+        _ => &[],
+    };
+    let without_annotations;
+    if !of_fields.is_empty()
         && let Ok(mut decoded) = api_types::decode_protobuf::<ObjectMeta>(metadata)
     {
-        decoded
-            .annotations
-            .remove(crate::apis::validation::apps::TEMPLATE_GENERATION);
-        without_annotation = api_types::codec::encode_protobuf(&decoded);
-        metadata = &without_annotation;
+        let annotations = &mut decoded.annotations;
+        annotations.retain(|name, _| !of_fields.contains(&name.as_str()));
+        without_annotations = api_types::codec::encode_protobuf(&decoded);
+        metadata = &without_annotations;
     }
     let mut out = Vec::with_capacity(metadata.len() + 6);
     wire::put_bytes(&mut out, 1, metadata);

@@ -9,6 +9,7 @@ use component_base::serving::Body;
 use super::options::{self, FieldValidation};
 use super::{Endpoint, body, respond, write};
 use crate::admission::{self, Attributes};
+use crate::apis::defaults::set_defaults;
 use crate::negotiation::{self, Encoding, MediaType, Restrictions};
 use crate::registry::managed_fields;
 use crate::registry::object::Object;
@@ -40,6 +41,7 @@ pub async fn read(
     let validation = FieldValidation::parse(&options.field_validation);
     let mut object = body::decode(encoding, &bytes, kind, validation, &cx.warnings)?.object;
     object.clear_field("TypeMeta");
+    set_defaults(object.value_mut());
     if let Some(audit) = &cx.audit {
         let json = || Some(api_types::encode_json(object.value()));
         audit.sent_object(Some(object.metadata()), json);

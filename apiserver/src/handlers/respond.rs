@@ -374,7 +374,14 @@ pub fn negotiate_objects(
     cx: &RequestContext,
     resource: &Resource,
 ) -> Result<MediaType, StatusError> {
-    let restrictions = restrictions(resource);
+    let mut restrictions = restrictions(resource);
+    // The two statuses that upstream has no columns for.
+    let group = resource.info.group;
+    if cx.info.subresource == "status"
+        && matches!(group, "apiextensions.k8s.io" | "apiregistration.k8s.io")
+    {
+        restrictions.tables = false;
+    }
     negotiation::negotiate(&cx.headers, &cx.query, restrictions).map_err(not_acceptable)
 }
 

@@ -12,6 +12,7 @@ use http::StatusCode;
 use super::options::{self, FieldValidation};
 use super::{Endpoint, body, list, respond};
 use crate::admission::{self, Attributes, Operation};
+use crate::apis::defaults::set_defaults;
 use crate::negotiation::{self, Encoding};
 use crate::registry::escalation;
 use crate::registry::managed_fields;
@@ -60,6 +61,7 @@ pub fn write_of<'a>(
             api_version: resource.api_version.to_owned(),
             subresource: endpoint.subresource_name().to_owned(),
             dry_run,
+            warnings: cx.warnings.clone(),
         },
         name: cx.info.name.clone(),
         warnings: cx.warnings.clone(),
@@ -238,11 +240,19 @@ pub fn decode_hub(
 
 /// Brings a decoded object into the hub version, with defaults.
 pub fn hub_of(endpoint: &Endpoint, served: Object) -> Result<Object, StatusError> {
-    let mut object = endpoint.resource.to_hub(served)?;
-    if endpoint.resource.custom.is_none() {
+    let resource = &endpoint.resource;
+    let mut served = served;
+    // A version that is not the hub has defaults of its own; the hub's come when the object is stored.
+    if resource.conversion.is_some() {
+        set_defaults(served.value_mut());
+    }
+    let mut object = resource.to_hub(served)?;
+    if resource.custom.is_none() {
         clear_type_meta(&mut object);
     }
-    endpoint.resource.strategy.default(&mut object);
+    if resource.conversion.is_none() {
+        resource.strategy.default(&mut object);
+    }
     normalize(&mut object);
     Ok(object)
 }

@@ -76,7 +76,6 @@ async fn ensure_service(server: &ApiServer, client: &Loopback) -> Result<(), Sta
     }];
     service.spec.cluster_ip = ip.to_string();
     service.spec.ip_family_policy = Some("SingleStack".to_owned());
-    service.spec.ip_families = vec![if ip.is_ipv4() { "IPv4" } else { "IPv6" }.to_owned()];
     service.spec.session_affinity = "None".to_owned();
     service.spec.type_ = if node_port > 0 {
         "NodePort"

@@ -1,12 +1,15 @@
 //! The ServiceCIDR `kubernetes` holds the ranges of the command line. Upstream: pkg/controlplane/controller/defaultservicecidr.
 
 use api_types::Time;
-use api_types::meta::v1::Condition;
 use api_types::networking::v1::ServiceCIDR;
 use apimachinery::status::StatusError;
+use serde_json::json;
 
 use crate::loopback::Loopback;
 use crate::server::ApiServer;
+
+const NAME: &str = "kubernetes";
+const MANAGER: &str = "kubernetes-service-cidr-controller";
 
 pub(super) async fn run(server: &ApiServer, client: &Loopback) -> Result<(), StatusError> {
     let cidrs: Vec<String> = server
@@ -15,15 +18,23 @@ pub(super) async fn run(server: &ApiServer, client: &Loopback) -> Result<(), Sta
         .iter()
         .map(ToString::to_string)
         .collect();
-    let existing = match client.get::<ServiceCIDR>("", "kubernetes").await? {
+    let existing = match client.get::<ServiceCIDR>("", NAME).await? {
         Some(existing) => existing,
         None => {
             let mut wanted = ServiceCIDR::default();
-            "kubernetes".clone_into(&mut wanted.metadata.name);
+            NAME.clone_into(&mut wanted.metadata.name);
             wanted.spec.cidrs = cidrs.clone();
             client.create(wanted).await?
         }
     };
+    // A cluster becomes one of both families.
+    if let ([first], [same, _]) = (&existing.spec.cidrs[..], &cidrs[..])
+        && first == same
+    {
+        let mut both = existing;
+        both.spec.cidrs = cidrs;
+        return client.update(both).await.map(drop);
+    }
     if existing.spec.cidrs != cidrs {
         tracing::warn!(stored = ?existing.spec.cidrs, configured = ?cidrs, "Default ServiceCIDR does not match the command line");
         return Ok(());
@@ -36,14 +47,12 @@ pub(super) async fn run(server: &ApiServer, client: &Loopback) -> Result<(), Sta
     {
         return Ok(());
     }
-    let mut ready = existing;
-    ready.status.conditions.push(Condition {
-        type_: "Ready".to_owned(),
-        status: "True".to_owned(),
-        reason: String::new(),
-        message: "Kubernetes default Service CIDR is ready".to_owned(),
-        last_transition_time: Time::now(),
-        ..Condition::default()
-    });
-    client.update_status(ready).await.map(drop)
+    let ready = json!({"conditions": [{
+        "type": "Ready",
+        "status": "True",
+        "message": "Kubernetes default Service CIDR is ready",
+        "lastTransitionTime": Time::now().to_string(),
+    }]});
+    let client = client.managed_by(MANAGER);
+    client.apply_status::<ServiceCIDR>(NAME, ready).await
 }

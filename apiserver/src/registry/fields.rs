@@ -221,6 +221,9 @@ pub fn convert_label(
             "field label not supported for {group}/{version}, Kind={kind}: {label}"
         ));
     }
+    if resource == "jobs" {
+        return Err(format!("field label {label:?} not supported for Job"));
+    }
     Err(format!("field label not supported: {label}"))
 }
 
@@ -365,6 +368,10 @@ mod tests {
         assert_eq!(
             check("apps", "deployments", "Deployment", "spec.foo"),
             Err("\"spec.foo\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"".to_owned())
+        );
+        assert_eq!(
+            check("batch", "jobs", "Job", "spec.foo"),
+            Err("field label \"spec.foo\" not supported for Job".to_owned())
         );
         assert_eq!(
             check("events.k8s.io", "events", "Event", "regarding.name"),

@@ -79,6 +79,10 @@ pub fn merge_type(resource: &Resource) -> Option<ObjectType> {
 
 /// What a request through an endpoint cannot set, and so cannot own.
 fn reset_fields(resource: &Resource, subresource: &str) -> BTreeMap<String, Filter> {
+    // Upstream's strategies of these have filters, which its endpoints do not ask for.
+    if matches!(subresource, "ephemeralcontainers" | "resize") {
+        return BTreeMap::new();
+    }
     let schema = resource.served.schema;
     let strategy =
         super::strategies::strategy(resource.info.group, resource.info.kind, subresource);

@@ -10,12 +10,18 @@ pub struct Object {
     value: Box<dyn Struct>,
     /// Index of ObjectMeta among the fields, if the kind has one.
     metadata: Option<usize>,
+    /// The labels of a Job that came without any are those of its pods' template, whatever becomes of that.
+    pub shares_template_labels: bool,
 }
 
 impl Object {
     pub fn new(value: Box<dyn Struct>) -> Object {
         let metadata = value.schema().field("ObjectMeta").map(|(index, _)| index);
-        Object { value, metadata }
+        Object {
+            value,
+            metadata,
+            shares_template_labels: false,
+        }
     }
 
     pub fn from<T: Struct>(value: T) -> Object {
@@ -118,6 +124,7 @@ impl Clone for Object {
             return Object {
                 value: Box::new(custom.clone()),
                 metadata: self.metadata,
+                shares_template_labels: false,
             };
         }
         let name = self.value.schema().kind;
@@ -127,6 +134,7 @@ impl Clone for Object {
         Object {
             value: value.expect("every object's type is in the table of kinds"),
             metadata: self.metadata,
+            shares_template_labels: self.shares_template_labels,
         }
     }
 }

@@ -11,6 +11,7 @@ use apimachinery::field::{self, Path};
 use apimachinery::gvk::{GroupKind, GroupResource};
 use apimachinery::status::{self, StatusError};
 use apimachinery::validation as checks;
+use bytes::Bytes;
 use component_base::auth::BoxFuture;
 use parking_lot::Mutex;
 
@@ -197,6 +198,22 @@ impl Write<'_> {
         self.resource.storage()
     }
 
+    /// What allocates for a write. Through a subresource nothing is, not even for an object that it creates, as upstream.
+    fn allocator(&self) -> Option<&Arc<dyn WriteHooks>> {
+        self.hooks
+            .as_ref()
+            .filter(|_| self.context.subresource.is_empty())
+    }
+
+    /// The bytes to store. An object that came in another version than the hub has the hub's defaults only from here on, as
+    /// upstream, where they are set when it is read.
+    fn encode(&self, object: &mut Object) -> Result<Bytes, StatusError> {
+        if self.resource.conversion.is_some() {
+            self.strategy.default(object);
+        }
+        self.resource.encode_stored(object)
+    }
+
     fn key(&self, name: &str) -> Result<storage::Key, StatusError> {
         let namespace = if self.resource.info.namespaced {
             self.context.namespace.as_str()
@@ -249,10 +266,10 @@ impl Write<'_> {
         object.edit_metadata(|metadata| {
             fill_system_fields(metadata);
             if !metadata.generate_name.is_empty() && metadata.name.is_empty() {
-                metadata.name = apimachinery::rand_suffix::generate_name(&metadata.generate_name);
+                metadata.name = self.strategy.generate_name(&metadata.generate_name);
             }
         });
-        match &self.hooks {
+        match self.allocator() {
             Some(hooks) => hooks.begin_create(object, self.context.dry_run).await,
             None => Ok(Reservation::none()),
         }
@@ -272,7 +289,7 @@ impl Write<'_> {
         }
         let name = object.metadata().name.clone();
         let key = self.key(&name)?;
-        let value = self.resource.encode_stored(&mut object)?;
+        let value = self.encode(&mut object)?;
         let storage = self.storage()?;
         let created = if self.context.dry_run {
             match storage.get(&key, "").await {
@@ -468,7 +485,7 @@ impl Write<'_> {
                         return Err(status::not_found(&self.group_resource(), &self.name).into());
                     }
                 };
-                let value = self.resource.encode_stored(&mut object)?;
+                let value = self.encode(&mut object)?;
                 *result.lock() = Some((object, created));
                 Ok::<Update, Refused>(Update::Write {
                     value,
@@ -574,7 +591,7 @@ impl Write<'_> {
             )
             .into());
         }
-        let reservation = match &self.hooks {
+        let reservation = match self.allocator() {
             Some(hooks) => {
                 hooks
                     .begin_update(&mut object, existing, self.context.dry_run)

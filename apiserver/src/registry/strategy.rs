@@ -8,6 +8,7 @@ use apimachinery::field::ErrorList;
 use component_base::auth::UserInfo;
 
 use super::object::Object;
+use crate::request::context::Warnings;
 
 /// What a strategy may know of the request.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,8 @@ pub struct Context {
     /// Empty for the resource itself.
     pub subresource: String,
     pub dry_run: bool,
+    /// The response's warnings, for those that belong to a step other than warning.
+    pub warnings: Warnings,
 }
 
 /// What happens to dependents when a delete request does not say.
@@ -99,6 +102,11 @@ pub trait Strategy: Send + Sync {
     /// Whether graceful deletion exists at all for the kind.
     fn supports_graceful_delete(&self) -> bool {
         false
+    }
+
+    /// A name for an object that only brings the beginning of one.
+    fn generate_name(&self, base: &str) -> String {
+        apimachinery::rand_suffix::generate_name(base)
     }
 
     /// Go names of the fields an apply request cannot own through this endpoint, such as "Status".

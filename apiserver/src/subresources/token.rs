@@ -17,7 +17,6 @@ use crate::loopback::Loopback;
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
 
-const DEFAULT_SECONDS: i64 = 60 * 60;
 const MIN_SECONDS: i64 = 10 * 60;
 /// Kubelets ask for this long on behalf of pods whose manifest says nothing.
 const WARN_ONLY_SECONDS: i64 = 60 * 60 + 7;
@@ -80,8 +79,7 @@ pub(super) async fn create(
     request.metadata.creation_timestamp = api_types::Time::now();
     request.status = TokenRequestStatus::default();
     let now = Timestamp::now();
-    let mut seconds = request.spec.expiration_seconds.unwrap_or(DEFAULT_SECONDS);
-    request.spec.expiration_seconds = Some(seconds);
+    let mut seconds = request.spec.expiration_seconds.unwrap_or_default();
     check_expiration(seconds)?;
     post::validate(server, attributes, &object).await?;
     let request = object

@@ -223,6 +223,78 @@ async fn services_get_addresses_and_give_them_back() {
     server.post(services, service("b", &ip)).await.expect(201);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn node_ports_are_of_one_port_each() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let services = "/api/v1/namespaces/default/services";
+    let service = |ports: serde_json::Value| json!({"metadata": {"name": "a"}, "spec": {"type": "NodePort", "ports": ports}});
+    let twice = json!([{"name": "a", "port": 80, "nodePort": 30010}, {"name": "b", "port": 81, "nodePort": 30010}]);
+    for query in ["", "?dryRun=All"] {
+        server
+            .post(&format!("{services}{query}"), service(twice.clone()))
+            .await
+            .refuses(422, "Service \"a\" is invalid: spec.ports[1].nodePort: Invalid value: 30010: provided port is already allocated");
+    }
+    // One number for two protocols shares its node port, whichever says it.
+    let shared = json!([{"name": "a", "port": 80}, {"name": "b", "port": 80, "protocol": "UDP", "nodePort": 30010}]);
+    let made = server.post(services, service(shared)).await.expect(201);
+    let ports = &made["spec"]["ports"];
+    assert_eq!(
+        (&ports[0]["nodePort"], &ports[1]["nodePort"]),
+        (&json!(30010), &json!(30010))
+    );
+    let mut changed = made;
+    changed["spec"]["ports"] = json!([{"name": "a", "port": 80, "nodePort": 30011}, {"name": "b", "port": 81, "nodePort": 30011}]);
+    server
+        .put(&format!("{services}/a"), changed)
+        .await
+        .refuses(500, "duplicate nodePort: {TCP 30011}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_its_status_creates_gets_nothing() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let path = "/api/v1/namespaces/default/services/a/status";
+    let service = json!({"metadata": {"name": "a"}, "spec": {"ports": [{"port": 80}]}});
+    let made = server.put(path, service).await.expect(201);
+    assert_eq!(made["spec"]["clusterIP"], json!(null));
+    assert_eq!(made["spec"]["ipFamilies"], json!(null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_in_stateful_sets_say_what_they_are() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let sets = "/apis/apps/v1/namespaces/default/statefulsets";
+    let set = json!({"metadata": {"name": "a"}, "spec": {
+        "serviceName": "s",
+        "selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+        "volumeClaimTemplates": [{"metadata": {"name": "v"}, "spec": {
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}],
+    }});
+    let named = |set: &serde_json::Value| {
+        let claim = &set["spec"]["volumeClaimTemplates"][0];
+        claim["kind"] == "PersistentVolumeClaim" && claim["apiVersion"] == "v1"
+    };
+    let made = server.post(sets, set).await.expect(201);
+    assert!(named(&made), "{made}");
+    let path = format!("{sets}/a");
+    assert!(named(&server.get(&path).await.expect(200)));
+    assert!(named(&server.get(sets).await.expect(200)["items"][0]));
+    // What comes back with the names is no change.
+    let again = server.put(&path, made.clone()).await.expect(200);
+    assert_eq!(
+        again["metadata"]["resourceVersion"],
+        made["metadata"]["resourceVersion"]
+    );
+}
+
 #[tokio::test]
 async fn reviews_have_no_columns() {
     let Some(server) = Server::start().await else {

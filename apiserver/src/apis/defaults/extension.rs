@@ -3,6 +3,7 @@
 use api_types::admissionregistration::v1 as admission;
 use api_types::apiextensions::v1 as extensions;
 use api_types::apiregistration::v1 as registration;
+use api_types::authentication::v1::TokenRequestSpec;
 use api_types::discovery::v1::EndpointPort;
 use api_types::flowcontrol::v1 as flowcontrol;
 use api_types::networking::v1 as networking;
@@ -44,6 +45,7 @@ pub(super) fn rows() -> Vec<Row> {
         row(priority_class),
         row(storage_class),
         row(csi_driver),
+        row(token_request_spec),
     ]
 }
 
@@ -238,6 +240,10 @@ fn priority_class(class: &mut PriorityClass) {
 fn storage_class(class: &mut storage::StorageClass) {
     text(&mut class.reclaim_policy, "Delete");
     text(&mut class.volume_binding_mode, "Immediate");
+}
+
+fn token_request_spec(spec: &mut TokenRequestSpec) {
+    spec.expiration_seconds.get_or_insert(60 * 60);
 }
 
 fn csi_driver(driver: &mut storage::CSIDriver) {

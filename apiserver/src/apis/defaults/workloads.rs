@@ -111,11 +111,6 @@ fn job(job: &mut Job) {
         6
     };
     spec.backoff_limit.get_or_insert(backoff);
-    if job.metadata.labels.is_empty() {
-        job.metadata
-            .labels
-            .clone_from(&spec.template.metadata.labels);
-    }
     spec.completion_mode
         .get_or_insert_with(|| "NonIndexed".to_owned());
     spec.suspend.get_or_insert(false);

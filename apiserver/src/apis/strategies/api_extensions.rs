@@ -2,7 +2,9 @@
 //!
 //! DELETE is in `custom_resources::deletion`.
 
-use api_types::apiextensions::v1::CustomResourceDefinition;
+use api_types::Value;
+use api_types::apiextensions::v1::{CustomResourceDefinition, JSONSchemaPropsOrArray};
+use api_types::value::{View, ViewMut};
 use apimachinery::quote::quote;
 use structural_schema::unrecognized_formats;
 
@@ -33,6 +35,7 @@ static CRD: Kind<CustomResourceDefinition> = Kind {
     },
     warn: |_, crd| warnings(&formats(crd), &[]),
     warn_update: |_, crd, old| warnings(&formats(crd), &formats(old)),
+    canonicalize: |crd| drop_empty_items(crd),
     generation: Generation::Spec,
     unconditional_update: false,
     ..Kind::new(
@@ -73,6 +76,54 @@ fn drop_disabled_fields(
     }
 }
 
+/// What is neither a schema nor a list of them was read as neither, is written as null, and is not there when it is read again.
+fn drop_empty_items(value: &mut dyn Value) {
+    match value.view_mut() {
+        ViewMut::Struct(fields) => {
+            for index in 0..fields.schema().fields.len() {
+                drop_empty_items(fields.get_mut(index));
+            }
+        }
+        ViewMut::List(list) => {
+            for index in 0..list.len() {
+                drop_empty_items(list.item_mut(index));
+            }
+        }
+        ViewMut::Map(map) => {
+            let keys: Vec<String> = map
+                .entries()
+                .into_iter()
+                .map(|(key, _)| key.to_owned())
+                .collect();
+            for key in keys {
+                if let Some(value) = map.value_mut(&key) {
+                    drop_empty_items(value);
+                }
+            }
+        }
+        ViewMut::Pointer(pointer) => {
+            let Some(target) = pointer.target() else {
+                return;
+            };
+            if is_empty_items(target) {
+                pointer.clear();
+            } else {
+                drop_empty_items(pointer.get_or_default());
+            }
+        }
+        _ => {}
+    }
+}
+
+fn is_empty_items(value: &dyn Value) -> bool {
+    match value.view() {
+        View::Struct(fields) => fields
+            .downcast_ref::<JSONSchemaPropsOrArray>()
+            .is_some_and(|items| *items == JSONSchemaPropsOrArray::default()),
+        _ => false,
+    }
+}
+
 /// Formats that mean nothing: what all versions share counts once, as in the internal type.
 fn formats(crd: &CustomResourceDefinition) -> Vec<String> {
     let versions = &crd.spec.versions;
@@ -92,4 +143,29 @@ fn warnings(new: &[String], old: &[String]) -> Vec<String> {
     introduced
         .map(|format| format!("unrecognized format {}", quote(format)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn items_that_are_no_schema_are_not_there() {
+        let schema = json!({"type": "object", "items": "text", "properties": {
+            "a": {"type": "array", "items": {"type": "array", "items": 5}},
+            "b": {"type": "array", "items": [{}]},
+        }});
+        let crd = json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": schema}}]}});
+        let mut crd: CustomResourceDefinition =
+            api_types::decode_json(crd.to_string().as_bytes()).unwrap();
+        drop_empty_items(&mut crd);
+        let schema = crd.spec.versions[0].schema.as_ref().unwrap();
+        let schema = schema.open_api_v3_schema.as_ref().unwrap();
+        assert!(schema.items.is_none());
+        let inner = schema.properties["a"].items.as_ref().unwrap();
+        assert!(inner.schema.as_ref().unwrap().items.is_none());
+        assert!(schema.properties["b"].items.is_some());
+    }
 }

@@ -150,10 +150,14 @@ fn cidr_warnings(policy: &NetworkPolicy) -> Vec<String> {
     warnings
 }
 
-static IP_ADDRESS: Kind<IPAddress> = Kind::new(
-    |_, address| networking::validate_ip_address(address),
-    |_, address, old| networking::validate_ip_address_update(address, old),
-);
+static IP_ADDRESS: Kind<IPAddress> = Kind {
+    // Nothing random makes an address.
+    generate_name: str::to_owned,
+    ..Kind::new(
+        |_, address| networking::validate_ip_address(address),
+        |_, address, old| networking::validate_ip_address_update(address, old),
+    )
+};
 
 static SERVICE_CIDR: Kind<ServiceCIDR> = Kind::new(
     |_, cidr| networking::validate_service_cidr(cidr),
@@ -230,8 +234,12 @@ static ENDPOINT_SLICE: Kind<EndpointSlice> = Kind {
         drop_topology(context, slice, None);
     },
     prepare_update: |context, slice, old| {
-        // Labels tie a slice to its service, so they count as its content.
-        if slice.metadata.labels != old.metadata.labels {
+        // Labels tie a slice to its service, so they count as its content. What is dropped below counts, too.
+        let same = slice.metadata.labels == old.metadata.labels
+            && slice.address_type == old.address_type
+            && slice.endpoints == old.endpoints
+            && slice.ports == old.ports;
+        if !same {
             slice.metadata.generation = old.metadata.generation + 1;
         }
         drop_node_hints(slice, Some(old));

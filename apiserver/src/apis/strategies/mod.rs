@@ -24,6 +24,7 @@ use apimachinery::field::{ErrorList, Path};
 use apimachinery::validation as rules;
 
 use crate::apis::defaults;
+use crate::registry::normalize::follow_template_labels;
 use crate::registry::object::Object;
 use crate::registry::strategy::{Context, GarbageCollection, Strategy};
 
@@ -101,6 +102,8 @@ struct Kind<T: Struct> {
     create_on_update: bool,
     unconditional_update: bool,
     garbage_collection: GarbageCollection,
+    /// The name that `generateName` stands for.
+    generate_name: fn(&str) -> String,
     /// Go's names of the fields that an update cannot change.
     reset_fields: &'static [&'static str],
 }
@@ -124,6 +127,7 @@ impl<T: Struct> Kind<T> {
             create_on_update: false,
             unconditional_update: true,
             garbage_collection: GarbageCollection::DeleteDependents,
+            generate_name: apimachinery::rand_suffix::generate_name,
             reset_fields: &["Status"],
         }
     }
@@ -152,6 +156,7 @@ impl<T: Struct> Strategy for Kind<T> {
         if let Some(value) = object.get_mut::<T>() {
             (self.prepare)(context, value);
         }
+        follow_template_labels(object);
     }
 
     fn validate(&self, context: &Context, object: &Object) -> ErrorList {
@@ -219,6 +224,10 @@ impl<T: Struct> Strategy for Kind<T> {
 
     fn garbage_collection(&self, _: &Context) -> GarbageCollection {
         self.garbage_collection
+    }
+
+    fn generate_name(&self, base: &str) -> String {
+        (self.generate_name)(base)
     }
 
     fn supports_graceful_delete(&self) -> bool {
@@ -309,10 +318,10 @@ impl<T: Struct> Strategy for Status<T> {
     }
 
     fn reset_fields(&self) -> &'static [&'static str] {
-        if self.keeps_metadata {
-            &["ObjectMeta", "Spec"]
-        } else {
-            &["Spec"]
+        match (self.keeps_metadata, self.fields) {
+            (true, _) => &["ObjectMeta", "Spec"],
+            (false, ["Spec"]) => &["Status"],
+            (false, _) => &["Spec"],
         }
     }
 }

@@ -120,6 +120,9 @@ pub(super) fn claim_spec_warnings(spec: &PersistentVolumeClaimSpec, path: &Path)
     requests.into_iter().chain(limits).collect()
 }
 
+pub(super) const APPARMOR_DEPRECATED: &str =
+    r#"deprecated since v1.30; use the "appArmorProfile" field instead"#;
+
 /// A pod, or a template at a path.
 struct Subject<'a> {
     root: Option<&'a Path>,
@@ -330,7 +333,6 @@ impl Subject<'_> {
 
     fn profiles_and_containers(&self, warnings: &mut Vec<String>) {
         const SECCOMP: &str = r#"non-functional in v1.27+; use the "seccompProfile" field instead"#;
-        const APPARMOR: &str = r#"deprecated since v1.30; use the "appArmorProfile" field instead"#;
         let annotations = &self.metadata.annotations;
         let pod_context = self.spec.security_context.as_ref();
         let pod_seccomp = pod_context.and_then(|context| context.seccomp_profile.as_ref());
@@ -345,7 +347,7 @@ impl Subject<'_> {
             if !has_seccomp && annotations.contains_key(&key) {
                 warnings.push(format!("{}: {SECCOMP}", self.annotation(&key)));
             }
-            // A pod's annotations become fields when it is created.
+            // A pod's annotations become fields when it is created, which warns (`apparmor_from_annotations`).
             let has_apparmor = context.is_some_and(|context| context.app_armor_profile.is_some());
             let key = format!("{APPARMOR_CONTAINER}{}", container.name);
             if self.root.is_some()
@@ -354,7 +356,7 @@ impl Subject<'_> {
                 && (pod_apparmor.is_none()
                     || pod_apparmor != profile_of_annotation(annotation).as_ref())
             {
-                warnings.push(format!("{}: {APPARMOR}", self.annotation(&key)));
+                warnings.push(format!("{}: {APPARMOR_DEPRECATED}", self.annotation(&key)));
             }
             let resources = path.child("resources");
             for name in ["memory", "ephemeral-storage"] {

@@ -11,12 +11,14 @@ use apimachinery::validation as rules;
 use super::pod_fields::{
     drop_disabled_fields, drop_disabled_status_fields, drop_disabled_template_fields,
 };
-use super::pod_warnings::{pod_warnings, template_warnings};
+use super::pod_warnings::{APPARMOR_DEPRECATED, pod_warnings, template_warnings};
 use super::{Generation, Kind, Row, Status, host_name_warning, path, reset_metadata, row};
 use crate::apis::gates;
 use crate::apis::validation::pod_status::validate_pod_status_update;
 use crate::apis::validation::pods as checks;
 use crate::apis::validation::security::{APPARMOR_CONTAINER, apparmor_profile};
+use crate::registry::strategy::Context;
+use crate::request::context::Warnings;
 
 pub(super) static ROWS: &[Row] = &[
     row("", "Pod", "", &POD),
@@ -27,7 +29,7 @@ pub(super) static ROWS: &[Row] = &[
 ];
 
 static POD: Kind<Pod> = Kind {
-    prepare: |_, pod| prepare(pod),
+    prepare,
     prepare_update: |_, pod, old| drop_disabled_fields(&mut pod.spec, Some(&old.spec)),
     warn: |_, pod| {
         let mut warnings: Vec<String> = host_name_warning(&pod.metadata.name, "the Pod's hostname")
@@ -109,7 +111,7 @@ fn count_generation(pod: &mut Pod, old: &Pod) {
     }
 }
 
-fn prepare(pod: &mut Pod) {
+fn prepare(context: &Context, pod: &mut Pod) {
     pod.status = PodStatus {
         phase: "Pending".to_owned(),
         ..PodStatus::default()
@@ -142,7 +144,7 @@ fn prepare(pod: &mut Pod) {
             }
         }
     }
-    apparmor_from_annotations(pod);
+    apparmor_from_annotations(pod, &context.warnings);
 }
 
 /// Adds requirements for the pod's values of label keys.
@@ -216,8 +218,8 @@ pub(super) fn profile_of_annotation(annotation: &str) -> Option<AppArmorProfile>
     })
 }
 
-/// Sets the fields of containers that only have the older annotation.
-fn apparmor_from_annotations(pod: &mut Pod) {
+/// Sets the fields of containers that only have the older annotation, and warns of those: afterwards they could not be told from others.
+fn apparmor_from_annotations(pod: &mut Pod, warnings: &Warnings) {
     if pod.spec.os.as_ref().is_some_and(|os| os.name == "windows") {
         return;
     }
@@ -228,7 +230,8 @@ fn apparmor_from_annotations(pod: &mut Pod) {
         .and_then(|context| context.app_armor_profile.clone());
     let annotations = &pod.metadata.annotations;
     let apply = |name: &str, context: &mut Option<Box<SecurityContext>>| {
-        let Some(annotation) = annotations.get(&format!("{APPARMOR_CONTAINER}{name}")) else {
+        let key = format!("{APPARMOR_CONTAINER}{name}");
+        let Some(annotation) = annotations.get(&key) else {
             return;
         };
         if context
@@ -240,7 +243,12 @@ fn apparmor_from_annotations(pod: &mut Pod) {
         let profile = profile_of_annotation(annotation)
             .filter(|profile| apparmor_profile(Some(profile), &Path::nil()).is_empty())
             .map(Box::new);
-        if profile.is_some() && profile != pod_profile {
+        if profile.is_some() && profile == pod_profile {
+            return;
+        }
+        let path = path(&["metadata", "annotations"]).key(&key);
+        warnings.add(format!("{path}: {APPARMOR_DEPRECATED}"));
+        if profile.is_some() {
             context.get_or_insert_default().app_armor_profile = profile;
         }
     };
@@ -338,4 +346,37 @@ fn keep_all_but_resources(pod: &mut Pod, old: &Pod) {
     pod.spec.containers = containers;
     pod.spec.init_containers = init_containers;
     reset_metadata(&mut pod.metadata, &old.metadata);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apparmor_annotations_become_fields_and_are_warned_of() {
+        let check = |annotation: &str, of_pod: Option<&str>| {
+            let mut pod = Pod::default();
+            pod.spec.containers.push(Container {
+                name: "c".to_owned(),
+                ..Container::default()
+            });
+            let key = format!("{APPARMOR_CONTAINER}c");
+            pod.metadata.annotations.insert(key, annotation.to_owned());
+            if let Some(of_pod) = of_pod {
+                let context = pod.spec.security_context.get_or_insert_default();
+                context.app_armor_profile = profile_of_annotation(of_pod).map(Box::new);
+            }
+            let context = Context::default();
+            prepare(&context, &mut pod);
+            let container = pod.spec.containers[0].security_context.as_ref();
+            let profile = container.and_then(|it| it.app_armor_profile.as_ref());
+            (
+                profile.map(|profile| profile.type_.clone()),
+                context.warnings.headers().len(),
+            )
+        };
+        assert_eq!(check("unconfined", None), (Some("Unconfined".into()), 1));
+        assert_eq!(check("nonsense", None), (None, 1));
+        assert_eq!(check("unconfined", Some("unconfined")), (None, 0));
+    }
 }

@@ -21,10 +21,10 @@ pub(crate) fn validate_api_service(service: &APIService) -> ErrorList {
             "must be `spec.version+\".\"+spec.group`: {required}"
         )]
     };
-    let mut errors = rules::validate_object_meta_with_opts(
+    let mut errors = rules::validate_object_meta(
         &service.metadata,
         false,
-        |path, name| invalids(path, name, name_problems(name)),
+        |name, _| name_problems(name),
         &Path::new("metadata"),
     );
     let path = Path::new("spec");

@@ -524,7 +524,8 @@ pub(crate) fn validate_claim_template_update(
     new: &ResourceClaimTemplate,
     old: &ResourceClaimTemplate,
 ) -> ErrorList {
-    let mut errors = object_meta_update(&new.metadata, &old.metadata);
+    let mut errors = validate_claim_template(new);
+    errors.extend(object_meta_update(&new.metadata, &old.metadata));
     errors.extend(immutable(&new.spec, &old.spec, &Path::new("spec"), || {
         go_value::bad_value(&new.spec)
     }));

@@ -720,7 +720,7 @@ fn claim_spec(spec: &PersistentVolumeClaimSpec, options: ClaimOptions, path: &Pa
                 && other.name == source.name
         });
         // The bad value is a path, which prints as an empty struct.
-        let value = || BadValue::Text(path.child("dataSource").to_string());
+        let value = || BadValue::Text("{}".to_owned());
         if foreign {
             let detail = "may not be specified when dataSourceRef.namespace is specified";
             errors.push(field::invalid(path, value(), detail));

@@ -3,10 +3,12 @@
 //! v1 knows CPU utilization only; everything else travels in annotations of the v1 object, as JSON of v1's metric
 //! types. The behavior annotation holds Go's untagged internal type, so its keys are Go's field names.
 
+use std::collections::BTreeMap;
+
 use api_types::Quantity;
 use api_types::autoscaling::{v1, v2};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::super::object::Object;
 use super::Conversion;
@@ -17,7 +19,12 @@ const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
 const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
-const TOLERANCES: [&str; 2] = [
+/// What v2 has fields for. Objects of v2 do not keep them.
+pub(crate) const ANNOTATIONS: &[&str] = &[
+    METRICS,
+    CURRENT_METRICS,
+    CONDITIONS,
+    BEHAVIOR,
     "autoscaling.alpha.kubernetes.io/scale-down-tolerance",
     "autoscaling.alpha.kubernetes.io/scale-up-tolerance",
 ];
@@ -47,12 +54,10 @@ fn cpu_utilization(percent: i32) -> v2::MetricSpec {
     }
 }
 
-fn drop_annotations(annotations: &mut std::collections::BTreeMap<String, String>) {
-    for key in [METRICS, CURRENT_METRICS, CONDITIONS, BEHAVIOR]
-        .into_iter()
-        .chain(TOLERANCES)
-    {
-        annotations.remove(key);
+/// Takes away the annotations that stand for fields of v2.
+pub(crate) fn drop_annotations(annotations: &mut BTreeMap<String, String>) {
+    for key in ANNOTATIONS {
+        annotations.remove(*key);
     }
 }
 
@@ -110,7 +115,7 @@ fn to_served(object: Object) -> Result<Object, String> {
     if let Some(behavior) = &hpa.spec.behavior {
         metadata
             .annotations
-            .insert(BEHAVIOR.to_owned(), behavior_to_json(behavior).to_string());
+            .insert(BEHAVIOR.to_owned(), behavior_to_json(behavior)?);
     }
     if !hpa.status.conditions.is_empty() {
         let conditions: Vec<v1::HorizontalPodAutoscalerCondition> = hpa
@@ -512,17 +517,53 @@ fn status_to_v2(metric: &v1::MetricStatus) -> v2::MetricStatus {
     }
 }
 
-fn behavior_to_json(behavior: &v2::HorizontalPodAutoscalerBehavior) -> Value {
-    let rules = |rules: &Option<Box<v2::HPAScalingRules>>| match rules {
-        None => Value::Null,
-        Some(rules) => json!({
-            "StabilizationWindowSeconds": rules.stabilization_window_seconds,
-            "SelectPolicy": rules.select_policy,
-            "Policies": rules.policies.iter().map(|policy| json!({"Type": policy.type_, "Value": policy.value, "PeriodSeconds": policy.period_seconds})).collect::<Vec<_>>(),
-            "Tolerance": rules.tolerance.as_ref().map(ToString::to_string),
-        }),
+/// Go's internal types, whose fields have their names and order in the annotation.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct GoBehavior {
+    scale_up: Option<GoRules>,
+    scale_down: Option<GoRules>,
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct GoRules {
+    stabilization_window_seconds: Option<i32>,
+    select_policy: Option<String>,
+    policies: Option<Vec<GoPolicy>>,
+    tolerance: Option<String>,
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct GoPolicy {
+    r#type: String,
+    value: i32,
+    period_seconds: i32,
+}
+
+impl GoRules {
+    fn of(rules: &v2::HPAScalingRules) -> GoRules {
+        let policies = rules.policies.iter().map(|policy| GoPolicy {
+            r#type: policy.type_.clone(),
+            value: policy.value,
+            period_seconds: policy.period_seconds,
+        });
+        GoRules {
+            stabilization_window_seconds: rules.stabilization_window_seconds,
+            select_policy: rules.select_policy.clone(),
+            policies: (!rules.policies.is_empty()).then(|| policies.collect()),
+            tolerance: rules.tolerance.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+fn behavior_to_json(behavior: &v2::HorizontalPodAutoscalerBehavior) -> Result<String, String> {
+    let behavior = GoBehavior {
+        scale_up: behavior.scale_up.as_deref().map(GoRules::of),
+        scale_down: behavior.scale_down.as_deref().map(GoRules::of),
     };
-    json!({"ScaleUp": rules(&behavior.scale_up), "ScaleDown": rules(&behavior.scale_down)})
+    serde_json::to_string(&behavior).map_err(|error| error.to_string())
 }
 
 fn behavior_from_json(text: &str) -> Option<v2::HorizontalPodAutoscalerBehavior> {
@@ -597,6 +638,11 @@ mod tests {
         hpa.spec.behavior = Some(Box::new(v2::HorizontalPodAutoscalerBehavior {
             scale_up: Some(Box::new(v2::HPAScalingRules {
                 stabilization_window_seconds: Some(30),
+                policies: vec![v2::HPAScalingPolicy {
+                    type_: "Pods".to_owned(),
+                    value: 1,
+                    period_seconds: 5,
+                }],
                 ..v2::HPAScalingRules::default()
             })),
             scale_down: None,
@@ -605,6 +651,10 @@ mod tests {
         let as_v1 = served.get::<v1::HorizontalPodAutoscaler>().unwrap();
         assert_eq!(as_v1.spec.target_cpu_utilization_percentage, Some(50));
         assert!(as_v1.metadata.annotations.contains_key(METRICS));
+        assert_eq!(
+            as_v1.metadata.annotations[BEHAVIOR],
+            r#"{"ScaleUp":{"StabilizationWindowSeconds":30,"SelectPolicy":null,"Policies":[{"Type":"Pods","Value":1,"PeriodSeconds":5}],"Tolerance":null},"ScaleDown":null}"#
+        );
         assert_eq!(
             to_hub(served).unwrap().get::<v2::HorizontalPodAutoscaler>(),
             Some(&hpa)

@@ -145,7 +145,7 @@ impl ServiceHooks {
             .await?;
         if matches!(service.spec.type_.as_str(), "NodePort" | "LoadBalancer") {
             self.ports
-                .assign(service, &[], &mut taken.ports, dry_run)
+                .assign_new(service, &mut taken.ports, dry_run)
                 .await?;
         }
         if needs_health_check(service) {
@@ -242,7 +242,7 @@ impl ServiceHooks {
             .collect();
         if has_ports(service) {
             self.ports
-                .assign(service, &old_ports, &mut taken.ports, dry_run)
+                .assign_changed(service, &old_ports, &mut taken.ports, dry_run)
                 .await?;
             let kept: Vec<i32> = service
                 .spec

@@ -3,6 +3,8 @@
 //!
 //! Every allocation is one transaction on the bitmap. Its bytes are a big-endian number whose bit i is port first+i.
 
+use std::collections::{HashMap, HashSet};
+
 use api_types::core::v1::{RangeAllocation, Service};
 use apimachinery::field::{self, Path};
 use apimachinery::gvk::GroupKind;
@@ -10,6 +12,7 @@ use apimachinery::status::{self, StatusError};
 use component_base::flags::PortRange;
 use rand::Rng;
 
+use crate::registry::errors::plain;
 use crate::storage::{Current, Storage, Update, UpdateError, UpdateOptions};
 
 /// The port before the first that a dry run makes up.
@@ -264,61 +267,83 @@ impl NodePorts {
         )
     }
 
-    /// Gives every port of a Service a node port. `held` are those it has already.
-    pub async fn assign(
+    /// Takes a port for a Service's port `index`.
+    async fn take(
+        &self,
+        service: &Service,
+        index: usize,
+        port: i32,
+        taken: &mut Vec<i32>,
+        dry_run: bool,
+    ) -> Result<i32, StatusError> {
+        let got = if port == 0 {
+            self.allocate_any(taken, dry_run).await?
+        } else if taken.contains(&port) {
+            Err(Refused::Taken)
+        } else {
+            self.allocate(port, dry_run).await?
+        };
+        let got = got.map_err(|why| self.refused(service, index, port, why))?;
+        taken.push(got);
+        Ok(got)
+    }
+
+    /// Gives every port of a new Service a node port. Ports of one number, for two protocols, share theirs.
+    pub async fn assign_new(
+        &self,
+        service: &mut Service,
+        taken: &mut Vec<i32>,
+        dry_run: bool,
+    ) -> Result<(), StatusError> {
+        let any = allocates_any(service);
+        let mut assigned: HashMap<i32, i32> = HashMap::new();
+        for index in 0..service.spec.ports.len() {
+            let (port, asked) = port_at(service, index);
+            if asked == 0 && !any {
+                continue;
+            }
+            let got = match assigned.get(&port) {
+                Some(shared) if asked == 0 || asked == *shared => *shared,
+                Some(_) => self.take(service, index, asked, taken, dry_run).await?,
+                None => {
+                    let ports = &service.spec.ports;
+                    let wanted = ports
+                        .iter()
+                        .find(|other| other.port == port && other.node_port != 0)
+                        .map_or(0, |other| other.node_port);
+                    let got = self.take(service, index, wanted, taken, dry_run).await?;
+                    assigned.insert(port, got);
+                    got
+                }
+            };
+            service.spec.ports[index].node_port = got;
+        }
+        Ok(())
+    }
+
+    /// Gives every port of a changed Service a node port. `held` are those it has already.
+    pub async fn assign_changed(
         &self,
         service: &mut Service,
         held: &[i32],
         taken: &mut Vec<i32>,
         dry_run: bool,
     ) -> Result<(), StatusError> {
-        let any = service.spec.type_ == "NodePort"
-            || service
-                .spec
-                .allocate_load_balancer_node_ports
-                .unwrap_or(true);
-        // Ports of one number, for two protocols, share their node port.
-        let mut assigned: Vec<(i32, i32)> = Vec::new();
+        let any = allocates_any(service);
+        let mut seen: HashSet<(String, i32)> = HashSet::new();
         for index in 0..service.spec.ports.len() {
-            let (port, mut asked) = (
-                service.spec.ports[index].port,
-                service.spec.ports[index].node_port,
-            );
-            if asked == 0 && !any {
+            let (_, mut port) = port_at(service, index);
+            if port == 0 && !any {
                 continue;
             }
-            let shared = assigned
-                .iter()
-                .find(|(number, _)| *number == port)
-                .map(|(_, node_port)| *node_port);
-            if asked == 0 && held.is_empty() {
-                asked = shared
-                    .or_else(|| {
-                        service
-                            .spec
-                            .ports
-                            .iter()
-                            .find(|other| other.port == port && other.node_port != 0)
-                            .map(|other| other.node_port)
-                    })
-                    .unwrap_or(0);
+            if port == 0 || !held.contains(&port) && !taken.contains(&port) {
+                port = self.take(service, index, port, taken, dry_run).await?;
+                service.spec.ports[index].node_port = port;
             }
-            if asked != 0 {
-                if !held.contains(&asked) && !taken.contains(&asked) && shared != Some(asked) {
-                    self.allocate(asked, dry_run)
-                        .await?
-                        .map_err(|why| self.refused(service, index, asked, why))?;
-                    taken.push(asked);
-                }
-            } else {
-                asked = self
-                    .allocate_any(taken, dry_run)
-                    .await?
-                    .map_err(|why| self.refused(service, index, 0, why))?;
-                taken.push(asked);
+            let protocol = service.spec.ports[index].protocol.clone();
+            if !seen.insert((protocol.clone(), port)) {
+                return Err(plain(format!("duplicate nodePort: {{{protocol} {port}}}")));
             }
-            service.spec.ports[index].node_port = asked;
-            assigned.push((port, asked));
         }
         Ok(())
     }
@@ -350,6 +375,18 @@ impl NodePorts {
         taken.push(port);
         Ok(())
     }
+}
+
+/// Whether ports that ask for none get one.
+fn allocates_any(service: &Service) -> bool {
+    let spec = &service.spec;
+    spec.type_ == "NodePort" || spec.allocate_load_balancer_node_ports.unwrap_or(true)
+}
+
+/// A port's number and its node port.
+fn port_at(service: &Service, index: usize) -> (i32, i32) {
+    let port = &service.spec.ports[index];
+    (port.port, port.node_port)
 }
 
 #[cfg(test)]
