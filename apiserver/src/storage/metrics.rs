@@ -1,7 +1,7 @@
 //! Metrics of etcd access and of the watch cache, with upstream's names, labels and buckets.
 //! Upstream: storage/etcd3/metrics, storage/cacher/metrics.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use prometheus::{
@@ -30,10 +30,10 @@ pub struct StorageMetrics {
     cache_list_fetched: CounterVec,
     cache_list_returned: CounterVec,
     init_events: CounterVec,
-    cache_events_received: CounterVec,
-    cache_events_dispatched: CounterVec,
+    events_received: CounterVec,
+    events_dispatched: CounterVec,
     terminated_watchers: CounterVec,
-    cache_resource_version: GaugeVec,
+    resource_version: GaugeVec,
     capacity_increase: CounterVec,
     capacity_decrease: CounterVec,
     capacity: GaugeVec,
@@ -171,12 +171,12 @@ impl StorageMetrics {
                 "Counter of init events processed in watch cache broken by resource type.",
                 GROUP_RESOURCE,
             )?,
-            cache_events_received: counter(
+            events_received: counter(
                 "apiserver_watch_cache_events_received_total",
                 "Counter of events received in watch cache broken by resource type.",
                 GROUP_RESOURCE,
             )?,
-            cache_events_dispatched: counter(
+            events_dispatched: counter(
                 "apiserver_watch_cache_events_dispatched_total",
                 "Counter of events dispatched in watch cache broken by resource type.",
                 GROUP_RESOURCE,
@@ -186,7 +186,7 @@ impl StorageMetrics {
                 "Counter of watchers closed due to unresponsiveness broken by resource type.",
                 GROUP_RESOURCE,
             )?,
-            cache_resource_version: gauge(
+            resource_version: gauge(
                 "apiserver_watch_cache_resource_version",
                 "Current resource version of watch cache broken by resource type. This is truncated to the 15 least significant digits.",
                 GROUP_RESOURCE,
@@ -240,29 +240,52 @@ impl StorageMetrics {
     }
 }
 
-/// The children of one resource, looked up once.
+/// The children of one resource, each made when first used: most resources use a few of them, and as upstream a series is there
+/// from its first value on.
+macro_rules! children {
+    ($($name:ident: $metric:ty),* $(,)?) => {
+        #[derive(Default)]
+        struct Children {
+            $($name: OnceLock<$metric>,)*
+        }
+
+        impl ResourceMetrics {
+            $(pub(crate) fn $name(&self) -> &$metric {
+                self.children.$name.get_or_init(|| {
+                    self.all.$name.with_label_values(&[&self.group, &self.resource])
+                })
+            })*
+        }
+    };
+}
+
+children! {
+    list_total: Counter,
+    list_fetched: Counter,
+    list_evaluated: Counter,
+    list_returned: Counter,
+    decode_errors: Counter,
+    cache_list_returned: Counter,
+    init_events: Counter,
+    storage_events_received: Counter,
+    events_received: Counter,
+    events_dispatched: Counter,
+    terminated_watchers: Counter,
+    resource_version: Gauge,
+    capacity_increase: Counter,
+    capacity_decrease: Counter,
+    capacity: Gauge,
+    initializations: Counter,
+    read_wait: Histogram,
+}
+
+/// The metrics of one resource.
 pub(crate) struct ResourceMetrics {
     all: Arc<StorageMetrics>,
     group: String,
     resource: String,
-    pub(crate) list_total: Counter,
-    pub(crate) list_fetched: Counter,
-    pub(crate) list_evaluated: Counter,
-    pub(crate) list_returned: Counter,
-    pub(crate) decode_errors: Counter,
-    pub(crate) cache_list_returned: Counter,
-    pub(crate) init_events: Counter,
-    pub(crate) storage_events_received: Counter,
-    pub(crate) events_received: Counter,
-    pub(crate) events_dispatched: Counter,
-    pub(crate) terminated_watchers: Counter,
-    pub(crate) resource_version: Gauge,
-    pub(crate) capacity_increase: Counter,
-    pub(crate) capacity_decrease: Counter,
-    pub(crate) capacity: Gauge,
-    pub(crate) initializations: Counter,
-    pub(crate) read_wait: Histogram,
-    operations: [Operation; OPERATIONS.len()],
+    children: Children,
+    operations: [OnceLock<Operation>; OPERATIONS.len()],
 }
 
 /// What etcd is asked for on behalf of a resource. The names are the `operation` label.
@@ -292,56 +315,33 @@ struct Operation {
 
 impl ResourceMetrics {
     pub(crate) fn new(all: Arc<StorageMetrics>, group: &str, resource: &str) -> Self {
-        let labels = [group, resource];
-        let operations = OPERATIONS.map(|(_, name)| Operation {
-            duration: all
-                .etcd_request_duration
-                .with_label_values(&[name, group, resource]),
-            requests: all
-                .etcd_requests
-                .with_label_values(&[name, group, resource]),
-        });
         Self {
-            list_total: all.list_total.with_label_values(&labels),
-            list_fetched: all.list_fetched.with_label_values(&labels),
-            list_evaluated: all.list_evaluated.with_label_values(&labels),
-            list_returned: all.list_returned.with_label_values(&labels),
-            decode_errors: all.decode_errors.with_label_values(&labels),
-            cache_list_returned: all.cache_list_returned.with_label_values(&labels),
-            init_events: all.init_events.with_label_values(&labels),
-            storage_events_received: all.storage_events_received.with_label_values(&labels),
-            events_received: all.cache_events_received.with_label_values(&labels),
-            events_dispatched: all.cache_events_dispatched.with_label_values(&labels),
-            terminated_watchers: all.terminated_watchers.with_label_values(&labels),
-            resource_version: all.cache_resource_version.with_label_values(&labels),
-            capacity_increase: all.capacity_increase.with_label_values(&labels),
-            capacity_decrease: all.capacity_decrease.with_label_values(&labels),
-            capacity: all.capacity.with_label_values(&labels),
-            initializations: all.initializations.with_label_values(&labels),
-            read_wait: all.read_wait.with_label_values(&labels),
-            operations,
+            all,
             group: group.to_owned(),
             resource: resource.to_owned(),
-            all,
+            children: Children::default(),
+            operations: Default::default(),
         }
     }
 
     /// One request to etcd has ended.
     pub(crate) fn etcd_request(&self, op: Op, started: Instant, failed: bool) {
-        if let Some((operation, (_, name))) = self
-            .operations
+        let Some(at) = OPERATIONS
             .iter()
-            .zip(OPERATIONS)
-            .find(|(_, (candidate, _))| *candidate == op)
-        {
-            operation.duration.observe(started.elapsed().as_secs_f64());
-            operation.requests.inc();
-            if failed {
-                self.all
-                    .etcd_request_errors
-                    .with_label_values(&[name, &self.group, &self.resource])
-                    .inc();
-            }
+            .position(|(candidate, _)| *candidate == op)
+        else {
+            return;
+        };
+        let labels = [OPERATIONS[at].1, &self.group, &self.resource];
+        let operation = self.operations[at].get_or_init(|| Operation {
+            duration: self.all.etcd_request_duration.with_label_values(&labels),
+            requests: self.all.etcd_requests.with_label_values(&labels),
+        });
+        operation.duration.observe(started.elapsed().as_secs_f64());
+        operation.requests.inc();
+        if failed {
+            let errors = &self.all.etcd_request_errors;
+            errors.with_label_values(&labels).inc();
         }
     }
 

@@ -284,7 +284,7 @@ impl Storage {
                 };
                 let list = List::from_snapshot(snapshot, scope, start, limit, predicate)?;
                 self.store.metrics.cache_list("", list.len_hint());
-                return Ok(list.counted(self.store.metrics.cache_list_returned.clone()));
+                return Ok(list.counted(self.store.metrics.cache_list_returned().clone()));
             }
             Plan::Consistent(start) => {
                 cache
@@ -308,12 +308,12 @@ impl Storage {
             self.store
                 .metrics
                 .cache_list(&format!("f:{field}"), list.len_hint());
-            return Ok(list.counted(self.store.metrics.cache_list_returned.clone()));
+            return Ok(list.counted(self.store.metrics.cache_list_returned().clone()));
         }
         let snapshot = cache.snapshot()?;
         let list = List::from_snapshot(snapshot, scope, start, limit, predicate)?;
         self.store.metrics.cache_list("", list.len_hint());
-        Ok(list.counted(self.store.metrics.cache_list_returned.clone()))
+        Ok(list.counted(self.store.metrics.cache_list_returned().clone()))
     }
 
     /// Watches a scope. What is wrong with the version comes as the watch's only event, as upstream; what is wrong with

@@ -188,7 +188,7 @@ impl Cache {
         token: CancellationToken,
     ) -> Arc<Self> {
         let ring = Ring::new(history_window, history_bytes);
-        store.metrics.capacity.set(ring.capacity() as f64);
+        store.metrics.capacity().set(ring.capacity() as f64);
         Arc::new(Self {
             store,
             clock,
@@ -232,7 +232,8 @@ impl Cache {
             // hub's clock until there is a revision to list after.
             let epoch = self.state.read().epoch;
             self.clock.started().await;
-            if let Err(problem) = self.fill(epoch).await {
+            // On the heap: the cache of each resource waits here for good once it is filled.
+            if let Err(problem) = Box::pin(self.fill(epoch)).await {
                 let name = &self.store.config.resource;
                 warn!(resource = %name, error = %problem, "watch cache: cannot fill, trying again");
                 if let Phase::Pending { error, .. } = &mut self.state.write().phase {
@@ -377,7 +378,7 @@ impl Cache {
         state.phase = Phase::Ready;
         state.generation += 1;
         self.ready.send_replace(true);
-        self.store.metrics.initializations.inc();
+        self.store.metrics.initializations().inc();
         info!(group = %self.store.config.group, resource = %self.store.config.resource, objects = state.contents.tree.len(),
             revision, "watch cache initialized");
         Ok(())
@@ -386,7 +387,9 @@ impl Cache {
     /// Changes from etcd, in order. Called by the hub only.
     pub(crate) fn apply(&self, events: Vec<RawEvent>) {
         let metrics = &self.store.metrics;
-        metrics.storage_events_received.inc_by(events.len() as f64);
+        metrics
+            .storage_events_received()
+            .inc_by(events.len() as f64);
         {
             let pending = matches!(self.state.read().phase, Phase::Pending { .. });
             if pending
@@ -403,7 +406,7 @@ impl Cache {
                 return;
             }
         }
-        metrics.events_received.inc_by(events.len() as f64);
+        metrics.events_received().inc_by(events.len() as f64);
         let changes: Result<Vec<_>, Error> = events
             .into_iter()
             .map(|event| self.prepare(event))
@@ -428,7 +431,7 @@ impl Cache {
             self.store.config.index_field,
             fresh.iter().map(|(number, event)| (*number, &**event)),
         );
-        metrics.events_dispatched.inc_by(fresh.len() as f64);
+        metrics.events_dispatched().inc_by(fresh.len() as f64);
     }
 
     /// Fails when a value cannot be read now but may be later.
@@ -511,17 +514,17 @@ impl Cache {
             match state.ring.push(event) {
                 Resize::None => {}
                 Resize::Grown => {
-                    metrics.capacity_increase.inc();
-                    metrics.capacity.set(state.ring.capacity() as f64);
+                    metrics.capacity_increase().inc();
+                    metrics.capacity().set(state.ring.capacity() as f64);
                 }
                 Resize::Shrunk => {
-                    metrics.capacity_decrease.inc();
-                    metrics.capacity.set(state.ring.capacity() as f64);
+                    metrics.capacity_decrease().inc();
+                    metrics.capacity().set(state.ring.capacity() as f64);
                 }
             }
         }
         metrics
-            .resource_version
+            .resource_version()
             .set((state.revision % 1_000_000_000_000_000) as f64);
     }
 
@@ -536,7 +539,7 @@ impl Cache {
             || self.is_fresh(revision);
         self.store
             .metrics
-            .read_wait
+            .read_wait()
             .observe(started.elapsed().as_secs_f64());
         if fresh {
             return Ok(());

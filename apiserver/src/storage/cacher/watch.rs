@@ -338,7 +338,7 @@ impl Inner {
                     break;
                 };
                 if self.predicate.matches(&entry) {
-                    self.cache.store.metrics.init_events.inc();
+                    self.cache.store.metrics.init_events().inc();
                     let version = entry.resource_version;
                     return Poll::Ready(Some(WatchEvent::Object(ObjectEvent::new(
                         EventType::Added,
@@ -378,7 +378,7 @@ impl Inner {
                     return Poll::Ready(Some(bookmark));
                 }
                 if !self.fetch(pending) {
-                    self.cache.store.metrics.terminated_watchers.inc();
+                    self.cache.store.metrics.terminated_watchers().inc();
                     return Poll::Ready(None);
                 }
                 continue;

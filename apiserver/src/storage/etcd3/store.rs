@@ -267,7 +267,7 @@ impl Store {
         let mut items: Vec<Arc<Entry>> = Vec::new();
         let mut last_key = String::new();
         let (mut fetched, mut evaluated) = (0_u64, 0_u64);
-        self.metrics.list_total.inc();
+        self.metrics.list_total().inc();
         let (has_more, count) = loop {
             let page = if scope.recursive {
                 self.range(&start, &end, page_size, revision, false).await
@@ -318,9 +318,9 @@ impl Store {
             // The selector dropped objects: fewer, larger requests for the rest.
             page_size = (page_size * 2).min(MAX_PAGE);
         };
-        self.metrics.list_fetched.inc_by(fetched as f64);
-        self.metrics.list_evaluated.inc_by(evaluated as f64);
-        self.metrics.list_returned.inc_by(items.len() as f64);
+        self.metrics.list_fetched().inc_by(fetched as f64);
+        self.metrics.list_evaluated().inc_by(evaluated as f64);
+        self.metrics.list_returned().inc_by(items.len() as f64);
         let (continue_token, remaining) = if has_more {
             let token = encode_continue(&start, &scope.prefix, signed(revision))?;
             (
@@ -423,7 +423,7 @@ impl Store {
     }
 
     fn corrupt(&self, key: &str, message: String) -> Error {
-        self.metrics.decode_errors.inc();
+        self.metrics.decode_errors().inc();
         Error::Corrupt {
             key: key.to_owned(),
             message,

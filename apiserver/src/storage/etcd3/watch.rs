@@ -196,7 +196,7 @@ impl Watch {
             }
             self.store
                 .metrics
-                .storage_events_received
+                .storage_events_received()
                 .inc_by(response.0.events.len() as f64);
             for event in response.0.events {
                 let at = event.kv.as_ref().map_or(0, |kv| unsigned(kv.mod_revision));

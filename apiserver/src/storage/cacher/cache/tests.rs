@@ -403,7 +403,7 @@ async fn watchers_that_never_read_cost_nothing() {
         assert_eq!(next(watcher), "end");
     }
     assert_eq!(next(&mut reading), "pending");
-    let ended = cache.store.metrics.terminated_watchers.get();
+    let ended = cache.store.metrics.terminated_watchers().get();
     assert!((ended - 51.0).abs() < 0.5, "{ended}");
 }
 
