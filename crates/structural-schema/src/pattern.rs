@@ -4,7 +4,7 @@
 //! `self.matches(pattern)`: there is one translation in the project, and it is compiled once.
 
 use std::fmt;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use cel::{Activation, Budget, Env, Program, Type, Value};
 
@@ -25,22 +25,29 @@ fn describe(source: &str) -> Option<String> {
     result.err().map(|error| error.to_string())
 }
 
-/// A compiled pattern.
+/// A pattern, compiled when it is first needed: a cluster has thousands of them, most of objects that nobody writes.
 pub(crate) struct Pattern {
     source: Box<str>,
     /// The error text where it does not compile.
-    program: Result<Program, Box<str>>,
+    program: OnceLock<Result<Box<Program>, Box<str>>>,
 }
 
 impl Pattern {
     pub(crate) fn new(source: &str) -> Self {
-        let program = ENV
-            .compile(&format!("self.matches({})", literal(source)))
-            .map_err(|error| describe(source).unwrap_or_else(|| error.to_string()).into());
         Pattern {
             source: source.into(),
-            program,
+            program: OnceLock::new(),
         }
+    }
+
+    fn program(&self) -> &Result<Box<Program>, Box<str>> {
+        self.program.get_or_init(|| {
+            let expression = format!("self.matches({})", literal(&self.source));
+            ENV.compile(&expression).map(Box::new).map_err(|error| {
+                let text = describe(&self.source);
+                text.unwrap_or_else(|| error.to_string()).into()
+            })
+        })
     }
 
     pub(crate) fn source(&self) -> &str {
@@ -49,11 +56,11 @@ impl Pattern {
 
     /// Go's message where the pattern is none.
     pub(crate) fn error(&self) -> Option<&str> {
-        self.program.as_ref().err().map(|error| &**error)
+        self.program().as_ref().err().map(|error| &**error)
     }
 
     pub(crate) fn is_match(&self, text: &str) -> bool {
-        let Ok(program) = &self.program else {
+        let Ok(program) = self.program() else {
             return false;
         };
         let activation = Activation::new().with("self", Value::from(text));

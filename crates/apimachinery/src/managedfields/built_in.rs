@@ -133,8 +133,8 @@ pub(super) fn built_in() -> &'static BuiltIn {
         let fields = std::iter::repeat_with(OnceLock::new).take(builder.schema.len());
         BuiltIn {
             fields: fields.collect(),
-            schema: Arc::new(builder.schema),
-            structs: builder.structs,
+            structs: std::mem::take(&mut builder.structs),
+            schema: Arc::new(builder.into_schema()),
         }
     });
     &BUILT_IN
@@ -150,12 +150,9 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    pub(super) fn into_schema(self) -> Schema {
+    pub(super) fn into_schema(mut self) -> Schema {
+        self.schema.shrink();
         self.schema
-    }
-
-    pub(super) fn add(&mut self, atom: Atom) -> TypeId {
-        self.schema.add(atom)
     }
 
     pub(super) fn struct_type(&mut self, table: &'static StructSchema) -> TypeId {
@@ -201,7 +198,7 @@ impl Builder {
             fields.push(Field {
                 name: Cow::Borrowed(field.json),
                 ty,
-                default: default_of(field),
+                default: default_of(field).map(Box::new),
             });
         }
         // An object without fields may have any.

@@ -2,7 +2,8 @@
 //! Upstream: kube-openapi/pkg/schemaconv over what apiextensions-apiserver/pkg/controller/openapi/builder makes of a schema.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
 use api_types::Described;
 use api_types::apiextensions::v1::JSONSchemaProps;
@@ -13,25 +14,52 @@ use super::schema::{
     Atom, Field, List, ListRelationship, MapType, ObjectType, Scalar, Schema, TypeId,
 };
 
+/// The types that all custom resources have.
+struct Common {
+    schema: Schema,
+    metadata: TypeId,
+    text: TypeId,
+}
+
+static COMMON: LazyLock<Common> = LazyLock::new(|| {
+    let mut builder = Builder::default();
+    Common {
+        metadata: builder.struct_type(ObjectMeta::SCHEMA),
+        text: builder.scalar("string", Scalar::String),
+        schema: builder.into_schema(),
+    }
+});
+
 /// The type of a custom resource's objects. `preserve_unknown_fields` is the definition's own: everything may have other fields.
 pub fn custom_type(schema: &JSONSchemaProps, preserve_unknown_fields: bool) -> ObjectType {
-    let mut builder = Builder::default();
-    let metadata = builder.struct_type(ObjectMeta::SCHEMA);
-    let mut converter = Converter { builder, metadata };
+    let mut converter = Converter {
+        schema: Schema::on(&COMMON.schema),
+        known: HashMap::new(),
+    };
     let root = converter.type_of(schema, preserve_unknown_fields, true);
+    converter.schema.shrink();
     ObjectType {
-        schema: Arc::new(converter.builder.into_schema()),
+        schema: Arc::new(converter.schema),
         root,
     }
 }
 
 struct Converter {
-    builder: Builder,
-    /// The type of ObjectMeta.
-    metadata: TypeId,
+    schema: Schema,
+    /// Types that are the same are there once: most of a schema's leaves, and what definitions repeat, say pod templates.
+    known: HashMap<Atom, TypeId>,
 }
 
 impl Converter {
+    fn add(&mut self, atom: Atom) -> TypeId {
+        if let Some(known) = self.known.get(&atom) {
+            return *known;
+        }
+        let ty = self.schema.add(atom.clone());
+        self.known.insert(atom, ty);
+        ty
+    }
+
     /// Adds a schema's type. Once a schema preserves unknown fields, so does everything below it.
     fn type_of(&mut self, schema: &JSONSchemaProps, preserve: bool, resource: bool) -> TypeId {
         let preserve = preserve || schema.x_kubernetes_preserve_unknown_fields == Some(true);
@@ -49,7 +77,7 @@ impl Converter {
             list: matches!(kind, "" | "array").then(|| self.list(schema, preserve)),
             map: matches!(kind, "" | "object").then(|| self.map(schema, preserve, resource)),
         };
-        self.builder.add(atom)
+        self.add(atom)
     }
 
     fn list(&mut self, schema: &JSONSchemaProps, preserve: bool) -> List {
@@ -76,11 +104,10 @@ impl Converter {
     fn map(&mut self, schema: &JSONSchemaProps, preserve: bool, resource: bool) -> MapType {
         let mut fields = Vec::new();
         if resource {
-            let text = self.builder.scalar("string", Scalar::String);
             for (name, ty) in [
-                ("apiVersion", text),
-                ("kind", text),
-                ("metadata", self.metadata),
+                ("apiVersion", COMMON.text),
+                ("kind", COMMON.text),
+                ("metadata", COMMON.metadata),
             ] {
                 fields.push(Field {
                     name: Cow::Borrowed(name),
@@ -96,7 +123,8 @@ impl Converter {
             let default = property
                 .default
                 .as_ref()
-                .and_then(|json| serde_json::from_slice(&json.raw).ok());
+                .and_then(|json| serde_json::from_slice(&json.raw).ok())
+                .map(Box::new);
             fields.push(Field {
                 name: Cow::Owned(name.clone()),
                 ty: self.type_of(property, preserve, false),
@@ -144,6 +172,20 @@ mod tests {
             fields_of(schema, object),
             r#"{"f:apiVersion":{},"f:kind":{},"f:metadata":{"f:labels":{"f:x":{}},"f:name":{}},"f:spec":{"f:atomic":{},"f:free":{"f:deep":{".":{},"f:er":{}}},"f:ports":{"k:{\"name\":\"p\"}":{".":{},"f:name":{},"f:port":{}}},"f:set":{"v:\"s\"":{}},"f:whole":{}}}"#
         );
+    }
+
+    #[test]
+    fn types_that_are_the_same_are_there_once() {
+        let with_fields = |count: usize| {
+            let one = json!({"type": "object", "properties": {"name": {"type": "string"}, "replicas": {"type": "integer"}}});
+            let fields: serde_json::Map<_, _> = (0..count)
+                .map(|n| (format!("field{n}"), one.clone()))
+                .collect();
+            let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": fields}}});
+            let schema = api_types::decode_json(schema.to_string().as_bytes()).unwrap();
+            custom_type(&schema, false).schema.len() - COMMON.schema.len()
+        };
+        assert_eq!(with_fields(1), with_fields(100));
     }
 
     #[test]

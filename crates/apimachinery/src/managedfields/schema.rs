@@ -20,7 +20,7 @@ impl TypeId {
 }
 
 /// What a value of a type may be: any of the parts that are there.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Atom {
     /// A scalar.
     pub scalar: Option<Scalar>,
@@ -31,7 +31,7 @@ pub struct Atom {
 }
 
 /// Kinds of scalars.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scalar {
     /// A number.
     Numeric,
@@ -44,7 +44,7 @@ pub enum Scalar {
 }
 
 /// A list type.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct List {
     /// Type of the items.
     pub element: TypeId,
@@ -53,21 +53,21 @@ pub struct List {
 }
 
 /// How the items of a list are told apart, which decides whether managers can own them one by one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ListRelationship {
     /// Not at all: the list is owned as a whole.
     Atomic,
     /// By their values: the list is a set of scalars.
     Set,
     /// By these fields.
-    Map(Vec<Cow<'static, str>>),
+    Map(Box<[Cow<'static, str>]>),
 }
 
 /// A map or struct type.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct MapType {
     /// Fields, sorted by name.
-    fields: Vec<Field>,
+    fields: Box<[Field]>,
     /// Type of entries that are no fields. Without it, only fields are allowed.
     pub element: Option<TypeId>,
     /// The value is owned as a whole.
@@ -75,14 +75,14 @@ pub struct MapType {
 }
 
 /// A field of a struct.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Field {
     /// Name in JSON.
     pub name: Cow<'static, str>,
     /// Type.
     pub ty: TypeId,
     /// The value that an absent field has, where the field is a key of a list.
-    pub default: Option<Value>,
+    pub default: Option<Box<Value>>,
 }
 
 impl MapType {
@@ -90,7 +90,7 @@ impl MapType {
     pub fn new(mut fields: Vec<Field>, element: Option<TypeId>, atomic: bool) -> Self {
         fields.sort_by(|a, b| a.name.cmp(&b.name));
         Self {
-            fields,
+            fields: fields.into(),
             element,
             atomic,
         }
@@ -113,6 +113,8 @@ impl MapType {
 /// Types that refer to each other.
 #[derive(Debug)]
 pub struct Schema {
+    /// Types that other schemas have too; they come first.
+    shared: &'static [Atom],
     types: Vec<Atom>,
 }
 
@@ -131,12 +133,13 @@ impl Schema {
                 relationship: ListRelationship::Atomic,
             }),
             map: Some(MapType {
-                fields: Vec::new(),
+                fields: Box::default(),
                 element: Some(map_element),
                 atomic,
             }),
         };
         Self {
+            shared: &[],
             types: vec![
                 untyped(Self::UNTYPED_ATOMIC, true),
                 untyped(Self::UNTYPED_DEDUCED, false),
@@ -144,10 +147,19 @@ impl Schema {
         }
     }
 
+    /// A schema that begins with the types of another, under the same numbers, and does not copy them. The other one shares
+    /// none itself.
+    pub fn on(other: &'static Schema) -> Self {
+        Self {
+            shared: &other.types,
+            types: Vec::new(),
+        }
+    }
+
     /// Adds a type.
     pub fn add(&mut self, atom: Atom) -> TypeId {
         self.types.push(atom);
-        TypeId((self.types.len() - 1) as u32)
+        TypeId((self.len() - 1) as u32)
     }
 
     /// Adds a type to be defined later with [`Schema::define`], for types that contain themselves.
@@ -157,22 +169,30 @@ impl Schema {
 
     /// Defines a reserved type.
     pub fn define(&mut self, ty: TypeId, atom: Atom) {
-        self.types[ty.0 as usize] = atom;
+        self.types[ty.index() - self.shared.len()] = atom;
     }
 
     /// What a value of the type may be.
     pub fn atom(&self, ty: TypeId) -> &Atom {
-        &self.types[ty.0 as usize]
+        match self.shared.get(ty.index()) {
+            Some(shared) => shared,
+            None => &self.types[ty.index() - self.shared.len()],
+        }
     }
 
     /// Number of types.
     pub fn len(&self) -> usize {
-        self.types.len()
+        self.shared.len() + self.types.len()
     }
 
     /// Whether there are no types, which does not happen.
     pub fn is_empty(&self) -> bool {
-        self.types.is_empty()
+        self.len() == 0
+    }
+
+    /// Gives back what memory was reserved for more types.
+    pub fn shrink(&mut self) {
+        self.types.shrink_to_fit();
     }
 }
 

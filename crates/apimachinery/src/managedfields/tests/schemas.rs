@@ -175,7 +175,7 @@ fn merge_rules_equal_openapi() {
                 continue;
             }
             let field = map.field(name);
-            if field.and_then(|field| field.default.as_ref()) != Some(&default) {
+            if field.and_then(|field| field.default.as_deref()) != Some(&default) {
                 complain(format!(
                     "default of {name} is {:?}, not {default}",
                     field.map(|field| &field.default)

@@ -267,7 +267,10 @@ fn item_element(schema: &Schema, list: &List, item: &Value) -> Result<PathElemen
                         "couldn't find default value for {name}: associative list may not have non-map types"
                     )
                 })?;
-                if let Some(default) = element.field(name).and_then(|field| field.default.clone()) {
+                if let Some(default) = element
+                    .field(name)
+                    .and_then(|field| field.default.as_deref().cloned())
+                {
                     key.push((name.clone(), default));
                 }
             }

@@ -357,7 +357,7 @@ impl Walker {
             };
             let default = || {
                 let map = self.schema().atom(list.element).map.as_ref()?;
-                map.field(name)?.default.clone()
+                map.field(name)?.default.as_deref().cloned()
             };
             let part = part_of(&fields[at], item_struct);
             if let Some(value) = part.map(key_json).or_else(default) {
