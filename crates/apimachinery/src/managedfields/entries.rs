@@ -2,11 +2,13 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use api_types::meta::v1::ManagedFieldsEntry;
 use api_types::{FieldsV1, Time};
 use serde_json::Value;
 
+use super::parsed;
 use super::path::Path;
 use super::set::Set;
 
@@ -86,7 +88,7 @@ impl PartialOrd for Manager {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Owned {
     /// The fields.
-    pub set: Set,
+    pub set: Arc<Set>,
     /// The version in which the paths are.
     pub api_version: String,
     /// Whether the manager applies.
@@ -100,10 +102,18 @@ pub(super) struct Owned {
 impl Owned {
     /// Sets the fields.
     pub(super) fn set_fields(&mut self, set: Set) {
-        if self.set != set {
+        if *self.set != set {
+            self.text = None;
+            self.set = Arc::new(set);
+        }
+    }
+
+    /// Takes fields out.
+    pub(super) fn lose(&mut self, fields: &Set) {
+        if self.set.meets(fields) {
+            Arc::make_mut(&mut self.set).remove(fields);
             self.text = None;
         }
-        self.set = set;
     }
 }
 
@@ -159,10 +169,8 @@ pub(super) fn decode_beside(
             "" => return Err(DecodeError::MissingFieldsType(i)),
             other => return Err(DecodeError::FieldsType(other.to_owned(), i)),
         }
-        let set = entry
-            .fields_v1
-            .as_ref()
-            .map_or_else(|| Ok(Set::new()), Set::parse)?;
+        let fields = entry.fields_v1.as_ref();
+        let set = fields.map_or_else(|| Ok(Arc::default()), parsed::parse)?;
         let manager = Manager {
             name: entry.manager.clone(),
             operation: entry.operation.clone(),
@@ -313,7 +321,7 @@ pub(super) fn cap_update_managers(managers: &mut Managers, max: usize) {
 }
 
 /// Fields of metadata that the server sets, and that nobody owns.
-pub(super) fn without_server_fields(mut set: Set) -> Set {
+pub(super) fn without_server_fields(mut set: Arc<Set>) -> Arc<Set> {
     static SERVER_FIELDS: std::sync::LazyLock<Set> = std::sync::LazyLock::new(|| {
         let metadata = [
             "name",
@@ -336,7 +344,9 @@ pub(super) fn without_server_fields(mut set: Set) -> Set {
             )
             .collect()
     });
-    set.remove(&SERVER_FIELDS);
+    if set.meets(&SERVER_FIELDS) {
+        Arc::make_mut(&mut set).remove(&SERVER_FIELDS);
+    }
     set
 }
 

@@ -350,7 +350,12 @@ impl FieldManager {
             if !owned.set.is_empty() {
                 let id = Manager::update(manager, &self.api_version, &self.subresource);
                 if let Some(previous) = managers.remove(&id) {
-                    owned.set.absorb(previous.set);
+                    if previous.set.contains(&owned.set) {
+                        owned.set = previous.set;
+                        owned.text = previous.text;
+                    } else {
+                        Arc::make_mut(&mut owned.set).absorb(Arc::unwrap_or_clone(previous.set));
+                    }
                 }
                 owned.time = Some(now);
                 managers.insert(id, owned);

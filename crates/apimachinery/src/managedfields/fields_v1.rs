@@ -4,9 +4,14 @@
 //! has the value `{}`, and `.` inside an object says that the element is a member besides having members below.
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::cell::RefCell;
+use std::fmt::{self, Write};
 
 use api_types::FieldsV1;
+use serde::de::{
+    self, Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess,
+    Unexpected, Visitor,
+};
 use serde_json::{Map, Value};
 
 use super::path::PathElement;
@@ -33,14 +38,19 @@ impl Set {
         if fields.raw.is_empty() {
             return Ok(Self::new());
         }
-        let object: Option<Map<String, Value>> = serde_json::from_slice(&fields.raw)
-            .map_err(|error| ParseSetError::Json(error.to_string()))?;
-        Self::from_object(&object.unwrap_or_default())
-    }
-
-    /// The set that a JSON object stands for.
-    pub fn from_object(object: &Map<String, Value>) -> Result<Self, ParseSetError> {
-        Ok(read(object)?.0.unwrap_or_default())
+        let malformed = RefCell::default();
+        let mut json = serde_json::Deserializer::from_slice(&fields.raw);
+        let root = Below {
+            malformed: &malformed,
+            root: true,
+        };
+        let read = root.deserialize(&mut json);
+        match read.and_then(|read| json.end().map(|()| read)) {
+            Ok((set, _)) => Ok(set.unwrap_or_default()),
+            Err(error) => Err(malformed
+                .into_inner()
+                .unwrap_or_else(|| ParseSetError::Json(error.to_string()))),
+        }
     }
 
     /// The set as the fields of a managed fields entry.
@@ -95,31 +105,134 @@ impl Set {
     }
 }
 
-/// The set below an element, if it has any members, and whether the element is one itself.
-fn read(object: &Map<String, Value>) -> Result<(Option<Set>, bool), ParseSetError> {
-    let mut set: Option<Set> = None;
-    let mut is_member = false;
-    for (key, value) in object {
-        if key == "." {
-            is_member = true;
-            continue;
-        }
-        // Kinds of elements that a later version may have are dropped.
-        let Some(element) = parse_element(key)? else {
-            continue;
-        };
-        let empty = Map::new();
-        let (below, child_is_member) = read(value.as_object().unwrap_or(&empty))?;
-        let set = set.get_or_insert_default();
-        if child_is_member {
-            set.insert_element(element.clone());
-        }
-        if let Some(below) = below {
-            set.insert_child(element, below);
-        }
+/// Reads the set below an element, if it has any members, and whether the element is one itself.
+struct Below<'a> {
+    /// Why a key is no path element: serde's errors are texts.
+    malformed: &'a RefCell<Option<ParseSetError>>,
+    root: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Below<'_> {
+    type Value = (Option<Set>, bool);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
     }
-    let is_member = is_member || set.is_none();
-    Ok((set, is_member))
+}
+
+impl<'de> Visitor<'de> for Below<'_> {
+    type Value = (Option<Set>, bool);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut set: Option<Set> = None;
+        let mut is_member = false;
+        while let Some(Key(key)) = map.next_key::<Key<'_>>()? {
+            if key == "." {
+                map.next_value::<IgnoredAny>()?;
+                is_member = true;
+                continue;
+            }
+            let element = parse_element(&key).map_err(|error| {
+                let text = A::Error::custom(&error);
+                *self.malformed.borrow_mut() = Some(error);
+                text
+            })?;
+            // Kinds of elements that a later version may have are dropped.
+            let Some(element) = element else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let (below, child_is_member) = map.next_value_seed(Below {
+                malformed: self.malformed,
+                root: false,
+            })?;
+            let set = set.get_or_insert_default();
+            match below {
+                Some(below) => {
+                    if child_is_member {
+                        set.insert_element(element.clone());
+                    }
+                    set.insert_child(element, below);
+                }
+                None if child_is_member => set.insert_element(element),
+                None => {}
+            }
+        }
+        let is_member = is_member || set.is_none();
+        Ok((set, is_member))
+    }
+
+    // Whatever else there is below an element counts as an empty object; nothing at all stands for an empty set.
+
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok((None, true))
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Self::Value, E> {
+        self.other(Unexpected::Bool(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
+        self.other(Unexpected::Signed(value))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
+        self.other(Unexpected::Unsigned(value))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Self::Value, E> {
+        self.other(Unexpected::Float(value))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Self::Value, E> {
+        self.other(Unexpected::Str(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        if self.root {
+            return Err(A::Error::invalid_type(Unexpected::Seq, &self));
+        }
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok((None, true))
+    }
+}
+
+impl Below<'_> {
+    fn other<E: de::Error>(self, what: Unexpected<'_>) -> Result<(Option<Set>, bool), E> {
+        if self.root {
+            return Err(E::invalid_type(what, &self));
+        }
+        Ok((None, true))
+    }
+}
+
+/// A key, borrowed where it has no escapes.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Key(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Key(Cow::Owned(text.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
 }
 
 fn parse_element(text: &str) -> Result<Option<PathElement>, ParseSetError> {

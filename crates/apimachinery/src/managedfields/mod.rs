@@ -19,6 +19,7 @@ mod entries;
 mod field_manager;
 mod fields_v1;
 mod last_applied;
+mod parsed;
 mod path;
 mod schema;
 mod set;

@@ -187,36 +187,60 @@ impl Set {
         out
     }
 
-    /// Takes the paths of another set out. Answers whether there were any. A path below one in the other set stays.
-    pub(super) fn remove(&mut self, other: &Self) -> bool {
-        self.remove_with(other, false)
+    /// Whether a path is in both sets. The cost is that of a search for each path of the other set.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        if self.members.is_empty() && self.children.is_empty() {
+            return false;
+        }
+        let below = |(element, below): &(PathElement, Self)| {
+            self.child(element).is_some_and(|child| child.meets(below))
+        };
+        other
+            .members
+            .iter()
+            .any(|element| self.has_element(element))
+            || other.children.iter().any(below)
+    }
+
+    /// Whether all paths of the other set are in this one. The cost is that of a search for each of them.
+    pub(super) fn contains(&self, other: &Self) -> bool {
+        let below = |(element, below): &(PathElement, Self)| match self.child(element) {
+            Some(child) => child.contains(below),
+            None => below.is_empty(),
+        };
+        other
+            .members
+            .iter()
+            .all(|element| self.has_element(element))
+            && other.children.iter().all(below)
+    }
+
+    /// Takes the paths of another set out. A path below one in the other set stays.
+    pub(super) fn remove(&mut self, other: &Self) {
+        self.remove_with(other, false);
     }
 
     /// The cost is that of a search for each path of the other set.
-    fn remove_with(&mut self, other: &Self, recursive: bool) -> bool {
-        let mut removed = false;
+    fn remove_with(&mut self, other: &Self, recursive: bool) {
         if self.members.is_empty() && self.children.is_empty() {
-            return removed;
+            return;
         }
         for element in &other.members {
             if let Ok(at) = self.members.binary_search(element) {
                 self.members.remove(at);
-                removed = true;
             }
             if recursive && let Some(at) = self.find_child(element) {
                 self.children.remove(at);
-                removed = true;
             }
         }
         for (element, below) in &other.children {
             if let Some(at) = self.find_child(element) {
-                removed |= self.children[at].1.remove_with(below, recursive);
+                self.children[at].1.remove_with(below, recursive);
                 if self.children[at].1.is_empty() {
                     self.children.remove(at);
                 }
             }
         }
-        removed
     }
 
     /// Adds the paths of another set.

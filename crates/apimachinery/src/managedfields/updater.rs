@@ -1,6 +1,7 @@
 //! What an update or an apply does to the object and to the sets of all managers. Upstream: structured-merge-diff merge.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::conflict::{Conflict, Conflicts};
 use super::entries::{Manager, Managers, Owned};
@@ -59,18 +60,13 @@ impl Updater<'_> {
     ) -> Managers {
         let comparison = comparison.filter(self.ignore.get(api_version));
         for (other, owned) in &mut managers {
-            let mut changed = false;
             if let Some(set) = typed::reconcile(&owned.set, ty) {
-                owned.set = set;
-                changed = true;
+                owned.set_fields(set);
             }
             if other != manager {
                 for gone in [&comparison.modified, &comparison.added, &comparison.removed] {
-                    changed |= owned.set.remove(gone);
+                    owned.lose(gone);
                 }
-            }
-            if changed {
-                owned.text = None;
             }
         }
         managers.retain(|_, owned| !owned.set.is_empty());
@@ -87,7 +83,7 @@ impl Updater<'_> {
     ) {
         let before = managers
             .remove(manager)
-            .map_or_else(Set::new, |owned| owned.set);
+            .map_or_else(Set::new, |owned| Arc::unwrap_or_clone(owned.set));
         let mut set = before;
         set.remove(&compared.removed);
         set.absorb(compared.modified);
@@ -100,7 +96,7 @@ impl Updater<'_> {
             managers.insert(
                 manager.clone(),
                 Owned {
-                    set,
+                    set: Arc::new(set),
                     api_version,
                     applied: false,
                     time: None,
@@ -137,7 +133,7 @@ impl Updater<'_> {
         managers.insert(
             manager.clone(),
             Owned {
-                set,
+                set: Arc::new(set),
                 api_version: config.api_version.clone(),
                 applied: true,
                 time,

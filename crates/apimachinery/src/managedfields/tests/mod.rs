@@ -6,14 +6,14 @@ mod schemas;
 mod sets;
 mod values;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::*;
 
 /// The set that this JSON in the form of `fieldsV1` stands for.
 #[track_caller]
 fn set(json: &Value) -> Set {
-    Set::from_object(json.as_object().unwrap_or(&Map::new())).expect("a set")
+    Set::parse(&api_types::FieldsV1::new(json.to_string())).expect("a set")
 }
 
 fn text(set: &Set) -> String {

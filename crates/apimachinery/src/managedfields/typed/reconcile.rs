@@ -25,13 +25,18 @@ pub(in crate::managedfields) fn reconcile(set: &Set, ty: &ObjectType) -> Option<
 
 struct Walker<'a> {
     schema: &'a Schema,
-    path: Vec<PathElement>,
+    path: Vec<&'a PathElement>,
     now_atomic: Set,
 }
 
-impl Walker<'_> {
+impl<'a> Walker<'a> {
+    fn is_atomic_now(&mut self) {
+        let path = Path(self.path.iter().copied().cloned().collect());
+        self.now_atomic.insert(&path);
+    }
+
     /// `is_leaf` says that the set has the value as a member and nothing below it.
-    fn visit(&mut self, set: Option<&Set>, ty: TypeId, is_leaf: bool) {
+    fn visit(&mut self, set: Option<&'a Set>, ty: TypeId, is_leaf: bool) {
         let schema = self.schema;
         match schema.atom(ty) {
             Atom { map: Some(map), .. } => {
@@ -40,7 +45,7 @@ impl Walker<'_> {
                 }
                 if !is_leaf && map.atomic {
                     if set.is_some_and(|set| !set.is_empty()) {
-                        self.now_atomic.insert(&Path(self.path.clone()));
+                        self.is_atomic_now();
                     }
                     return;
                 }
@@ -58,7 +63,7 @@ impl Walker<'_> {
                 list: Some(list), ..
             } => {
                 if !is_leaf && list.relationship == ListRelationship::Atomic {
-                    self.now_atomic.insert(&Path(self.path.clone()));
+                    self.is_atomic_now();
                     return;
                 }
                 self.visit_parts(set, |_| Some(list.element));
@@ -67,7 +72,7 @@ impl Walker<'_> {
         }
     }
 
-    fn visit_parts(&mut self, set: Option<&Set>, ty: impl Fn(&PathElement) -> Option<TypeId>) {
+    fn visit_parts(&mut self, set: Option<&'a Set>, ty: impl Fn(&PathElement) -> Option<TypeId>) {
         let Some(set) = set else { return };
         let only_children = set
             .children
@@ -80,7 +85,7 @@ impl Walker<'_> {
         {
             if let Some(ty) = ty(element) {
                 let below = set.child(element);
-                self.path.push(element.clone());
+                self.path.push(element);
                 self.visit(below, ty, is_member && below.is_none());
                 self.path.pop();
             }
