@@ -53,6 +53,11 @@ pub struct Config {
     pub serving: SecureServingOptions,
     pub etcd: EtcdConfig,
     pub etcd_healthcheck_timeout: Duration,
+    pub etcd_readycheck_timeout: Duration,
+    /// How long the server waits for its watch caches before it says that it is ready.
+    pub storage_initialization_timeout: Duration,
+    /// How many objects of a collection are deleted at once; at least one.
+    pub delete_collection_workers: usize,
     pub advertise_address: IpAddr,
     pub service_cluster_ip_ranges: Vec<IpNet>,
     pub service_node_port_range: PortRange,
@@ -200,6 +205,8 @@ impl Config {
             prefix: format!("/{}", flags.string("etcd-prefix").trim_matches('/')),
             tls,
             compaction_interval: flags.duration("etcd-compaction-interval"),
+            db_metric_poll_interval: flags.duration("etcd-db-metric-poll-interval"),
+            count_metric_poll_period: flags.duration("etcd-count-metric-poll-period"),
             lease: LeaseConfig {
                 reuse_duration: Duration::from_secs(
                     u64::try_from(flags.int("lease-reuse-duration-seconds")).unwrap_or(60),
@@ -220,6 +227,11 @@ impl Config {
             serving,
             etcd,
             etcd_healthcheck_timeout: flags.duration("etcd-healthcheck-timeout"),
+            etcd_readycheck_timeout: flags.duration("etcd-readycheck-timeout"),
+            storage_initialization_timeout: flags.duration("storage-initialization-timeout"),
+            delete_collection_workers: usize::try_from(flags.int("delete-collection-workers"))
+                .unwrap_or(0)
+                .max(1),
             advertise_address,
             service_cluster_ip_ranges: ranges,
             service_node_port_range: flags.port_range("service-node-port-range"),

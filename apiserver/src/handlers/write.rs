@@ -8,6 +8,8 @@ use apimachinery::status::{self, StatusError};
 use component_base::auth::{BoxFuture, Decision};
 use component_base::serving::{Body, Response};
 use http::StatusCode;
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
 
 use super::options::{self, FieldValidation};
 use super::{Endpoint, body, list, respond};
@@ -638,19 +640,43 @@ pub async fn delete_collection(
     let (task_server, task_cx, task_endpoint) = (server.clone(), cx.clone(), endpoint.clone());
     // Not bound by the limit of single writes, as upstream: collections can be large.
     let task = tokio::spawn(async move {
-        let mut cx = RequestContext::clone(&task_cx);
-        for (namespace, name) in names {
-            cx.info.namespace = namespace;
-            match delete_one(&task_server, &cx, &task_endpoint, &name, options.clone()).await {
-                Err(error) if !status::is_not_found(&error) => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
+        delete_all(&task_server, &task_cx, &task_endpoint, names, &options).await
     });
     task.await.map_err(status::internal)??;
     // The answer lists what was there, as it was.
     list::respond_list(cx, &endpoint.resource, media, &listed, fields)
+}
+
+/// Deletes objects by `--delete-collection-workers`. A worker ends with its first error, which is the answer when all have ended.
+async fn delete_all(
+    server: &Arc<ApiServer>,
+    cx: &RequestContext,
+    endpoint: &Endpoint,
+    names: Vec<(String, String)>,
+    options: &DeleteOptions,
+) -> Result<(), StatusError> {
+    let queue = Arc::new(Mutex::new(names.into_iter()));
+    let mut workers = JoinSet::new();
+    for _ in 0..server.config.delete_collection_workers {
+        let (server, mut cx) = (server.clone(), cx.clone());
+        let (endpoint, options, queue) = (endpoint.clone(), options.clone(), queue.clone());
+        let next = move || queue.lock().next();
+        workers.spawn(async move {
+            while let Some((namespace, name)) = next() {
+                cx.info.namespace = namespace;
+                match delete_one(&server, &cx, &endpoint, &name, options.clone()).await {
+                    Err(error) if !status::is_not_found(&error) => return Err(error),
+                    _ => {}
+                }
+            }
+            Ok(())
+        });
+    }
+    let mut result = Ok(());
+    while let Some(ended) = workers.join_next().await {
+        result = result.and(ended.map_err(status::internal)?);
+    }
+    result
 }
 
 #[cfg(test)]

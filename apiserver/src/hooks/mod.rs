@@ -31,7 +31,7 @@ mod token_tracking;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use apimachinery::status::StatusError;
 use tokio_util::sync::CancellationToken;
@@ -106,7 +106,9 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
         name,
         stop: stop.clone(),
     };
-    once("storage-readiness", &client).run(|server, _| async move { ready(&server) });
+    let deadline = Instant::now() + server.config.storage_initialization_timeout;
+    once("storage-readiness", &client)
+        .run(move |server, _| async move { ready_until(&server, deadline) });
     once("start-system-namespaces-controller", &client)
         .repeat(Duration::from_secs(60), |_, client| async move {
             system_namespaces::run(&client).await
@@ -180,6 +182,17 @@ fn reread_unreadable(resources: &[Arc<Resource>]) {
             storage.reread_unreadable();
         }
     }
+}
+
+/// Fails while a watch cache is not filled, up to the deadline (`--storage-initialization-timeout`).
+fn ready_until(server: &ApiServer, deadline: Instant) -> Result<(), StatusError> {
+    ready(server).or_else(|error| {
+        if Instant::now() < deadline {
+            return Err(error);
+        }
+        tracing::warn!("Deadline exceeded while waiting for storage readiness... ignoring");
+        Ok(())
+    })
 }
 
 fn ready(server: &ApiServer) -> Result<(), StatusError> {

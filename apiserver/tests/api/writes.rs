@@ -259,3 +259,23 @@ async fn propagation_policies_become_finalizers() {
         assert_eq!(server.get(&path).await.code, 404);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_workers_delete_a_collection() {
+    let flags = ["--delete-collection-workers=4".to_owned()];
+    let Some(server) = Server::start_with(&flags).await else {
+        return;
+    };
+    server.namespace("default").await;
+    for n in 0..20 {
+        let object = config_map(&format!("m{n}"));
+        server.post(CONFIG_MAPS, object).await.expect(201);
+    }
+    let selected = format!("{CONFIG_MAPS}?fieldSelector=metadata.name%21%3Dm7");
+    let deleted = server.delete(&selected, json!({})).await.expect(200);
+    assert_eq!(deleted["items"].as_array().unwrap().len(), 19);
+    let left = server.get(CONFIG_MAPS).await.expect(200);
+    let left = left["items"].as_array().unwrap();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(left[0]["metadata"]["name"], "m7");
+}
