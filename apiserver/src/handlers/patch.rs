@@ -557,7 +557,8 @@ pub async fn patch_stored(
         Some(create_attributes(cx)),
     );
     let strategy = server.strategy(endpoint);
-    write::write_of(server, cx, endpoint, strategy, dry_run)
+    write::informed_write_of(server, cx, endpoint, strategy, dry_run)
+        .await
         .update(None, request.kind == PatchType::Apply, &validate, |existing: Option<Arc<Object>>| {
             let mut attributes = if existing.is_some() { update.clone() } else { create.clone() };
             Box::pin(async move {

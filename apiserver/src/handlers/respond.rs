@@ -375,15 +375,26 @@ pub fn negotiate_objects(
     resource: &Resource,
 ) -> Result<MediaType, StatusError> {
     let mut restrictions = restrictions(resource);
-    // The two statuses that upstream has no columns for.
-    let group = resource.info.group;
-    if cx.info.subresource == "status"
-        && matches!(group, "apiextensions.k8s.io" | "apiregistration.k8s.io")
-    {
+    let name = (resource.info.resource, cx.info.subresource.as_str());
+    if resource.custom.is_none() && WITHOUT_COLUMNS.contains(&name) {
         restrictions.tables = false;
     }
     negotiation::negotiate(&cx.headers, &cx.query, restrictions).map_err(not_acceptable)
 }
+
+/// Subresources that upstream has no columns for.
+const WITHOUT_COLUMNS: [(&str, &str); 10] = [
+    ("apiservices", "status"),
+    ("certificatesigningrequests", "approval"),
+    ("customresourcedefinitions", "status"),
+    ("devicetaintrules", "status"),
+    ("namespaces", "finalize"),
+    ("podgroups", "status"),
+    ("pods", "ephemeralcontainers"),
+    ("pods", "resize"),
+    ("resourceclaims", "status"),
+    ("resourcepoolstatusrequests", "status"),
+];
 
 /// What a resource's objects are served as.
 pub fn restrictions(resource: &Resource) -> Restrictions {

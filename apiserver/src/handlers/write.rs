@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api_types::core::v1::Namespace;
 use api_types::meta::v1::{CreateOptions, DeleteOptions, OwnerReference, UpdateOptions};
 use apimachinery::status::{self, StatusError};
 use component_base::auth::{BoxFuture, Decision};
@@ -15,6 +16,8 @@ use super::options::{self, FieldValidation};
 use super::{Endpoint, body, list, respond};
 use crate::admission::{self, Attributes, Operation};
 use crate::apis::defaults::set_defaults;
+use crate::apis::validation::dra::AdminAccess;
+use crate::loopback::Loopback;
 use crate::negotiation::{self, Encoding};
 use crate::registry::escalation;
 use crate::registry::managed_fields;
@@ -64,12 +67,37 @@ pub fn write_of<'a>(
             subresource: endpoint.subresource_name().to_owned(),
             dry_run,
             warnings: cx.warnings.clone(),
+            ..Context::default()
         },
         name: cx.info.name.clone(),
         warnings: cx.warnings.clone(),
         hooks: server.write_hooks(resource),
         garbage_collection: server.config.enable_garbage_collector,
     }
+}
+
+/// As [`write_of`], with what the rules of the kind have to know of other objects.
+pub async fn informed_write_of<'a>(
+    server: &Arc<ApiServer>,
+    cx: &RequestContext,
+    endpoint: &'a Endpoint,
+    strategy: &'a dyn Strategy,
+    dry_run: bool,
+) -> Write<'a> {
+    let mut write = write_of(server, cx, endpoint, strategy, dry_run);
+    let info = endpoint.resource.info;
+    if info.group == "resource.k8s.io"
+        && matches!(info.resource, "resourceclaims" | "resourceclaimtemplates")
+    {
+        let namespace = &cx.info.namespace;
+        let found = Loopback::new(server).get::<Namespace>("", namespace).await;
+        write.context.admin_access = match found {
+            Ok(Some(namespace)) => AdminAccess::of(&namespace.metadata.labels),
+            Ok(None) => AdminAccess::Unknown(format!("namespaces {namespace:?} not found")),
+            Err(error) => AdminAccess::Unknown(error.to_string()),
+        };
+    }
+    write
 }
 
 /// Drops repeated owner references, which upstream has done with a warning since 1.20.
@@ -325,7 +353,8 @@ pub async fn create_decoded(
     managed_fields::keep_readable(&mut object, &entries);
     dedup_owner_references(&mut object, cx, true);
     let validate = validator(server, attributes, None, None);
-    write_of(server, cx, endpoint, &*resource.strategy, dry_run)
+    informed_write_of(server, cx, endpoint, &*resource.strategy, dry_run)
+        .await
         .create(object, &validate)
         .await
 }
@@ -407,7 +436,8 @@ pub async fn update_decoded(
         Some(create_attributes(cx)),
     );
     let strategy = server.strategy(endpoint);
-    write_of(server, cx, endpoint, strategy, dry_run)
+    informed_write_of(server, cx, endpoint, strategy, dry_run)
+        .await
         .update(
             Some(uid),
             false,

@@ -8,6 +8,7 @@ use apimachinery::field::ErrorList;
 use component_base::auth::UserInfo;
 
 use super::object::Object;
+use crate::apis::validation::dra::AdminAccess;
 use crate::request::context::Warnings;
 
 /// What a strategy may know of the request.
@@ -20,6 +21,8 @@ pub struct Context {
     /// Empty for the resource itself.
     pub subresource: String,
     pub dry_run: bool,
+    /// For claims of devices: what their namespace may have.
+    pub admin_access: AdminAccess,
     /// The response's warnings, for those that belong to a step other than warning.
     pub warnings: Warnings,
 }

@@ -295,6 +295,38 @@ async fn claims_in_stateful_sets_say_what_they_are() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_must_allow_devices_for_administration() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let claims = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
+    let request = json!({"name": "r", "exactly": {"deviceClassName": "c", "adminAccess": true}});
+    let claim =
+        json!({"metadata": {"name": "a"}, "spec": {"devices": {"requests": [request.clone()]}}});
+    let message = |kind: &str| {
+        format!(
+            "{kind}.resource.k8s.io \"a\" is invalid: spec.devices.requests[0].adminAccess: Forbidden: admin access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace"
+        )
+    };
+    server
+        .post(claims, claim.clone())
+        .await
+        .refuses(422, &message("ResourceClaim"));
+    let templates = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaimtemplates";
+    let template = json!({"metadata": {"name": "a"}, "spec": {"spec": claim["spec"]}});
+    server
+        .post(templates, template)
+        .await
+        .refuses(422, &message("ResourceClaimTemplate"));
+    let label = r#"{"metadata":{"labels":{"resource.kubernetes.io/admin-access":"true"}}}"#;
+    server
+        .patch("/api/v1/namespaces/default", MERGE, label)
+        .await
+        .expect(200);
+    server.post(claims, claim).await.expect(201);
+}
+
 #[tokio::test]
 async fn reviews_have_no_columns() {
     let Some(server) = Server::start().await else {

@@ -124,6 +124,12 @@ static MUTATION: LazyLock<Arc<Declarations>> = LazyLock::new(|| {
         .filter(|row| row.kubernetes || row.name == "kubernetes.jsonpatch");
     Arc::new(Declarations::new(rows))
 });
+static BINDINGS: LazyLock<Arc<Declarations>> = LazyLock::new(|| {
+    let rows = library::LIBRARIES
+        .iter()
+        .filter(|row| row.kubernetes || row.name == "cel.lib.ext.cel.bindings");
+    Arc::new(Declarations::new(rows))
+});
 static EVERYTHING: LazyLock<Arc<Declarations>> =
     LazyLock::new(|| Arc::new(Declarations::new(library::LIBRARIES.iter())));
 
@@ -285,6 +291,12 @@ impl Builder {
     pub fn mutation_types(mut self) -> Self {
         self.mutation = true;
         self.declarations = MUTATION.clone();
+        self
+    }
+
+    /// Adds `cel.bind`, which selectors of devices have.
+    pub fn bindings(mut self) -> Self {
+        self.declarations = BINDINGS.clone();
         self
     }
 

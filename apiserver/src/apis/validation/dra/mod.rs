@@ -1,12 +1,19 @@
 //! Device classes, resource claims and their templates, resource slices. Upstream: pkg/apis/resource/validation.
-//!
-//! CEL selectors are checked for being there, not compiled; what devices say of consumable capacity is not checked.
+
+/// Parts of devices.
+mod capacities;
+/// Expressions that choose devices.
+mod selectors;
+/// What devices say of themselves.
+pub(crate) mod slices;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use api_types::RawExtension;
 use api_types::resource::v1::*;
 use apimachinery::resource::is_extended_resource_name;
+
+use selectors::selectors;
 
 use super::pod_spec::node_selector;
 use super::volumes::csi_driver_name;
@@ -16,17 +23,14 @@ const MOST_REQUESTS: usize = 32;
 const MOST_SUB_REQUESTS: usize = 8;
 const MOST_CONSTRAINTS: usize = 32;
 const MOST_CONFIGS: usize = 32;
-const MOST_SELECTORS: usize = 32;
 const MOST_CONSUMERS: usize = 256;
 const MOST_RESULTS: usize = 32;
-const MOST_DEVICES: usize = 128;
-/// Where devices have taints, use counters or have attributes with several values.
-const MOST_ADVANCED_DEVICES: usize = 64;
 const LONGEST_PARAMETERS: usize = 10 * 1024;
-const LONGEST_EXPRESSION: usize = 10 * 1024;
 const LONGEST_POOL_NAME: usize = 253;
 const LONGEST_ID: usize = 32;
 const LONGEST_DOMAIN: usize = 63;
+/// The label of namespaces that may use devices for administration.
+const ADMIN_LABEL: &str = "resource.kubernetes.io/admin-access";
 
 /// Checks the items of a list that is not too long; one that is too long is refused unread.
 fn items<T>(
@@ -84,13 +88,20 @@ fn pool_name(name: &str, path: &Path) -> ErrorList {
 
 pub(crate) fn validate_device_class(class: &DeviceClass) -> ErrorList {
     let mut errors = object_meta_with_opts(&class.metadata, false, long_name);
-    let (path, spec) = (Path::new("spec"), &class.spec);
+    errors.extend(class_spec(&class.spec, None));
+    errors
+}
+
+fn class_spec(spec: &DeviceClassSpec, old: Option<&DeviceClassSpec>) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let path = Path::new("spec");
+    let stored = old.is_some_and(|old| old.config == spec.config);
     errors.extend(selectors(&spec.selectors, &path.child("selectors")));
     let configs = items(
         &spec.config,
         MOST_CONFIGS,
         &path.child("config"),
-        |it, path| configuration(&it.device_configuration, path),
+        |it, path| configuration(&it.device_configuration, stored, path),
     );
     errors.extend(configs);
     if let Some(name) = &spec.extended_resource_name
@@ -106,40 +117,33 @@ pub(crate) fn validate_device_class(class: &DeviceClass) -> ErrorList {
 }
 
 pub(crate) fn validate_device_class_update(new: &DeviceClass, old: &DeviceClass) -> ErrorList {
-    let mut errors = validate_device_class(new);
+    let mut errors = object_meta_with_opts(&new.metadata, false, long_name);
     errors.extend(object_meta_update(&new.metadata, &old.metadata));
+    errors.extend(class_spec(&new.spec, Some(&old.spec)));
     errors
 }
 
-fn selectors(list: &[DeviceSelector], path: &Path) -> ErrorList {
-    items(list, MOST_SELECTORS, path, |selector, path| {
-        let path = path.child("cel");
-        match &selector.cel {
-            None => field::required(&path, "").into(),
-            Some(cel) if cel.expression.len() > LONGEST_EXPRESSION => {
-                field::too_long(&path.child("expression"), LONGEST_EXPRESSION).into()
-            }
-            Some(_) => ErrorList::new(),
-        }
-    })
-}
-
-fn configuration(configuration: &DeviceConfiguration, path: &Path) -> ErrorList {
+/// `stored` parameters may be longer than new ones.
+fn configuration(configuration: &DeviceConfiguration, stored: bool, path: &Path) -> ErrorList {
     let path = path.child("opaque");
     let Some(opaque) = &configuration.opaque else {
         return field::required(&path, "").into();
     };
     let mut errors = driver_name(&opaque.driver, &path.child("driver"));
-    errors.extend(parameters(&opaque.parameters, &path.child("parameters")));
+    errors.extend(parameters(
+        &opaque.parameters,
+        stored,
+        &path.child("parameters"),
+    ));
     errors
 }
 
-fn parameters(parameters: &RawExtension, path: &Path) -> ErrorList {
+fn parameters(parameters: &RawExtension, stored: bool, path: &Path) -> ErrorList {
     let omitted = |detail: String| field::invalid(path, "<value omitted>", detail).into();
     if parameters.raw.is_empty() {
         return field::required(path, "").into();
     }
-    if parameters.raw.len() > LONGEST_PARAMETERS {
+    if !stored && parameters.raw.len() > LONGEST_PARAMETERS {
         return field::too_long(path, LONGEST_PARAMETERS).into();
     }
     match crate::go_json::parse(&parameters.raw) {
@@ -164,8 +168,64 @@ fn request_names(claim: &DeviceClaim) -> Requests<'_> {
     requests.collect()
 }
 
-pub(crate) fn validate_resource_claim(claim: &ResourceClaim) -> ErrorList {
-    let mut errors = object_meta(&claim.metadata, true, rules::name_is_dns_subdomain);
+/// Whether a namespace may have devices for administration, also those that others use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AdminAccess {
+    #[default]
+    Denied,
+    Allowed,
+    /// The namespace could not be read.
+    Unknown(String),
+}
+
+impl AdminAccess {
+    /// What a namespace's labels say.
+    pub fn of(labels: &BTreeMap<String, String>) -> AdminAccess {
+        match labels.get(ADMIN_LABEL).map(String::as_str) {
+            Some("true") => AdminAccess::Allowed,
+            _ => AdminAccess::Denied,
+        }
+    }
+}
+
+fn admin_access(claim: &DeviceClaim, allowed: &AdminAccess) -> ErrorList {
+    let asks = |request: &DeviceRequest| {
+        let exactly = request.exactly.as_ref();
+        exactly.and_then(|exactly| exactly.admin_access) == Some(true)
+    };
+    match claim.requests.iter().position(asks) {
+        // Also for templates it is the path in claims.
+        Some(index) => {
+            let path = path(&["spec", "devices", "requests"]).index(index);
+            denied_access(allowed, &path.child("adminAccess"))
+        }
+        None => ErrorList::new(),
+    }
+}
+
+fn denied_access(allowed: &AdminAccess, path: &Path) -> ErrorList {
+    match allowed {
+        AdminAccess::Allowed => ErrorList::new(),
+        AdminAccess::Denied => {
+            let detail = format!(
+                "admin access to devices requires the `{ADMIN_LABEL}: true` label on the containing namespace"
+            );
+            field::forbidden(path, detail).into()
+        }
+        AdminAccess::Unknown(problem) => {
+            let problem = format!("could not retrieve namespace to verify admin access: {problem}");
+            field::internal(path, problem).into()
+        }
+    }
+}
+
+pub(crate) fn validate_resource_claim(claim: &ResourceClaim, admin: &AdminAccess) -> ErrorList {
+    let mut errors = admin_access(&claim.spec.devices, admin);
+    errors.extend(object_meta(
+        &claim.metadata,
+        true,
+        rules::name_is_dns_subdomain,
+    ));
     errors.extend(device_claim(
         &claim.spec.devices,
         &path(&["spec", "devices"]),
@@ -206,7 +266,7 @@ fn device_claim(claim: &DeviceClaim, path: &Path) -> ErrorList {
         &path.child("config"),
         |config, path| {
             let mut errors = request_references(&config.requests, &known, path);
-            errors.extend(configuration(&config.device_configuration, path));
+            errors.extend(configuration(&config.device_configuration, false, path));
             errors
         },
     ));
@@ -416,8 +476,19 @@ fn fully_qualified(name: &str, path: &Path) -> ErrorList {
 pub(crate) fn validate_resource_claim_status_update(
     new: &ResourceClaim,
     old: &ResourceClaim,
+    admin: &AdminAccess,
 ) -> ErrorList {
-    let mut errors = object_meta_update(&new.metadata, &old.metadata);
+    let mut errors = ErrorList::new();
+    let granted = |claim: &ResourceClaim| {
+        let allocation = claim.status.allocation.as_ref()?;
+        let mut results = allocation.devices.results.iter();
+        results.position(|result| result.admin_access == Some(true))
+    };
+    if let (Some(index), None) = (granted(new), granted(old)) {
+        let path = path(&["status", "allocation", "devices", "results"]).index(index);
+        errors.extend(denied_access(admin, &path.child("adminAccess")));
+    }
+    errors.extend(object_meta_update(&new.metadata, &old.metadata));
     let (path, status) = (Path::new("status"), &new.status);
     let reserved_path = path.child("reservedFor");
     errors.extend(set(
@@ -489,7 +560,7 @@ fn allocation_result(
             let sources = ["FromClaim", "FromClass"];
             let mut errors = required_one_of(&config.source, &sources, &path.child("source"));
             errors.extend(request_references(&config.requests, known, path));
-            errors.extend(configuration(&config.device_configuration, path));
+            errors.extend(configuration(&config.device_configuration, false, path));
             errors
         },
     ));
@@ -501,7 +572,16 @@ fn allocation_result(
 
 // === ResourceClaimTemplate ===
 
-pub(crate) fn validate_claim_template(template: &ResourceClaimTemplate) -> ErrorList {
+pub(crate) fn validate_claim_template(
+    template: &ResourceClaimTemplate,
+    admin: &AdminAccess,
+) -> ErrorList {
+    let mut errors = admin_access(&template.spec.spec.devices, admin);
+    errors.extend(claim_template(template));
+    errors
+}
+
+fn claim_template(template: &ResourceClaimTemplate) -> ErrorList {
     let mut errors = object_meta(&template.metadata, true, rules::name_is_dns_subdomain);
     let path = Path::new("spec");
     let (metadata, metadata_path) = (&template.spec.metadata, path.child("metadata"));
@@ -524,180 +604,12 @@ pub(crate) fn validate_claim_template_update(
     new: &ResourceClaimTemplate,
     old: &ResourceClaimTemplate,
 ) -> ErrorList {
-    let mut errors = validate_claim_template(new);
+    let mut errors = claim_template(new);
     errors.extend(object_meta_update(&new.metadata, &old.metadata));
     errors.extend(immutable(&new.spec, &old.spec, &Path::new("spec"), || {
         go_value::bad_value(&new.spec)
     }));
     errors
-}
-
-// === ResourceSlice ===
-
-pub(crate) fn validate_resource_slice(slice: &ResourceSlice) -> ErrorList {
-    let mut errors = object_meta(&slice.metadata, false, rules::name_is_dns_subdomain);
-    errors.extend(slice_spec(&slice.spec, None));
-    errors
-}
-
-pub(crate) fn validate_resource_slice_update(
-    new: &ResourceSlice,
-    old: &ResourceSlice,
-) -> ErrorList {
-    let mut errors = object_meta_update(&new.metadata, &old.metadata);
-    errors.extend(slice_spec(&new.spec, Some(&old.spec)));
-    errors
-}
-
-fn slice_spec(spec: &ResourceSliceSpec, old: Option<&ResourceSliceSpec>) -> ErrorList {
-    let path = Path::new("spec");
-    let pool_path = path.child("pool");
-    let mut errors = driver_name(&spec.driver, &path.child("driver"));
-    errors.extend(pool_name(&spec.pool.name, &pool_path.child("name")));
-    if spec.pool.resource_slice_count <= 0 {
-        errors.push(field::invalid(
-            &pool_path.child("resourceSliceCount"),
-            spec.pool.resource_slice_count,
-            NOT_POSITIVE,
-        ));
-    }
-    if spec.pool.generation < 0 {
-        errors.push(field::invalid(
-            &pool_path.child("generation"),
-            spec.pool.generation,
-            "must be greater than or equal to zero",
-        ));
-    }
-    if let Some(old) = old {
-        for (value, before, path) in [
-            (&spec.pool.name, &old.pool.name, pool_path.child("name")),
-            (&spec.driver, &old.driver, path.child("driver")),
-        ] {
-            errors.extend(rules::validate_immutable_field(value, before, &path));
-        }
-        if spec.node_name != old.node_name {
-            let value = spec.node_name.as_deref();
-            errors.push(field::invalid(&path.child("nodeName"), value, IMMUTABLE));
-        }
-    }
-    errors.extend(slice_nodes(spec, &path));
-    if !spec.shared_counters.is_empty() && !spec.devices.is_empty() {
-        let detail = "only one of `sharedCounters` or `devices` is allowed";
-        errors.push(field::invalid(&path, "", detail));
-    }
-    let several_values = |attribute: &DeviceAttribute| {
-        !attribute.bools.is_empty()
-            || !attribute.ints.is_empty()
-            || !attribute.strings.is_empty()
-            || !attribute.versions.is_empty()
-    };
-    let advanced = spec.devices.iter().any(|device| {
-        !device.taints.is_empty()
-            || !device.consumes_counters.is_empty()
-            || device.attributes.values().any(several_values)
-    });
-    let most = if advanced {
-        MOST_ADVANCED_DEVICES
-    } else {
-        MOST_DEVICES
-    };
-    errors.extend(set(
-        &spec.devices,
-        most,
-        &path.child("devices"),
-        |device| &device.name,
-        device,
-    ));
-    errors
-}
-
-/// Where the devices of a slice can be reached from; exactly one way is to be said.
-fn slice_nodes(spec: &ResourceSliceSpec, path: &Path) -> ErrorList {
-    const ONE: &str = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required";
-    let mut errors = ErrorList::new();
-    let mut said = Vec::new();
-    if let Some(name) = &spec.node_name {
-        let path = path.child("nodeName");
-        if name.is_empty() {
-            let detail = "must be either unset or set to a non-empty string";
-            errors.push(field::invalid(&path, name, detail));
-        } else {
-            said.push("`nodeName`");
-            errors.extend(dns_subdomain(name, &path));
-        }
-    }
-    if let Some(selector) = &spec.node_selector {
-        said.push("`nodeSelector`");
-        let path = path.child("nodeSelector");
-        errors.extend(node_selector(selector, false, &path));
-        if selector.node_selector_terms.len() != 1 {
-            errors.push(field::invalid(
-                &path.child("nodeSelectorTerms"),
-                go_value::bad_list(&selector.node_selector_terms),
-                "must have exactly one node selector term",
-            ));
-        }
-    }
-    for (value, child, quoted) in [
-        (spec.all_nodes, "allNodes", "`allNodes`"),
-        (
-            spec.per_device_node_selection,
-            "perDeviceNodeSelection",
-            "`perDeviceNodeSelection`",
-        ),
-    ] {
-        match value {
-            Some(true) => said.push(quoted),
-            Some(false) => errors.push(field::invalid(
-                &path.child(child),
-                false,
-                "must be either unset or set to true",
-            )),
-            None => {}
-        }
-    }
-    match said.len() {
-        0 => errors.push(field::required(path, ONE)),
-        1 => {}
-        _ => {
-            let value = format!("{{{}}}", said.join(", "));
-            let detail = format!("{ONE}, but multiple fields are set");
-            errors.push(field::invalid(path, value, detail));
-        }
-    }
-    errors
-}
-
-fn device(device: &Device, path: &Path) -> ErrorList {
-    let mut errors = dns_label(&device.name, &path.child("name"));
-    let attributes_path = path.child("attributes");
-    for (name, attribute) in &device.attributes {
-        errors.extend(attribute_name(name, &attributes_path));
-        errors.extend(device_attribute(attribute, &attributes_path.key(name)));
-    }
-    let capacity_path = path.child("capacity");
-    for name in device.capacity.keys() {
-        errors.extend(attribute_name(name, &capacity_path));
-    }
-    errors
-}
-
-fn device_attribute(attribute: &DeviceAttribute, path: &Path) -> ErrorList {
-    let values = [
-        attribute.int.is_some(),
-        attribute.bool.is_some(),
-        attribute.string.is_some(),
-        attribute.version.is_some(),
-        !attribute.ints.is_empty(),
-        !attribute.bools.is_empty(),
-        !attribute.strings.is_empty(),
-        !attribute.versions.is_empty(),
-    ];
-    if values.iter().filter(|set| **set).count() == 0 {
-        let detail = "exactly one value must be specified";
-        return field::invalid(path, "", detail).into();
-    }
-    ErrorList::new()
 }
 
 #[cfg(test)]
@@ -707,12 +619,12 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(errors: ErrorList, want: &[&str]) {
+    pub(super) fn check(errors: ErrorList, want: &[&str]) {
         let got: Vec<String> = errors.iter().map(ToString::to_string).collect();
         assert_eq!(got, want);
     }
 
-    fn decode<T: api_types::Described>(json: serde_json::Value) -> T {
+    pub(super) fn decode<T: api_types::Described>(json: serde_json::Value) -> T {
         let mut json = json;
         json["metadata"] = json!({"name": "a", "namespace": "b", "resourceVersion": "1"});
         api_types::decode_json(json.to_string().as_bytes()).unwrap()
@@ -731,17 +643,20 @@ mod tests {
             "constraints": [{"requests": ["a", "b/x"], "matchAttribute": "example.com/model"}],
             "config": [{"requests": ["b"], "opaque": {"driver": "example.com", "parameters": {}}}],
         }));
-        check(validate_resource_claim(&good), &[]);
+        check(validate_resource_claim(&good, &AdminAccess::Denied), &[]);
         check(validate_resource_claim_update(&good, &good), &[]);
         check(
-            validate_resource_claim(&claim(json!({
-                "requests": [
-                    {"name": "r"},
-                    {"name": "r", "exactly": {"deviceClassName": "", "allocationMode": "All", "count": 2}},
-                ],
-                "constraints": [{"requests": ["none"], "matchAttribute": "nonsense"}],
-                "config": [{"requests": ["r/x"]}],
-            }))),
+            validate_resource_claim(
+                &claim(json!({
+                    "requests": [
+                        {"name": "r"},
+                        {"name": "r", "exactly": {"deviceClassName": "", "allocationMode": "All", "count": 2}},
+                    ],
+                    "constraints": [{"requests": ["none"], "matchAttribute": "nonsense"}],
+                    "config": [{"requests": ["r/x"]}],
+                })),
+                &AdminAccess::Denied,
+            ),
             &[
                 "spec.devices.requests[0]: Required value: exactly one of `exactly` or `firstAvailable` is required",
                 "spec.devices.requests[1].exactly.deviceClassName: Required value",
@@ -756,12 +671,41 @@ mod tests {
     }
 
     #[test]
+    fn administration_is_for_namespaces_that_say_so() {
+        let request = json!({"name": "r", "exactly": {"deviceClassName": "c", "allocationMode": "All", "adminAccess": true}});
+        let claim: ResourceClaim =
+            decode(json!({"spec": {"devices": {"requests": [request.clone()]}}}));
+        let template: ResourceClaimTemplate =
+            decode(json!({"spec": {"spec": {"devices": {"requests": [request]}}}}));
+        check(validate_resource_claim(&claim, &AdminAccess::Allowed), &[]);
+        check(
+            validate_claim_template(&template, &AdminAccess::Allowed),
+            &[],
+        );
+        let denied = "spec.devices.requests[0].adminAccess: Forbidden: admin access to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace";
+        check(
+            validate_resource_claim(&claim, &AdminAccess::Denied),
+            &[denied],
+        );
+        check(
+            validate_claim_template(&template, &AdminAccess::Denied),
+            &[denied],
+        );
+        check(
+            validate_resource_claim(&claim, &AdminAccess::Unknown("gone".to_owned())),
+            &[
+                "spec.devices.requests[0].adminAccess: Internal error: could not retrieve namespace to verify admin access: gone",
+            ],
+        );
+    }
+
+    #[test]
     fn claims_are_reserved_once_allocated() {
         let old: ResourceClaim = decode(json!({}));
         let new: ResourceClaim =
             decode(json!({"status": {"reservedFor": [{"resource": "pods", "name": "p"}]}}));
         check(
-            validate_resource_claim_status_update(&new, &old),
+            validate_resource_claim_status_update(&new, &old, &AdminAccess::Denied),
             &[
                 "status.reservedFor[0].uid: Required value",
                 "status.reservedFor: Forbidden: may not be specified when `allocated` is not set",
@@ -771,44 +715,14 @@ mod tests {
             {"request": "none", "driver": "example.com", "pool": "p", "device": "d"},
         ]}}}}));
         check(
-            validate_resource_claim_status_update(&new, &old),
+            validate_resource_claim_status_update(&new, &old, &AdminAccess::Denied),
             &[
                 "status.allocation.devices.results[0].request: Invalid value: \"none\": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'",
             ],
         );
-        check(validate_resource_claim_status_update(&new, &new), &[]);
-    }
-
-    #[test]
-    fn slices_say_where_their_devices_are() {
-        let slice = |spec: serde_json::Value| -> ResourceSlice {
-            let mut slice: ResourceSlice = decode(json!({"spec": spec}));
-            slice.metadata.namespace.clear();
-            slice
-        };
-        let good = slice(
-            json!({"driver": "example.com", "nodeName": "n", "pool": {"name": "p", "resourceSliceCount": 1},
-            "devices": [{"name": "d", "attributes": {"example.com/model": {"string": "x"}}, "capacity": {"memory": {"value": "1Gi"}}}]}),
-        );
-        check(validate_resource_slice(&good), &[]);
         check(
-            validate_resource_slice(&slice(json!({}))),
-            &[
-                "spec.driver: Required value",
-                "spec.pool.name: Required value",
-                "spec.pool.resourceSliceCount: Invalid value: 0: must be greater than zero",
-                "spec: Required value: exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required",
-            ],
-        );
-        let mut other = good.clone();
-        other.spec.all_nodes = Some(true);
-        other.spec.node_name = Some("m".to_owned());
-        check(
-            validate_resource_slice_update(&other, &good),
-            &[
-                "spec.nodeName: Invalid value: \"m\": field is immutable",
-                "spec: Invalid value: \"{`nodeName`, `allNodes`}\": exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required, but multiple fields are set",
-            ],
+            validate_resource_claim_status_update(&new, &new, &AdminAccess::Denied),
+            &[],
         );
     }
 
