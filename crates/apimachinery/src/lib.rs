@@ -7,6 +7,7 @@
 pub mod duration;
 pub mod gvk;
 pub mod hash;
+pub mod image_reference;
 pub mod os_error;
 pub mod quote;
 pub mod rand_suffix;

@@ -4,7 +4,6 @@
 
 pub mod gc;
 mod keyring;
-mod reference;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,8 +20,8 @@ use crate::cri::{Cri, CriError, v1};
 use crate::events::{Kind, Recorder};
 use crate::metrics::Metrics;
 
+pub use apimachinery::image_reference::{Reference, parse, with_default_tag};
 pub use keyring::{Credential, Keyring};
-pub use reference::{Reference, parse, with_default_tag};
 
 /// An image some container needs.
 pub struct PullRequest<'a> {

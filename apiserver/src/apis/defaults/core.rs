@@ -2,6 +2,7 @@
 
 use api_types::core::v1::*;
 use api_types::{IntOrString, Quantity};
+use apimachinery::image_reference;
 use std::collections::BTreeMap;
 
 use super::{Row, row};
@@ -158,25 +159,11 @@ fn volume(volume: &mut Volume) {
     }
 }
 
-/// Always for the tag `latest`, said or implied.
+/// Always for the tag `latest`, said or implied. What is no image name has no tag.
 fn pull_policy(image: &str) -> &'static str {
-    if is_latest(image) {
-        "Always"
-    } else {
-        "IfNotPresent"
-    }
-}
-
-/// Whether an image reference means the tag `latest`: it has neither another tag nor a digest. Upstream: pkg/util/parsers.
-fn is_latest(image: &str) -> bool {
-    let (name, digest) = image
-        .split_once('@')
-        .map_or((image, None), |(name, digest)| (name, Some(digest)));
-    // A colon before the last slash belongs to a registry's port.
-    let last = name.rsplit('/').next().unwrap_or(name);
-    match last.split_once(':') {
-        Some((_, tag)) => tag == "latest",
-        None => digest.is_none(),
+    match image_reference::parse(image) {
+        Ok(reference) if reference.tag == "latest" => "Always",
+        _ => "IfNotPresent",
     }
 }
 
@@ -388,8 +375,12 @@ mod tests {
         for image in [
             "nginx:1",
             "registry:5000/nginx:1",
+            &format!("nginx@sha256:{}", "0".repeat(64)),
+            &format!("nginx:1@sha256:{}", "0".repeat(64)),
             "nginx@sha256:0123",
-            "nginx:1@sha256:0123",
+            "Nginx",
+            "a b",
+            "",
         ] {
             assert_eq!(super::pull_policy(image), "IfNotPresent", "{image}");
         }

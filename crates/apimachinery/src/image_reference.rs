@@ -15,6 +15,9 @@ pub struct Reference {
     pub digest: String,
 }
 
+const LONGEST_NAME: usize = 255;
+/// Algorithms of digests, and how many digits each has.
+const DIGESTS: [(&str, usize); 3] = [("sha256", 64), ("sha384", 96), ("sha512", 128)];
 const DOMAIN: &str = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[(?:[a-fA-F0-9:]+)\]";
 const PATH: &str = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*";
 
@@ -82,8 +85,24 @@ pub fn parse(image: &str) -> Result<Reference, String> {
     let Some(found) = grammar().captures(image) else {
         return fail("invalid reference format");
     };
+    if domain.len() + 1 + repository_part.len() > LONGEST_NAME {
+        return fail(&format!(
+            "repository name must not be more than {LONGEST_NAME} characters"
+        ));
+    }
     let tag = found.name("tag").map_or("", |tag| tag.as_str());
     let digest = found.name("digest").map_or("", |digest| digest.as_str());
+    if let Some((algorithm, hex)) = digest.split_once(':') {
+        let Some((_, length)) = DIGESTS.iter().find(|(name, _)| *name == algorithm) else {
+            return fail("unsupported digest algorithm");
+        };
+        if hex.len() != *length {
+            return fail("invalid checksum digest length");
+        }
+        if hex.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return fail("invalid checksum digest format");
+        }
+    }
     Ok(Reference {
         repository: format!("{domain}/{repository_part}"),
         tag: if tag.is_empty() && digest.is_empty() {
@@ -171,6 +190,24 @@ mod tests {
         for bad in ["", "a b", "a@sha256:12", "a:", "-a", "INVALID_IMAGE"] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
+        let of = |algorithm: &str, digit: &str, digits| {
+            let image = format!("a@{algorithm}:{}", digit.repeat(digits));
+            parse(&image).err().and_then(|error| {
+                let reason = error.rsplit(": ").next().map(str::to_owned);
+                reason.filter(|reason| !reason.is_empty())
+            })
+        };
+        assert_eq!(of("sha256", "0", 64), None);
+        let wrong = [
+            (of("sha256", "0", 40), "invalid checksum digest length"),
+            (of("sha256", "A", 64), "invalid checksum digest format"),
+            (of("md5", "0", 32), "unsupported digest algorithm"),
+        ];
+        for (got, want) in wrong {
+            assert_eq!(got.as_deref(), Some(want));
+        }
+        let long = "a".repeat(255);
+        assert!(parse(&long).is_err() && parse(&long[..200]).is_ok());
     }
 
     #[test]
