@@ -271,6 +271,7 @@ impl Shared {
             request.extensions_mut().insert(info.clone());
             let handler = handler.clone();
             let open = activity.request(request.version() == http::Version::HTTP_2);
+            let is_head = request.method() == http::Method::HEAD;
             async move {
                 let answer = AssertUnwindSafe(async { handler.handle(request).await })
                     .catch_unwind()
@@ -279,6 +280,11 @@ impl Shared {
                     tracing::error!(panic = text_of_panic(&*panic), "Observed a panic");
                     error_response(http::StatusCode::INTERNAL_SERVER_ERROR, panic_text)
                 });
+                let answer = if is_head {
+                    without_body(answer)
+                } else {
+                    answer
+                };
                 Ok::<_, Infallible>(answer.map(|body| Answer { body, _open: open }))
             }
         })
@@ -352,6 +358,19 @@ fn ended(info: &ConnectionInfo, result: Result<(), Box<dyn std::error::Error + S
     if let Err(error) = result {
         tracing::trace!(remote = %info.remote_addr, %error, "Connection ended");
     }
+}
+
+/// The answer to HEAD: the headers of one to GET. Over HTTP/2 nobody else takes the body away, and clients take it for a
+/// broken protocol.
+fn without_body(answer: super::Response) -> super::Response {
+    let (mut parts, body) = answer.into_parts();
+    if let Some(bytes) = body.bytes() {
+        parts
+            .headers
+            .entry(http::header::CONTENT_LENGTH)
+            .or_insert_with(|| http::HeaderValue::from(bytes.len()));
+    }
+    http::Response::from_parts(parts, Body::empty())
 }
 
 /// What a panic said.

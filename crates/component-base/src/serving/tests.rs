@@ -209,10 +209,19 @@ async fn speaks_both_versions_of_http() {
         .unwrap();
     let response = sender.send_request(request).await.unwrap();
     assert_eq!(response.version(), Version::HTTP_2);
+    let shown = text(response).await;
+    assert_eq!(shown, "HTTP/2.0 /b tls=true certificates=0 from=127.0.0.1");
+
+    // A body would break the stream.
+    let request = http::Request::head("https://localhost/b")
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
     assert_eq!(
-        text(response).await,
-        "HTTP/2.0 /b tls=true certificates=0 from=127.0.0.1"
+        response.headers()["content-length"],
+        shown.len().to_string()
     );
+    assert_eq!(text(response).await, "");
 }
 
 #[tokio::test]
