@@ -125,7 +125,7 @@ pub const FLAGS: &[Group] = &[
             FlagRow::new("contention-profiling", Kind::Bool, "false", "Enable block profiling, if profiling is enabled").without_effect(UPSTREAM_ONLY),
             FlagRow::new("debug-socket-path", Kind::String, "", "Use an unprotected (no authn/authz) unix-domain socket for profiling with the given path").without_effect(NOT_YET),
             FlagRow::new("enable-priority-and-fairness", Kind::Bool, "true", "If true, replace the max-in-flight handler with an enhanced one that queues and dispatches with priority and fairness"),
-            FlagRow::new("profiling", Kind::Bool, "true", "Enable profiling via web interface host:port/debug/pprof/").without_effect(NOT_YET),
+            FlagRow::new("profiling", Kind::Bool, "true", "Enable profiling via web interface host:port/debug/pprof/"),
         ],
     },
     Group {

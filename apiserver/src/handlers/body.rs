@@ -319,6 +319,11 @@ fn target(
                 "the API version in the data ({api_version}) does not match the expected API version ({expected})"
             )))
         }
+        None if name == kind.kind && KNOWN_NOT_SERVED.contains(&api_version) => {
+            Err(status::bad_request(format!(
+                "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+            )))
+        }
         found => Err(status::bad_request(format!(
             "{name} in version {version:?} cannot be handled as a {}: {}",
             kind.kind,
@@ -327,6 +332,12 @@ fn target(
     }
 }
 
+/// Versions that upstream knows and no longer serves, of kinds with one version here.
+const KNOWN_NOT_SERVED: [&str; 2] = [
+    "apiextensions.k8s.io/v1beta1",
+    "apiregistration.k8s.io/v1beta1",
+];
+
 /// Why what is known, or not known, by these names cannot become an object of a kind.
 pub fn no_conversion(
     found: Option<&KindInfo>,
@@ -334,6 +345,12 @@ pub fn no_conversion(
     name: &str,
     kind: &KindInfo,
 ) -> String {
+    let scheme = scheme(kind.group);
+    let found = found.filter(|found| {
+        let group = api_version.split_once('/').map_or("", |(group, _)| group);
+        let of_machinery = api_version == "v1" && found.schema.package.ends_with("/meta/v1");
+        scheme == self::scheme(group) || (of_machinery && name != "List")
+    });
     match found {
         Some(found) => format!(
             "converting ({}.{}) to ({}.{}): unknown conversion",
@@ -343,8 +360,18 @@ pub fn no_conversion(
             kind.kind
         ),
         None => format!(
-            "no kind {name:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+            "no kind {name:?} is registered for version {api_version:?} in scheme {scheme:?}"
         ),
+    }
+}
+
+/// Where upstream registers the kinds of a group: three servers are one there, and each knows its own kinds, and those of
+/// the API machinery.
+fn scheme(group: &str) -> &'static str {
+    match group {
+        "apiextensions.k8s.io" => "k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:55",
+        "apiregistration.k8s.io" => "k8s.io/kube-aggregator/pkg/apiserver/scheme/scheme.go:28",
+        _ => "pkg/api/legacyscheme/scheme.go:30",
     }
 }
 
@@ -431,6 +458,46 @@ mod tests {
         )
         .unwrap_err();
         assert_eq!(error.message, expected);
+    }
+
+    #[test]
+    fn a_server_knows_its_own_kinds_and_those_of_the_machinery() {
+        let check = |group: &str, kind: &str, (api_version, name): (&str, &str), expected: &str| {
+            let kind = kinds::lookup(group, "v1", kind).unwrap();
+            let found = kinds::lookup_api_version(api_version, name);
+            assert_eq!(no_conversion(found, api_version, name, kind), expected);
+        };
+        let (group, kind) = ("apiextensions.k8s.io", "CustomResourceDefinition");
+        check(
+            group,
+            kind,
+            ("v1", "Binding"),
+            "no kind \"Binding\" is registered for version \"v1\" in scheme \"k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:55\"",
+        );
+        check(
+            group,
+            kind,
+            ("v1", "Status"),
+            "converting (v1.Status) to (apiextensions.CustomResourceDefinition): unknown conversion",
+        );
+        check(
+            group,
+            kind,
+            ("v1", "List"),
+            "no kind \"List\" is registered for version \"v1\" in scheme \"k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:55\"",
+        );
+        check(
+            "apiregistration.k8s.io",
+            "APIService",
+            ("apps/v1", "Deployment"),
+            "no kind \"Deployment\" is registered for version \"apps/v1\" in scheme \"k8s.io/kube-aggregator/pkg/apiserver/scheme/scheme.go:28\"",
+        );
+        check(
+            "",
+            "ConfigMap",
+            ("apiregistration.k8s.io/v1", "APIService"),
+            "no kind \"APIService\" is registered for version \"apiregistration.k8s.io/v1\" in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
+        );
     }
 
     #[test]

@@ -9,11 +9,11 @@ use api_types::core::v1::PersistentVolumeClaim;
 use api_types::meta::v1::{ObjectMeta, PartialObjectMetadata, Status};
 use api_types::schema::{JsonForm, StructSchema};
 use api_types::{CustomObject, Described, Struct};
+use apimachinery::pretty;
 use apimachinery::status::{self, StatusError};
 
 use std::sync::Arc;
 
-use super::pretty;
 use super::yaml;
 use crate::apis::validation::apps;
 use crate::custom_resources::{CustomResource, document};

@@ -15,8 +15,6 @@ pub mod options;
 pub mod patch;
 /// Bodies that are not stored.
 pub mod post;
-/// Indented JSON.
-pub mod pretty;
 /// Responses.
 pub mod respond;
 /// Selectors.
@@ -136,6 +134,10 @@ pub async fn dispatch(
     let Some(resource) = found else {
         return Err(no_such_resource());
     };
+    // Proxying by verb is long gone: no route has it.
+    if info.verb == "proxy" && resource.custom.is_none() {
+        return Err(no_such_resource());
+    }
     // A namespaced path of a cluster-scoped resource, or a name without its namespace, does not exist.
     let is_namespaces = info.resource == "namespaces" && info.api_group.is_empty();
     if resource.info.namespaced && info.namespace.is_empty() {
@@ -147,7 +149,10 @@ pub async fn dispatch(
             return Err(method_not_allowed());
         }
     }
-    if !resource.info.namespaced && !info.namespace.is_empty() && !is_namespaces {
+    if !resource.info.namespaced
+        && !info.namespace.is_empty()
+        && (!is_namespaces || info.is_within_namespace())
+    {
         return Err(no_such_resource());
     }
     // HEAD is for proxies and custom resources.

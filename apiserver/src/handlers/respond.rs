@@ -5,6 +5,7 @@ use std::io::Write;
 use api_types::Described;
 use api_types::codec::Header;
 use api_types::meta::v1::Status;
+use apimachinery::pretty;
 use apimachinery::status::StatusError;
 use bytes::Bytes;
 use component_base::serving::{Body, Response};
@@ -101,7 +102,7 @@ pub fn error(cx: &RequestContext, error: StatusError) -> Response {
         ),
         None => {
             let json = api_types::encode_json(&status);
-            bytes(code, "application/json", super::pretty::indent(&json))
+            bytes(code, "application/json", pretty::indent(&json))
         }
     };
     if retry_after > 0 {

@@ -135,6 +135,14 @@ impl RequestInfo {
         Ok(info)
     }
 
+    /// Whether the path goes through a namespace to what it is about: `/namespaces/x/pods`, and not `/namespaces/x` itself.
+    pub fn is_within_namespace(&self) -> bool {
+        let group = usize::from(self.api_prefix != "api");
+        let before = 2 + group + usize::from(self.verb_via_path_prefix);
+        let segments = self.path.trim_matches('/').split('/').count();
+        self.is_resource_request && segments > before + self.parts.len()
+    }
+
     /// `resource` or `resource/subresource`.
     pub fn resource_path(&self) -> String {
         if self.subresource.is_empty() {
@@ -201,6 +209,25 @@ mod tests {
             "{url}"
         );
         assert!(info.is_resource_request);
+    }
+
+    #[test]
+    fn paths_that_go_through_a_namespace() {
+        for (path, expected) in [
+            ("/api/v1/namespaces/x", false),
+            ("/api/v1/namespaces/x/status", false),
+            ("/api/v1/watch/namespaces/x", false),
+            ("/api/v1/nodes/x", false),
+            ("/api/v1/namespaces/x/namespaces", true),
+            ("/api/v1/namespaces/x/namespaces/x", true),
+            ("/api/v1/watch/namespaces/x/pods", true),
+            ("/apis/apps/v1/namespaces/x/deployments/y/scale", true),
+            ("/apis/apps/v1/deployments", false),
+            ("/healthz", false),
+        ] {
+            let info = RequestInfo::parse(&Method::GET, path, &Query::parse("")).unwrap();
+            assert_eq!(info.is_within_namespace(), expected, "{path}");
+        }
     }
 
     #[test]

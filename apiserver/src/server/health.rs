@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use component_base::auth::BoxFuture;
 use component_base::healthz::{self, HealthCheck, HealthChecks, Readiness, ReadinessHandle};
+use component_base::metrics::HealthMetrics;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -100,6 +101,7 @@ impl Health {
         backend: &Backend,
         config: &Config,
         encryption: Option<&Arc<Encryption>>,
+        slis: &HealthMetrics,
         stop: CancellationToken,
     ) -> Health {
         let etcd: Arc<dyn HealthCheck> = Arc::new(Etcd {
@@ -139,10 +141,17 @@ impl Health {
             }
             hooks.push(readiness.check(format!("poststarthook/{name}"), "not finished"));
         }
+        let checks = |path, checks| HealthChecks::with_metrics(path, checks, Some(slis.clone()));
+        let alive = [
+            healthz::ping(),
+            healthz::log(),
+            healthz::loopback_serving_certificate(),
+            etcd,
+        ];
         let health = Health {
-            healthz: HealthChecks::new("/healthz", [healthz::ping(), healthz::log(), etcd.clone()]),
-            livez: HealthChecks::new("/livez", [healthz::ping(), healthz::log(), etcd]),
-            readyz: HealthChecks::new("/readyz", [healthz::ping(), healthz::log()]),
+            healthz: checks("/healthz", alive.to_vec()),
+            livez: checks("/livez", alive.to_vec()),
+            readyz: checks("/readyz", vec![healthz::ping(), healthz::log()]),
             running: Mutex::new(running),
         };
         // Key services are no reason to start this process again.

@@ -22,6 +22,8 @@ pub mod impersonation;
 pub mod inflight;
 /// Paths that are no resources.
 pub mod nonresource;
+/// Pages that every daemon has.
+pub mod pages;
 /// Which resources have a watch cache.
 pub mod watch_caches;
 
@@ -118,6 +120,7 @@ pub struct ApiServer {
     /// The other API servers of the cluster, with the feature.
     pub peers: Option<Peers>,
     pub health: Health,
+    pub pages: pages::Pages,
     pub metrics: Metrics,
     pub connector: Connector,
     /// Clients of admission and conversion webhooks.
@@ -218,7 +221,9 @@ impl ApiServer {
         let peers = Peers::new(&config, egress.control_plane.clone(), peer_leases, &metrics)?;
         let peer_proxy = peers.as_ref().and_then(Peers::proxy).cloned();
         let discovery = Discovery::new(&resources, &config, peer_proxy, &metrics);
-        let health = Health::new(&backend, &config, encryption.as_ref(), stop.clone());
+        let pages = pages::Pages::new(&config);
+        let slis = &pages.health_metrics;
+        let health = Health::new(&backend, &config, encryption.as_ref(), slis, stop.clone());
         health.add_etcds(etcd_overrides.backends(), &config);
         let connector = Connector::new(&config, egress.cluster.clone())?;
         let aggregator = Aggregator::new(&config, egress.cluster.clone(), &metrics)?;
@@ -250,6 +255,7 @@ impl ApiServer {
             aggregator,
             peers,
             health,
+            pages,
             metrics,
             connector,
             webhooks,

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use component_base::serving::{self, Body, Response};
 use http::{HeaderValue, StatusCode, header};
 
-use super::ApiServer;
+use super::{ApiServer, pages};
 use crate::aggregator;
 use crate::authn::jwks;
 use crate::flowcontrol::dump;
-use crate::handlers::respond;
+use crate::handlers::{self, respond};
 use crate::request::context::RequestContext;
 
 /// Answers a request whose path names no resource.
@@ -32,10 +32,12 @@ pub async fn serve(server: &Arc<ApiServer>, cx: &RequestContext, body: Body) -> 
     {
         return respond::error(cx, error);
     }
+    // Routes take GET; the lists of groups, what custom resources have, and what else is no route, take anything.
+    let is_route = is_route(server, path);
     let discovery = server.discovery.serve(server, cx);
-    let read_only = discovery.is_some() || matches!(path, "/version" | "/version/");
-    if read_only && cx.method != http::Method::GET {
-        return respond::error(cx, crate::handlers::method_not_allowed());
+    let found = discovery.is_some() || routed(server, path).is_some();
+    if found && is_route && cx.method != http::Method::GET {
+        return respond::error(cx, handlers::method_not_allowed());
     }
     if let Some(response) = discovery {
         return response;
@@ -49,17 +51,36 @@ pub async fn serve(server: &Arc<ApiServer>, cx: &RequestContext, body: Body) -> 
     {
         return respond::bytes(StatusCode::OK, "text/plain; charset=utf-8", text);
     }
+    if is_route && path.starts_with("/api") {
+        return respond::error(cx, handlers::no_such_resource());
+    }
+    let request = match server.pages.answer(pages::request(cx, body)).await {
+        Ok(response) => return response,
+        Err(request) => request,
+    };
+    // As routers do, whether a slash ends the path or not.
+    let path = match path.strip_suffix('/') {
+        Some(shorter) if is_route && !shorter.is_empty() => shorter,
+        _ => path,
+    };
     let page = PAGES.iter().find(|(known, _)| *known == path);
     match page.map(|(_, page)| page) {
         Some(Page::Version) => version(),
-        Some(Page::Metrics) => respond::bytes(
-            StatusCode::OK,
-            "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
-            server.metrics.text(),
-        ),
+        Some(Page::Metrics) => server.metrics.handle(&request),
         Some(Page::Issuer) => issuer_document(server, path),
         Some(Page::Index) => index(server),
         None => serving::not_found(),
+    }
+}
+
+/// Whether a path belongs to a router: what it does not know is answered with a Status.
+fn is_route(server: &ApiServer, path: &str) -> bool {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match parts.as_slice() {
+        ["api", ..] | ["version"] | ["openid", "v1", "jwks"] => true,
+        [".well-known", "openid-configuration"] => true,
+        ["apis", group, _] => server.resources.is_built_in(group),
+        _ => false,
     }
 }
 
@@ -88,9 +109,8 @@ enum Page {
     Index,
 }
 
-const PAGES: [(&str, Page); 7] = [
+const PAGES: [(&str, Page); 6] = [
     ("/version", Page::Version),
-    ("/version/", Page::Version),
     ("/metrics", Page::Metrics),
     ("/.well-known/openid-configuration", Page::Issuer),
     ("/openid/v1/jwks", Page::Issuer),
@@ -100,17 +120,17 @@ const PAGES: [(&str, Page); 7] = [
 
 /// Every path that [`serve`] has something at, but for those of aggregated servers.
 pub fn paths(server: &ApiServer) -> Vec<String> {
-    let health = &server.health;
     let mut paths = server.discovery.paths();
     paths.extend(PAGES.map(|(path, _)| path.to_owned()));
     paths.extend(OPEN_API.map(str::to_owned));
     paths.extend(dump::paths());
-    for checks in [&health.healthz, &health.livez, &health.readyz] {
-        paths.extend(checks.paths());
-    }
+    paths.extend(server.pages.paths().map(str::to_owned));
+    paths.extend(DEBUG.map(str::to_owned));
+    paths.extend(health_paths(server));
     paths
 }
 
+const DEBUG: [&str; 3] = ["/debug/flags", "/debug/flags/v", "/debug/pprof/"];
 const OPEN_API: [&str; 3] = ["/openapi/v2", "/openapi/v3", "/openapi/v3/"];
 
 fn version() -> Response {
@@ -156,13 +176,25 @@ fn issuer_document(server: &ApiServer, path: &str) -> Response {
     response
 }
 
-/// The list of paths this server knows.
+/// The list of paths this server tells of. Debug pages are not among them.
 fn index(server: &ApiServer) -> Response {
     let mut paths = server.discovery.paths();
     paths.extend(OPEN_API.map(str::to_owned));
-    paths.extend(["/version", "/metrics", "/healthz", "/livez", "/readyz"].map(str::to_owned));
+    paths.extend(["/version", "/metrics"].map(str::to_owned));
+    paths.extend(server.pages.paths().map(str::to_owned));
+    let documents = ["/.well-known/openid-configuration", "/openid/v1/jwks"];
+    if issuer_document(server, documents[0]).status() == StatusCode::OK {
+        paths.extend(documents.map(str::to_owned));
+    }
+    paths.extend(health_paths(server));
     paths.sort();
     let json =
         serde_json::to_vec_pretty(&serde_json::json!({ "paths": paths })).unwrap_or_default();
     respond::bytes(StatusCode::OK, "application/json", json)
+}
+
+fn health_paths(server: &ApiServer) -> impl Iterator<Item = String> {
+    let health = &server.health;
+    let checks = [&health.healthz, &health.livez, &health.readyz];
+    checks.into_iter().flat_map(|checks| checks.paths())
 }

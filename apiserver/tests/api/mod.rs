@@ -21,6 +21,7 @@ mod impersonation;
 mod konnectivity;
 mod lists;
 mod media_types;
+mod pages;
 mod peers;
 mod pod_security;
 mod policies;

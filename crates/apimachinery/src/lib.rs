@@ -9,8 +9,10 @@ pub mod gvk;
 pub mod hash;
 pub mod image_reference;
 pub mod os_error;
+pub mod pretty;
 pub mod quote;
 pub mod rand_suffix;
+pub mod yaml;
 
 // What clients ask for.
 pub mod fields;

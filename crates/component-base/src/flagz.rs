@@ -1,10 +1,8 @@
 //! `/flagz`: the flags in use. Upstream: k8s.io/apiserver/pkg/server/flagz (KEP-4828).
 
-use http::StatusCode;
-
 use crate::flags::Flags;
-use crate::serving::{Request, Response, text_response};
-use crate::statusz::{Format, negotiate, structured};
+use crate::serving::{Request, Response};
+use crate::statusz::{Format, negotiate, plain_text, structured};
 
 /// The page of one daemon.
 #[derive(Clone, Debug)]
@@ -33,17 +31,18 @@ impl Flagz {
                 for (name, value) in &self.flags {
                     text.push_str(&format!("{name}={value}\n"));
                 }
-                text_response(StatusCode::OK, text)
+                plain_text(text)
             }
-            Ok(Format::Json { version }) => {
+            Ok(Format::Object { version, yaml }) => {
                 let flags: serde_json::Map<String, serde_json::Value> = self
                     .flags
                     .iter()
                     .map(|(name, value)| ((*name).to_owned(), value.as_str().into()))
                     .collect();
                 structured(
+                    request,
                     "Flagz",
-                    version,
+                    (version, yaml),
                     &self.component,
                     serde_json::json!({ "flags": flags }),
                 )

@@ -3,16 +3,36 @@
 
 use std::collections::BTreeSet;
 
+use api_types::meta::v1::Status;
 use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
 
+use crate::flags::parse_bool;
 use crate::metrics::start_time_seconds;
 use crate::serving::{Request, Response, json_response, text_response};
 use crate::version;
 
 /// What a client may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Text,
-    Json { version: &'static str },
+    /// An object of this version of config.k8s.io.
+    Object {
+        version: &'static str,
+        yaml: bool,
+    },
+}
+
+/// The kind's own fields.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Fields<'a> {
+    start_time: String,
+    uptime_seconds: i64,
+    go_version: &'a str,
+    binary_version: &'a str,
+    emulation_version: &'a str,
+    paths: &'a [String],
 }
 
 /// The page of one daemon.
@@ -79,95 +99,207 @@ impl Statusz {
                 } else {
                     text.push_str(&format!("Paths: {}\n", self.paths.join(" ")));
                 }
-                text_response(StatusCode::OK, text)
+                plain_text(text)
             }
-            Format::Json { version } => structured(
+            Format::Object { version, yaml } => structured(
+                request,
                 "Statusz",
-                version,
+                (version, yaml),
                 &self.component,
-                serde_json::json!({
-                    "startTime": started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-                    "uptimeSeconds": up,
-                    "goVersion": info.go_version,
-                    "binaryVersion": binary,
-                    "emulationVersion": emulation,
-                    "paths": self.paths,
-                }),
+                Fields {
+                    start_time: started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                    uptime_seconds: up,
+                    go_version: &info.go_version,
+                    binary_version: binary,
+                    emulation_version: &emulation,
+                    paths: &self.paths,
+                },
             ),
         }
     }
 }
 
-/// Text unless the client asks for `application/json;g=config.k8s.io;v=<version>;as=<kind>`.
+/// A page as text, which browsers may take for something else.
+pub(crate) fn plain_text(text: String) -> Response {
+    let mut response = text_response(StatusCode::OK, text);
+    response
+        .headers_mut()
+        .remove(header::X_CONTENT_TYPE_OPTIONS);
+    response
+}
+
+/// The versions of the pages' kinds, which are asked for by name.
+const VERSIONS: [&str; 2] = ["v1alpha1", "v1beta1"];
+
+/// Text, unless the client asks for `application/json;g=config.k8s.io;v=<version>;as=<kind>`, or the same in YAML.
 pub(crate) fn negotiate(request: &Request, kind: &str) -> Result<Format, Box<Response>> {
-    let accept: Vec<&str> = request
-        .headers()
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
-    let accept = accept.join(",");
+    let accept = accept(request);
     if accept.trim().is_empty() {
         return Ok(Format::Text);
     }
-    for range in accept.split(',') {
-        let mut parts = range.split(';').map(str::trim);
-        let media_type = parts.next().unwrap_or_default();
-        let parameters: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).collect();
-        let parameter = |name: &str| {
-            parameters
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| *value)
-        };
-        match media_type {
-            "text/plain" | "text/*" | "*/*" => return Ok(Format::Text),
-            "application/json"
-                if parameter("g") == Some("config.k8s.io") && parameter("as") == Some(kind) =>
-            {
-                match parameter("v") {
-                    Some("v1alpha1") => {
-                        return Ok(Format::Json {
-                            version: "v1alpha1",
-                        });
-                    }
-                    Some("v1beta1") => return Ok(Format::Json { version: "v1beta1" }),
-                    _ => {}
-                }
-            }
-            _ => {}
-        }
-    }
-    let status = serde_json::json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": "only the following media types are accepted: text/plain, application/json",
-        "reason": "NotAcceptable", "code": 406,
-    });
-    Err(Box::new(json_response(
-        StatusCode::NOT_ACCEPTABLE,
-        serde_json::to_vec(&status).unwrap_or_default(),
-    )))
+    let clauses = clauses(&accept);
+    let found = clauses.iter().find_map(|clause| clause.format(kind));
+    found.ok_or_else(|| Box::new(not_acceptable(request, &clauses)))
 }
 
-/// An object of config.k8s.io named after the daemon.
-pub(crate) fn structured(
-    kind: &str,
-    version: &str,
-    component: &str,
-    fields: serde_json::Value,
-) -> Response {
-    let mut object = serde_json::json!({
-        "kind": kind,
-        "apiVersion": format!("config.k8s.io/{version}"),
-        "metadata": { "name": component },
-    });
-    if let (Some(object), serde_json::Value::Object(fields)) = (object.as_object_mut(), fields) {
-        object.extend(fields);
+fn accept(request: &Request) -> String {
+    let values = request.headers().get_all(header::ACCEPT).iter();
+    let values: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
+    values.join(",")
+}
+
+/// A media range and its parameters.
+struct Clause<'a> {
+    media_type: &'a str,
+    parameters: Vec<(&'a str, &'a str)>,
+}
+
+/// The clauses of an Accept header, those wanted most first.
+fn clauses(accept: &str) -> Vec<Clause<'_>> {
+    let mut clauses: Vec<Clause<'_>> = accept
+        .split(',')
+        .map(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            Clause {
+                media_type: parts.next().unwrap_or_default(),
+                parameters: parts.filter_map(|part| part.split_once('=')).collect(),
+            }
+        })
+        .collect();
+    clauses.sort_by(|a, b| b.quality().total_cmp(&a.quality()));
+    clauses
+}
+
+impl Clause<'_> {
+    fn parameter(&self, name: &str) -> Option<&str> {
+        let mut parameters = self.parameters.iter();
+        parameters
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value.trim_matches('"'))
     }
-    let mut response = json_response(
-        StatusCode::OK,
-        serde_json::to_vec(&object).unwrap_or_default(),
-    );
+
+    fn quality(&self) -> f32 {
+        self.parameter("q")
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(1.0)
+    }
+
+    /// Whether it names a kind to convert to.
+    fn converts(&self) -> bool {
+        ["g", "v", "as"].map(|name| self.parameter(name)) != [None; 3]
+    }
+
+    fn format(&self, kind: &str) -> Option<Format> {
+        if !self.converts() {
+            return matches!(self.media_type, "text/plain" | "text/*" | "*/*")
+                .then_some(Format::Text);
+        }
+        let yaml = match self.media_type {
+            "application/json" | "application/*" | "*/*" => false,
+            "application/yaml" => true,
+            _ => return None,
+        };
+        if self.parameter("g") != Some("config.k8s.io") || self.parameter("as") != Some(kind) {
+            return None;
+        }
+        let version = self.parameter("v")?;
+        let version = VERSIONS.into_iter().find(|known| *known == version)?;
+        Some(Format::Object { version, yaml })
+    }
+}
+
+/// 406, in the form that the client takes of a Status.
+fn not_acceptable(request: &Request, clauses: &[Clause<'_>]) -> Response {
+    let status = Status {
+        status: "Failure".to_owned(),
+        message: "only the following media types are accepted: application/json, application/yaml, text/plain".to_owned(),
+        reason: "NotAcceptable".to_owned(),
+        code: 406,
+        ..Status::default()
+    };
+    let json = api_types::encode_json(&status);
+    let wanted = clauses
+        .iter()
+        .filter(|clause| !clause.converts())
+        .find_map(|clause| match clause.media_type {
+            "application/json" => Some(false),
+            "application/yaml" => Some(true),
+            _ => None,
+        });
+    let (media_type, text) = match wanted {
+        Some(true) => ("application/yaml", apimachinery::yaml::from_json(&json)),
+        Some(false) => ("application/json", json_for(request, json)),
+        None => ("application/json", apimachinery::pretty::indent(&json)),
+    };
+    with_media_type(StatusCode::NOT_ACCEPTABLE, media_type, text)
+}
+
+/// JSON, indented for people as the API server does it.
+fn json_for(request: &Request, mut json: Vec<u8>) -> Vec<u8> {
+    let query = request.uri().query().unwrap_or_default();
+    let asked = form_urlencoded::parse(query.as_bytes())
+        .find(|(key, value)| key == "pretty" && !value.is_empty());
+    let is_pretty = match asked {
+        Some((_, value)) => parse_bool(&value) == Ok(true),
+        None => {
+            let agent = request.headers().get(header::USER_AGENT);
+            let agent = agent.and_then(|agent| agent.to_str().ok());
+            let programs = ["curl", "Wget", "Mozilla/5.0"];
+            agent.is_some_and(|agent| programs.iter().any(|name| agent.starts_with(name)))
+        }
+    };
+    if is_pretty {
+        return apimachinery::pretty::indent(&json);
+    }
+    json.push(b'\n');
+    json
+}
+
+fn with_media_type(code: StatusCode, media_type: &str, text: Vec<u8>) -> Response {
+    let mut response = json_response(code, text);
+    if let Ok(media_type) = HeaderValue::from_str(media_type) {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, media_type);
+    }
+    response
+}
+
+/// An object of config.k8s.io named after the daemon, of a version, as YAML or JSON.
+pub(crate) fn structured(
+    request: &Request,
+    kind: &str,
+    (version, yaml): (&str, bool),
+    component: &str,
+    fields: impl Serialize,
+) -> Response {
+    #[derive(Serialize)]
+    struct Named<'a> {
+        name: &'a str,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Object<'a, F> {
+        kind: &'a str,
+        api_version: String,
+        metadata: Named<'a>,
+        #[serde(flatten)]
+        fields: F,
+    }
+    let object = Object {
+        kind,
+        api_version: format!("config.k8s.io/{version}"),
+        metadata: Named { name: component },
+        fields,
+    };
+    let json = serde_json::to_vec(&object).unwrap_or_default();
+    let (form, text) = if yaml {
+        ("yaml", apimachinery::yaml::from_json(&json))
+    } else {
+        ("json", json_for(request, json))
+    };
+    let media_type = format!("application/{form};g=config.k8s.io;v={version};as={kind}");
+    let mut response = with_media_type(StatusCode::OK, &media_type, text);
     if version == "v1alpha1" {
         let warning = format!(
             "299 - \"This version of the {} endpoint is deprecated. Please use a newer version.\"",
@@ -223,5 +355,53 @@ mod tests {
         assert_eq!(json["kind"], "Statusz");
         assert_eq!(json["metadata"]["name"], "kube-scheduler");
         assert_eq!(page.handle(&request("application/json")).status(), 406);
+    }
+
+    #[test]
+    fn the_clause_wanted_most_decides() {
+        let format = |accept: &str| negotiate(&request(accept), "Statusz").ok();
+        let object = |version, yaml| Some(Format::Object { version, yaml });
+        for (accept, expected) in [
+            ("*/*", Some(Format::Text)),
+            ("application/json;q=0.1,text/plain", Some(Format::Text)),
+            (
+                "text/plain;q=0.1,application/yaml;g=config.k8s.io;v=v1alpha1;as=Statusz",
+                object("v1alpha1", true),
+            ),
+            (
+                "application/json;g=config.k8s.io;v=v1beta1;as=Statusz,*/*",
+                object("v1beta1", false),
+            ),
+            ("application/json;g=config.k8s.io;v=v2;as=Statusz", None),
+            ("application/json;g=config.k8s.io;v=v1beta1;as=Flagz", None),
+            (
+                "application/vnd.kubernetes.protobuf;g=config.k8s.io;v=v1beta1;as=Statusz",
+                None,
+            ),
+            ("application/yaml", None),
+        ] {
+            assert_eq!(format(accept), expected, "{accept}");
+        }
+    }
+
+    #[tokio::test]
+    async fn refusals_come_in_the_clients_form() {
+        let page = Statusz::new("kube-scheduler", ["/healthz"]);
+        for (accept, media_type, start) in [
+            ("application/yaml", "application/yaml", "apiVersion: v1\n"),
+            (
+                "application/json",
+                "application/json",
+                "{\"kind\":\"Status\"",
+            ),
+            ("text/html", "application/json", "{\n  \"kind\": \"Status\""),
+        ] {
+            let response = page.handle(&request(accept));
+            assert_eq!(response.headers()["content-type"], media_type);
+            let body = response.into_body().collect(10_000).await.unwrap();
+            let text = String::from_utf8(body.to_vec()).unwrap();
+            assert!(text.starts_with(start), "{text}");
+            assert!(text.contains("application/json, application/yaml, text/plain"));
+        }
     }
 }

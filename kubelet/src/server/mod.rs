@@ -207,6 +207,9 @@ impl KubeletServer {
                 None => not_found(),
             },
             Target::Statusz => self.statusz.handle(&request),
+            Target::Debug if request.uri().path() == "/debug/pprof/cmdline" => {
+                component_base::debug::command_line()
+            }
             Target::Debug => component_base::debug::handle(request, true)
                 .await
                 .unwrap_or_else(|_| not_found()),

@@ -27,7 +27,7 @@ impl Message {
     }
 
     /// A text; empty ones are left out, as proto3 does.
-    fn text(&mut self, field: u32, text: &str) {
+    pub(super) fn text(&mut self, field: u32, text: &str) {
         if !text.is_empty() {
             self.data(field, text.as_bytes());
         }
@@ -40,31 +40,52 @@ impl Message {
         }
     }
 
-    fn message(&mut self, field: u32, fill: impl FnOnce(&mut Message)) {
+    /// A flag of a choice, which is written whatever it is.
+    pub(super) fn always_flag(&mut self, field: u32, value: bool) {
+        self.varint(u64::from(field) << 3);
+        self.varint(u64::from(value));
+    }
+
+    /// A number of a choice.
+    pub(super) fn always_double(&mut self, field: u32, value: f64) {
+        self.varint(u64::from(field) << 3 | 1);
+        self.bytes.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// A text of a choice.
+    pub(super) fn always_text(&mut self, field: u32, text: &str) {
+        self.data(field, text.as_bytes());
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    pub(super) fn message(&mut self, field: u32, fill: impl FnOnce(&mut Message)) {
         let mut inner = Message::default();
         fill(&mut inner);
         self.data(field, &inner.bytes);
     }
 
-    fn texts(&mut self, field: u32, list: Option<&Value>) {
+    pub(super) fn texts(&mut self, field: u32, list: Option<&Value>) {
         for item in list.and_then(Value::as_array).into_iter().flatten() {
             self.data(field, item.as_str().unwrap_or_default().as_bytes());
         }
     }
 
-    fn member_text(&mut self, field: u32, object: &Map<String, Value>, key: &str) {
+    pub(super) fn member_text(&mut self, field: u32, object: &Map<String, Value>, key: &str) {
         self.text(
             field,
             object.get(key).and_then(Value::as_str).unwrap_or_default(),
         );
     }
 
-    fn member_flag(&mut self, field: u32, object: &Map<String, Value>, key: &str) {
+    pub(super) fn member_flag(&mut self, field: u32, object: &Map<String, Value>, key: &str) {
         self.flag(field, object.get(key) == Some(&Value::Bool(true)));
     }
 
     /// A whole number; zero is left out, as proto3 does.
-    fn member_int(&mut self, field: u32, object: &Map<String, Value>, key: &str) {
+    pub(super) fn member_int(&mut self, field: u32, object: &Map<String, Value>, key: &str) {
         let value = object.get(key).and_then(Value::as_i64).unwrap_or_default();
         if value != 0 {
             self.varint(u64::from(field) << 3);
@@ -72,7 +93,7 @@ impl Message {
         }
     }
 
-    fn member_double(&mut self, field: u32, object: &Map<String, Value>, key: &str) {
+    pub(super) fn member_double(&mut self, field: u32, object: &Map<String, Value>, key: &str) {
         let value = object.get(key).and_then(Value::as_f64).unwrap_or_default();
         if value != 0.0 {
             self.varint(u64::from(field) << 3 | 1);
@@ -81,7 +102,7 @@ impl Message {
     }
 
     /// `NamedAny` for every `x-` member.
-    fn extensions(&mut self, field: u32, object: &Map<String, Value>) {
+    pub(super) fn extensions(&mut self, field: u32, object: &Map<String, Value>) {
         for (key, value) in object.iter().filter(|(key, _)| key.starts_with("x-")) {
             self.message(field, |named| {
                 named.text(1, key);
@@ -318,7 +339,7 @@ fn schema(out: &mut Message, value: &Value) {
 }
 
 /// A value as YAML with a final newline.
-fn yaml(value: &Value) -> String {
+pub(super) fn yaml(value: &Value) -> String {
     let mut out = String::new();
     write_yaml(&mut out, value, 0, true);
     out

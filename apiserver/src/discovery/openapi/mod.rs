@@ -2,7 +2,7 @@
 //! kube-aggregator's handlers in front of them.
 //!
 //! - `paths`: operations of the resources; `schemas`: definitions of the types; `texts`: what the tables do not say.
-//! - `document`: whole documents; `gnostic`: the protobuf form of the second one; `pieces`: how they are kept.
+//! - `document`: whole documents; `gnostic` and `gnostic_v3`: their protobuf forms; `pieces`: how they are kept.
 //! - `custom`: parts and documents of custom resources; `aggregated`: parts of other servers' documents; `added`: which
 //!   of them there are now.
 //!
@@ -15,6 +15,7 @@ mod aggregated;
 mod custom;
 mod document;
 mod gnostic;
+mod gnostic_v3;
 mod negotiate;
 mod paths;
 mod pieces;
@@ -220,6 +221,9 @@ impl OpenApi {
             return Some(answer);
         }
         let mut answer = serve(question, stored, accepted, false);
+        if accepted.protobuf && answer.status == 200 {
+            answer.body = gnostic_v3::document(&answer.body);
+        }
         answer.header("vary", "Accept");
         if hash.is_some() {
             let year = Duration::from_secs(365 * 24 * 60 * 60);

@@ -32,11 +32,23 @@ pub(super) const V2_ACCEPTED: &[Accepted] = &[
 ];
 
 /// Forms of the third documents.
-pub(super) const V3_ACCEPTED: &[Accepted] = &[Accepted {
-    subtype: "json",
-    answered: "application/json",
-    protobuf: false,
-}];
+pub(super) const V3_ACCEPTED: &[Accepted] = &[
+    Accepted {
+        subtype: "json",
+        answered: "application/json",
+        protobuf: false,
+    },
+    Accepted {
+        subtype: "com.github.proto-openapi.spec.v3@v1.0+protobuf",
+        answered: "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+        protobuf: true,
+    },
+    Accepted {
+        subtype: "com.github.proto-openapi.spec.v3.v1.0+protobuf",
+        answered: "application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+        protobuf: true,
+    },
+];
 
 /// The form that an `Accept` header asks for: the best clause decides, then the table's order.
 pub(super) fn choose(accept: &str, table: &'static [Accepted]) -> Option<&'static Accepted> {

@@ -245,7 +245,15 @@ impl Flags {
         let mut all: Vec<_> = self
             .entries
             .values()
-            .map(|entry| (entry.row.name, entry.value.to_string()))
+            .map(|entry| {
+                let text = entry.value.to_string();
+                let text = match entry.row.kind {
+                    Kind::StringToString => format!("[{text}]"),
+                    Kind::Quantity if text.is_empty() => "0".to_owned(),
+                    _ => text,
+                };
+                (entry.row.name, text)
+            })
             .collect();
         all.sort_unstable();
         all

@@ -420,12 +420,19 @@ impl Metrics {
             for reset in &*self.inner.resets.lock() {
                 reset();
             }
-            return crate::serving::text_response(http::StatusCode::OK, "metrics reset\n");
+            let mut response =
+                crate::serving::text_response(http::StatusCode::OK, "metrics reset\n");
+            response
+                .headers_mut()
+                .remove(http::header::X_CONTENT_TYPE_OPTIONS);
+            return response;
         }
         let mut response = Response::new(Body::from(self.text()));
         response.headers_mut().insert(
             http::header::CONTENT_TYPE,
-            http::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
+            http::HeaderValue::from_static(
+                "text/plain; version=0.0.4; charset=utf-8; escaping=underscores",
+            ),
         );
         response
     }
