@@ -21,6 +21,7 @@ use crate::custom_resources::CustomResource;
 use crate::go_json;
 use crate::negotiation::Encoding;
 use crate::registry::object::Object;
+use crate::registry::sent_empty;
 use crate::request::context::Warnings;
 
 /// Bodies above this are refused with 413.
@@ -211,6 +212,7 @@ fn decode_json(
     if validation == FieldValidation::Ignore {
         codec::decode_json_into(object.value_mut(), json)
             .map_err(|error| decode_failed(&name, &api_version, kind, error, body))?;
+        sent_empty::note(&mut object, json);
         return Ok(Decoded {
             object,
             api_version,
@@ -219,6 +221,7 @@ fn decode_json(
     }
     let problems = codec::decode_json_reporting_into(object.value_mut(), json)
         .map_err(|error| decode_failed(&name, &api_version, kind, error, body))?;
+    sent_empty::note(&mut object, json);
     let problems = problems.iter().map(ToString::to_string);
     if validation == FieldValidation::Strict {
         let duplicates = duplicate_key.as_deref().map(yaml::duplicates_error);

@@ -28,6 +28,7 @@ use crate::go_json;
 use crate::registry::managed_fields;
 use crate::registry::object::Object;
 use crate::registry::resource::Resource;
+use crate::registry::sent_empty;
 use crate::request::context::{RequestContext, Warnings};
 use crate::server::ApiServer;
 
@@ -212,6 +213,7 @@ impl PatchRequest {
             }
         }
         object.clear_field("TypeMeta");
+        sent_empty::note(&mut object, &patched.text);
         Ok(object)
     }
 
@@ -334,6 +336,7 @@ impl PatchRequest {
                 .for_each(|finding| warnings.add(finding));
         }
         object.clear_field("TypeMeta");
+        sent_empty::note(&mut object, &text);
         Some(object)
     }
 

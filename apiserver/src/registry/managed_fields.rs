@@ -21,6 +21,7 @@ use serde_json::Value;
 use super::convert;
 use super::object::Object;
 use super::resource::Resource;
+use super::sent_empty;
 use crate::custom_resources::CustomResource;
 
 const SCALE_VERSION: &str = "autoscaling/v1";
@@ -247,6 +248,17 @@ fn of_update(
         }
     };
     let document = |value| document(value, resource.api_version, resource.info.kind);
+    // Only JSON tells an empty list from none.
+    if !object.sent_empty.is_empty() {
+        let mut new = document(new.value());
+        sent_empty::restore(object, &mut new);
+        return Ok(manager_of(resource, subresource).update_no_errors(
+            &document(live),
+            &new,
+            manager,
+            Time::now(),
+        ));
+    }
     if resource.custom.is_some() {
         return Ok(manager_of(resource, subresource).update_no_errors(
             &document(live),

@@ -26,6 +26,8 @@ pub mod normalize;
 pub mod object;
 /// One served resource.
 pub mod resource;
+/// Empty lists that are not the same as none.
+pub mod sent_empty;
 /// Signs of life of API servers.
 pub mod server_leases;
 /// Cluster IPs and node ports.

@@ -12,6 +12,8 @@ pub struct Object {
     metadata: Option<usize>,
     /// The labels of a Job that came without any are those of its pods' template, whatever becomes of that.
     pub shares_template_labels: bool,
+    /// Where [`super::sent_empty`] found lists in what the object was decoded from, as JSON pointers.
+    pub(super) sent_empty: Vec<String>,
 }
 
 impl Object {
@@ -21,6 +23,7 @@ impl Object {
             value,
             metadata,
             shares_template_labels: false,
+            sent_empty: Vec::new(),
         }
     }
 
@@ -125,6 +128,7 @@ impl Clone for Object {
                 value: Box::new(custom.clone()),
                 metadata: self.metadata,
                 shares_template_labels: false,
+                sent_empty: self.sent_empty.clone(),
             };
         }
         let name = self.value.schema().kind;
@@ -135,6 +139,7 @@ impl Clone for Object {
             value: value.expect("every object's type is in the table of kinds"),
             metadata: self.metadata,
             shares_template_labels: self.shares_template_labels,
+            sent_empty: self.sent_empty.clone(),
         }
     }
 }

@@ -1,0 +1,159 @@
+//! Empty lists that a client sent, where they mean something else than no list. The types do not tell the two apart, as
+//! protobuf does not; Go's JSON does, and in two places clients see it: a list that is merged by its items, and that JSON
+//! always has, belongs to the manager who sent it empty; and `metadata.managedFields: []` resets the managed fields.
+//! Upstream: structured-merge-diff's typed.ToFieldSet, and isResetManagedFields of apimachinery's managedfields.
+
+use api_types::meta::v1::ManagedFieldsEntry;
+use api_types::schema::{Omit, StructSchema, TypeRef};
+use serde_json::Value;
+
+use super::object::Object;
+
+/// Notes in an object of a built-in kind which lists the JSON it was decoded from has empty. Texts without an empty list,
+/// nearly all, cost a search for one.
+pub fn note(object: &mut Object, json: &[u8]) {
+    if !has_empty_list(json) {
+        return;
+    }
+    let Ok(document) = serde_json::from_slice::<Value>(json) else {
+        return;
+    };
+    if is_empty_list(document.pointer("/metadata/managedFields")) {
+        // The other form of the same wish.
+        object.edit_metadata(|metadata| {
+            metadata.managed_fields = vec![ManagedFieldsEntry::default()];
+        });
+    }
+    let mut found = Vec::new();
+    collect(
+        object.value().schema(),
+        &document,
+        &mut String::new(),
+        &mut found,
+    );
+    object.sent_empty = found;
+}
+
+/// Makes lists that are null in an object's JSON empty, where they were sent so.
+pub fn restore(object: &Object, document: &mut Value) {
+    for pointer in &object.sent_empty {
+        if let Some(list) = document.pointer_mut(pointer)
+            && list.is_null()
+        {
+            *list = Value::Array(Vec::new());
+        }
+    }
+}
+
+/// Whether a list without items is in a JSON text. Brackets inside of texts are found too, which does no harm.
+fn has_empty_list(json: &[u8]) -> bool {
+    memchr::memchr_iter(b'[', json).any(|at| {
+        let mut after = json[at + 1..].iter();
+        after.find(|byte| !byte.is_ascii_whitespace()) == Some(&b']')
+    })
+}
+
+fn is_empty_list(value: Option<&Value>) -> bool {
+    value
+        .and_then(Value::as_array)
+        .is_some_and(|list| list.is_empty())
+}
+
+/// JSON pointers of lists that are empty, always written, and merged by their items. What is atomic is not looked into.
+fn collect(schema: &StructSchema, value: &Value, pointer: &mut String, found: &mut Vec<String>) {
+    for field in schema.fields {
+        if field.inline {
+            if let Some(inner) = field.ty.struct_schema() {
+                collect(inner, value, pointer, found);
+            }
+            continue;
+        }
+        let Some(part) = value.get(field.json) else {
+            continue;
+        };
+        let length = pointer.len();
+        pointer.push('/');
+        pointer.push_str(field.json);
+        match (field.ty.deref(), part) {
+            (TypeRef::Struct(inner), Value::Object(_)) if field.struct_type != "atomic" => {
+                collect(inner, part, pointer, found);
+            }
+            (TypeRef::List(item), Value::Array(items)) if merges(field.list_type) => {
+                if items.is_empty() && field.omit == Omit::Never {
+                    found.push(pointer.clone());
+                }
+                if let TypeRef::Struct(inner) = item.deref() {
+                    for (index, item) in items.iter().enumerate() {
+                        let length = pointer.len();
+                        pointer.push_str(&format!("/{index}"));
+                        collect(inner, item, pointer, found);
+                        pointer.truncate(length);
+                    }
+                }
+            }
+            _ => {}
+        }
+        pointer.truncate(length);
+    }
+}
+
+fn merges(list_type: &str) -> bool {
+    matches!(list_type, "map" | "set")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api_types::core::v1::ConfigMap;
+    use api_types::resource::v1::ResourceClaim;
+    use api_types::storage::v1::CSINode;
+
+    fn noted<T: api_types::Struct + Default>(json: &str) -> Object {
+        let mut object = Object::from(T::default());
+        api_types::decode_json_into(object.value_mut(), json.as_bytes()).unwrap();
+        note(&mut object, json.as_bytes());
+        object
+    }
+
+    #[test]
+    fn an_empty_list_of_managed_fields_is_a_reset() {
+        for (managed_fields, resets) in [
+            ("[]", true),
+            ("[ \n]", true),
+            ("[{}]", true),
+            ("null", false),
+            ("[{\"manager\":\"a\"}]", false),
+        ] {
+            let json = format!("{{\"metadata\":{{\"managedFields\":{managed_fields}}}}}");
+            let object = noted::<ConfigMap>(&json);
+            let entries = &object.metadata().managed_fields;
+            assert_eq!(
+                *entries == [ManagedFieldsEntry::default()],
+                resets,
+                "{json}"
+            );
+        }
+        // Inside of a text, and elsewhere, it means nothing.
+        let object = noted::<ConfigMap>(r#"{"data":{"managedFields":"[]"}}"#);
+        assert!(object.metadata().managed_fields.is_empty());
+    }
+
+    #[test]
+    fn lists_that_are_merged_are_noted_where_json_always_has_them() {
+        let object = noted::<CSINode>(r#"{"spec":{"drivers":[]}}"#);
+        assert_eq!(object.sent_empty, ["/spec/drivers"]);
+        let mut document = serde_json::json!({"spec": {"drivers": null}});
+        restore(&object, &mut document);
+        assert_eq!(document, serde_json::json!({"spec": {"drivers": []}}));
+        assert!(
+            noted::<CSINode>(r#"{"spec":{"drivers":null}}"#)
+                .sent_empty
+                .is_empty()
+        );
+        // Within an item; `data` is no list, and `requests` is replaced as a whole.
+        let object = noted::<ResourceClaim>(
+            r#"{"spec":{"devices":{"requests":[]}},"status":{"devices":[{"device":"a"},{"conditions":[]}]}}"#,
+        );
+        assert_eq!(object.sent_empty, ["/status/devices/1/conditions"]);
+    }
+}
