@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use api_types::CustomObject;
+use api_types::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use api_types::meta::v1::Status;
 use apimachinery::fields::Selector;
 use apimachinery::status::StatusError;
@@ -31,6 +32,7 @@ use super::list;
 use super::respond;
 use super::select;
 use super::websocket;
+use crate::apis::validation::apps::TEMPLATE_GENERATION;
 use crate::connect::Upgrade;
 use crate::flowcontrol::WatchPlace;
 use crate::negotiation::{self, Encoding, MediaType, Transform};
@@ -472,6 +474,7 @@ impl EventEncoder {
                     .insert("k8s.io/initial-events-end".to_owned(), "true".to_owned());
             }
         });
+        fill_empty(&mut object);
         let raw = self.resource.raw_of(&object);
         if self.rows.is_some() {
             let mut hub = self.resource.new_hub();
@@ -501,6 +504,23 @@ impl EventEncoder {
         out.extend_from_slice(&u32::try_from(event.len()).unwrap_or(u32::MAX).to_be_bytes());
         out.extend_from_slice(&event);
         out.into()
+    }
+}
+
+/// Upstream's empty objects are of its internal types. The version that is sent has pointers and annotations where those
+/// have plain fields, and so a value where they have none.
+fn fill_empty(object: &mut Object) {
+    if let Some(deployment) = object.get_mut::<Deployment>() {
+        deployment.spec.replicas = Some(0);
+    } else if let Some(replica_set) = object.get_mut::<ReplicaSet>() {
+        replica_set.spec.replicas = Some(0);
+    } else if let Some(stateful_set) = object.get_mut::<StatefulSet>() {
+        stateful_set.spec.replicas = Some(0);
+    } else if object.get::<DaemonSet>().is_some() {
+        object.edit_metadata(|metadata| {
+            let name = TEMPLATE_GENERATION.to_owned();
+            metadata.annotations.insert(name, "0".to_owned());
+        });
     }
 }
 

@@ -165,6 +165,7 @@ impl Resources {
                             header_parser(info, hub),
                         );
                         config.watch_cache = (options.cached)(row.group, info.resource);
+                        config.as_etcd = info.resource == "events";
                         config.index_field = fields::selectable(info.group, info.resource)
                             .and_then(|selectable| selectable.index);
                         if let Some(transformer) = (options.transformer)(info) {

@@ -91,7 +91,9 @@ impl Storage {
     pub async fn get(&self, key: &Key, resource_version: &str) -> Result<Object, Error> {
         let consistent = resource_version.is_empty();
         let Some(cache) = self.cache.as_ref().filter(|cache| {
-            cache.check_ready().is_ok() && (!consistent || cache.clock.tracks_revision())
+            cache.check_ready().is_ok()
+                && (!consistent || cache.clock.tracks_revision())
+                && !self.is_read_of_etcd(resource_version)
         }) else {
             return self.get_from_etcd(key, resource_version).await;
         };
@@ -117,6 +119,19 @@ impl Storage {
                 key: key.to_string(),
                 resource_version: if consistent { 0 } else { revision },
             })
+    }
+
+    /// Whether a read that names a version is left to etcd, for a resource that answers as etcd does.
+    fn is_read_of_etcd(&self, resource_version: &str) -> bool {
+        self.config().as_etcd && !matches!(resource_version, "" | "0")
+    }
+
+    /// What continue tokens leave out of keys. The prefix of upstream's watch cache ends before the slash, etcd's behind it.
+    fn token_prefix<'a>(&self, scope: &'a Scope) -> &'a str {
+        match scope.prefix.strip_suffix('/') {
+            Some(prefix) if !self.config().as_etcd => prefix,
+            _ => &scope.prefix,
+        }
     }
 
     async fn get_from_etcd(&self, key: &Key, resource_version: &str) -> Result<Object, Error> {
@@ -189,6 +204,9 @@ impl Storage {
         let Some(cache) = &self.cache else {
             return self.store.list(scope, options, predicate).await;
         };
+        if self.is_read_of_etcd(&options.resource_version) {
+            return self.store.list(scope, options, predicate).await;
+        }
         let Some(plan) = self.plan(cache, scope, options, exact, start)? else {
             return self.store.list(scope, options, predicate).await;
         };
@@ -269,7 +287,7 @@ impl Storage {
         plan: Plan,
     ) -> Result<List, Error> {
         // As upstream, a limit means nothing to a list of any version.
-        let limit = if options.resource_version == "0" {
+        let limit = if options.resource_version == "0" && !self.config().as_etcd {
             0
         } else {
             options.limit
@@ -282,7 +300,8 @@ impl Storage {
                         "too old resource version: {revision}"
                     )));
                 };
-                let list = List::from_snapshot(snapshot, scope, start, limit, predicate)?;
+                let prefix = self.token_prefix(scope);
+                let list = List::from_snapshot(snapshot, scope, start, limit, predicate, prefix)?;
                 self.store.metrics.cache_list("", list.len_hint());
                 return Ok(list.counted(self.store.metrics.cache_list_returned().clone()));
             }
@@ -311,7 +330,8 @@ impl Storage {
             return Ok(list.counted(self.store.metrics.cache_list_returned().clone()));
         }
         let snapshot = cache.snapshot()?;
-        let list = List::from_snapshot(snapshot, scope, start, limit, predicate)?;
+        let prefix = self.token_prefix(scope);
+        let list = List::from_snapshot(snapshot, scope, start, limit, predicate, prefix)?;
         self.store.metrics.cache_list("", list.len_hint());
         Ok(list.counted(self.store.metrics.cache_list_returned().clone()))
     }

@@ -203,6 +203,68 @@ async fn watches_tell_what_happens_to_what_is_selected() {
     );
 }
 
+/// Upstream's bookmarks are made of internal types, in which replicas are no pointer.
+#[tokio::test(flavor = "multi_thread")]
+async fn bookmarks_of_workloads_are_not_quite_empty() {
+    let Some((server, _)) = filled(0).await else {
+        return;
+    };
+    for (resource, pointer, expected) in [
+        ("deployments", "/spec/replicas", json!(0)),
+        ("replicasets", "/spec/replicas", json!(0)),
+        ("statefulsets", "/spec/replicas", json!(0)),
+        (
+            "daemonsets",
+            "/metadata/annotations/deprecated.daemonset.template.generation",
+            json!("0"),
+        ),
+    ] {
+        let path = format!(
+            "/apis/apps/v1/{resource}?watch=true&timeoutSeconds=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+        );
+        let seen = events(&server.get(&path).await);
+        let bookmark = &seen.last().unwrap()["object"];
+        assert_eq!(bookmark.pointer(pointer), Some(&expected), "{resource}");
+    }
+}
+
+/// Upstream keeps no watch cache of events, and that shows.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_read_as_etcd_reads_them() {
+    const EVENTS: &str = "/api/v1/namespaces/default/events";
+    let Some((server, _)) = filled(0).await else {
+        return;
+    };
+    for name in ["a", "b"] {
+        let event = json!({
+            "metadata": {"name": name},
+            "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"},
+        });
+        server.post(EVENTS, event).await.expect(201);
+    }
+    let wrong = server.get(&format!("{EVENTS}/a?resourceVersion=x")).await;
+    let refused = wrong.expect(400);
+    let message = refused["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("invalid resource version: "),
+        "{message}"
+    );
+    // A limit counts, even where any version will do.
+    for query in ["limit=1", "limit=1&resourceVersion=0"] {
+        let page = server.get(&format!("{EVENTS}?{query}")).await.expect(200);
+        let token = page["metadata"]["continue"].as_str().unwrap();
+        let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        let shown = String::from_utf8(base64::Engine::decode(&engine, token).unwrap()).unwrap();
+        assert!(shown.contains(r#""start":"a\u0000""#), "{shown}");
+        // Either form is taken.
+        let cached = shown.replace(r#""start":""#, r#""start":"/"#);
+        for token in [token.to_owned(), base64::Engine::encode(&engine, cached)] {
+            let path = format!("{EVENTS}?limit=1&continue={token}");
+            assert_eq!(names(&server.get(&path).await.expect(200)), ["b"]);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_come_in_the_form_asked_for() {
     let Some((server, _)) = filled(1).await else {

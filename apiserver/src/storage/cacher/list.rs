@@ -125,13 +125,15 @@ impl List {
         }
     }
 
-    /// A page of a snapshot: at most `limit` objects (0: all) from `start` on.
+    /// A page of a snapshot: at most `limit` objects (0: all) from `start` on. The continue token has the key from behind
+    /// `token_prefix` on.
     pub(crate) fn from_snapshot(
         snapshot: Snapshot,
         scope: &Scope,
         start: Option<String>,
         limit: i64,
         predicate: Arc<dyn Predicate>,
+        token_prefix: &str,
     ) -> Result<Self, Error> {
         let Snapshot { contents, revision } = snapshot;
         contents.check(scope)?;
@@ -157,9 +159,7 @@ impl List {
             {
                 range.end = format!("{}\0", entry.key);
                 let revision = i64::try_from(revision).unwrap_or(i64::MAX);
-                // As upstream's watch cache, whose prefix ends before the slash; etcd's tokens start behind it.
-                let prefix = scope.prefix.strip_suffix('/').unwrap_or(&scope.prefix);
-                continue_token = encode_continue(&range.end, prefix, revision)?;
+                continue_token = encode_continue(&range.end, token_prefix, revision)?;
                 if predicate.is_everything() {
                     remaining = i64::try_from(behind - position - 1).ok();
                 }

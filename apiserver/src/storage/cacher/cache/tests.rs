@@ -430,6 +430,7 @@ async fn unreadable_values_stop_nobody_else() {
             None,
             0,
             Arc::new(Everything),
+            &scope.prefix,
         )
         .map(|list| list.iter().count())
         .ok()
@@ -515,8 +516,9 @@ async fn pages_of_a_snapshot() {
             Some(select) => Arc::new(select),
             None => Arc::new(Everything),
         };
-        let list = List::from_snapshot(cache.snapshot().unwrap(), &scope, start, limit, predicate)
-            .unwrap();
+        let prefix = scope.prefix.trim_end_matches('/');
+        let snapshot = cache.snapshot().unwrap();
+        let list = List::from_snapshot(snapshot, &scope, start, limit, predicate, prefix).unwrap();
         let names: String = list.iter().map(|entry| entry.name().to_owned()).collect();
         let next = (!list.continue_token().is_empty()).then(|| {
             let token = base64::engine::general_purpose::URL_SAFE_NO_PAD;

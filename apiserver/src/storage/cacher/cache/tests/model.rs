@@ -316,8 +316,9 @@ impl Paging {
             .scope(self.namespace.as_deref().unwrap_or_default(), "")
             .unwrap();
         let predicate = Arc::new(self.select.clone());
-        let list = List::from_snapshot(snapshot, &scope, self.start.take(), self.limit, predicate)
-            .unwrap();
+        let (start, prefix) = (self.start.take(), &scope.prefix);
+        let list =
+            List::from_snapshot(snapshot, &scope, start, self.limit, predicate, prefix).unwrap();
         prop_assert_eq!(list.resource_version(), self.revision);
         let page: Vec<(String, u64)> = list.iter().map(|entry| seen_in_list(&entry)).collect();
         prop_assert!(page.len() <= usize::try_from(self.limit).unwrap());
