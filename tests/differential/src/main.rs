@@ -16,6 +16,7 @@ mod diff;
 mod normalise;
 mod report;
 mod run;
+mod settle;
 mod topics;
 
 use std::path::PathBuf;

@@ -252,6 +252,14 @@ impl Normaliser {
                 *token = continue_token(token);
             }
         }
+        // Upstream lists rules in the order of a map. As texts they are a set, of which the report says what is missing.
+        for key in ["resourceRules", "nonResourceRules"] {
+            if let Some(Value::Array(rules)) = map.get_mut(key) {
+                let mut texts: Vec<String> = rules.iter().map(Value::to_string).collect();
+                texts.sort();
+                *rules = texts.into_iter().map(Value::from).collect();
+            }
+        }
         for (key, value) in map {
             match (key.as_str(), &*value) {
                 ("nodePort" | "healthCheckNodePort", Value::Number(port))

@@ -13,6 +13,7 @@ use crate::case::{Case, Step, fill};
 use crate::connection::{Answer, Server};
 use crate::diff::{Difference, diff};
 use crate::normalise::{Normal, Normaliser};
+use crate::settle::Settle;
 
 /// Longer than any watch of a case lasts. What takes longer is told, for somebody who waits.
 const SLOW: Duration = Duration::from_millis(2500);
@@ -105,7 +106,37 @@ impl Side<'_> {
         self.normaliser.next_request();
         let answer = self.server.send(request, step.identity.is_none()).await?;
         self.remember(&answer);
+        if answer.status.is_success() {
+            self.settle(step, &answer).await?;
+        }
         Ok(self.normaliser.answer(&answer, watch))
+    }
+
+    /// Waits for what the server writes after this. Later requests refer to what is there then.
+    async fn settle(&mut self, step: &Step, answer: &Answer) -> Result<(), String> {
+        let (verb, path) = step.split();
+        let body = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let Some(mut settle) = Settle::after(verb, &fill(path, &self.vars), &body) else {
+            return Ok(());
+        };
+        let look = Step::send(format!("GET {}", settle.path));
+        let is_first = self.vars.get("rv0") == self.vars.get("rv");
+        loop {
+            let request = request(&look, &self.vars, &self.server.authority)?;
+            let answer = self.server.send(request, true).await?;
+            let seen = serde_json::from_slice(&answer.body).unwrap_or_default();
+            match settle.wait(answer.status.is_success(), &seen) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None if answer.status.is_success() => {
+                    self.remember(&answer);
+                    if is_first && let Some(revision) = self.vars.get("rv").cloned() {
+                        self.vars.insert("rv0".to_owned(), revision);
+                    }
+                    return Ok(());
+                }
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Keeps what later requests refer to.
