@@ -74,13 +74,34 @@ pub struct Health {
 
 struct Etcd {
     name: String,
+    group: &'static str,
     backend: Backend,
     timeout: Duration,
+}
+
+impl Etcd {
+    fn check(
+        backend: &Backend,
+        name: &str,
+        group: &'static str,
+        timeout: Duration,
+    ) -> Arc<dyn HealthCheck> {
+        Arc::new(Etcd {
+            name: name.to_owned(),
+            group,
+            backend: backend.clone(),
+            timeout,
+        })
+    }
 }
 
 impl HealthCheck for Etcd {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn group(&self) -> Option<&str> {
+        Some(self.group)
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), String>> {
@@ -104,11 +125,9 @@ impl Health {
         slis: &HealthMetrics,
         stop: CancellationToken,
     ) -> Health {
-        let etcd: Arc<dyn HealthCheck> = Arc::new(Etcd {
-            name: "etcd".to_owned(),
-            backend: backend.clone(),
-            timeout: config.etcd_healthcheck_timeout,
-        });
+        let etcd = Etcd::check(backend, "etcd", "etcd", config.etcd_healthcheck_timeout);
+        let (readiness, timeout) = ("etcd-readiness", config.etcd_readycheck_timeout);
+        let etcd_readiness = Etcd::check(backend, readiness, readiness, timeout);
         let mut running = HashMap::new();
         let mut hooks: Vec<Arc<dyn HealthCheck>> = Vec::new();
         let reloads = encryption.is_some_and(|encryption| encryption.reloads());
@@ -146,12 +165,13 @@ impl Health {
             healthz::ping(),
             healthz::log(),
             healthz::loopback_serving_certificate(),
-            etcd,
+            etcd.clone(),
         ];
+        let ready = vec![healthz::ping(), healthz::log(), etcd, etcd_readiness];
         let health = Health {
             healthz: checks("/healthz", alive.to_vec()),
             livez: checks("/livez", alive.to_vec()),
-            readyz: checks("/readyz", vec![healthz::ping(), healthz::log()]),
+            readyz: checks("/readyz", ready),
             running: Mutex::new(running),
         };
         // Key services are no reason to start this process again.
@@ -174,18 +194,20 @@ impl Health {
     /// Checks etcds that keep some of the resources.
     pub fn add_etcds<'a>(&self, backends: impl Iterator<Item = &'a Backend>, config: &Config) {
         for (i, backend) in backends.enumerate() {
-            let check = |name: String| -> Arc<dyn HealthCheck> {
-                Arc::new(Etcd {
-                    name,
-                    backend: backend.clone(),
-                    timeout: config.etcd_healthcheck_timeout,
-                })
-            };
-            for path in [&self.healthz, &self.livez] {
-                path.add(check(format!("etcd-override-{i}")));
+            let (name, timeout) = (
+                format!("etcd-override-{i}"),
+                config.etcd_healthcheck_timeout,
+            );
+            let check = Etcd::check(backend, &name, "etcd", timeout);
+            for path in [&self.healthz, &self.livez, &self.readyz] {
+                path.add(check.clone());
             }
-            self.readyz
-                .add(check(format!("etcd-override-readiness-{i}")));
+            let (name, timeout) = (
+                format!("etcd-override-readiness-{i}"),
+                config.etcd_readycheck_timeout,
+            );
+            let check = Etcd::check(backend, &name, "etcd-readiness", timeout);
+            self.readyz.add(check);
         }
     }
 

@@ -50,3 +50,26 @@ async fn the_default_service_cidr_is_made_ready() {
     assert_eq!(entry["manager"], "kubernetes-service-cidr-controller");
     assert_eq!(entry["operation"], "Apply");
 }
+
+/// As upstream: a server that cannot reach etcd gets no more requests from those who look at its readiness.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_etcd_a_server_is_not_ready() {
+    let flags = ["healthcheck", "readycheck"].map(|check| format!("--etcd-{check}-timeout=1s"));
+    let Some(mut server) = Server::start_with(&flags).await else {
+        return;
+    };
+    let ready = async |server: &Server, query: &str| {
+        let answer = server.get(&format!("/readyz?verbose{query}")).await;
+        String::from_utf8(answer.text).unwrap()
+    };
+    let text = ready(&server, "").await;
+    let checks = "[+]ping ok\n[+]log ok\n[+]etcd ok\n[+]etcd-readiness ok\n[+]informer-sync ok\n";
+    assert!(text.starts_with(checks), "{text}");
+    Arc::get_mut(&mut server._etcd).unwrap().kill();
+    let text = ready(&server, "").await;
+    let failed = "[-]etcd failed: reason withheld\n[-]etcd-readiness failed: reason withheld\n";
+    assert!(text.contains(failed), "{text}");
+    assert_eq!(server.get("/livez/etcd").await.code, 500);
+    let text = ready(&server, "&exclude=etcd&exclude=etcd-readiness").await;
+    assert!(text.contains("[+]etcd excluded: ok\n"), "{text}");
+}
