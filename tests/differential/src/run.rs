@@ -129,6 +129,8 @@ impl Side<'_> {
                 Some(wait) => tokio::time::sleep(wait).await,
                 None if answer.status.is_success() => {
                     self.remember(&answer);
+                    // Texts may name its revision.
+                    self.normaliser.answer(&answer, false);
                     if is_first && let Some(revision) = self.vars.get("rv").cloned() {
                         self.vars.insert("rv0".to_owned(), revision);
                     }
