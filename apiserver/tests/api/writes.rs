@@ -279,3 +279,32 @@ async fn several_workers_delete_a_collection() {
     assert_eq!(left.len(), 1, "{left:?}");
     assert_eq!(left[0]["metadata"]["name"], "m7");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_lists_that_mean_something() {
+    const CSI_NODES: &str = "/apis/storage.k8s.io/v1/csinodes";
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let managers = |object: &serde_json::Value| object["metadata"]["managedFields"].clone();
+    server.post(CONFIG_MAPS, config_map("a")).await.expect(201);
+    let path = format!("{CONFIG_MAPS}/a");
+    // Clients that know nothing of the managers keep them.
+    let kept = server
+        .patch(&path, MERGE, r#"{"metadata":{"managedFields":null}}"#)
+        .await;
+    assert!(managers(&kept.expect(200)).is_array());
+    let reset = server
+        .patch(&path, MERGE, r#"{"metadata":{"managedFields":[]}}"#)
+        .await;
+    assert!(managers(&reset.expect(200)).is_null());
+
+    // Merged by its items and always written, a list belongs to who sent it without any.
+    for (name, drivers, owned) in [("sent", json!([]), true), ("none", json!(null), false)] {
+        let node = json!({"metadata": {"name": name}, "spec": {"drivers": drivers}});
+        let made = server.post(CSI_NODES, node).await.expect(201);
+        assert_eq!(made["spec"]["drivers"], json!(null), "as it is stored");
+        let field = made.pointer("/metadata/managedFields/0/fieldsV1/f:spec/f:drivers");
+        assert_eq!(field.is_some(), owned, "{name}: {made}");
+    }
+}
