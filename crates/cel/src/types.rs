@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub enum Type {
     /// Whatever it turns out to be at run time.
     Dyn,
+    /// The same, under the name `google.protobuf.Any`, but that there is no walking over it: attributes of devices are of it.
+    Any,
     /// The type of what could not be checked.
     Error,
     /// `null`.
@@ -109,7 +111,7 @@ impl Type {
     }
 
     pub(crate) fn is_dyn(&self) -> bool {
-        matches!(self, Type::Dyn)
+        matches!(self, Type::Dyn | Type::Any)
     }
 
     pub(crate) fn is_param(&self) -> bool {
@@ -131,6 +133,7 @@ impl Type {
     pub fn name(&self) -> std::borrow::Cow<'_, str> {
         match self {
             Type::Dyn => "dyn",
+            Type::Any => "google.protobuf.Any",
             Type::Error => "error",
             Type::Null => "null_type",
             Type::Bool => "bool",
@@ -154,6 +157,7 @@ impl Type {
     /// As error messages of the checker write it.
     pub(crate) fn in_messages(&self) -> String {
         let name = match self {
+            Type::Any => "any".into(),
             Type::Duration => "duration".into(),
             Type::Error => "!error!".into(),
             Type::Null => "null".into(),

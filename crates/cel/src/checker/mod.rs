@@ -254,7 +254,7 @@ impl<'e> Checker<'e> {
                 self.bindings.assignable(&Type::Dyn, &target);
                 Type::Dyn
             }
-            Type::Dyn | Type::Error => Type::Dyn,
+            Type::Dyn | Type::Any | Type::Error => Type::Dyn,
             _ => {
                 self.report(
                     id,

@@ -78,7 +78,7 @@ impl Bindings {
         if a.is_param() {
             return self.fits_variable(b, a).0;
         }
-        let any = |of: &Type| matches!(of, Type::Dyn | Type::Error);
+        let any = |of: &Type| matches!(of, Type::Dyn | Type::Any | Type::Error);
         if any(a) || any(b) {
             return true;
         }

@@ -439,7 +439,7 @@ fn fits(overload: &Overload, args: &[Value<'_>]) -> bool {
 
 fn is_of(value: &Value<'_>, of: &Type) -> bool {
     match (of, value) {
-        (Type::Dyn | Type::Param(_) | Type::Var(_), _) => true,
+        (Type::Dyn | Type::Any | Type::Param(_) | Type::Var(_), _) => true,
         (Type::Null, Value::Null)
         | (Type::Bool, Value::Bool(_))
         | (Type::Int, Value::Int(_))

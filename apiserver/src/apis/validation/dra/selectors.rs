@@ -23,7 +23,7 @@ static ENVIRONMENT: LazyLock<Env> = LazyLock::new(|| {
     let by_name = |of: Type| Type::map(Type::String, Type::map(Type::String, of));
     let mut fields = vec![
         ("driver".to_owned(), Type::String),
-        ("attributes".to_owned(), by_name(Type::Dyn)),
+        ("attributes".to_owned(), by_name(Type::Any)),
         ("capacity".to_owned(), by_name(quantity)),
     ];
     if gates::enabled("DRAConsumableCapacity") {
@@ -97,7 +97,7 @@ fn expression(text: &str, path: &Path) -> ErrorList {
         }
     };
     let of = program.output_type();
-    if !matches!(of, Type::Bool | Type::Dyn) {
+    if !matches!(of, Type::Bool | Type::Any) {
         let detail = format!("must evaluate to bool or the unknown type, not {of}");
         return field::invalid(path, text, detail).into();
     }
@@ -133,6 +133,21 @@ mod tests {
         of(
             "1",
             &["e: Invalid value: \"1\": must evaluate to bool or the unknown type, not int"],
+        );
+        for (text, shown) in [
+            ("device.attributes['a']", "map(string, google.protobuf.Any)"),
+            ("device.attributes['a'].b.c", "dyn"),
+        ] {
+            let want = format!(
+                "e: Invalid value: {text:?}: must evaluate to bool or the unknown type, not {shown}"
+            );
+            of(text, &[&want]);
+        }
+        of(
+            "device.attributes.a.b.all(c, true)",
+            &[
+                "e: Invalid value: \"device.attributes.a.b.all(c, true)\": compilation failed: ERROR: <input>:1:20: expression of type 'any' cannot be range of a comprehension (must be list, map, or dynamic)\n | device.attributes.a.b.all(c, true)\n | ...................^",
+            ],
         );
         of(
             "device.none",
