@@ -187,7 +187,7 @@ pub fn status_response(status: &Status, headers: &HeaderMap) -> Response {
         .iter()
         .any(|tool| agent.starts_with(tool))
     {
-        json = indent(&json);
+        json = apimachinery::pretty::indent(&json);
     }
     let code = u16::try_from(status.code)
         .ok()
@@ -203,57 +203,6 @@ pub fn status_response(status: &Status, headers: &HeaderMap) -> Response {
         HeaderValue::from_static("no-cache, private"),
     );
     response
-}
-
-/// JSON with two spaces per level, keys in their order.
-fn indent(json: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(json.len() * 2);
-    let mut depth = 0usize;
-    let mut in_text = false;
-    let mut bytes = json.iter().copied().peekable();
-    let line = |out: &mut Vec<u8>, depth: usize| {
-        out.push(b'\n');
-        out.extend(std::iter::repeat_n(b' ', depth * 2));
-    };
-    while let Some(byte) = bytes.next() {
-        if in_text {
-            out.push(byte);
-            match byte {
-                b'\\' => out.extend(bytes.next()),
-                b'"' => in_text = false,
-                _ => {}
-            }
-            continue;
-        }
-        match byte {
-            b'"' => {
-                in_text = true;
-                out.push(byte);
-            }
-            b'{' | b'[' => {
-                out.push(byte);
-                if matches!(bytes.peek(), Some(b'}' | b']')) {
-                    out.extend(bytes.next());
-                } else {
-                    depth += 1;
-                    line(&mut out, depth);
-                }
-            }
-            b'}' | b']' => {
-                depth = depth.saturating_sub(1);
-                line(&mut out, depth);
-                out.push(byte);
-            }
-            b',' => {
-                out.push(byte);
-                line(&mut out, depth);
-            }
-            b':' => out.extend(b": "),
-            b' ' | b'\n' | b'\r' | b'\t' => {}
-            other => out.push(other),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
