@@ -22,6 +22,7 @@ mod konnectivity;
 mod lists;
 mod media_types;
 mod pages;
+mod past_flaws;
 mod peers;
 mod pod_security;
 mod policies;

@@ -118,6 +118,8 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .worker_threads(processors.clamp(2, 16))
         .event_interval(16)
         .thread_name("worker")
+        // Bodies may be nested, and frames of parsers are large. What is not used costs address space only.
+        .thread_stack_size(8 << 20)
         .enable_all()
         .build()
 }
