@@ -220,9 +220,6 @@ async fn documents(first: &Server) {
             .unwrap()
     };
     assert!(place("autoscaling") < place("batch") && place("batch") < place("certificates.k8s.io"));
-    // The older form tells of this server alone.
-    let legacy = first.get("/apis").await.expect(200);
-    assert!(!legacy["groups"].to_string().contains("\"batch\""));
 }
 
 /// What servers say of themselves, in the Lease and in etcd.
