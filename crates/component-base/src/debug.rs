@@ -57,7 +57,7 @@ pub async fn handle(request: Request, profiling: bool) -> Result<Response, Reque
     let answer = match path.strip_prefix("/debug/") {
         Some("flags/v") if profiling => return Ok(set_verbosity(request).await),
         Some("flags" | "flags/") => html(FLAGS_PAGE),
-        Some("pprof") => see_other_path("/debug/pprof/"),
+        Some("pprof") => found("/debug/pprof/"),
         Some(rest) => match rest.strip_prefix("pprof/") {
             Some(name) => profile(name),
             None if rest == "flags/v" => not_found(),
@@ -107,7 +107,7 @@ fn html(text: &'static str) -> Response {
 }
 
 /// 302, as Go's http.Redirect answers it.
-fn see_other_path(path: &'static str) -> Response {
+fn found(path: &'static str) -> Response {
     let mut response = html("");
     *response.status_mut() = StatusCode::FOUND;
     *response.body_mut() = format!("<a href=\"{path}\">Found</a>.\n\n").into();
