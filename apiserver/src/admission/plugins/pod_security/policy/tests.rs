@@ -265,3 +265,42 @@ fn restricted_refuses_more() {
         assert_eq!(refused(asked, &pod), expected, "{asked} {pod}");
     }
 }
+
+/// What upstream's evaluator (1.36.2, `policy.DefaultChecks`) says of pods that break none, one or many of the rules: for
+/// every level, from which minor version on which reasons and details; without any, the pod is allowed.
+#[test]
+fn verdicts_equal_upstreams() {
+    const PODS: &str = include_str!("../../../../../testdata/pod_security.jsonl");
+    /// The last recorded version, after which comes "latest".
+    const LAST: u64 = 37;
+    let (mut verdicts, mut allowed) = (0, 0);
+    for line in PODS.lines() {
+        let recorded: Value = serde_json::from_str(line).unwrap();
+        let pod: ApiPod = api_types::decode_json(recorded["pod"].to_string().as_bytes()).unwrap();
+        for (level, runs) in recorded["verdicts"].as_object().unwrap() {
+            let runs = runs.as_array().unwrap();
+            for minor in 0..=LAST + 1 {
+                let of = |run: &&Value| run[0].as_u64().unwrap() <= minor;
+                let wanted = runs.iter().rfind(of).unwrap()[1].as_str().unwrap();
+                let asked = match minor {
+                    0..=LAST => format!("{level}:v1.{minor}"),
+                    _ => format!("{level}:latest"),
+                };
+                let pod = Pod {
+                    metadata: &pod.metadata,
+                    spec: &pod.spec,
+                };
+                let found = evaluate(parse(&asked), pod);
+                let found = format!("{}|{}", reasons(&found), details(&found));
+                assert_eq!(found, wanted, "{asked}: {}", recorded["pod"]);
+                verdicts += 1;
+                allowed += usize::from(wanted == "|");
+            }
+        }
+    }
+    assert_eq!(verdicts, 300 * 3 * 39);
+    assert!(
+        (verdicts / 3..verdicts * 3 / 4).contains(&allowed),
+        "{allowed}"
+    );
+}
