@@ -33,7 +33,7 @@ impl NodeAuthorizer {
     pub fn new(graph: std::sync::Arc<Graph>) -> Self {
         Self {
             graph,
-            rules: bootstrap::rules_of("system:node"),
+            rules: bootstrap::rules_of("system:node", crate::apis::gates::enabled),
         }
     }
 

@@ -1,3 +1,4 @@
+use super::bootstrap::{Change, Reconciled as _};
 use super::*;
 
 fn strings(values: &[&str]) -> Vec<String> {
@@ -322,8 +323,9 @@ fn reconciling_only_adds() {
             rule(&[""], &["pods"], &[], &["get"]),
         ],
     );
-    let reconciled =
-        bootstrap::reconcile_cluster_role(&existing, &wanted).expect("something is missing");
+    let Some(Change::Update(reconciled)) = existing.reconcile(&wanted) else {
+        panic!("something is missing");
+    };
     assert_eq!(
         reconciled.rules,
         [
@@ -332,18 +334,54 @@ fn reconciling_only_adds() {
             rule(&[""], &["pods"], &[], &["list"])
         ]
     );
-    assert_eq!(
-        bootstrap::reconcile_cluster_role(&reconciled, &wanted),
-        None
-    );
+    assert_eq!(reconciled.reconcile(&wanted), None);
     existing
         .metadata
         .annotations
         .insert(bootstrap::AUTOUPDATE.into(), "false".into());
+    assert_eq!(existing.reconcile(&wanted), None, "protected");
+}
+
+/// Else whoever may bind some role gets a default one at the next start.
+#[test]
+fn a_binding_to_another_role_keeps_no_subjects() {
+    for wanted in bootstrap::cluster_role_bindings(|_| false) {
+        let mut existing = wanted.clone();
+        existing.role_ref.name = "other".to_owned();
+        existing.subjects = vec![subject("User", "", "eve")];
+        assert_eq!(
+            existing.reconcile(&wanted),
+            Some(Change::Recreate(wanted.clone()))
+        );
+        existing.role_ref = wanted.role_ref.clone();
+        let Some(Change::Update(updated)) = existing.reconcile(&wanted) else {
+            assert_eq!(wanted.subjects, [], "subjects are missing");
+            continue;
+        };
+        assert_eq!(updated.subjects[0], existing.subjects[0]);
+        assert_eq!(updated.subjects[1..], wanted.subjects);
+    }
+    for wanted in bootstrap::role_bindings() {
+        let mut existing = wanted.clone();
+        existing.role_ref.kind = "ClusterRole".to_owned();
+        existing.role_ref.name = "other".to_owned();
+        existing.subjects = vec![subject("User", "", "eve")];
+        assert_eq!(
+            existing.reconcile(&wanted),
+            Some(Change::Recreate(wanted.clone()))
+        );
+    }
+}
+
+/// The controller that aggregates would replace the default rules.
+#[test]
+fn a_foreign_aggregation_is_taken_back() {
+    let wanted = cluster_role("r", vec![rule(&[""], &["pods"], &[], &["get"])]);
+    let mut existing = wanted.clone();
+    existing.aggregation_rule = Some(Box::default());
     assert_eq!(
-        bootstrap::reconcile_cluster_role(&existing, &wanted),
-        None,
-        "protected"
+        existing.reconcile(&wanted),
+        Some(Change::Update(wanted.clone()))
     );
 }
 
@@ -403,14 +441,20 @@ fn bootstrap_policy_equals_upstreams() {
         values.into()
     }
     assert_eq!(
-        ours(&bootstrap::cluster_roles()),
+        ours(&bootstrap::cluster_roles(|_| false)),
         sorted(vec![
             read("cluster-roles.yaml"),
             read("controller-roles.yaml")
         ])
     );
+    let mut with_all_features = bootstrap::cluster_roles(|_| true);
+    with_all_features.retain(|role| !role.metadata.name.starts_with("system:controller:"));
     assert_eq!(
-        ours(&bootstrap::cluster_role_bindings()),
+        ours(&with_all_features),
+        sorted(vec![read("cluster-roles-featuregates.yaml")])
+    );
+    assert_eq!(
+        ours(&bootstrap::cluster_role_bindings(|_| false)),
         sorted(vec![
             read("cluster-role-bindings.yaml"),
             read("controller-role-bindings.yaml")

@@ -1,16 +1,19 @@
 //! The roles and bindings every cluster starts with, and how an existing cluster's are brought up to them at each start.
 //! Upstream: plugin/pkg/auth/authorizer/rbac/bootstrappolicy and component-helpers/auth/rbac/reconciliation.
 //!
-//! Reconciling only ever adds: rules, subjects, labels that a cluster's administrator added stay. An object whose annotation
+//! Reconciling adds: rules, subjects, labels that a cluster's administrator added stay, but for a binding to another role, which is
+//! made anew, and an aggregation that is not ours. An object whose annotation
 //! `rbac.authorization.kubernetes.io/autoupdate` is `false` is left alone.
 
 mod bindings;
 mod cluster_roles;
 mod controller_roles;
+mod gated;
 mod namespaced_roles;
 
 use std::collections::BTreeMap;
 
+use api_types::Resource as ApiResource;
 use api_types::meta::v1::{LabelSelector, ObjectMeta};
 use api_types::rbac::v1;
 
@@ -97,30 +100,34 @@ enum Subject {
     ServiceAccount(&'static str, &'static str),
 }
 
-/// The ClusterRoles that every cluster has.
-pub fn cluster_roles() -> Vec<v1::ClusterRole> {
+/// The ClusterRoles that every cluster has where these gates are on.
+pub fn cluster_roles(on: impl Fn(&str) -> bool) -> Vec<v1::ClusterRole> {
+    let gated = gated::ROLES.iter().filter(|(gate, _)| on(gate));
     cluster_roles::CLUSTER_ROLES
         .iter()
         .chain(controller_roles::CONTROLLER_ROLES)
-        .map(Role::cluster_role)
+        .chain(gated.map(|(_, role)| role))
+        .map(|role| role.cluster_role(&on))
         .collect()
 }
 
-/// The ClusterRoleBindings that every cluster has.
-pub fn cluster_role_bindings() -> Vec<v1::ClusterRoleBinding> {
+/// The ClusterRoleBindings that every cluster has where these gates are on.
+pub fn cluster_role_bindings(on: impl Fn(&str) -> bool) -> Vec<v1::ClusterRoleBinding> {
+    let gated = gated::BINDINGS.iter().filter(|(gate, _)| on(gate));
     bindings::CLUSTER_ROLE_BINDINGS
         .iter()
         .chain(bindings::CONTROLLER_ROLE_BINDINGS)
+        .chain(gated.map(|(_, binding)| binding))
         .map(Binding::cluster_role_binding)
         .collect()
 }
 
 /// The rules of a ClusterRole of the tables; empty for a name that is not there.
-pub fn rules_of(name: &str) -> Vec<v1::PolicyRule> {
+pub fn rules_of(name: &str, on: impl Fn(&str) -> bool) -> Vec<v1::PolicyRule> {
     cluster_roles::CLUSTER_ROLES
         .iter()
         .find(|role| role.name == name)
-        .map(Role::policy_rules)
+        .map(|role| role.all_rules(&on))
         .unwrap_or_default()
 }
 
@@ -138,7 +145,7 @@ pub fn role_bindings() -> Vec<v1::RoleBinding> {
 }
 
 impl Role {
-    fn cluster_role(&self) -> v1::ClusterRole {
+    fn cluster_role(&self, on: &impl Fn(&str) -> bool) -> v1::ClusterRole {
         let aggregation_rule = (!self.aggregates.is_empty()).then(|| {
             let selectors = self.aggregates.iter().map(|label| LabelSelector {
                 match_labels: BTreeMap::from([((*label).to_owned(), "true".to_owned())]),
@@ -150,7 +157,7 @@ impl Role {
         });
         v1::ClusterRole {
             metadata: metadata("", self.name, self.labels),
-            rules: self.policy_rules(),
+            rules: self.all_rules(on),
             aggregation_rule,
             ..v1::ClusterRole::default()
         }
@@ -165,16 +172,32 @@ impl Role {
     }
 
     fn policy_rules(&self) -> Vec<v1::PolicyRule> {
-        self.rules
+        self.rules.iter().map(Rule::policy_rule).collect()
+    }
+
+    /// With those of the features.
+    fn all_rules(&self, on: &impl Fn(&str) -> bool) -> Vec<v1::PolicyRule> {
+        let mut rules = self.policy_rules();
+        let additions = gated::ADDITIONS
             .iter()
-            .map(|rule| v1::PolicyRule {
-                verbs: owned(rule.verbs),
-                api_groups: owned(rule.groups),
-                resources: owned(rule.resources),
-                resource_names: owned(rule.names),
-                non_resource_urls: owned(rule.urls),
-            })
-            .collect()
+            .filter(|addition| addition.role == self.name && on(addition.gate));
+        for addition in additions {
+            let at = rules.len().saturating_sub(addition.before);
+            rules.splice(at..at, addition.rules.iter().map(Rule::policy_rule));
+        }
+        rules
+    }
+}
+
+impl Rule {
+    fn policy_rule(&self) -> v1::PolicyRule {
+        v1::PolicyRule {
+            verbs: owned(self.verbs),
+            api_groups: owned(self.groups),
+            resources: owned(self.resources),
+            resource_names: owned(self.names),
+            non_resource_urls: owned(self.urls),
+        }
     }
 }
 
@@ -273,97 +296,88 @@ fn add_missing_rules(existing: &mut Vec<v1::PolicyRule>, wanted: &[v1::PolicyRul
     changed
 }
 
-/// The object to write so that an existing ClusterRole grants what it should, or None when nothing is missing or it is protected.
-pub fn reconcile_cluster_role(
-    existing: &v1::ClusterRole,
-    wanted: &v1::ClusterRole,
-) -> Option<v1::ClusterRole> {
-    if is_protected(&existing.metadata) {
-        return None;
-    }
-    let mut result = existing.clone();
-    let mut changed = reconcile_metadata(&mut result.metadata, &wanted.metadata);
-    match &wanted.aggregation_rule {
-        // An aggregated role's rules belong to the controller that aggregates.
-        Some(wanted_rule) => {
-            let rule = result.aggregation_rule.get_or_insert_default();
-            for selector in &wanted_rule.cluster_role_selectors {
-                if !rule.cluster_role_selectors.contains(selector) {
-                    rule.cluster_role_selectors.push(selector.clone());
-                    changed = true;
+/// What has to be done with an existing object.
+#[derive(Debug, PartialEq)]
+pub enum Change<T> {
+    Update(T),
+    /// The role of a binding cannot be changed: it is deleted, and the default one made anew. Whom the old one had given its role
+    /// does not get this one.
+    Recreate(T),
+}
+
+/// Objects that are kept complete, unless their annotation says no.
+pub trait Reconciled: ApiResource + Clone {
+    /// What to do so that `self` grants what `wanted` does; None when nothing is missing or it is protected.
+    fn reconcile(&self, wanted: &Self) -> Option<Change<Self>>;
+}
+
+impl Reconciled for v1::ClusterRole {
+    fn reconcile(&self, wanted: &Self) -> Option<Change<Self>> {
+        if is_protected(&self.metadata) {
+            return None;
+        }
+        let mut result = self.clone();
+        let mut changed = reconcile_metadata(&mut result.metadata, &wanted.metadata);
+        match &wanted.aggregation_rule {
+            // An aggregated role's rules belong to the controller that aggregates.
+            Some(wanted_rule) => {
+                let rule = result.aggregation_rule.get_or_insert_default();
+                for selector in &wanted_rule.cluster_role_selectors {
+                    if !rule.cluster_role_selectors.contains(selector) {
+                        rule.cluster_role_selectors.push(selector.clone());
+                        changed = true;
+                    }
                 }
             }
+            // Nor may that controller write the rules of another one.
+            None => {
+                changed |= result.aggregation_rule.take().is_some();
+                changed |= add_missing_rules(&mut result.rules, &wanted.rules);
+            }
         }
-        None => changed |= add_missing_rules(&mut result.rules, &wanted.rules),
+        changed.then_some(Change::Update(result))
     }
-    changed.then_some(result)
 }
 
-/// As [`reconcile_cluster_role`], for a Role.
-pub fn reconcile_role(existing: &v1::Role, wanted: &v1::Role) -> Option<v1::Role> {
-    if is_protected(&existing.metadata) {
-        return None;
+impl Reconciled for v1::Role {
+    fn reconcile(&self, wanted: &Self) -> Option<Change<Self>> {
+        if is_protected(&self.metadata) {
+            return None;
+        }
+        let mut result = self.clone();
+        let mut changed = reconcile_metadata(&mut result.metadata, &wanted.metadata);
+        changed |= add_missing_rules(&mut result.rules, &wanted.rules);
+        changed.then_some(Change::Update(result))
     }
-    let mut result = existing.clone();
-    let mut changed = reconcile_metadata(&mut result.metadata, &wanted.metadata);
-    changed |= add_missing_rules(&mut result.rules, &wanted.rules);
-    changed.then_some(result)
 }
 
-/// What has to be done with an existing binding.
-#[derive(Debug, PartialEq)]
-pub enum BindingChange<B> {
-    Update(B),
-    /// The role of a binding cannot be changed: it is deleted and made anew.
-    Recreate(B),
+impl Reconciled for v1::ClusterRoleBinding {
+    fn reconcile(&self, wanted: &Self) -> Option<Change<Self>> {
+        if is_protected(&self.metadata) {
+            return None;
+        }
+        if self.role_ref != wanted.role_ref {
+            return Some(Change::Recreate(wanted.clone()));
+        }
+        let mut result = self.clone();
+        let mut changed = reconcile_metadata(&mut result.metadata, &wanted.metadata);
+        changed |= add_missing_subjects(&mut result.subjects, &wanted.subjects);
+        changed.then_some(Change::Update(result))
+    }
 }
 
-/// What to do so that an existing ClusterRoleBinding has every subject it should; None when nothing.
-pub fn reconcile_cluster_role_binding(
-    existing: &v1::ClusterRoleBinding,
-    wanted: &v1::ClusterRoleBinding,
-) -> Option<BindingChange<v1::ClusterRoleBinding>> {
-    if is_protected(&existing.metadata) {
-        return None;
-    }
-    let mut result = existing.clone();
-    let mut changed = reconcile_metadata(&mut result.metadata, &wanted.metadata);
-    changed |= add_missing_subjects(&mut result.subjects, &wanted.subjects);
-    if existing.role_ref != wanted.role_ref {
-        result.role_ref = wanted.role_ref.clone();
-        result.metadata = fresh(result.metadata);
-        return Some(BindingChange::Recreate(result));
-    }
-    changed.then_some(BindingChange::Update(result))
-}
-
-/// As [`reconcile_cluster_role_binding`], for a RoleBinding.
-pub fn reconcile_role_binding(
-    existing: &v1::RoleBinding,
-    wanted: &v1::RoleBinding,
-) -> Option<BindingChange<v1::RoleBinding>> {
-    if is_protected(&existing.metadata) {
-        return None;
-    }
-    let mut result = existing.clone();
-    let mut changed = reconcile_metadata(&mut result.metadata, &wanted.metadata);
-    changed |= add_missing_subjects(&mut result.subjects, &wanted.subjects);
-    if existing.role_ref != wanted.role_ref {
-        result.role_ref = wanted.role_ref.clone();
-        result.metadata = fresh(result.metadata);
-        return Some(BindingChange::Recreate(result));
-    }
-    changed.then_some(BindingChange::Update(result))
-}
-
-/// Metadata for an object that is created anew: what the server gave the old one is gone.
-fn fresh(metadata: ObjectMeta) -> ObjectMeta {
-    ObjectMeta {
-        namespace: metadata.namespace,
-        name: metadata.name,
-        labels: metadata.labels,
-        annotations: metadata.annotations,
-        ..ObjectMeta::default()
+impl Reconciled for v1::RoleBinding {
+    fn reconcile(&self, wanted: &Self) -> Option<Change<Self>> {
+        if is_protected(&self.metadata) {
+            return None;
+        }
+        if self.role_ref != wanted.role_ref {
+            return Some(Change::Recreate(wanted.clone()));
+        }
+        let mut result = self.clone();
+        let mut changed = reconcile_metadata(&mut result.metadata, &wanted.metadata);
+        changed |= add_missing_subjects(&mut result.subjects, &wanted.subjects);
+        changed.then_some(Change::Update(result))
     }
 }
 
