@@ -96,7 +96,14 @@ pub(super) async fn load(
 
 fn parse(path: &Path, reload: bool) -> Result<(EncryptionConfiguration, String), String> {
     let file = read(path).map_err(|why| format!("error while loading file: {why}"))?;
-    let decoded = Document::parse(&file.text).and_then(|document| document.decode());
+    let decoded = Document::parse(&file.text).and_then(|document| {
+        // Upstream's documentation once had this name, and the name works.
+        if document.api_version == "v1" && document.kind == "EncryptionConfig" {
+            document.decode_fields()
+        } else {
+            document.decode()
+        }
+    });
     let mut config: EncryptionConfiguration = decoded.map_err(|error| {
         let shown = quote(&path.to_string_lossy());
         format!("error decoding encryption provider configuration file {shown}: {error}")
