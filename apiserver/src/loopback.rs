@@ -177,7 +177,7 @@ impl Loopback {
             .await
             .map_err(failed)?;
         list.iter()
-            .map(|entry| typed(resource.decode_stored(entry.value(), entry.resource_version())?))
+            .map(|entry| typed(resource.decode_stored(&entry.value(), entry.resource_version())?))
             .collect()
     }
 
@@ -353,7 +353,7 @@ impl Loopback {
         let entry = storage.peek(&storage.key(namespace, name).ok()?)?;
         typed(
             resource
-                .decode_stored(entry.value(), entry.resource_version())
+                .decode_stored(&entry.value(), entry.resource_version())
                 .ok()?,
         )
         .ok()

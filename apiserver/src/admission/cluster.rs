@@ -39,7 +39,11 @@ impl Decoded {
 
     fn get(&self, resource: &Resource, entry: &Entry) -> Result<Arc<Object>, StatusError> {
         let version = entry.resource_version();
-        let decode = || resource.decode_stored(entry.value(), version).map(Arc::new);
+        let decode = || {
+            resource
+                .decode_stored(&entry.value(), version)
+                .map(Arc::new)
+        };
         // How stored bytes of custom resources are read changes with their definition.
         if resource.custom.is_some() {
             return decode();

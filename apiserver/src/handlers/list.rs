@@ -322,7 +322,8 @@ pub fn converted(
         return Ok(None);
     };
     let entries: Vec<_> = list.iter().collect();
-    let values: Vec<&[u8]> = entries.iter().map(|entry| &entry.value()[..]).collect();
+    let values: Vec<_> = entries.iter().map(|entry| entry.value()).collect();
+    let values: Vec<&[u8]> = values.iter().map(|value| &value[..]).collect();
     let objects = custom
         .read_all(&values)
         .map_err(apimachinery::status::internal)?;
@@ -356,9 +357,8 @@ impl ListWriter {
     }
 
     fn message_length(&self, entry: &Entry) -> Result<usize, StatusError> {
-        let served = self
-            .resource
-            .served(entry.value(), entry.resource_version())?;
+        let value = entry.value();
+        let served = self.resource.served(&value, entry.resource_version())?;
         Ok(match &self.items {
             Items::Metadata(_) => {
                 let mut buffer = Vec::new();
@@ -377,11 +377,10 @@ impl ListWriter {
                 None => return Ok(()),
             },
         };
+        let value = entry.value();
         let served = match &converted {
             Some(object) => Served::Made(resource::raw_of(object.value())),
-            None => self
-                .resource
-                .served(entry.value(), entry.resource_version())?,
+            None => self.resource.served(&value, entry.resource_version())?,
         };
         if self.protobuf {
             match &self.items {
@@ -414,7 +413,7 @@ impl ListWriter {
                     Some(object) => object,
                     None => self
                         .resource
-                        .decode_stored(entry.value(), entry.resource_version())?,
+                        .decode_stored(&value, entry.resource_version())?,
                 };
                 rows.row(raw, hub.value(), hub.metadata(), out)
             }

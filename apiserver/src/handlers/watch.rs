@@ -388,7 +388,7 @@ impl EventEncoder {
         let entry = event.entry();
         let object = self
             .resource
-            .decode_stored(entry.value(), event.resource_version())?;
+            .decode_stored(&entry.value(), event.resource_version())?;
         let Some(filter) = &mut self.filter else {
             return Ok(Bytes::new());
         };
@@ -408,16 +408,14 @@ impl EventEncoder {
 
     /// The event's object in the watch's encoding.
     fn object(&self, event: &ObjectEvent) -> Result<Vec<u8>, StatusError> {
-        let entry = event.entry();
-        let served = self
-            .resource
-            .served(entry.value(), event.resource_version())?;
+        let value = event.entry().value();
+        let served = self.resource.served(&value, event.resource_version())?;
         let mut buffer = Vec::new();
         let raw = served.contiguous(&mut buffer);
         if self.rows.is_some() {
             let hub = self
                 .resource
-                .decode_stored(entry.value(), event.resource_version())?;
+                .decode_stored(&value, event.resource_version())?;
             return self.table(raw, &hub);
         }
         self.shaped(raw)

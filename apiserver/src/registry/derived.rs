@@ -61,7 +61,7 @@ impl<T: Send + Sync> Derived<T> {
             let value = match unchanged {
                 Some(value) => value,
                 None => {
-                    let object = self.resource.decode_stored(entry.value(), revision)?;
+                    let object = self.resource.decode_stored(&entry.value(), revision)?;
                     Arc::new((self.make)(self.resource.to_served(object)?))
                 }
             };

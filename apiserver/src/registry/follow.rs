@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::Resource as ApiResource;
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::resource::Resource;
-use crate::storage::{Entry, EventType, Everything, WatchEvent, WatchOptions};
+use crate::storage::{Entry, EventType, Everything, Id, WatchEvent, WatchOptions};
 
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -45,10 +46,10 @@ pub fn follow<T: ApiResource>(
 }
 
 /// An object as it is stored.
-#[derive(Clone, Copy)]
 pub struct Stored<'a> {
     resource: &'a Resource,
     entry: &'a Entry,
+    value: Bytes,
     resource_version: u64,
 }
 
@@ -63,14 +64,14 @@ impl Stored<'_> {
 
     /// Its protobuf message, where it is stored as one.
     pub fn message(&self) -> Option<&[u8]> {
-        self.resource.raw(self.entry.value())
+        self.resource.raw(&self.value)
     }
 
     /// The object as it is served. None when it cannot be read.
     pub fn decode<T: ApiResource>(&self) -> Option<Box<T>> {
         let object = self
             .resource
-            .decode_stored(self.entry.value(), self.resource_version)
+            .decode_stored(&self.value, self.resource_version)
             .and_then(|object| self.resource.to_served(object));
         object.ok()?.into_value().downcast::<T>().ok()
     }
@@ -83,7 +84,7 @@ pub fn follow_stored(
     on: impl Fn(Change<Stored<'_>>) + Send + Sync + 'static,
 ) {
     tokio::spawn(async move {
-        let mut known: HashSet<(String, String)> = HashSet::new();
+        let mut known: HashSet<Id> = HashSet::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -97,9 +98,16 @@ pub fn follow_stored(
     });
 }
 
+fn gone<T>(id: &Id) -> Change<T> {
+    Change::Gone {
+        namespace: id.namespace().to_owned(),
+        name: id.name().to_owned(),
+    }
+}
+
 async fn once(
     resource: &Resource,
-    known: &mut HashSet<(String, String)>,
+    known: &mut HashSet<Id>,
     on: &(impl Fn(Change<Stored<'_>>) + Send + Sync),
 ) {
     let Some(storage) = &resource.storage else {
@@ -116,41 +124,36 @@ async fn once(
     let Ok(mut watcher) = storage.watch(&scope, &options, Arc::new(Everything)).await else {
         return;
     };
-    let mut seen: Option<HashSet<(String, String)>> = Some(HashSet::new());
+    let mut seen: Option<HashSet<Id>> = Some(HashSet::new());
     while let Some(event) = watcher.next().await {
         match event {
             WatchEvent::Object(event) => {
                 let entry = event.entry();
-                let key = (entry.namespace().to_owned(), entry.name().to_owned());
+                let id = entry.id();
                 if event.event_type() == EventType::Deleted {
-                    known.remove(&key);
-                    on(Change::Gone {
-                        namespace: key.0,
-                        name: key.1,
-                    });
+                    known.remove(&id);
+                    on(gone(&id));
                     continue;
                 }
                 on(Change::Set(Stored {
                     resource,
                     entry,
+                    value: entry.value(),
                     resource_version: event.resource_version(),
                 }));
                 if let Some(seen) = &mut seen {
-                    seen.insert(key.clone());
+                    seen.insert(id.clone());
                 }
-                known.insert(key);
+                known.insert(id);
             }
             WatchEvent::Bookmark {
                 initial_events_end, ..
             } => {
                 if initial_events_end && let Some(seen) = seen.take() {
-                    known.retain(|key| {
-                        let there = seen.contains(key);
+                    known.retain(|id| {
+                        let there = seen.contains(id);
                         if !there {
-                            on(Change::Gone {
-                                namespace: key.0.clone(),
-                                name: key.1.clone(),
-                            });
+                            on(gone(id));
                         }
                         there
                     });

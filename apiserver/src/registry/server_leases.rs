@@ -71,7 +71,7 @@ pub async fn list(storage: &Storage) -> Result<Vec<(String, Endpoints)>, StatusE
     Ok(list
         .iter()
         .map(|entry| {
-            let endpoints = decode(entry.value()).unwrap_or_default();
+            let endpoints = decode(&entry.value()).unwrap_or_default();
             (entry.name().to_owned(), endpoints)
         })
         .collect())

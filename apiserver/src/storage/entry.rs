@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::storage::key::Key;
+use crate::storage::value::Value;
 
 /// A value read or written, without its header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,10 +44,39 @@ pub struct Header {
     pub deleting: bool,
 }
 
+/// Which object of its resource an entry is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Id {
+    key: Key,
+    namespace: (u32, u32),
+}
+
+impl Id {
+    /// metadata.namespace, "" for cluster-scoped objects.
+    pub fn namespace(&self) -> &str {
+        namespace(&self.key, self.namespace)
+    }
+
+    /// metadata.name
+    pub fn name(&self) -> &str {
+        name(&self.key)
+    }
+}
+
+fn namespace(key: &Key, (start, end): (u32, u32)) -> &str {
+    let key = key.as_str();
+    key.get(start as usize..end as usize).unwrap_or_default()
+}
+
+fn name(key: &Key) -> &str {
+    let key = key.as_str();
+    key.rsplit_once('/').map_or(key, |(_, name)| name)
+}
+
 /// One object of the watch cache or of a list.
 pub struct Entry {
     pub(crate) key: Key,
-    pub(crate) value: Bytes,
+    pub(crate) value: Value,
     pub(crate) resource_version: u64,
     pub(crate) namespace: (u32, u32),
     pub(crate) header: Header,
@@ -59,8 +89,8 @@ impl Entry {
     }
 
     /// Stored bytes after decryption, without resourceVersion.
-    pub fn value(&self) -> &Bytes {
-        &self.value
+    pub fn value(&self) -> Bytes {
+        self.value.get()
     }
 
     /// The object's resourceVersion.
@@ -70,17 +100,20 @@ impl Entry {
 
     /// metadata.namespace, "" for cluster-scoped objects.
     pub fn namespace(&self) -> &str {
-        let (start, end) = self.namespace;
-        self.key
-            .as_str()
-            .get(start as usize..end as usize)
-            .unwrap_or_default()
+        namespace(&self.key, self.namespace)
     }
 
     /// metadata.name
     pub fn name(&self) -> &str {
-        let key = self.key.as_str();
-        key.rsplit_once('/').map_or(key, |(_, name)| name)
+        name(&self.key)
+    }
+
+    /// What tells it from other objects of the resource.
+    pub fn id(&self) -> Id {
+        Id {
+            key: self.key.clone(),
+            namespace: self.namespace,
+        }
     }
 
     /// metadata.uid
@@ -116,7 +149,7 @@ impl Entry {
     pub fn object(&self) -> Object {
         Object {
             key: self.key.clone(),
-            value: self.value.clone(),
+            value: self.value.get(),
             resource_version: self.resource_version,
         }
     }

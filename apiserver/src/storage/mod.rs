@@ -34,6 +34,7 @@ mod metrics;
 mod options;
 mod resource;
 mod transformer;
+mod value;
 
 pub use self::cacher::list::{List, ListIter};
 pub use self::cacher::watch::{EncodingKey, EventType, ObjectEvent, WatchEvent, Watcher};
@@ -42,7 +43,7 @@ pub use self::codec::{
     splice_resource_version,
 };
 pub use self::continue_token::{decode_continue, encode_continue};
-pub use self::entry::{Entry, Header, HeaderError, Object, Pairs};
+pub use self::entry::{Entry, Header, HeaderError, Id, Object, Pairs};
 pub use self::error::{Error, UpdateError};
 pub use self::etcd3::backend::{Backend, EtcdVersion};
 pub use self::etcd3::config::{EtcdConfig, LeaseConfig, TlsFiles};

@@ -66,7 +66,7 @@ impl ClusterServices {
         let key = storage.key(namespace, name).map_err(|_| not_found())?;
         let entry = storage.peek(&key).ok_or_else(not_found)?;
         resource
-            .decode_stored(entry.value(), entry.resource_version())?
+            .decode_stored(&entry.value(), entry.resource_version())?
             .into_value()
             .downcast::<Service>()
             .map(|service| *service)
@@ -90,7 +90,7 @@ impl ClusterServices {
             .map_err(status::internal)?;
         let mut slices = Vec::new();
         for entry in list.iter() {
-            let object = resource.decode_stored(entry.value(), entry.resource_version())?;
+            let object = resource.decode_stored(&entry.value(), entry.resource_version())?;
             if object
                 .metadata()
                 .labels

@@ -8,6 +8,7 @@
 //!   hub's revision read first. The hub publishes a revision after all caches have applied it and woken their watchers.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant as StdInstant};
 
@@ -27,6 +28,7 @@ use crate::storage::error::Error;
 use crate::storage::etcd3::hub::Clock;
 use crate::storage::etcd3::store::{RawKeyValue, Store};
 use crate::storage::key::{Key, Scope, prefix_end};
+use crate::storage::value::Packer;
 
 /// How long a read waits for a revision or for the cache to fill, as upstream's blockTimeout.
 pub(crate) const BLOCK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,8 +36,13 @@ pub(crate) const BLOCK_TIMEOUT: Duration = Duration::from_secs(3);
 const TOO_LARGE_RETRY_SECONDS: u32 = 1;
 /// Objects per request of the initial list.
 const LIST_PAGE: i64 = 10_000;
-/// Events between two checkpoints: rebuilding a revision replays fewer than this (or one large transaction).
-const CHECKPOINT_EVERY: u64 = 64;
+/// Events between two checkpoints, of which there are eight or so: rebuilding a revision replays fewer than this (or one
+/// large transaction), and each holds on to the nodes of the tree that have changed since.
+const CHECKPOINT_EVERY: RangeInclusive<u64> = 64..=256;
+/// How old an event is when the object's previous version is packed. Watchers that follow have told it by then.
+const PACK_AFTER: Duration = Duration::from_secs(2);
+/// Values packed before other tasks get a turn.
+const PACK_AT_ONCE: usize = 64;
 /// Events held while the initial list runs. More than this and the list starts again.
 const BACKLOG_LIMIT: usize = 200_000;
 const RELIST_PAUSE: Duration = Duration::from_secs(1);
@@ -54,6 +61,7 @@ pub(crate) struct Cache {
     pub(crate) watchers: Watchers,
     state: RwLock<State>,
     interner: Mutex<Interner>,
+    packer: Mutex<History>,
     ready: watch::Sender<bool>,
     relist: Notify,
     token: CancellationToken,
@@ -107,6 +115,14 @@ struct Checkpoint {
     /// Number of the first event after it.
     number: u64,
     contents: Contents,
+}
+
+/// What packs the versions that events have replaced.
+#[derive(Default)]
+struct History {
+    packer: Packer,
+    /// Number of the first event whose previous version was not looked at.
+    next: u64,
 }
 
 /// An entry of the index: key is field value, NUL, object key.
@@ -206,6 +222,7 @@ impl Cache {
                 bytes: 0,
             }),
             interner: Mutex::default(),
+            packer: Mutex::default(),
             ready: watch::Sender::new(false),
             relist: Notify::new(),
             token,
@@ -667,6 +684,35 @@ impl Cache {
         f(&state, revision)
     }
 
+    /// Makes the versions small that events of some time ago have replaced: the newest are in the tree, these are only
+    /// there for who resumes a watch, or lists at a revision of the past.
+    pub(crate) async fn pack_history(&self) {
+        loop {
+            let next = self.packer.lock().next;
+            let replaced: Vec<_> = {
+                let state = self.state.read();
+                let now = Instant::now();
+                (next.max(state.ring.start())..state.ring.end())
+                    .map_while(|number| state.ring.get(number).map(|event| (number, event)))
+                    .take_while(|(_, event)| now.duration_since(event.recorded) > PACK_AFTER)
+                    .take(PACK_AT_ONCE)
+                    .map(|(number, event)| (number, event.previous.clone()))
+                    .collect()
+            };
+            let Some((last, _)) = replaced.last() else {
+                return;
+            };
+            {
+                let mut history = self.packer.lock();
+                history.next = last + 1;
+                for entry in replaced.iter().filter_map(|(_, entry)| entry.as_ref()) {
+                    history.packer.pack(&entry.value);
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Number of objects and bytes of their values.
     pub(crate) fn size(&self) -> (u64, u64) {
         let state = self.state.read();
@@ -719,10 +765,12 @@ impl State {
             self.checkpoints.pop_front();
         }
         let number = self.ring.end();
+        let every =
+            ((number - start) / 8).clamp(*CHECKPOINT_EVERY.start(), *CHECKPOINT_EVERY.end());
         if self
             .checkpoints
             .back()
-            .is_none_or(|last| number >= last.number + CHECKPOINT_EVERY)
+            .is_none_or(|last| number >= last.number + every)
         {
             self.checkpoints.push_back(Checkpoint {
                 revision: self.revision,

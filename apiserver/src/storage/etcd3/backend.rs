@@ -24,6 +24,9 @@ use crate::storage::metrics::{ResourceMetrics, StorageMetrics};
 use crate::storage::options::ResourceConfig;
 use crate::storage::resource::Storage;
 
+/// How often what has become history is packed.
+const PACK_PERIOD: Duration = Duration::from_secs(1);
+
 /// A connection to one etcd cluster. Cheap to clone.
 #[derive(Clone)]
 pub struct Backend {
@@ -89,6 +92,10 @@ impl Backend {
     pub fn start(&self) {
         let inner = &self.inner;
         tokio::spawn(Arc::clone(&inner.hub).run(inner.token.clone()));
+        let (token, backend) = (inner.token.clone(), self.clone());
+        tokio::spawn(async move {
+            let _ = token.run_until_cancelled(backend.pack_histories()).await;
+        });
         if !inner.config.compaction_interval.is_zero() {
             tokio::spawn(compact::run(
                 Arc::clone(&inner.client),
@@ -278,6 +285,16 @@ impl Backend {
             }
             let pause = self.inner.config.db_metric_poll_interval;
             tokio::time::sleep(pause.mul_f64(1.0 + rand::random::<f64>() * 0.5)).await;
+        }
+    }
+
+    async fn pack_histories(&self) {
+        let mut ticks = tokio::time::interval(PACK_PERIOD);
+        loop {
+            ticks.tick().await;
+            for cache in self.inner.hub.caches() {
+                cache.pack_history().await;
+            }
         }
     }
 

@@ -21,6 +21,7 @@ use crate::storage::options::{
     Current, ListOptions, Preconditions, Predicate, ResourceConfig, ResourceVersionMatch, Update,
 };
 use crate::storage::resource::parse_resource_version;
+use crate::storage::value::Value;
 
 /// Most objects asked for at once.
 const MAX_PAGE: i64 = 10_000;
@@ -404,7 +405,7 @@ impl Store {
         let namespace = self.keys.namespace_range(&raw.key);
         Ok(Entry {
             key: Key(raw.key.into()),
-            value,
+            value: Value::new(value),
             resource_version: raw.revision,
             namespace,
             header,

@@ -24,12 +24,13 @@ const FIELD: &str = "spec.nodeName";
 /// Before the first reset.
 const EPOCH: u64 = 0;
 
-/// Values are "<label>,<node>"; "!" cannot be read.
+/// Values are "<label>,<node>", and what follows a semicolon fills them up; "!" cannot be read.
 fn header(_: &str, value: &[u8]) -> Result<Header, HeaderError> {
     let text = std::str::from_utf8(value).map_err(|error| HeaderError(error.to_string()))?;
     let (label, node) = text
         .split_once(',')
         .ok_or_else(|| HeaderError("unreadable".to_owned()))?;
+    let node = node.split(';').next().unwrap_or_default();
     Ok(Header {
         labels: Pairs::new([("l", label)]),
         fields: Pairs::new([(FIELD, node)]),
@@ -124,7 +125,7 @@ impl Predicate for Select {
 
 impl Select {
     fn matches_value(&self, key: &str, value: &str) -> bool {
-        let (label, node) = value.split_once(',').unwrap();
+        let (label, node) = value.split(';').next().unwrap().split_once(',').unwrap();
         let (namespace, name) = key.split_once('/').unwrap();
         self.label.as_deref().is_none_or(|wanted| wanted == label)
             && self.node.as_deref().is_none_or(|wanted| wanted == node)

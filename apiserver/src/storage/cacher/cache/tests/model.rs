@@ -46,7 +46,13 @@ fn key() -> impl Strategy<Value = String> {
 }
 
 fn value() -> impl Strategy<Value = String> {
-    (0..3_u8, 0..3_u8).prop_map(|(label, node)| format!("l{label},node{node}"))
+    // Long enough to be packed, and some of them alike.
+    (0..3_u8, 0..3_u8, 0..100_u8).prop_map(|(label, node, filling)| {
+        let filling: String = (0..200)
+            .map(|at| format!("{:x}", at * u32::from(filling)))
+            .collect();
+        format!("l{label},node{node};{filling:0>600}")
+    })
 }
 
 fn select() -> impl Strategy<Value = Select> {
@@ -340,9 +346,15 @@ impl Paging {
 /// All revisions from this one on can be told: the ring has a checkpoint and what came after it.
 fn recent(cache: &Cache, model: &Model) -> u64 {
     cache.with_state(|state, _| {
+        let start = state.ring.start();
+        let mut numbers = state.checkpoints.iter().map(|checkpoint| checkpoint.number);
+        let first = numbers.find(|number| *number >= start).unwrap();
         // Checkpoints are not made within a revision, which has two changes at most.
-        let number = state.ring.start() + CHECKPOINT_EVERY + 2;
-        let event = state.ring.get(number);
+        assert!(first <= start + CHECKPOINT_EVERY.end() + 2);
+        if state.ring.end() - start <= 100 {
+            assert!(first <= start + CHECKPOINT_EVERY.start() + 2);
+        }
+        let event = state.ring.get(first);
         event.map_or(model.revision, |event| event.revision)
     })
 }
@@ -422,7 +434,10 @@ impl World {
                 model.revision += count;
                 cache.clock.publish(model.revision);
             }
-            Step::Pass(seconds) => tokio::time::advance(Duration::from_secs(seconds)).await,
+            Step::Pass(seconds) => {
+                tokio::time::advance(Duration::from_secs(seconds)).await;
+                cache.pack_history().await;
+            }
             Step::Relist => {
                 cache.reset("lost track");
                 model.fillings += 1;
