@@ -4,11 +4,11 @@ use serde_json::{Value, json};
 
 use super::{APPLY, JSON, JSON_PATCH, MERGE, STRATEGIC, Server};
 
-const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+pub(super) const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const THINGS: &str = "/apis/example.com/v1/namespaces/default/things";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 
-fn definition() -> Value {
+pub(super) fn definition() -> Value {
     let spec = json!({"type": "object", "required": ["size"], "properties": {
         "size": {"type": "integer", "minimum": 1, "maximum": 9},
         "color": {"type": "string", "default": "red"},
@@ -38,7 +38,7 @@ fn thing(name: &str, spec: Value) -> Value {
 }
 
 /// Waits until the server serves, or no longer serves, the things of a version.
-async fn until_served(server: &Server, version: &str, served: bool) {
+pub(super) async fn until_served(server: &Server, version: &str, served: bool) {
     let mut changes = server.inner().custom_resources.changes();
     let wait = async {
         while server

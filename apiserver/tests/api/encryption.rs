@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use super::grpc::{self, Answers};
-use super::{CONFIG_MAPS, JSON_PATCH, MERGE, Server, config_map};
+use super::{APPLY, CONFIG_MAPS, JSON_PATCH, MERGE, Server, config_map, custom_resources};
 
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 const CLEAR: &str = "nobody may read this";
@@ -54,6 +54,90 @@ impl Server {
             .unwrap();
         let mut found = client.get(format!("/registry/{key}"), None).await.unwrap();
         found.take_kvs().remove(0).value().to_vec()
+    }
+}
+
+/// Whatever way an object was written, and whatever encrypts it: its text is nowhere in etcd.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_provider_leaves_a_text_in_etcd() {
+    for provider in ["aescbc", "aesgcm", "secretbox"] {
+        let rules = format!(
+            "- resources: [secrets, configmaps, things.example.com]\n  providers: [{}]\n",
+            keys(provider, "one")
+        );
+        let Some((server, _file, _folder)) = Server::encrypting(&rules).await else {
+            return;
+        };
+        apiserver::hooks::start(server.inner(), server.stop.clone());
+        let definition = custom_resources::definition();
+        server
+            .post(custom_resources::CRDS, definition)
+            .await
+            .expect(201);
+        custom_resources::until_served(&server, "v1", true).await;
+
+        let thing = |name: &str, text: &str| {
+            json!({
+                "apiVersion": "example.com/v1", "kind": "Thing", "metadata": {"name": name},
+                "spec": {"size": 4, "free": {"text": text}},
+            })
+        };
+        let map = |name: &str, text: &str| {
+            json!({
+                "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name},
+                "data": {"a": text},
+            })
+        };
+        let things = "/apis/example.com/v1/namespaces/default/things";
+        let make: [&dyn Fn(&str, &str) -> Value; 3] = [
+            &|name, text| {
+                json!({
+                    "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name},
+                    "stringData": {"a": text},
+                })
+            },
+            &map,
+            &thing,
+        ];
+        for (folder, make) in [SECRETS, CONFIG_MAPS, things].into_iter().zip(make) {
+            server
+                .post(folder, make("created", CLEAR))
+                .await
+                .expect(201);
+            let created = server.post(folder, make("updated", "x")).await.expect(201);
+            let mut update = make("updated", CLEAR);
+            update["metadata"]["resourceVersion"] = created["metadata"]["resourceVersion"].clone();
+            let updated = format!("{folder}/updated");
+            server.put(&updated, update).await.expect(200);
+            server.post(folder, make("patched", "x")).await.expect(201);
+            let patched = format!("{folder}/patched");
+            let patch = make("patched", CLEAR).to_string();
+            server.patch(&patched, MERGE, patch).await.expect(200);
+            let applied = format!("{folder}/applied?fieldManager=m");
+            let patch = make("applied", CLEAR).to_string();
+            server.patch(&applied, APPLY, patch).await.expect(201);
+        }
+
+        let mut client = etcd_client::Client::connect([server._etcd.endpoint()], None)
+            .await
+            .unwrap();
+        let all = etcd_client::GetOptions::new().with_all_keys();
+        let stored = client.get("", Some(all)).await.unwrap();
+        let mut encrypted = 0;
+        for pair in stored.kvs() {
+            let key = String::from_utf8_lossy(pair.key());
+            assert!(!clear(pair.value()), "{provider}: {key}");
+            use base64::Engine as _;
+            let encoded = base64::engine::general_purpose::STANDARD.encode(CLEAR);
+            let hides = |part: &[u8]| part == encoded.as_bytes();
+            assert!(
+                !pair.value().windows(encoded.len()).any(hides),
+                "{provider}: {key}"
+            );
+            let prefix = format!("k8s:enc:{provider}:v1:one:");
+            encrypted += usize::from(pair.value().starts_with(prefix.as_bytes()));
+        }
+        assert!(encrypted >= 12, "{provider}: {encrypted}");
     }
 }
 

@@ -39,9 +39,8 @@ async fn cost_of_events_and_reads() {
         let count = Arc::clone(&count);
         tasks.push(tokio::spawn(async move {
             while let Some(WatchEvent::Object(event)) = watcher.next().await {
-                let encoded = event.encoded(EncodingKey(1), |event| {
-                    Ok::<_, ()>(event.entry().value().clone())
-                });
+                let encoded =
+                    event.encoded(EncodingKey(1), |event| Ok::<_, ()>(event.entry().value()));
                 count.fetch_add(
                     usize::from(encoded.is_ok()),
                     std::sync::atomic::Ordering::Relaxed,

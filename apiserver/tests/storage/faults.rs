@@ -172,7 +172,7 @@ async fn read_all(world: &World, storage: &Storage) -> Result<(), Error> {
         .await?;
     let seen: BTreeMap<String, u64> = list
         .iter()
-        .map(|entry| (entry.name().to_owned(), number(entry.value())))
+        .map(|entry| (entry.name().to_owned(), number(&entry.value())))
         .collect();
     for (key, register) in world.registers.iter().enumerate() {
         register.judge(key, seen.get(&name(key)).copied(), acknowledged[key]);
