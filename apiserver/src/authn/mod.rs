@@ -25,7 +25,7 @@ pub use metrics::{AuthenticationMetrics, ServiceAccountMetrics};
 pub use service_account::{BoundTokens, Checks, SubjectState, TokenSubjects};
 pub use service_account_claims::{BindTo, IssueError, Issued, Signer, TokenIssuer, jwks};
 pub use token_file::{TokenFile, TokenFileError};
-pub use tokens::{TokenAuthenticator, Tokens, bearer_token};
+pub use tokens::{TokenAuthenticator, Tokens};
 pub use webhook::WebhookTokens;
 
 /// The user name of a service account.

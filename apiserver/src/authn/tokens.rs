@@ -1,14 +1,12 @@
-//! Tries token authenticators in order and remembers the answer for a short while. Upstream: authentication/token/{union,cache}
-//! and authentication/request/bearertoken.
+//! Tries token authenticators in order and remembers the answer for a short while. Upstream: authentication/token/{union,cache}.
+//! Where a token is in a request, [`token::BearerToken`] knows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
-use component_base::auth::{
-    ALL_AUTHENTICATED, AuthenticateError, Authenticated, Authenticator, BoxFuture, Credentials,
-};
+use component_base::auth::{ALL_AUTHENTICATED, AuthenticateError, Authenticated, BoxFuture, token};
 use component_base::metrics::Metrics;
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -124,23 +122,15 @@ impl TokenAuthenticator for Tokens {
     }
 }
 
-impl Authenticator for Tokens {
-    fn authenticate<'a>(
+/// Judges the token of a request.
+impl token::TokenAuthenticator for Tokens {
+    fn authenticate_token<'a>(
         &'a self,
-        request: &'a Credentials,
+        token: &'a str,
     ) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>> {
         Box::pin(async move {
-            let Some(token) = bearer_token(&request.headers) else {
-                return Ok(None);
-            };
-            match self.authenticate_token(&token, &[]).await {
-                // A token that nobody knows is a wrong credential, not the lack of one.
-                Ok(None) => Err(AuthenticateError("invalid bearer token".to_owned())),
-                Err(error) => Err(AuthenticateError(format!(
-                    "[invalid bearer token, {error}]"
-                ))),
-                found => found,
-            }
+            let found = TokenAuthenticator::authenticate_token(self, token, &[]).await;
+            found.map_err(|error| AuthenticateError(format!("[invalid bearer token, {error}]")))
         })
     }
 }
@@ -155,34 +145,6 @@ pub(super) fn cache_key(token: &str, audiences: &[String]) -> [u8; 32] {
     let mut key = [0; 32];
     key.copy_from_slice(context.finish().as_ref());
     key
-}
-
-const WEBSOCKET_TOKEN_PREFIX: &str = "base64url.bearer.authorization.k8s.io.";
-
-/// The token of an Authorization header, or of a WebSocket subprotocol, which is how browsers send one.
-pub fn bearer_token(headers: &http::HeaderMap) -> Option<String> {
-    if let Some(value) = headers.get(http::header::AUTHORIZATION) {
-        let value = value.to_str().ok()?.trim();
-        let (scheme, token) = value.split_once(' ')?;
-        return (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
-            .then(|| token.trim_start().to_owned())
-            .filter(|token| !token.is_empty());
-    }
-    use base64::Engine;
-    let protocols = headers.get_all(http::header::SEC_WEBSOCKET_PROTOCOL);
-    protocols
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .find_map(|protocol| {
-            let encoded = protocol.trim().strip_prefix(WEBSOCKET_TOKEN_PREFIX)?;
-            let token = base64::engine::general_purpose::URL_SAFE_NO_PAD
-                .decode(encoded)
-                .ok()?;
-            String::from_utf8(token)
-                .ok()
-                .filter(|token| !token.is_empty())
-        })
 }
 
 #[cfg(test)]
@@ -250,66 +212,6 @@ mod tests {
             one.asked.load(Ordering::SeqCst),
             5,
             "audiences are part of the question"
-        );
-    }
-
-    #[tokio::test]
-    async fn headers() {
-        let one = One {
-            token: "good",
-            asked: AtomicUsize::new(0),
-        };
-        let tokens = Tokens::new(vec![Arc::new(one)], &Metrics::default());
-        let with = |name: &'static str, value: &str| {
-            let mut credentials = Credentials::default();
-            credentials
-                .headers
-                .insert(name, value.parse().expect("a header"));
-            credentials
-        };
-        assert_eq!(
-            tokens
-                .authenticate(&Credentials::default())
-                .await
-                .expect("nothing wrong"),
-            None
-        );
-        assert_eq!(
-            tokens
-                .authenticate(&with("authorization", "Basic x"))
-                .await
-                .expect("nothing wrong"),
-            None
-        );
-        assert!(
-            tokens
-                .authenticate(&with("authorization", "Bearer good"))
-                .await
-                .expect("valid")
-                .is_some()
-        );
-        assert!(
-            tokens
-                .authenticate(&with("authorization", "bearer good"))
-                .await
-                .expect("valid")
-                .is_some()
-        );
-        assert!(
-            tokens
-                .authenticate(&with("authorization", "Bearer bad"))
-                .await
-                .is_err()
-        );
-        assert!(
-            tokens
-                .authenticate(&with(
-                    "sec-websocket-protocol",
-                    "v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.Z29vZA"
-                ))
-                .await
-                .expect("valid")
-                .is_some()
         );
     }
 }

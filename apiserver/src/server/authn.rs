@@ -8,6 +8,7 @@ use api_types::core::v1::{Secret, ServiceAccount};
 use apimachinery::os_error;
 use component_base::auth::combine::UnionAuthenticator;
 use component_base::auth::request_header::RequestHeaderAuthenticator;
+use component_base::auth::token::BearerToken;
 use component_base::auth::x509::{
     CLIENT_CA, CaBundle, CertificateAuthenticator, REQUEST_HEADER_CA,
 };
@@ -84,7 +85,7 @@ pub async fn build(
         )));
     }
     let tokens = build_tokens(config, resources, client, egress, metrics, stop).await?;
-    authenticators.push(tokens.judge.clone());
+    authenticators.push(Arc::new(BearerToken::new(tokens.judge.clone())));
     let authenticator = UnionAuthenticator {
         authenticators,
         anonymous: config.authentication.anonymous.clone(),

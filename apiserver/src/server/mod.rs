@@ -431,6 +431,9 @@ impl ApiServer {
         let credentials = filter::credentials_of(request);
         let found = self.authenticator.authenticate(&credentials).await;
         let took = started.elapsed();
+        for warning in credentials.warnings.lock().drain(..) {
+            cx.warnings.add(warning);
+        }
         let found = match found {
             Ok(Some(found)) => {
                 self.authentication_metrics.success(&found.user.name, took);

@@ -362,6 +362,10 @@ async fn what_the_server_is_sent(server: &Server) {
         ("x-mine", "1"),
         ("connection", "x-hop"),
         ("x-hop", "1"),
+        (
+            "sec-websocket-protocol",
+            "base64url.bearer.authorization.k8s.io.c2VjcmV0, v4.channel.k8s.io",
+        ),
     ];
     let path = format!("{GROUP}/namespaces/a/things/b%20c?dryRun=All");
     let seen = server
@@ -383,6 +387,7 @@ async fn what_the_server_is_sent(server: &Server) {
     assert_eq!(of("x-remote-extra-example.com%2fscope"), ["one"]);
     assert_eq!(of("audit-id"), ["an-id"]);
     assert_eq!(of("x-mine"), ["1"]);
+    assert_eq!(of("sec-websocket-protocol"), ["v4.channel.k8s.io"]);
     assert_eq!(of("x-forwarded-proto"), ["https"]);
     for absent in [
         "x-remote-extra-a",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use apiserver::authn::jws::PrivateKey;
+use base64::Engine as _;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
@@ -517,4 +518,39 @@ async fn tokens_that_a_webhook_knows() {
     let user = json!({"username": "hook", "groups": ["system:authenticated"]});
     let want = json!({"authenticated": true, "user": user, "audiences": ["x"]});
     assert_eq!(review, want);
+}
+
+#[tokio::test]
+async fn tokens_are_in_headers_or_subprotocols() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    const TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
+    let token = AUTHORIZATION.trim_start_matches("Bearer ");
+    let encoded = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(token);
+    let with = |others: &str| format!("{TOKEN}{encoded}{others}");
+    for (authorization, protocols, code) in [
+        (format!("bearer {token} more"), String::new(), 200),
+        (format!("Bearer  {token}"), String::new(), 401),
+        ("Bearer x".to_owned(), String::new(), 401),
+        ("Basic x".to_owned(), with(", v4.channel.k8s.io"), 200),
+        ("Bearer x".to_owned(), with(", v4.channel.k8s.io"), 200),
+        ("Basic x".to_owned(), with(""), 401),
+        ("Basic x".to_owned(), with(&format!(", x, {TOKEN}eA")), 401),
+    ] {
+        let headers = [
+            ("authorization", authorization.as_str()),
+            ("connection", "Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-protocol", protocols.as_str()),
+        ];
+        let answer = server.send("GET", CONFIG_MAPS, &headers, "").await;
+        assert_eq!(answer.code, code, "{authorization}, {protocols}");
+        // Without a wish to switch protocols there is no protocol to choose.
+        let answer = server
+            .send("GET", CONFIG_MAPS, &[headers[0], headers[3]], "")
+            .await;
+        let code = if protocols.is_empty() { code } else { 401 };
+        assert_eq!(answer.code, code, "{authorization}, {protocols}");
+    }
 }

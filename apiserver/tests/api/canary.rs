@@ -179,6 +179,7 @@ async fn credentials(server: &Server, canary: &str) {
         vec![("authorization", token("Nonsense"))],
         vec![
             ("authorization", "none".to_owned()),
+            ("connection", "Upgrade".to_owned()),
             ("upgrade", "websocket".to_owned()),
             (
                 "sec-websocket-protocol",

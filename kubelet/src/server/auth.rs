@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use component_base::auth::filter::credentials_of;
+use component_base::auth::token::clear_websocket_token;
 use component_base::auth::{Attributes, Authenticator, Authorizer, Decision, UserInfo};
 use component_base::serving::{Request, Response, text_response};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 
 /// The two questions asked about every request.
 #[derive(Clone)]
@@ -44,7 +45,7 @@ impl Auth {
         };
         // What proved the identity goes no further: the request may be relayed to the runtime.
         request.headers_mut().remove(header::AUTHORIZATION);
-        remove_websocket_token(request.headers_mut());
+        clear_websocket_token(request.headers_mut());
         let subresources = subresources(request.uri().path(), self.fine_grained);
         let verb = verb(request.method());
         for subresource in &subresources {
@@ -85,28 +86,6 @@ impl Auth {
             resource_request: true,
             path: path.to_owned(),
             ..Attributes::default()
-        }
-    }
-}
-
-/// Browsers send their token as a WebSocket subprotocol.
-fn remove_websocket_token(headers: &mut HeaderMap) {
-    const TOKEN: &str = "base64url.bearer.authorization.k8s.io.";
-    let protocols: Vec<String> = headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|protocol| protocol.trim().to_owned())
-        .collect();
-    if protocols.iter().any(|protocol| protocol.starts_with(TOKEN)) {
-        let kept: Vec<String> = protocols
-            .into_iter()
-            .filter(|protocol| !protocol.starts_with(TOKEN))
-            .collect();
-        headers.remove(header::SEC_WEBSOCKET_PROTOCOL);
-        if let (false, Ok(value)) = (kept.is_empty(), HeaderValue::try_from(kept.join(", "))) {
-            headers.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
         }
     }
 }
@@ -259,7 +238,11 @@ mod tests {
             node_name: "n1".to_owned(),
             fine_grained: true,
         };
-        let mut request = http::Request::builder().method(method).uri(path);
+        let protocols = "base64url.bearer.authorization.k8s.io.c2VjcmV0, v4.channel.k8s.io";
+        let mut request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::SEC_WEBSOCKET_PROTOCOL, protocols);
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -268,7 +251,12 @@ mod tests {
             .await
         {
             Ok(request) => {
+                // No token reaches the runtime.
                 assert!(!request.headers().contains_key(header::AUTHORIZATION));
+                assert_eq!(
+                    request.headers()[header::SEC_WEBSOCKET_PROTOCOL],
+                    "v4.channel.k8s.io"
+                );
                 assert_eq!(
                     request.extensions().get::<UserInfo>().expect("user").name,
                     "alice"
@@ -312,22 +300,6 @@ mod tests {
                 ("get", "nodes", "pods", "n1", true)
             );
         }
-    }
-
-    #[test]
-    fn tokens_do_not_reach_the_runtime() {
-        let mut headers = HeaderMap::new();
-        let value =
-            "v5.channel.k8s.io, base64url.bearer.authorization.k8s.io.c2VjcmV0, v4.channel.k8s.io";
-        headers.insert(
-            header::SEC_WEBSOCKET_PROTOCOL,
-            HeaderValue::from_static(value),
-        );
-        remove_websocket_token(&mut headers);
-        assert_eq!(
-            headers[header::SEC_WEBSOCKET_PROTOCOL],
-            "v5.channel.k8s.io, v4.channel.k8s.io"
-        );
     }
 
     #[tokio::test]

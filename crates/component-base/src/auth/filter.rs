@@ -20,6 +20,7 @@ pub fn credentials_of(request: &Request) -> Credentials {
         peer_certificates: connection(request).peer_certificates.clone(),
         headers: request.headers().clone(),
         path: request.uri().path().to_owned(),
+        ..Credentials::default()
     }
 }
 
@@ -94,7 +95,6 @@ pub async fn authenticate(
     };
     let config = request_header.map(RequestHeaderAuthenticator::config);
     clear_authentication_headers(request.headers_mut(), config.as_deref());
-    super::token::clear_websocket_token(request.headers_mut());
     if http2 && is_anonymous(&found.user) {
         connection(&request).close_gracefully();
     }

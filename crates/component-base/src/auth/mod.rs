@@ -157,6 +157,8 @@ pub struct Credentials {
     pub headers: http::HeaderMap,
     /// The request path, without the query.
     pub path: String,
+    /// What the caller is warned of, whoever it turns out to be.
+    pub warnings: std::sync::Arc<parking_lot::Mutex<Vec<String>>>,
 }
 
 /// A caller, and the audiences of the credential that are among those asked for (empty: not audience bound).

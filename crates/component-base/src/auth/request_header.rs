@@ -142,10 +142,11 @@ fn strip_prefix<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
         .then(|| &name[prefix.len()..])
 }
 
-/// Removes what proves an identity from a request that has one: the token, the standard front proxy headers, and those
-/// of the config. What comes after must not be able to use them.
+/// Removes what proves an identity from a request that has one: the token, wherever it is, the standard front proxy headers,
+/// and those of the config. What comes after must not be able to use them.
 pub fn clear_authentication_headers(headers: &mut HeaderMap, config: Option<&RequestHeaderConfig>) {
     headers.remove(http::header::AUTHORIZATION);
+    super::token::clear_websocket_token(headers);
     for name in ["x-remote-user", "x-remote-uid", "x-remote-group"] {
         headers.remove(name);
     }
@@ -224,6 +225,10 @@ mod tests {
             ("x-remote-extra-a", "1"),
             ("x-custom", "bob"),
             ("accept", "*/*"),
+            (
+                "sec-websocket-protocol",
+                "base64url.bearer.authorization.k8s.io.eA",
+            ),
         ]);
         let config = RequestHeaderConfig {
             username_headers: vec!["X-Custom".to_owned()],

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_types::authentication::v1::TokenReview;
-use base64::Engine as _;
+use base64::engine::general_purpose::{self, GeneralPurpose};
+use base64::{Engine as _, alphabet};
 use client::Client;
 use http::HeaderMap;
 
@@ -16,6 +17,12 @@ use super::{AuthenticateError, Authenticated, Authenticator, BoxFuture, Credenti
 
 /// Subprotocol that carries a token for WebSocket clients, which cannot set headers.
 const WEBSOCKET_PREFIX: &str = "base64url.bearer.authorization.k8s.io.";
+/// As Go has it: bits that the last character has too many may be anything.
+const WEBSOCKET_ENCODING: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::URL_SAFE,
+    general_purpose::NO_PAD.with_decode_allow_trailing_bits(true),
+);
+const EXTRA_SPACE: &str = "the provided Authorization header contains extra space before the bearer token, and is ignored";
 
 /// Finds out whom a token is from; the rules are those of [`Authenticator`].
 pub trait TokenAuthenticator: Send + Sync {
@@ -43,94 +50,120 @@ impl Authenticator for BearerToken {
         request: &'a Credentials,
     ) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>> {
         Box::pin(async move {
-            let mut refused = None;
-            let in_protocol = websocket_token(&request.headers);
-            let candidates = [
-                bearer_token(&request.headers).map(str::to_owned).map(Ok),
-                in_protocol,
-            ];
-            for token in candidates.into_iter().flatten() {
-                let token = token?;
-                match self.tokens.authenticate_token(&token).await {
+            let mut refused = Vec::new();
+            for token in [header_token(request), websocket_token(&request.headers)] {
+                let verdict = match token {
+                    Ok(None) => continue,
+                    Ok(Some(token)) => self.tokens.authenticate_token(&token).await,
+                    Err(error) => Err(error),
+                };
+                match verdict {
                     Ok(Some(authenticated)) => return Ok(Some(authenticated)),
-                    Ok(None) => {
-                        refused = Some(AuthenticateError("invalid bearer token".to_owned()))
-                    }
-                    Err(error) => refused = Some(error),
+                    Ok(None) => refused.push("invalid bearer token".to_owned()),
+                    Err(error) => refused.push(error.0),
                 }
             }
-            refused.map_or(Ok(None), Err)
+            if refused.is_empty() {
+                return Ok(None);
+            }
+            Err(AuthenticateError(crate::aggregate(&refused)))
         })
     }
 }
 
-/// The token of an `Authorization: Bearer` header.
-pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
-    let mut parts = headers
-        .get(http::header::AUTHORIZATION)?
-        .to_str()
-        .ok()?
-        .trim()
-        .split(' ');
-    let scheme = parts.next()?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return None;
+/// The token of an `Authorization: Bearer` header. It ends at a space, and what has more than one space before it is no token.
+fn header_token(request: &Credentials) -> Result<Option<String>, AuthenticateError> {
+    let Some(value) = request.headers.get(http::header::AUTHORIZATION) else {
+        return Ok(None);
+    };
+    let mut parts = value
+        .as_bytes()
+        .trim_ascii()
+        .splitn(3, |byte| *byte == b' ');
+    let is_bearer = |scheme: &[u8]| scheme.eq_ignore_ascii_case(b"bearer");
+    if !parts.next().is_some_and(is_bearer) {
+        return Ok(None);
     }
-    parts.next().filter(|token| !token.is_empty())
-}
-
-/// The token among the WebSocket subprotocols.
-fn websocket_token(headers: &HeaderMap) -> Option<Result<String, AuthenticateError>> {
-    let upgrade = headers.get(http::header::UPGRADE)?.to_str().ok()?;
-    if !upgrade.eq_ignore_ascii_case("websocket") {
-        return None;
-    }
-    let protocols: Vec<&str> = headers
-        .get_all(http::header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .collect();
-    let mut tokens = protocols
-        .iter()
-        .filter_map(|protocol| protocol.strip_prefix(WEBSOCKET_PREFIX));
-    let encoded = tokens.next()?;
-    let wrong = |why: &str| Some(Err(AuthenticateError(why.to_owned())));
-    if tokens.next().is_some() {
-        return wrong("multiple base64.bearer.authorization tokens specified");
-    }
-    if protocols.len() == 1 {
-        return wrong("missing additional subprotocol");
-    }
-    let decoded = base64::engine::general_purpose::URL_SAFE_NO_PAD
-        .decode(encoded)
-        .ok();
-    match decoded.and_then(|bytes| String::from_utf8(bytes).ok()) {
-        Some(token) if !token.is_empty() => Some(Ok(token)),
-        _ => wrong("invalid base64.bearer.authorization token encoding"),
+    match parts.next() {
+        None => Ok(None),
+        Some([]) => {
+            let mut warnings = request.warnings.lock();
+            warnings.push(EXTRA_SPACE.to_owned());
+            Ok(None)
+        }
+        Some(token) => text(token).map(Some),
     }
 }
 
-/// Removes a token from the WebSocket subprotocols, so that the handler does not choose it.
-pub(super) fn clear_websocket_token(headers: &mut HeaderMap) {
-    let values: Vec<String> = headers
+fn text(token: &[u8]) -> Result<String, AuthenticateError> {
+    String::from_utf8(token.to_vec()).map_err(|_| AuthenticateError("invalid bearer token".into()))
+}
+
+/// The token among the subprotocols of a WebSocket request. There must be another protocol, for the server to choose.
+fn websocket_token(headers: &HeaderMap) -> Result<Option<String>, AuthenticateError> {
+    if !is_websocket_request(headers) {
+        return Ok(None);
+    }
+    let wrong = |why: &str| Err(AuthenticateError(why.to_owned()));
+    let mut found: Option<String> = None;
+    let mut others = false;
+    for protocol in websocket_protocols(headers) {
+        let Some(encoded) = protocol.strip_prefix(WEBSOCKET_PREFIX.as_bytes()) else {
+            others = true;
+            continue;
+        };
+        if found.is_some() {
+            return wrong("multiple base64.bearer.authorization tokens specified");
+        }
+        let Ok(decoded) = WEBSOCKET_ENCODING.decode(encoded) else {
+            return wrong("invalid base64.bearer.authorization token encoding");
+        };
+        let Ok(token) = String::from_utf8(decoded) else {
+            return wrong("invalid base64.bearer.authorization token");
+        };
+        found = Some(token);
+    }
+    match found.filter(|token| !token.is_empty()) {
+        Some(_) if !others => wrong("missing additional subprotocol"),
+        found => Ok(found),
+    }
+}
+
+fn is_websocket_request(headers: &HeaderMap) -> bool {
+    let first = headers.get(http::header::UPGRADE);
+    first.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && headers
+            .get_all(http::header::CONNECTION)
+            .iter()
+            .any(|value| {
+                let value = value.as_bytes().to_ascii_lowercase();
+                value
+                    .windows(b"upgrade".len())
+                    .any(|part| part == b"upgrade")
+            })
+}
+
+/// All subprotocols: several headers are as one.
+fn websocket_protocols(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers
         .get_all(http::header::SEC_WEBSOCKET_PROTOCOL)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .map(str::to_owned)
-        .collect();
-    if !values.iter().any(|value| value.contains(WEBSOCKET_PREFIX)) {
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+}
+
+/// Removes a token from the WebSocket subprotocols, so that no handler chooses it and nobody behind this server gets it.
+pub fn clear_websocket_token(headers: &mut HeaderMap) {
+    let is_token = |protocol: &&[u8]| protocol.starts_with(WEBSOCKET_PREFIX.as_bytes());
+    if !websocket_protocols(headers).any(|protocol| is_token(&protocol)) {
         return;
     }
-    let kept: Vec<&str> = values
-        .iter()
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|p| !p.starts_with(WEBSOCKET_PREFIX))
+    let kept: Vec<&[u8]> = websocket_protocols(headers)
+        .filter(|protocol| !is_token(protocol))
         .collect();
+    let kept = (!kept.is_empty()).then(|| kept.join(&b","[..]));
     headers.remove(http::header::SEC_WEBSOCKET_PROTOCOL);
-    if let Ok(value) = http::HeaderValue::from_str(&kept.join(", ")) {
+    if let Some(Ok(value)) = kept.map(|kept| http::HeaderValue::from_bytes(&kept)) {
         headers.insert(http::header::SEC_WEBSOCKET_PROTOCOL, value);
     }
 }
@@ -284,66 +317,135 @@ mod tests {
         }
     }
 
-    async fn ask(headers: &[(&str, &str)]) -> Result<Option<String>, String> {
+    /// What is said of a request with these headers, and what its sender is warned of.
+    async fn ask(headers: &[(&str, &str)]) -> (Result<Option<String>, String>, Vec<String>) {
         let bearer = BearerToken::new(Arc::new(Known(AtomicUsize::new(0))));
         let mut credentials = Credentials::default();
         for (name, value) in headers {
             let name: http::HeaderName = name.parse().unwrap();
-            credentials.headers.append(name, value.parse().unwrap());
+            let value = http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            credentials.headers.append(name, value);
         }
         let verdict = bearer.authenticate(&credentials).await;
-        verdict
-            .map(|found| found.map(|found| found.user.name))
-            .map_err(|error| error.0)
+        let verdict = verdict.map(|found| found.map(|found| found.user.name));
+        let warnings = credentials.warnings.lock().clone();
+        (verdict.map_err(|error| error.0), warnings)
+    }
+
+    fn bob() -> Result<Option<String>, String> {
+        Ok(Some("bob".to_owned()))
+    }
+
+    fn refused(why: &str) -> Result<Option<String>, String> {
+        Err(why.to_owned())
     }
 
     #[tokio::test]
     async fn finds_tokens_in_headers() {
-        assert_eq!(
-            ask(&[("authorization", "Bearer good")]).await,
-            Ok(Some("bob".to_owned()))
-        );
-        assert_eq!(
-            ask(&[("authorization", "bearer good extra")]).await,
-            Ok(Some("bob".to_owned()))
-        );
-        assert_eq!(
-            ask(&[("authorization", "Bearer bad")]).await,
-            Err("invalid bearer token".to_owned())
-        );
-        assert_eq!(ask(&[("authorization", "Basic good")]).await, Ok(None));
-        assert_eq!(ask(&[("authorization", "Bearer")]).await, Ok(None));
-        assert_eq!(ask(&[]).await, Ok(None));
-        let protocols = "base64url.bearer.authorization.k8s.io.Z29vZA, v5.channel.k8s.io";
-        let websocket = [
-            ("upgrade", "websocket"),
-            ("sec-websocket-protocol", protocols),
-        ];
-        assert_eq!(ask(&websocket).await, Ok(Some("bob".to_owned())));
-        let alone = [
-            ("upgrade", "websocket"),
+        for (value, expected) in [
+            ("Bearer good", bob()),
+            ("bearer good extra", bob()),
+            (" BEARER good ", bob()),
+            ("Bearer bad", refused("invalid bearer token")),
+            ("Bearer jösé", refused("invalid bearer token")),
+            ("Basic good", Ok(None)),
+            ("Bearer", Ok(None)),
+            ("Bearer ", Ok(None)),
+            ("Bearer\tgood", Ok(None)),
+            ("", Ok(None)),
+        ] {
+            let found = ask(&[("authorization", value)]).await;
+            assert_eq!(found, (expected, Vec::new()), "{value}");
+        }
+        assert_eq!(ask(&[]).await, (Ok(None), Vec::new()));
+        let two_spaces = ask(&[("authorization", "Bearer  good")]).await;
+        assert_eq!(two_spaces, (Ok(None), vec![EXTRA_SPACE.to_owned()]));
+    }
+
+    #[tokio::test]
+    async fn finds_tokens_in_subprotocols() {
+        const GOOD: &str = "base64url.bearer.authorization.k8s.io.Z29vZA";
+        const BAD: &str = "base64url.bearer.authorization.k8s.io.YmFk";
+        let list = |all: &[&str]| all.join(", ");
+        for (protocols, expected) in [
+            (list(&[GOOD, "v5.channel.k8s.io"]), bob()),
+            (list(&["v5.channel.k8s.io", GOOD]), bob()),
+            (list(&[BAD, "x"]), refused("invalid bearer token")),
+            (list(&[GOOD]), refused("missing additional subprotocol")),
             (
-                "sec-websocket-protocol",
-                "base64url.bearer.authorization.k8s.io.Z29vZA",
+                list(&[GOOD, GOOD, "x"]),
+                refused("multiple base64.bearer.authorization tokens specified"),
             ),
+            (
+                "base64url.bearer.authorization.k8s.io.?, x".to_owned(),
+                refused("invalid base64.bearer.authorization token encoding"),
+            ),
+            (
+                "base64url.bearer.authorization.k8s.io._w, x".to_owned(),
+                refused("invalid base64.bearer.authorization token"),
+            ),
+            (
+                "base64url.bearer.authorization.k8s.io., x".to_owned(),
+                Ok(None),
+            ),
+            // The last character may have bits too many.
+            (
+                "base64url.bearer.authorization.k8s.io.Z29vZB, x".to_owned(),
+                bob(),
+            ),
+            ("v5.channel.k8s.io".to_owned(), Ok(None)),
+        ] {
+            let request = [
+                ("connection", "keep-alive, Upgrade"),
+                ("upgrade", "WebSocket"),
+                ("sec-websocket-protocol", protocols.as_str()),
+            ];
+            assert_eq!(ask(&request).await.0, expected, "{protocols}");
+            for one in ["connection", "upgrade"] {
+                let mut others = request.to_vec();
+                others.retain(|(name, _)| *name != one);
+                assert_eq!(ask(&others).await.0, Ok(None), "{protocols} without {one}");
+            }
+            let mut more = request.to_vec();
+            more.push(("authorization", "Basic x"));
+            assert_eq!(ask(&more).await.0, expected, "another scheme says nothing");
+        }
+        let both = [
+            ("authorization", "Bearer bad"),
+            ("connection", "upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-protocol", "x"),
+            ("sec-websocket-protocol", GOOD),
         ];
-        assert_eq!(
-            ask(&alone).await,
-            Err("missing additional subprotocol".to_owned())
-        );
+        assert_eq!(ask(&both).await.0, bob());
     }
 
     #[test]
     fn the_protocol_with_the_token_is_removed() {
-        let mut headers = HeaderMap::new();
-        let protocols =
-            "base64url.bearer.authorization.k8s.io.Z29vZA, v5.channel.k8s.io, v4.channel.k8s.io";
-        headers.insert("sec-websocket-protocol", protocols.parse().unwrap());
-        clear_websocket_token(&mut headers);
-        assert_eq!(
-            headers["sec-websocket-protocol"],
-            "v5.channel.k8s.io, v4.channel.k8s.io"
-        );
+        const TOKEN: &str = "base64url.bearer.authorization.k8s.io.Z29vZA";
+        for (given, left) in [
+            (
+                vec![format!("{TOKEN}, v5.channel.k8s.io,v4.channel.k8s.io")],
+                vec!["v5.channel.k8s.io,v4.channel.k8s.io"],
+            ),
+            (
+                vec!["jösé".to_owned(), format!("x, {TOKEN}")],
+                vec!["jösé,x"],
+            ),
+            (vec![TOKEN.to_owned()], vec![]),
+            (vec!["a, b".to_owned(), "c".to_owned()], vec!["a, b", "c"]),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in &given {
+                let value = http::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+                headers.append("sec-websocket-protocol", value);
+            }
+            clear_websocket_token(&mut headers);
+            let values = headers.get_all("sec-websocket-protocol").iter();
+            let values: Vec<&[u8]> = values.map(http::HeaderValue::as_bytes).collect();
+            let left: Vec<&[u8]> = left.iter().map(|value| value.as_bytes()).collect();
+            assert_eq!(values, left, "{given:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
