@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use apimachinery::quote::{go_syntax_list, quote};
 use apimachinery::status::{self, StatusError};
 use component_base::auth::UserInfo;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use component_base::auth::request_header::{header_text, unescape_key};
+use http::{HeaderMap, HeaderName};
 
 use crate::authn::split_service_account_user_name;
 
@@ -20,17 +21,20 @@ pub(super) fn wanted_user(
     headers: &HeaderMap,
     constrained: bool,
 ) -> Result<Option<UserInfo>, StatusError> {
-    let first = |name: &str| headers.get(name).map(text).unwrap_or_default();
+    let first = |name: &str| headers.get(name).map(header_text).unwrap_or_default();
     let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in headers {
         if let Some(key) = name.as_str().strip_prefix(EXTRA_PREFIX) {
-            extra.entry(unescape(key)).or_default().push(text(value));
+            extra
+                .entry(unescape_key(key))
+                .or_default()
+                .push(header_text(value));
         }
     }
     let wanted = UserInfo {
         name: first(USER),
         uid: first(UID),
-        groups: headers.get_all(GROUP).iter().map(text).collect(),
+        groups: headers.get_all(GROUP).iter().map(header_text).collect(),
         extra,
     };
     if !wanted.name.is_empty() {
@@ -62,25 +66,6 @@ pub(super) fn remove(headers: &mut HeaderMap) {
     for name in names {
         headers.remove(name);
     }
-}
-
-/// A value may hold any bytes. To take one that is no ASCII for none would let the caller act as itself.
-fn text(value: &HeaderValue) -> String {
-    String::from_utf8_lossy(value.as_bytes()).into_owned()
-}
-
-/// Undoes the escapes of a key, or leaves all of it when one of them is none. Upstream: url.PathUnescape.
-fn unescape(key: &str) -> String {
-    let valid = |rest: &str| {
-        let digits = rest.as_bytes().get(..2);
-        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    };
-    if !key.split('%').skip(1).all(valid) {
-        return key.to_owned();
-    }
-    percent_encoding::percent_decode_str(key)
-        .decode_utf8_lossy()
-        .into_owned()
 }
 
 /// Go's `%#v` of a user.
@@ -142,6 +127,8 @@ pub(super) fn node(user: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     fn headers(pairs: &[(&str, &[u8])]) -> HeaderMap {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::x509::CaBundle;
 use super::{AuthenticateError, Authenticated, Authenticator, BoxFuture, Credentials, UserInfo};
@@ -95,18 +95,17 @@ pub fn user_from_headers(config: &RequestHeaderConfig, headers: &HeaderMap) -> O
     let first = |names: &[String]| {
         names
             .iter()
-            .filter_map(|name| headers.get(name.as_str())?.to_str().ok())
+            .filter_map(|name| headers.get(name.as_str()))
             .find(|value| !value.is_empty())
-            .map(str::to_owned)
+            .map(header_text)
     };
     let name = first(&config.username_headers)?;
     let groups = config
         .group_headers
         .iter()
         .flat_map(|name| headers.get_all(name.as_str()))
-        .filter_map(|value| value.to_str().ok())
         .filter(|value| !value.is_empty())
-        .map(str::to_owned)
+        .map(header_text)
         .collect();
     let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for prefix in &config.extra_header_prefixes {
@@ -114,17 +113,8 @@ pub fn user_from_headers(config: &RequestHeaderConfig, headers: &HeaderMap) -> O
             let Some(key) = strip_prefix(name.as_str(), prefix) else {
                 continue;
             };
-            let key = percent_encoding::percent_decode_str(key);
-            let key = key.decode_utf8().map_or_else(
-                |_| name.as_str()[prefix.len()..].to_owned(),
-                |key| key.into_owned(),
-            );
-            let values = headers
-                .get_all(name)
-                .iter()
-                .filter_map(|value| value.to_str().ok())
-                .map(str::to_owned);
-            extra.entry(key).or_default().extend(values);
+            let values = headers.get_all(name).iter().map(header_text);
+            extra.entry(unescape_key(key)).or_default().extend(values);
         }
     }
     Some(UserInfo {
@@ -133,6 +123,26 @@ pub fn user_from_headers(config: &RequestHeaderConfig, headers: &HeaderMap) -> O
         groups,
         extra,
     })
+}
+
+/// The value of a header that is about a user. It may hold any bytes: to take one that is no ASCII for none would make the
+/// caller somebody else.
+pub fn header_text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}
+
+/// Undoes the escapes of a key in a header's name, or leaves all of it when one of them is none. Upstream: url.PathUnescape.
+pub fn unescape_key(key: &str) -> String {
+    let valid = |rest: &str| {
+        let digits = rest.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !key.split('%').skip(1).all(valid) {
+        return key.to_owned();
+    }
+    percent_encoding::percent_decode_str(key)
+        .decode_utf8_lossy()
+        .into_owned()
 }
 
 fn strip_prefix<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
@@ -195,7 +205,7 @@ mod tests {
         for (name, value) in pairs {
             headers.append(
                 HeaderName::from_static(name),
-                http::HeaderValue::from_static(value),
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
             );
         }
         headers
@@ -204,16 +214,20 @@ mod tests {
     #[test]
     fn reads_users_from_headers() {
         let headers = headers(&[
-            ("x-remote-user", "alice"),
+            ("x-remote-user", "jösé"),
             ("x-remote-group", "a"),
-            ("x-remote-group", "b"),
-            ("x-remote-uid", "7"),
+            ("x-remote-group", ""),
+            ("x-remote-group", "gröup"),
+            ("x-remote-uid", "7ü"),
             ("x-remote-extra-scopes.example%2fone", "x"),
+            ("x-remote-extra-scopes.example%2fone", "ÿ"),
+            ("x-remote-extra-a%2f50%", "y"),
         ]);
         let user = user_from_headers(&config(), &headers).unwrap();
-        assert_eq!((user.name.as_str(), user.uid.as_str()), ("alice", "7"));
-        assert_eq!(user.groups, ["a", "b"]);
-        assert_eq!(user.extra["scopes.example/one"], ["x"]);
+        assert_eq!((user.name.as_str(), user.uid.as_str()), ("jösé", "7ü"));
+        assert_eq!(user.groups, ["a", "gröup"]);
+        assert_eq!(user.extra["scopes.example/one"], ["x", "ÿ"]);
+        assert_eq!(user.extra["a%2f50%"], ["y"]);
         assert_eq!(user_from_headers(&config(), &HeaderMap::new()), None);
     }
 
