@@ -356,9 +356,9 @@ impl ApiServer {
             }
         }
         let response = match cx.deadline {
-            None => self.asked_from_site(cx, request).await,
+            None => self.warned(cx, request).await,
             Some(deadline) => {
-                let answer = tokio::time::timeout_at(deadline, self.asked_from_site(cx, request));
+                let answer = tokio::time::timeout_at(deadline, self.warned(cx, request));
                 match answer.await {
                     Ok(response) => response,
                     // The context went with the answer.
@@ -383,6 +383,20 @@ impl ApiServer {
         let mut response = no_cache(response);
         if let Some(value) = &self.strict_transport_security {
             browser::set_strict_transport_security(&mut response, value);
+        }
+        response
+    }
+
+    /// Warnings are in every answer, also in one that refuses. Upstream: endpoints/filters/warning.go.
+    async fn warned(self: &Arc<Self>, cx: RequestContext, request: &mut Request) -> Response {
+        let warnings = cx.warnings.clone();
+        let mut response = self.asked_from_site(cx, request).await;
+        for warning in warnings.headers() {
+            if let Ok(value) = HeaderValue::from_str(&warning)
+                .or_else(|_| HeaderValue::from_bytes(warning.as_bytes()))
+            {
+                response.headers_mut().append(header::WARNING, value);
+            }
         }
         response
     }
@@ -573,15 +587,7 @@ impl ApiServer {
             .extensions_mut()
             .remove::<hyper::upgrade::OnUpgrade>();
         let body = std::mem::take(request.body_mut());
-        let mut response = self.route(&cx, body, upgrade).await;
-        for warning in cx.warnings.headers() {
-            if let Ok(value) = HeaderValue::from_str(&warning)
-                .or_else(|_| HeaderValue::from_bytes(warning.as_bytes()))
-            {
-                response.headers_mut().append(header::WARNING, value);
-            }
-        }
-        response
+        self.route(&cx, body, upgrade).await
     }
 
     /// Whether a request is for a custom resource that there is, in its scope.

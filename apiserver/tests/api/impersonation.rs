@@ -217,3 +217,28 @@ async fn names_that_are_no_ascii_are_names() {
             "requested [{Group  devs    }] without impersonating a user",
         );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_is_warned_too() {
+    let Some(users) = Users::start(&[]).await else {
+        return;
+    };
+    let authorization = ("authorization", "Bearer  bob");
+    for (headers, message) in [
+        (
+            vec![authorization],
+            "pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\"",
+        ),
+        (
+            vec![authorization, ("impersonate-user", "jane")],
+            "pods is forbidden: User \"system:anonymous\" cannot impersonate-on:user-info:list resource \"pods\" in API group \"\" in the namespace \"default\"",
+        ),
+    ] {
+        let answer = users.server.send("GET", PODS, &headers, "").await;
+        assert_eq!(
+            answer.headers["warning"],
+            "299 - \"the provided Authorization header contains extra space before the bearer token, and is ignored\""
+        );
+        answer.refuses(403, message);
+    }
+}
