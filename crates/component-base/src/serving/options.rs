@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::bind::{BindError, bind};
 use super::self_signed::generate_self_signed;
 use super::server::{Server, ServerLimits, Tls};
-use super::tls::{CertificateSlot, Certificates, TlsSettings, server_config};
+use super::tls::{CertificateSlot, Certificates, CurrentTls, TlsSettings, server_config};
 use crate::file_watch::watch_files;
 use crate::flags::{Flags, NamedCertKey};
 
@@ -285,8 +285,12 @@ impl SecureServingOptions {
         let certificates = Arc::new(certificates);
         let config = server_config(&settings, certificates.clone())?;
         let config = Arc::new(ArcSwap::from_pointee(config));
+        let tls = CurrentTls {
+            config: config.clone(),
+            certificates: certificates.clone(),
+        };
         if !self.client_ca_files.is_empty() {
-            let current = config.clone();
+            let current = config;
             watch_files(
                 self.client_ca_files,
                 stop.clone(),
@@ -304,7 +308,7 @@ impl SecureServingOptions {
         if self.http2_max_streams > 0 {
             limits.http2_max_streams = self.http2_max_streams;
         }
-        Ok(Server::new(listener, Tls::On(config), limits))
+        Ok(Server::new(listener, Tls::On(tls), limits))
     }
 }
 

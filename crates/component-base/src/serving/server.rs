@@ -8,12 +8,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use futures::FutureExt as _;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::activity::{Activity, Answer, Noted, Over};
 use super::bind::Listener;
 use super::gather::Gathered;
+use super::tls::CurrentTls;
 use super::{Body, ConnectionInfo, Handler, error_response};
 
 /// Limits on what one connection may ask for; the defaults are upstream's.
@@ -59,8 +58,7 @@ impl Default for ServerLimits {
 #[derive(Clone, Debug)]
 pub(super) enum Tls {
     Off,
-    /// The settings for connections that come from now on.
-    On(Arc<ArcSwap<ServerConfig>>),
+    On(CurrentTls),
 }
 
 /// A server whose socket is open and which does not answer yet.
@@ -215,8 +213,8 @@ impl Shared {
         };
         match &self.tls {
             Tls::Off => self.http(stream, info).await,
-            Tls::On(config) => {
-                let acceptor = tokio_rustls::TlsAcceptor::from(config.load_full());
+            Tls::On(tls) => {
+                let acceptor = tokio_rustls::TlsAcceptor::from(tls.at(local_addr.ip()));
                 let handshake =
                     tokio::time::timeout(self.limits.read_header_timeout, acceptor.accept(stream))
                         .await;

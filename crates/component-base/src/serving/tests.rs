@@ -319,32 +319,47 @@ async fn certificates_are_reloaded() {
 
 #[tokio::test]
 async fn server_names_choose_certificates() {
-    let (mut options, made) = options();
+    let home = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let named = generate_self_signed("a.foo.example", &[], &[]).unwrap();
     let wild = generate_self_signed("any", &[], &["b.foo.example".to_owned()]).unwrap();
+    let by_itself = generate_self_signed("c.foo.example", &[home], &[]).unwrap();
+    let at_home = generate_self_signed("127.0.0.1", &[], &["localhost".to_owned()]).unwrap();
     let memory = |names: &[&str], made: &SelfSigned| InMemoryCert {
         names: names.iter().map(|name| (*name).to_owned()).collect(),
         certificate_pem: made.certificate_pem.clone(),
         key_pem: made.key_pem.clone(),
     };
-    options.in_memory_certs = vec![
-        memory(&["*.foo.example"], &wild),
-        memory(&["a.foo.example"], &named),
-    ];
-    let running = serve(options, &made, describe());
-    for (name, ca) in [
-        ("localhost", &made),
-        ("a.foo.example", &named),
-        ("b.foo.example", &wild),
-    ] {
-        let client = Client {
-            name,
-            ..Client::http1()
-        };
-        client
-            .connect(running.address, &ca_of(ca))
-            .await
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
+    for for_address in [false, true] {
+        let (mut options, made) = options();
+        options.in_memory_certs = vec![
+            memory(&[], &by_itself),
+            memory(&["*.foo.example"], &wild),
+            memory(&["a.foo.example"], &named),
+        ];
+        // Clients that connect to an address name no server. A certificate that only contains the address is not for it.
+        let mut expected = &made;
+        if for_address {
+            let certificate = memory(&["other.example", "127.0.0.1"], &at_home);
+            options.in_memory_certs.push(certificate);
+            expected = &at_home;
+        }
+        let running = serve(options, &made, describe());
+        for (name, ca) in [
+            ("localhost", &made),
+            ("a.foo.example", &named),
+            ("b.foo.example", &wild),
+            ("c.foo.example", &by_itself),
+            ("127.0.0.1", expected),
+        ] {
+            let client = Client {
+                name,
+                ..Client::http1()
+            };
+            client
+                .connect(running.address, &ca_of(ca))
+                .await
+                .unwrap_or_else(|error| panic!("{name}, {for_address}: {error}"));
+        }
     }
 }
 

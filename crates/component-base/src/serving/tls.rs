@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
+use apimachinery::validation::name_is_dns_subdomain;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use client::config::{KeyPairError, key_pair};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -85,34 +86,31 @@ impl CertificateSlot {
     }
 }
 
-/// DNS names and addresses of a certificate, lower case; the common name where there are none.
+/// The names a certificate is chosen by: its common name, unless that is an address or no name of a host, and its DNS names. Its
+/// addresses are not among them. Upstream: dynamiccertificates getCertificateNames.
 fn names_of(certificate: &CertificateDer<'_>) -> Vec<String> {
     use x509_parser::extensions::GeneralName;
     let Ok((_, certificate)) = x509_parser::parse_x509_certificate(certificate) else {
         return Vec::new();
     };
-    let mut names = Vec::new();
+    let is_host = |name: &&str| {
+        let host = name.strip_prefix("*.").unwrap_or(name);
+        name.parse::<IpAddr>().is_err()
+            && (*name == "*" || name_is_dns_subdomain(host, false).is_empty())
+    };
+    let mut common_names = certificate.subject().iter_common_name();
+    let common_name = common_names.next().and_then(|name| name.as_str().ok());
+    let common_name = common_name.filter(is_host);
+    let mut names: Vec<String> = common_name
+        .map(str::to_ascii_lowercase)
+        .into_iter()
+        .collect();
     if let Ok(Some(alternatives)) = certificate.subject_alternative_name() {
         for name in &alternatives.value.general_names {
-            match name {
-                GeneralName::DNSName(name) => names.push(name.to_ascii_lowercase()),
-                GeneralName::IPAddress(octets) => {
-                    let address = <[u8; 4]>::try_from(*octets)
-                        .map(IpAddr::from)
-                        .or_else(|_| <[u8; 16]>::try_from(*octets).map(IpAddr::from));
-                    names.extend(address.ok().map(|address| address.to_string()));
-                }
-                _ => {}
+            if let GeneralName::DNSName(name) = name {
+                names.push(name.to_ascii_lowercase());
             }
         }
-    }
-    if names.is_empty() {
-        let common_name = certificate
-            .subject()
-            .iter_common_name()
-            .next()
-            .and_then(|name| name.as_str().ok());
-        names.extend(common_name.map(str::to_ascii_lowercase));
     }
     names
 }
@@ -127,48 +125,85 @@ pub(super) struct Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let wanted = hello.server_name().unwrap_or_default().to_ascii_lowercase();
-        self.select(&wanted)
+        self.select(hello.server_name().unwrap_or_default())
             .or_else(|| self.default.key())
             .or_else(|| self.by_name.first()?.1.key())
     }
 }
 
 impl Certificates {
-    /// Upstream's order: exact names before wildcards, names given on the command line before names in certificates.
+    /// Exact names before wildcards, and names given on the command line before names in certificates.
     fn select(&self, wanted: &str) -> Option<Arc<CertifiedKey>> {
         if wanted.is_empty() {
             return None;
         }
-        let wildcard = wanted
-            .split_once('.')
-            .map(|(_, parent)| format!("*.{parent}"));
-        for explicit in [true, false] {
-            for exact in [true, false] {
-                for (names, slot) in self
-                    .by_name
-                    .iter()
-                    .filter(|(names, _)| names.is_empty() != explicit)
-                {
-                    let loaded = slot.current.load();
-                    let Some(loaded) = loaded.as_ref() else {
-                        continue;
-                    };
-                    let names = if explicit { names } else { &loaded.names };
-                    let sought = if exact {
-                        Some(wanted)
-                    } else {
-                        wildcard.as_deref()
-                    };
-                    if sought.is_some_and(|sought| {
-                        names.iter().any(|name| name.eq_ignore_ascii_case(sought))
-                    }) {
-                        return Some(loaded.key.clone());
-                    }
-                }
-            }
+        self.named(wanted).or_else(|| {
+            let (_, parent) = wanted.split_once('.')?;
+            self.named(&format!("*.{parent}"))
+        })
+    }
+
+    fn named(&self, wanted: &str) -> Option<Arc<CertifiedKey>> {
+        self.explicitly_named(wanted).or_else(|| {
+            let unnamed = self.by_name.iter().filter(|(names, _)| names.is_empty());
+            unnamed
+                .filter_map(|(_, slot)| slot.current.load_full())
+                .find(|loaded| is_among(&loaded.names, wanted))
+                .map(|loaded| loaded.key.clone())
+        })
+    }
+
+    fn explicitly_named(&self, wanted: &str) -> Option<Arc<CertifiedKey>> {
+        let mut found = self
+            .by_name
+            .iter()
+            .filter(|(names, _)| is_among(names, wanted));
+        found.find_map(|(_, slot)| slot.key())
+    }
+}
+
+fn is_among(names: &[String], wanted: &str) -> bool {
+    names.iter().any(|name| name.eq_ignore_ascii_case(wanted))
+}
+
+/// The settings for connections that come from now on.
+#[derive(Clone, Debug)]
+pub(super) struct CurrentTls {
+    pub(super) config: Arc<ArcSwap<ServerConfig>>,
+    pub(super) certificates: Arc<Certificates>,
+}
+
+impl CurrentTls {
+    /// The settings for a connection to this address. Clients that connect to an address name no server, since SNI takes
+    /// none: a certificate that is for the address by name is theirs. Upstream: dynamiccertificates GetConfigForClient.
+    pub(super) fn at(&self, address: IpAddr) -> Arc<ServerConfig> {
+        let config = self.config.load_full();
+        let found = self.certificates.explicitly_named(&address.to_string());
+        let Some(for_address) = found else {
+            return config;
+        };
+        let mut config = ServerConfig::clone(&config);
+        config.cert_resolver = Arc::new(AtAddress {
+            certificates: self.certificates.clone(),
+            for_address,
+        });
+        Arc::new(config)
+    }
+}
+
+/// Certificates where one is for those who name no server.
+#[derive(Debug)]
+struct AtAddress {
+    certificates: Arc<Certificates>,
+    for_address: Arc<CertifiedKey>,
+}
+
+impl ResolvesServerCert for AtAddress {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if hello.server_name().is_none() {
+            return Some(self.for_address.clone());
         }
-        None
+        self.certificates.resolve(hello)
     }
 }
 
