@@ -289,6 +289,14 @@ impl PrivateKey {
     pub fn sign(&self, claims: &[u8]) -> Result<String, aws_lc_rs::error::Unspecified> {
         let header =
             serde_json::json!({"alg": self.public.algorithm.name(), "kid": self.public.id()});
+        self.sign_with(&header, claims)
+    }
+
+    fn sign_with(
+        &self,
+        header: &serde_json::Value,
+        claims: &[u8],
+    ) -> Result<String, aws_lc_rs::error::Unspecified> {
         let mut token = URL_SAFE_NO_PAD.encode(header.to_string());
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(claims, &mut token);
@@ -318,6 +326,8 @@ pub struct Unverified<'a> {
     signature: Vec<u8>,
     key_id: String,
     algorithm: String,
+    /// It must be understood in a way that is not known here.
+    unsupported: bool,
     pub claims: Vec<u8>,
 }
 
@@ -326,6 +336,19 @@ struct Header {
     alg: String,
     #[serde(default)]
     kid: String,
+    crit: Option<serde_json::Value>,
+    b64: Option<bool>,
+}
+
+impl Header {
+    /// Extensions that a recipient has to know (RFC 7515, section 4.1.11). `b64` (RFC 7797) is known as long as it changes nothing.
+    fn is_unsupported(&self) -> bool {
+        let critical = self.crit.as_ref().is_some_and(|critical| {
+            let names = critical.as_array();
+            names.is_none_or(|names| names.iter().any(|name| name != "b64"))
+        });
+        critical || self.b64 == Some(false)
+    }
 }
 
 impl<'a> Unverified<'a> {
@@ -342,6 +365,7 @@ impl<'a> Unverified<'a> {
         Ok(Self {
             signed,
             signature: decode(signature)?,
+            unsupported: header.is_unsupported(),
             key_id: header.kid,
             algorithm: header.alg,
             claims: decode(claims)?,
@@ -357,6 +381,9 @@ impl<'a> Unverified<'a> {
     pub fn verify(&self, keys: &[PublicKey]) -> Result<(), VerifyError> {
         if keys.is_empty() {
             return Err(VerifyError::NoKey);
+        }
+        if self.unsupported {
+            return Err(VerifyError::Signature);
         }
         for key in keys {
             // The key decides the algorithm: a token cannot ask to be checked with another one.
@@ -479,6 +506,39 @@ mod tests {
             parsed.verify(std::slice::from_ref(key.public())),
             Err(VerifyError::Signature)
         );
+    }
+
+    #[test]
+    fn a_token_does_not_have_extensions() {
+        let key = ec_key(&signature::ECDSA_P256_SHA256_FIXED_SIGNING);
+        for (extension, expected) in [
+            (serde_json::json!({"crit": null}), Ok(())),
+            (serde_json::json!({"crit": []}), Ok(())),
+            (serde_json::json!({"crit": ["b64"], "b64": true}), Ok(())),
+            (
+                serde_json::json!({"b64": false}),
+                Err(VerifyError::Signature),
+            ),
+            (
+                serde_json::json!({"crit": ["b64"], "b64": false}),
+                Err(VerifyError::Signature),
+            ),
+            (
+                serde_json::json!({"crit": ["x"]}),
+                Err(VerifyError::Signature),
+            ),
+            (
+                serde_json::json!({"crit": "b64"}),
+                Err(VerifyError::Signature),
+            ),
+        ] {
+            let mut header = extension.clone();
+            header["alg"] = "ES256".into();
+            let token = key.sign_with(&header, b"{}").expect("signed");
+            let parsed = Unverified::parse(&token).expect("well formed");
+            let verdict = parsed.verify(std::slice::from_ref(key.public()));
+            assert_eq!(verdict, expected, "{extension}");
+        }
     }
 
     #[test]
