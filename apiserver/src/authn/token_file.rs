@@ -1,4 +1,4 @@
-//! `--token-auth-file`: tokens in a CSV file, one caller per line: token, user, uid and optionally "group1,group2".
+//! `--token-auth-file`: tokens in a CSV file, one caller per record: token, user, uid and optionally "group1,group2".
 //! Upstream: apiserver/pkg/authentication/token/tokenfile. The file is read once, at start.
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,11 +11,11 @@ use super::tokens::TokenAuthenticator;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TokenFileError {
     #[error(
-        "must have at least 3 columns (token, user name, user uid), found {columns} in line {line}"
+        "token file '{path}' must have at least 3 columns (token, user name, user uid), found {columns}"
     )]
-    Columns { line: usize, columns: usize },
-    #[error("has a quoted column that does not end in line {line}")]
-    Quote { line: usize },
+    Columns { path: String, columns: usize },
+    #[error("{0}")]
+    Csv(CsvError),
 }
 
 /// The tokens of the file.
@@ -24,43 +24,37 @@ pub struct TokenFile {
 }
 
 impl TokenFile {
-    pub fn parse(text: &str) -> Result<Self, TokenFileError> {
+    /// `path` is for messages.
+    pub fn parse(path: &str, text: &str) -> Result<Self, TokenFileError> {
         let mut users = HashMap::new();
-        for (index, line) in text.lines().enumerate() {
-            let line_number = index + 1;
-            if line.trim().is_empty() {
-                continue;
-            }
-            let columns = columns(line).ok_or(TokenFileError::Quote { line: line_number })?;
-            let [token, name, uid, rest @ ..] = columns.as_slice() else {
+        for (index, record) in Records::of(text).enumerate() {
+            let record = record.map_err(TokenFileError::Csv)?;
+            let number = index + 1;
+            let [token, name, uid, rest @ ..] = record.as_slice() else {
                 return Err(TokenFileError::Columns {
-                    line: line_number,
-                    columns: columns.len(),
+                    path: path.to_owned(),
+                    columns: record.len(),
                 });
             };
-            // A line without a token is skipped and a repeated token means its last line, as upstream has it.
             if token.is_empty() {
+                tracing::warn!(
+                    "empty token has been found in token file '{path}', record number '{number}'"
+                );
                 continue;
             }
-            let groups = rest
-                .first()
-                .filter(|groups| !groups.is_empty())
-                .map(|groups| {
-                    groups
-                        .split(',')
-                        .map(|group| group.trim().to_owned())
-                        .collect()
-                })
-                .unwrap_or_default();
-            users.insert(
-                token.clone(),
-                UserInfo {
-                    name: name.clone(),
-                    uid: uid.clone(),
-                    groups,
-                    extra: BTreeMap::new(),
-                },
-            );
+            let groups = rest.first().map(|groups| groups.split(','));
+            let user = UserInfo {
+                name: name.clone(),
+                uid: uid.clone(),
+                groups: groups.into_iter().flatten().map(str::to_owned).collect(),
+                extra: BTreeMap::new(),
+            };
+            // The last one counts.
+            if users.insert(token.clone(), user).is_some() {
+                tracing::warn!(
+                    "duplicate token has been found in token file '{path}', record number '{number}'"
+                );
+            }
         }
         Ok(Self { users })
     }
@@ -80,50 +74,191 @@ impl TokenAuthenticator for TokenFile {
     }
 }
 
-/// The columns of a CSV line (RFC 4180); None when a quote is left open.
-fn columns(line: &str) -> Option<Vec<String>> {
-    let mut columns = Vec::new();
-    let mut column = String::new();
-    let mut quoted = false;
-    let mut characters = line.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            '"' if quoted && characters.peek() == Some(&'"') => {
-                characters.next();
-                column.push('"');
-            }
-            '"' => quoted = !quoted,
-            ',' if !quoted => columns.push(std::mem::take(&mut column)),
-            _ => column.push(character),
+/// Where a text is no CSV. Columns count bytes. The words are Go's.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CsvError {
+    /// The first line of the record.
+    start: usize,
+    line: usize,
+    column: usize,
+    what: &'static str,
+}
+
+impl std::fmt::Display for CsvError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            start,
+            line,
+            column,
+            what,
+        } = self;
+        if start != line {
+            write!(f, "record on line {start}; ")?;
+        }
+        write!(f, "parse error on line {line}, column {column}: {what}")
+    }
+}
+
+const BARE_QUOTE: &str = r#"bare " in non-quoted-field"#;
+const WRONG_QUOTE: &str = r#"extraneous or missing " in quoted-field"#;
+
+/// The records of a CSV text (RFC 4180), as Go's encoding/csv reads them: empty lines are none, and a quoted field may go over
+/// several lines. What follows an error is not to be read.
+struct Records {
+    /// With the ends of lines of Unix.
+    text: String,
+    read: usize,
+    /// The number of the line that was read last.
+    line: usize,
+}
+
+impl Records {
+    fn of(text: &str) -> Self {
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        Self {
+            text: text.replace("\r\n", "\n"),
+            read: 0,
+            line: 0,
         }
     }
-    columns.push(column);
-    (!quoted).then_some(columns)
+}
+
+impl Iterator for Records {
+    type Item = Result<Vec<String>, CsvError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut lines = self.text[self.read..].split_inclusive('\n');
+        let mut line = loop {
+            let line = lines.next()?;
+            (self.read, self.line) = (self.read + line.len(), self.line + 1);
+            if line != "\n" {
+                break line;
+            }
+        };
+        let start = self.line;
+        let mut column = 1;
+        let mut record = Vec::new();
+        let wrong = |line, column, what| {
+            Some(Err(CsvError {
+                start,
+                line,
+                column,
+                what,
+            }))
+        };
+        loop {
+            let Some(quoted) = line.strip_prefix('"') else {
+                let (field, rest) = match line.split_once(',') {
+                    Some((field, rest)) => (field, Some(rest)),
+                    None => (line.strip_suffix('\n').unwrap_or(line), None),
+                };
+                if let Some(at) = field.find('"') {
+                    return wrong(self.line, column + at, BARE_QUOTE);
+                }
+                record.push(field.to_owned());
+                let Some(rest) = rest else {
+                    return Some(Ok(record));
+                };
+                column += field.len() + 1;
+                line = rest;
+                continue;
+            };
+            line = quoted;
+            column += 1;
+            let mut field = String::new();
+            loop {
+                let Some(at) = line.find('"') else {
+                    field.push_str(line);
+                    column += line.len();
+                    let Some(next) = lines.next() else {
+                        return wrong(self.line, column, WRONG_QUOTE);
+                    };
+                    (self.read, self.line) = (self.read + next.len(), self.line + 1);
+                    line = next;
+                    column = 1;
+                    continue;
+                };
+                field.push_str(&line[..at]);
+                line = &line[at + 1..];
+                column += at + 1;
+                let Some(rest) = line.strip_prefix('"') else {
+                    break;
+                };
+                field.push('"');
+                line = rest;
+                column += 1;
+            }
+            record.push(field);
+            match line.strip_prefix(',') {
+                Some(rest) => {
+                    line = rest;
+                    column += 1;
+                }
+                None if line.is_empty() || line == "\n" => return Some(Ok(record)),
+                None => return wrong(self.line, column - 1, WRONG_QUOTE),
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> TokenFile {
+        TokenFile::parse("x", text).expect("well formed")
+    }
+
+    #[track_caller]
+    fn check(text: &str, error: &str) {
+        let refused = TokenFile::parse("x", text).err().expect("refused");
+        assert_eq!(refused.to_string(), error);
+    }
+
     #[test]
-    fn lines() {
-        let file = TokenFile::parse("t1,ann,1,\"dev,ops\"\nt2,bob,2\n\n,skipped,3\nt1,ann2,1\n")
-            .expect("well formed");
-        assert_eq!(file.users.len(), 2);
-        assert_eq!(file.users["t1"].name, "ann2");
-        assert_eq!(file.users["t2"].groups, Vec::<String>::new());
-        let file = TokenFile::parse("t1,ann,1,\"dev,ops\"").expect("well formed");
-        assert_eq!(file.users["t1"].groups, ["dev", "ops"]);
-        assert_eq!(
-            TokenFile::parse("a,b").err(),
-            Some(TokenFileError::Columns {
-                line: 1,
-                columns: 2
-            })
+    fn records_are_users() {
+        let file = parse(
+            "t1,ann,1,\"dev,ops\"\r\n\nt2,bob,2\n\n,skipped,3\nt1,ann2,1,\"a, b\",x\r\nt3,eve,3,\r",
         );
-        assert_eq!(
-            TokenFile::parse("a,b,c,\"d").err(),
-            Some(TokenFileError::Quote { line: 1 })
+        assert_eq!(file.users.len(), 3);
+        assert_eq!(file.users["t1"].name, "ann2");
+        assert_eq!(file.users["t1"].groups, ["a", " b"]);
+        assert_eq!(file.users["t2"].groups, Vec::<String>::new());
+        assert_eq!(file.users["t3"].groups, [""]);
+    }
+
+    #[test]
+    fn quoted_fields_may_have_lines_and_quotes() {
+        let file = parse("t1,\"two\r\nlines\",1\n\"t\"\"2\",\"\",\"a,b\"\n");
+        assert_eq!(file.users["t1"].name, "two\nlines");
+        assert_eq!(file.users["t\"2"].name, "");
+        assert_eq!(file.users["t\"2"].uid, "a,b");
+    }
+
+    #[test]
+    fn errors_are_gos() {
+        let columns = |found: usize| {
+            format!(
+                "token file 'x' must have at least 3 columns (token, user name, user uid), found {found}"
+            )
+        };
+        check("a,b", &columns(2));
+        check("a,b,c\n  \n", &columns(1));
+        check(
+            "a,b,c,\"d",
+            r#"parse error on line 1, column 9: extraneous or missing " in quoted-field"#,
+        );
+        check(
+            "\na,\"b\nc,d",
+            r#"record on line 2; parse error on line 3, column 4: extraneous or missing " in quoted-field"#,
+        );
+        check(
+            "a,\"b\" ,c",
+            r#"parse error on line 1, column 5: extraneous or missing " in quoted-field"#,
+        );
+        check(
+            "ä,b\"b,c",
+            r#"parse error on line 1, column 5: bare " in non-quoted-field"#,
         );
     }
 }

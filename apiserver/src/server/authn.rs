@@ -109,9 +109,7 @@ async fn build_tokens(
     let mut judges: Vec<Arc<dyn TokenAuthenticator>> = Vec::new();
     if let Some(path) = flags.non_empty("token-auth-file") {
         let text = String::from_utf8(read(path)?)?;
-        let file =
-            TokenFile::parse(&text).map_err(|error| format!("token file '{path}' {error}"))?;
-        judges.push(Arc::new(file));
+        judges.push(Arc::new(TokenFile::parse(path, &text)?));
     }
     let issuers = flags.strings("service-account-issuer").to_vec();
     let mut api_audiences = flags.strings("api-audiences").to_vec();
