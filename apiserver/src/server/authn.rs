@@ -43,6 +43,8 @@ pub struct TokenService {
     pub judge: Arc<Tokens>,
     /// None without a signing key.
     pub issuer: Option<Arc<TokenIssuer>>,
+    /// Whether the issuer is one whose documents this server serves.
+    pub discovery: bool,
     /// Audiences of this server's own tokens.
     pub api_audiences: Vec<String>,
     pub max_expiration: Duration,
@@ -171,14 +173,42 @@ async fn build_tokens(
         }
         _ => None,
     };
+    let discovery = issuer.as_ref().is_some_and(|issuer| {
+        let refused = check_discovery(issuer.issuer()).err();
+        if let Some(error) = &refused {
+            tracing::error!(
+                "Could not construct pre-rendered responses for ServiceAccountIssuerDiscovery endpoints. Endpoints will not be enabled. Error: {error}"
+            );
+        }
+        refused.is_none()
+    });
     Ok(TokenService {
         judge: Arc::new(Tokens::new(judges, metrics)),
         issuer,
+        discovery,
         api_audiences,
         max_expiration,
         extended_seconds,
         extend_expiration: flags.bool("service-account-extend-token-expiration"),
     })
+}
+
+/// Whether an issuer can have documents: it is an https URL without query and fragment (OpenID Connect Discovery 1.0, section 3).
+/// Upstream: pkg/serviceaccount NewOpenIDMetadataProvider.
+fn check_discovery(issuer: &str) -> Result<(), String> {
+    let (url, fragment) = issuer.split_once('#').unwrap_or((issuer, ""));
+    let (url, query) = url.split_once('?').unwrap_or((url, ""));
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    let problem = if !scheme.eq_ignore_ascii_case("https") {
+        "must use https scheme"
+    } else if !query.is_empty() {
+        "may not include a query"
+    } else if !fragment.is_empty() {
+        "may not include a fragment"
+    } else {
+        return Ok(());
+    };
+    Err(format!("issuer URL {problem}, got: {issuer}"))
 }
 
 /// Who signs tokens of service accounts, what they are checked with, and how long they live.
@@ -366,5 +396,32 @@ impl TokenSubjects for StoredSubjects {
             });
             let _ = written.await;
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn issuers_with_documents() {
+        let got = |issuer: &str, problem: &str| Err(format!("issuer URL {problem}, got: {issuer}"));
+        for issuer in [
+            "https://a.example",
+            "HTTPS://a.example/b",
+            "https://a?",
+            "https://a#",
+        ] {
+            assert_eq!(check_discovery(issuer), Ok(()), "{issuer}");
+        }
+        for (issuer, problem) in [
+            ("http://a.example", "must use https scheme"),
+            ("kubernetes", "must use https scheme"),
+            ("https://a.example?b", "may not include a query"),
+            ("https://a.example/#b?c", "may not include a fragment"),
+            ("https://a.example/?b#c", "may not include a query"),
+        ] {
+            assert_eq!(check_discovery(issuer), got(issuer, problem));
+        }
     }
 }

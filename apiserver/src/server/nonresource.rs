@@ -146,12 +146,8 @@ fn version() -> Response {
 
 /// What others need to check tokens of service accounts.
 fn issuer_document(server: &ApiServer, path: &str) -> Response {
-    let Some(issuer) = server
-        .tokens
-        .issuer
-        .as_ref()
-        .filter(|issuer| issuer.issuer().starts_with("https://"))
-    else {
+    let tokens = &server.tokens;
+    let Some(issuer) = tokens.issuer.as_ref().filter(|_| tokens.discovery) else {
         return serving::not_found();
     };
     let Some((keys, max_age)) = issuer.published_keys() else {
