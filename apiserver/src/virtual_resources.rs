@@ -10,13 +10,11 @@ mod identity;
 
 use std::sync::Arc;
 
-use apimachinery::field::{self, ErrorList, Path};
-use apimachinery::status::{self, StatusError};
+use apimachinery::status::StatusError;
 use component_base::serving::{Body, Response};
 use http::StatusCode;
 
 use crate::handlers::{Endpoint, post, respond};
-use crate::registry::object::Object;
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
 
@@ -36,7 +34,7 @@ pub async fn serve(
     }
     let posted = post::read(cx, endpoint, body).await?;
     let (mut object, attributes) = post::admit(server, cx, endpoint, &posted).await?;
-    check_metadata(endpoint, &object)?;
+    access::validate(cx, &object)?;
     post::validate(server, attributes, &object).await?;
     match endpoint.resource.info.resource {
         "tokenreviews" => identity::review_token(server, &mut object).await?,
@@ -52,38 +50,4 @@ pub async fn serve(
         &object,
         None,
     )
-}
-
-/// Access reviews have no metadata of their own.
-fn check_metadata(endpoint: &Endpoint, object: &Object) -> Result<(), StatusError> {
-    if endpoint.resource.info.group != "authorization.k8s.io"
-        || endpoint.resource.info.resource == "selfsubjectrulesreviews"
-    {
-        return Ok(());
-    }
-    let mut metadata = object.metadata().clone();
-    metadata.managed_fields.clear();
-    if endpoint.resource.info.namespaced {
-        metadata.namespace.clear();
-    }
-    if metadata == api_types::meta::v1::ObjectMeta::default() {
-        return Ok(());
-    }
-    let shown = apimachinery::field::BadValue::of(object.metadata());
-    refuse(
-        endpoint,
-        &field::invalid(&Path::new("metadata"), shown, "must be empty").into(),
-    )
-}
-
-/// Upstream's refusals of access reviews name no kind.
-fn refuse(endpoint: &Endpoint, errors: &ErrorList) -> Result<(), StatusError> {
-    if errors.is_empty() {
-        return Ok(());
-    }
-    let kind = apimachinery::gvk::GroupKind {
-        group: endpoint.resource.info.group.to_owned(),
-        kind: String::new(),
-    };
-    Err(status::invalid(&kind, "", errors))
 }

@@ -7,13 +7,12 @@ use api_types::authorization::v1::{
     SubjectAccessReview, SubjectAccessReviewSpec, SubjectAccessReviewStatus,
     SubjectRulesReviewStatus,
 };
-use apimachinery::field::{self, BadValue, ErrorList, Path};
 use apimachinery::gvk::GroupKind;
 use apimachinery::status::{self, StatusError};
 use apimachinery::{fields, labels};
 use component_base::auth::{Attributes, Decision, UserInfo};
 
-use crate::apis::validation::go_value::bad_option;
+use crate::apis::validation::authorization;
 use crate::registry::object::Object;
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
@@ -137,53 +136,34 @@ fn user_of(spec: &SubjectAccessReviewSpec) -> UserInfo {
     }
 }
 
-fn nothing() -> BadValue {
-    BadValue::json(&serde_json::Value::Null)
-}
-
-fn problems(
-    resource: bool,
-    other: Option<&NonResourceAttributes>,
-    subject: Option<&SubjectAccessReviewSpec>,
-) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let spec = Path::new("spec");
-    if resource && other.is_some() {
-        errors.push(field::invalid(
-            &spec.child("nonResourceAttributes"),
-            bad_option(other),
-            "cannot be specified in combination with resourceAttributes",
-        ));
-    }
-    if !resource && other.is_none() {
-        errors.push(field::invalid(
-            &spec.child("resourceAttributes"),
-            nothing(),
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        ));
-    }
-    if let Some(subject) = subject
-        && subject.user.is_empty()
-        && subject.groups.is_empty()
-    {
-        errors.push(field::invalid(
-            &spec.child("user"),
-            "",
-            "at least one of user or group must be specified",
-        ));
-    }
-    errors
-}
-
-fn check(errors: &ErrorList) -> Result<(), StatusError> {
-    if errors.is_empty() {
+/// Refuses what is no question. Upstream's refusals name no kind.
+pub(super) fn validate(cx: &RequestContext, object: &Object) -> Result<(), StatusError> {
+    let errors = if let Some(review) = object.get::<SubjectAccessReview>() {
+        authorization::validate_subject_access_review(review)
+    } else if let Some(review) = object.get::<SelfSubjectAccessReview>() {
+        authorization::validate_self_subject_access_review(review)
+    } else if let Some(review) = object.get::<LocalSubjectAccessReview>() {
+        authorization::validate_local_subject_access_review(review)
+    } else {
         return Ok(());
-    }
-    let kind = GroupKind {
-        group: "authorization.k8s.io".to_owned(),
-        kind: String::new(),
     };
-    Err(status::invalid(&kind, "", errors))
+    if !errors.is_empty() {
+        let kind = GroupKind {
+            group: "authorization.k8s.io".to_owned(),
+            kind: String::new(),
+        };
+        return Err(status::invalid(&kind, "", &errors));
+    }
+    let namespace = &cx.info.namespace;
+    if object
+        .get::<LocalSubjectAccessReview>()
+        .is_some_and(|review| review.metadata.namespace != *namespace)
+    {
+        return Err(status::bad_request(format!(
+            "spec.resourceAttributes.namespace must match namespace: {namespace}"
+        )));
+    }
+    Ok(())
 }
 
 async fn decide(server: &ApiServer, question: Question) -> SubjectAccessReviewStatus {
@@ -210,67 +190,38 @@ async fn decide(server: &ApiServer, question: Question) -> SubjectAccessReviewSt
     answer
 }
 
-/// SubjectAccessReview, LocalSubjectAccessReview and SelfSubjectAccessReview.
+/// Answers a SubjectAccessReview, LocalSubjectAccessReview or SelfSubjectAccessReview that is valid.
 pub(super) async fn review(
     server: &ApiServer,
     cx: &RequestContext,
     object: &mut Object,
 ) -> Result<(), StatusError> {
     if let Some(review) = object.get_mut::<SelfSubjectAccessReview>() {
-        let (resource, other) = (
+        let question = question(
+            cx.user.clone(),
             review.spec.resource_attributes.as_deref(),
             review.spec.non_resource_attributes.as_deref(),
         );
-        check(&problems(resource.is_some(), other, None))?;
-        review.status = decide(server, question(cx.user.clone(), resource, other)).await;
+        review.status = decide(server, question).await;
         return Ok(());
     }
     if let Some(review) = object.get_mut::<LocalSubjectAccessReview>() {
-        let spec = &review.spec;
-        let (resource, other) = (
-            spec.resource_attributes.as_deref(),
-            spec.non_resource_attributes.as_deref(),
-        );
-        let mut errors = problems(resource.is_some(), other, Some(spec));
-        if let Some(resource) = resource
-            && resource.namespace != review.metadata.namespace
-        {
-            errors.push(field::invalid(
-                &Path::new("spec")
-                    .child("resourceAttributes")
-                    .child("namespace"),
-                resource.namespace.as_str(),
-                "must match metadata.namespace",
-            ));
-        }
-        if other.is_some() {
-            errors.push(field::invalid(
-                &Path::new("spec").child("nonResourceAttributes"),
-                bad_option(other),
-                "disallowed on this kind of request",
-            ));
-        }
-        check(&errors)?;
-        let namespace = &cx.info.namespace;
-        if resource.is_some_and(|resource| resource.namespace != *namespace) {
-            return Err(status::bad_request(format!(
-                "spec.resourceAttributes.namespace must match namespace: {namespace}"
-            )));
-        }
-        review.status = decide(server, question(user_of(spec), resource, other)).await;
+        review.status = decide(server, question_of(&review.spec)).await;
         return Ok(());
     }
     let review = object
         .get_mut::<SubjectAccessReview>()
         .ok_or_else(|| status::bad_request("not a SubjectAccessReview"))?;
-    let spec = &review.spec;
-    let (resource, other) = (
+    review.status = decide(server, question_of(&review.spec)).await;
+    Ok(())
+}
+
+fn question_of(spec: &SubjectAccessReviewSpec) -> Question {
+    question(
+        user_of(spec),
         spec.resource_attributes.as_deref(),
         spec.non_resource_attributes.as_deref(),
-    );
-    check(&problems(resource.is_some(), other, Some(spec)))?;
-    review.status = decide(server, question(user_of(spec), resource, other)).await;
-    Ok(())
+    )
 }
 
 /// SelfSubjectRulesReview: what the authorizers allow the caller in a namespace, as far as they can list it.
@@ -298,30 +249,4 @@ pub(super) fn review_rules(
         },
     };
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bad_question_is_shown() {
-        let other = NonResourceAttributes {
-            path: "/x".to_owned(),
-            verb: "get".to_owned(),
-        };
-        let text = |errors: ErrorList| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(
-            text(problems(true, Some(&other), None)),
-            [
-                "spec.nonResourceAttributes: Invalid value: {\"Path\":\"/x\",\"Verb\":\"get\"}: cannot be specified in combination with resourceAttributes"
-            ]
-        );
-        assert_eq!(
-            text(problems(false, None, None)),
-            [
-                "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"
-            ]
-        );
-    }
 }

@@ -357,3 +357,50 @@ async fn the_configuration_is_followed() {
         "apiserver_authorization_config_controller_last_config_info{apiserver_id_hash=\"sha256:";
     server.metric_in_time(info).await;
 }
+
+#[tokio::test]
+async fn questions_that_are_none_are_refused() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let local = "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews";
+    let own = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let about = |attributes: Value| json!({"user": "jane", "resourceAttributes": attributes});
+    for (path, review, message) in [
+        (
+            REVIEWS,
+            json!({"spec": about(json!({"fieldSelector": {}}))}),
+            "spec.resourceAttributes.fieldSelector.requirements: Required value: when spec.resourceAttributes.fieldSelector is specified, requirements or rawSelector is required",
+        ),
+        (
+            own,
+            json!({"spec": {"resourceAttributes": {"labelSelector": {
+                "rawSelector": "a=b", "requirements": [{"key": "a", "operator": "Exists"}],
+            }}}}),
+            "spec.resourceAttributes.labelSelector.rawSelector: Invalid value: \"a=b\": may not specified at the same time as requirements",
+        ),
+        (
+            local,
+            json!({"metadata": {"labels": {"a": "b"}}, "spec": about(json!({"namespace": "default"}))}),
+            "metadata: Invalid value: {\"namespace\":\"default\",\"labels\":{\"a\":\"b\"},… must be empty except for namespace",
+        ),
+    ] {
+        let answer = server.post(path, review).await;
+        let refused = answer.message();
+        assert_eq!(answer.code, 422, "{refused}");
+        let (start, end) = message.split_once('…').unwrap_or((message, ""));
+        assert!(
+            refused.contains(&format!("is invalid: {start}")) && refused.ends_with(end),
+            "{refused}"
+        );
+    }
+    let selector = json!({"fieldSelector": {"rawSelector": "a=b"}, "namespace": "default"});
+    for path in [REVIEWS, local, own] {
+        let mut review = json!({"spec": about(selector.clone())});
+        if path == own {
+            review["spec"].as_object_mut().unwrap().remove("user");
+        }
+        let status = server.post(path, review).await.expect(201)["status"].clone();
+        assert_eq!(status["allowed"], true);
+    }
+}

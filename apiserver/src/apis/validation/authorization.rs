@@ -142,7 +142,7 @@ fn no_metadata(metadata: &ObjectMeta, namespaced: bool) -> Option<Error> {
     } else {
         "must be empty"
     };
-    let value = go_value::bad_value(metadata);
+    let value = BadValue::of(metadata);
     (rest != ObjectMeta::default()).then(|| field::invalid(&Path::new("metadata"), value, detail))
 }
 
@@ -186,4 +186,140 @@ pub fn validate_local_subject_access_review(review: &LocalSubjectAccessReview) -
         ));
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use api_types::meta::v1::{FieldSelectorRequirement, LabelSelectorRequirement};
+
+    use super::*;
+
+    fn texts(errors: ErrorList) -> Vec<String> {
+        errors.iter().map(ToString::to_string).collect()
+    }
+
+    fn of(
+        resource: Option<ResourceAttributes>,
+        other: Option<NonResourceAttributes>,
+    ) -> SubjectAccessReview {
+        let mut review = SubjectAccessReview::default();
+        review.spec.user = "jane".to_owned();
+        review.spec.resource_attributes = resource.map(Into::into);
+        review.spec.non_resource_attributes = other.map(Into::into);
+        review
+    }
+
+    #[test]
+    fn a_review_is_about_one_thing() {
+        let other = NonResourceAttributes {
+            path: "/x".to_owned(),
+            verb: "get".to_owned(),
+        };
+        let both = of(Some(ResourceAttributes::default()), Some(other.clone()));
+        assert_eq!(
+            texts(validate_subject_access_review(&both)),
+            [
+                "spec.nonResourceAttributes: Invalid value: {\"Path\":\"/x\",\"Verb\":\"get\"}: cannot be specified in combination with resourceAttributes"
+            ]
+        );
+        let mut nothing = of(None, None);
+        nothing.spec.user.clear();
+        nothing.metadata.name = "x".to_owned();
+        assert_eq!(
+            texts(validate_subject_access_review(&nothing)),
+            [
+                "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified",
+                "spec.user: Invalid value: \"\": at least one of user or group must be specified",
+                "metadata: Invalid value: {\"name\":\"x\"}: must be empty",
+            ]
+        );
+        assert_eq!(
+            texts(validate_subject_access_review(&of(None, Some(other)))),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn selectors_are_one_text_or_requirements() {
+        let requirement = FieldSelectorRequirement {
+            key: "a".to_owned(),
+            operator: "In".to_owned(),
+            values: vec!["b".to_owned()],
+        };
+        let unknown = LabelSelectorRequirement {
+            key: "a".to_owned(),
+            operator: "New".to_owned(),
+            ..LabelSelectorRequirement::default()
+        };
+        let attributes = |fields: FieldSelectorAttributes, labels: LabelSelectorAttributes| {
+            let attributes = ResourceAttributes {
+                field_selector: Some(fields.into()),
+                label_selector: Some(labels.into()),
+                ..ResourceAttributes::default()
+            };
+            let mut review = SelfSubjectAccessReview::default();
+            review.spec.resource_attributes = Some(attributes.into());
+            texts(validate_self_subject_access_review(&review))
+        };
+        assert_eq!(
+            attributes(
+                FieldSelectorAttributes::default(),
+                LabelSelectorAttributes {
+                    raw_selector: "a=b".to_owned(),
+                    requirements: vec![unknown.clone()],
+                }
+            ),
+            [
+                "spec.resourceAttributes.fieldSelector.requirements: Required value: when spec.resourceAttributes.fieldSelector is specified, requirements or rawSelector is required",
+                "spec.resourceAttributes.labelSelector.rawSelector: Invalid value: \"a=b\": may not specified at the same time as requirements",
+            ]
+        );
+        assert_eq!(
+            attributes(
+                FieldSelectorAttributes {
+                    requirements: vec![FieldSelectorRequirement {
+                        values: Vec::new(),
+                        ..requirement.clone()
+                    }],
+                    ..FieldSelectorAttributes::default()
+                },
+                LabelSelectorAttributes {
+                    raw_selector: "!!".to_owned(),
+                    ..LabelSelectorAttributes::default()
+                },
+            ),
+            [
+                "spec.resourceAttributes.fieldSelector.requirements[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
+            ]
+        );
+        assert_eq!(
+            attributes(
+                FieldSelectorAttributes {
+                    requirements: vec![requirement],
+                    ..FieldSelectorAttributes::default()
+                },
+                LabelSelectorAttributes {
+                    requirements: vec![unknown],
+                    ..LabelSelectorAttributes::default()
+                },
+            ),
+            Vec::<String>::new(),
+            "an operator of a newer client is not known, and no error"
+        );
+    }
+
+    #[test]
+    fn a_local_review_has_a_namespace() {
+        let mut review = LocalSubjectAccessReview::default();
+        review.metadata.namespace = "here".to_owned();
+        review.metadata.name = "x".to_owned();
+        review.spec = of(Some(ResourceAttributes::default()), None).spec;
+        assert_eq!(
+            texts(validate_local_subject_access_review(&review)),
+            [
+                "metadata: Invalid value: {\"name\":\"x\",\"namespace\":\"here\"}: must be empty except for namespace",
+                "spec.resourceAttributes.namespace: Invalid value: \"\": must match metadata.namespace",
+            ]
+        );
+    }
 }
