@@ -65,7 +65,8 @@ pub mod webhook;
 use std::time::Duration;
 
 use component_base::flags::Flags;
-use component_base::metrics::{Metrics, MetricsOptions};
+use component_base::metrics::{Metrics, MetricsOptions, Opts};
+use component_base::serving::SecureServingOptions;
 use tokio_util::sync::CancellationToken;
 
 /// Runs a server until it is told to stop.
@@ -78,6 +79,7 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<(), component_
         &kubernetes_names(),
         &[advertised],
     )?;
+    count_handshake_errors(&mut config.serving, &metrics);
     let internal = CancellationToken::new();
     let listener = config.serving.clone().bind(&internal)?;
     let server = server::ApiServer::build(config, metrics, internal.clone()).await?;
@@ -118,6 +120,15 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<(), component_
     }
     internal.cancel();
     Ok(())
+}
+
+/// Upstream: TLSHandshakeErrors of apiserver/pkg/endpoints/metrics.
+fn count_handshake_errors(serving: &mut SecureServingOptions, metrics: &Metrics) {
+    let opts = Opts::new(
+        "apiserver_tls_handshake_errors_total",
+        "Number of requests dropped with 'TLS handshake error from' error",
+    );
+    serving.limits.handshake_errors = Some(metrics.counter(opts));
 }
 
 /// Names a self-signed serving certificate is good for.

@@ -77,7 +77,7 @@ pub fn build(
         ..Lasting::default()
     };
     if settings.has("Node") {
-        let graph = Arc::new(Graph::default());
+        let graph = Arc::new(Graph::with_metrics(metrics));
         feed_graph(&graph, resources, stop);
         lasting.node = Some(Arc::new(NodeAuthorizer::new(graph)));
     }
