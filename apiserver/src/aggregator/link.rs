@@ -23,6 +23,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::connect::{self, DialError};
 use crate::egress;
+use crate::webhook::certificates::Faults;
 
 /// Idle connections are kept this long, and this many of them, as Go's transport does for client-go.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
@@ -171,7 +172,10 @@ impl Link {
         let dialer = &self.ready()?.single;
         let (name, config) = (dialer.server_name.clone(), dialer.config.clone());
         let stream = connect::secure(&dialer.via, host, port, name, config).await?;
-        connect::exchange(stream, request).await
+        let faults = faults_of(&stream);
+        let mut answer = connect::exchange(stream, request).await?;
+        answer.extensions_mut().insert(faults);
+        Ok(answer)
     }
 }
 
@@ -236,7 +240,7 @@ fn reason(error: &legacy::Error) -> DialError {
     let mut last = String::new();
     while let Some(error) = next {
         if let Some(dial) = error.downcast_ref::<DialError>() {
-            return DialError::new(dial);
+            return dial.clone();
         }
         if let Some(hyper) = error.downcast_ref::<hyper::Error>()
             && (hyper.is_incomplete_message() || hyper.is_closed() || hyper.is_canceled())
@@ -287,13 +291,20 @@ struct Stream(TokioIo<TlsStream<egress::Stream>>);
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        let (_, session) = self.0.inner().get_ref();
-        if session.alpn_protocol() == Some(b"h2") {
-            Connected::new().negotiated_h2()
+        let stream = self.0.inner();
+        // Every answer has them among its extensions.
+        let connected = Connected::new().extra(faults_of(stream));
+        if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+            connected.negotiated_h2()
         } else {
-            Connected::new()
+            connected
         }
     }
+}
+
+fn faults_of(stream: &TlsStream<egress::Stream>) -> Faults {
+    let chain = stream.get_ref().1.peer_certificates();
+    chain.map(Faults::of_chain).unwrap_or_default()
 }
 
 impl Read for Stream {

@@ -42,6 +42,7 @@ use parking_lot::RwLock;
 use crate::config::Config;
 use crate::connect;
 use crate::egress::Dialer;
+use crate::webhook::certificates::CertificateMetrics;
 use link::{Identity, Link};
 use metrics::AvailabilityMetrics;
 use resolve::Backend;
@@ -79,6 +80,7 @@ pub struct Aggregator {
     /// Where default/kubernetes is: here.
     own_address: (String, u16),
     metrics: AvailabilityMetrics,
+    certificates: CertificateMetrics,
 }
 
 /// A group version that another server answers.
@@ -149,6 +151,7 @@ impl Aggregator {
             reject_redirects: flags.bool("aggregator-reject-forwarding-redirect"),
             own_address: (host, config.serving.bind_port),
             metrics: AvailabilityMetrics::new(metrics),
+            certificates: CertificateMetrics::new(metrics, "kube_aggregator"),
         };
         aggregator.read_identity()?;
         Ok(aggregator)

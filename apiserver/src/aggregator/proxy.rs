@@ -9,6 +9,7 @@ use component_base::serving::{self, Body, Response};
 use futures::StreamExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyStream, StreamBody};
+use hyper::body::Incoming;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::link::Link;
@@ -112,9 +113,22 @@ pub(crate) async fn forward(
         let headers = request.headers_mut();
         headers.insert(mark, HeaderValue::from_static("true"));
     }
+    // Certificates of peers are not counted.
+    let count = |answer: &Result<http::Response<Incoming>, connect::DialError>| {
+        let faults = match answer {
+            Ok(answer) => answer.extensions().get().copied().unwrap_or_default(),
+            Err(error) => error.faults,
+        };
+        if mark.is_none() {
+            let certificates = &server.aggregator.certificates;
+            certificates.count(faults, host, &cx.annotations);
+        }
+    };
     if let Some(client) = upgrade {
         let wanted = cx.header(header::UPGRADE);
-        return match link.switch(host, port, request).await {
+        let answer = link.switch(host, port, request).await;
+        count(&answer);
+        return match answer {
             Ok(answer) => connect::switched(cx, answer, wanted, client)
                 .unwrap_or_else(|error| unavailable(&error.to_string())),
             Err(error) => unavailable(&format!("error dialing backend: {error}")),
@@ -128,6 +142,7 @@ pub(crate) async fn forward(
     } else {
         sent.await
     };
+    count(&answer);
     match answer {
         Ok(answer)
             if reject_redirects

@@ -22,6 +22,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::config::KubeletConfig;
 use crate::egress::{Dialer, Stream};
+use crate::webhook::certificates::Faults;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Certificate files are read again when this much time passed.
@@ -59,13 +60,20 @@ impl Target {
 }
 
 /// No answer came. The text is what upstream's clients show.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct DialError(String);
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct DialError {
+    text: String,
+    /// What the handshake failed for.
+    pub(crate) faults: Faults,
+}
 
 impl DialError {
     pub(crate) fn new(text: impl std::fmt::Display) -> DialError {
-        DialError(text.to_string())
+        DialError {
+            text: text.to_string(),
+            faults: Faults::default(),
+        }
     }
 }
 
@@ -254,8 +262,7 @@ pub(super) async fn send(
     target: &Target,
     mut request: Request<Body>,
 ) -> Result<Response<Incoming>, DialError> {
-    let host =
-        HeaderValue::try_from(target.authority()).map_err(|error| DialError(error.to_string()))?;
+    let host = HeaderValue::try_from(target.authority()).map_err(DialError::new)?;
     request.headers_mut().insert(header::HOST, host);
     match &target.security {
         Security::Plain => {
@@ -266,7 +273,7 @@ pub(super) async fn send(
             let name = match target.host.parse::<IpAddr>() {
                 Ok(address) => ServerName::IpAddress(address.into()),
                 Err(_) => ServerName::try_from(target.host.clone())
-                    .map_err(|error| DialError(format!("dial tcp: {error}")))?,
+                    .map_err(|error| DialError::new(format!("dial tcp: {error}")))?,
             };
             let (host, port) = (&target.host, target.port);
             let stream = secure(&target.via, host, port, name, config.clone()).await?;
@@ -287,8 +294,11 @@ pub(crate) async fn secure(
     let handshake = tokio_rustls::TlsConnector::from(config).connect(name, stream);
     tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
         .await
-        .map_err(|_| DialError("net/http: TLS handshake timeout".to_owned()))?
-        .map_err(|error| DialError(handshake_error(&error)))
+        .map_err(|_| DialError::new("net/http: TLS handshake timeout"))?
+        .map_err(|error| DialError {
+            text: handshake_error(&error),
+            faults: Faults::of_failure(&error),
+        })
 }
 
 /// `host:port`, with brackets around an IPv6 address.
@@ -302,7 +312,7 @@ pub(crate) fn authority(host: &str, port: u16) -> String {
 
 async fn connect(via: &Dialer, host: &str, port: u16) -> Result<Stream, DialError> {
     let stream = via.dial(host, port).await;
-    stream.map_err(|error| DialError(error.text(&authority(host, port))))
+    stream.map_err(|error| DialError::new(error.text(&authority(host, port))))
 }
 
 /// Sends one request over a connection of its own, which may be upgraded.
@@ -313,7 +323,7 @@ pub(crate) async fn exchange<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let failed = |error: hyper::Error| DialError(error.to_string());
+    let failed = |error: hyper::Error| DialError::new(error);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(failed)?;

@@ -14,6 +14,7 @@ use api_types::apiextensions::v1::conversion_strategy_type;
 use serde_json::{Value, json};
 
 use super::{Definition, document};
+use crate::request::context::AuditAnnotations;
 use crate::webhook::{ClientConfig, Webhooks};
 
 /// How long a webhook may take. Upstream sets no limit of its own; requests have one of a minute.
@@ -53,7 +54,7 @@ impl Webhook {
             .map_err(|error| error.to_string())?;
         let body = review.to_string().into_bytes().into();
         let answer = client
-            .post(body, Some(TIMEOUT))
+            .post(body, Some(TIMEOUT), &AuditAnnotations::default())
             .await
             .map_err(|error| error.to_string())?;
         serde_json::from_slice(&answer).map_err(|error| error.to_string())

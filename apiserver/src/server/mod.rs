@@ -199,7 +199,7 @@ impl ApiServer {
             own_address(&config),
             config.flags.bool("enable-aggregator-routing"),
         );
-        let webhooks = Arc::new(Webhooks::new(Arc::new(services), egress.clone()));
+        let webhooks = Arc::new(Webhooks::new(Arc::new(services), egress.clone(), &metrics));
         let webhook_metrics = admission::plugins::WebhookMetrics::new(metrics.registry())?;
         let admission = admission_chain(
             &config,

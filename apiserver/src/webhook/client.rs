@@ -21,7 +21,9 @@ use rustls_pki_types::ServerName;
 use tokio::time::Instant;
 
 use crate::egress::{Dialer, Egress};
+use crate::request::context::AuditAnnotations;
 
+use super::certificates::{CertificateMetrics, Faults};
 use super::{Authentication, CallError, ClientConfig, ConfigError, DEFAULT_PORT, ServiceResolver};
 
 /// As Go's transport in client-go.
@@ -52,6 +54,9 @@ pub struct Client {
     /// How this server says who it is.
     auth: Option<RequestAuth>,
     idle: Mutex<Idle>,
+    /// What the server showed last.
+    faults: Mutex<Faults>,
+    certificates: CertificateMetrics,
 }
 
 enum Target {
@@ -88,6 +93,7 @@ impl Client {
         services: Arc<dyn ServiceResolver>,
         egress: &Egress,
         authentication: Option<&Authentication>,
+        certificates: CertificateMetrics,
     ) -> Result<Client, ConfigError> {
         let (target, authority, path, server_name, local) = match (&config.service, &config.url) {
             (Some(service), _) => {
@@ -186,11 +192,19 @@ impl Client {
             services,
             auth,
             idle: Mutex::default(),
+            faults: Mutex::default(),
+            certificates,
         })
     }
 
-    /// Posts JSON and returns the body of a successful answer. The timeout is for everything, and the webhook is told of it.
-    pub async fn post(&self, body: Bytes, timeout: Option<Duration>) -> Result<Bytes, CallError> {
+    /// Posts JSON and returns the body of a successful answer. The timeout is for everything, and the webhook is told of it. What
+    /// is wrong with the server's certificate is noted for the request on account of which this is done.
+    pub async fn post(
+        &self,
+        body: Bytes,
+        timeout: Option<Duration>,
+        annotations: &AuditAnnotations,
+    ) -> Result<Bytes, CallError> {
         let path = match timeout {
             Some(timeout) => format!("{}?timeout={}", self.path, whole_seconds(timeout)),
             None => self.path.clone(),
@@ -199,10 +213,11 @@ impl Client {
             CallError::Failed(format!("Post \"https://{}{path}\": {text}", self.authority))
         };
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        let response = match within(deadline, self.send(&path, body)).await {
+        let response = match within(deadline, self.send(&path, body, annotations)).await {
             Some(sent) => sent.map_err(failed)?,
             None => return Err(failed("context deadline exceeded".to_owned())),
         };
+        self.note_faults(*self.faults.lock(), annotations);
         let (response, connection) = response;
         let (head, incoming) = response.into_parts();
         let unread = |why: &str| {
@@ -234,9 +249,10 @@ impl Client {
         &self,
         path: &str,
         body: Bytes,
+        annotations: &AuditAnnotations,
     ) -> Result<(Response<Incoming>, Connection), String> {
         loop {
-            let connection = self.connection().await?;
+            let connection = self.connection(annotations).await?;
             let reused = matches!(
                 connection,
                 Connection::Http1(_, true) | Connection::Http2(_, true)
@@ -290,8 +306,13 @@ impl Client {
         }
     }
 
+    fn note_faults(&self, faults: Faults, annotations: &AuditAnnotations) {
+        let host = self.server_name.to_str();
+        self.certificates.count(faults, &host, annotations);
+    }
+
     /// A connection that carries nothing now.
-    async fn connection(&self) -> Result<Connection, String> {
+    async fn connection(&self, annotations: &AuditAnnotations) -> Result<Connection, String> {
         if let Some(sender) = self.shared() {
             return Ok(Connection::Http2(sender, true));
         }
@@ -321,7 +342,12 @@ impl Client {
         let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
             .await
             .map_err(|_| "net/http: TLS handshake timeout".to_owned())?
-            .map_err(|error| handshake_error(&error))?;
+            .map_err(|error| {
+                self.note_faults(Faults::of_failure(&error), annotations);
+                handshake_error(&error)
+            })?;
+        let chain = stream.get_ref().1.peer_certificates();
+        *self.faults.lock() = chain.map(Faults::of_chain).unwrap_or_default();
         if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
             let (sender, connection) = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())

@@ -6,6 +6,8 @@
 
 /// Who this server is.
 mod authentication;
+/// What is wrong with certificates of servers.
+pub(crate) mod certificates;
 /// Connections and requests.
 mod client;
 /// Where services are.
@@ -19,11 +21,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use apimachinery::status::StatusError;
+use component_base::metrics::Metrics;
 use parking_lot::Mutex;
 
 use crate::egress::Egress;
 
 pub use authentication::Authentication;
+use certificates::CertificateMetrics;
 pub use client::Client;
 pub use resolve::{ClusterServices, ServiceResolver};
 pub(crate) use resolve::{cluster_ip, endpoint};
@@ -106,6 +110,7 @@ pub struct Webhooks {
     authentication: Option<Authentication>,
     clients: Mutex<HashMap<ClientConfig, Kept>>,
     uses: AtomicU64,
+    certificates: CertificateMetrics,
 }
 
 struct Kept {
@@ -114,21 +119,26 @@ struct Kept {
 }
 
 impl Webhooks {
-    pub fn new(services: Arc<dyn ServiceResolver>, egress: Egress) -> Webhooks {
+    pub fn new(services: Arc<dyn ServiceResolver>, egress: Egress, metrics: &Metrics) -> Webhooks {
         Webhooks {
             services,
             egress,
             authentication: None,
             clients: Mutex::default(),
             uses: AtomicU64::new(0),
+            certificates: CertificateMetrics::new(metrics, "webhooks"),
         }
     }
 
     /// Clients of their own that say who this server is.
     pub fn with_authentication(&self, authentication: Authentication) -> Webhooks {
         Webhooks {
+            services: self.services.clone(),
+            egress: self.egress.clone(),
             authentication: Some(authentication),
-            ..Webhooks::new(self.services.clone(), self.egress.clone())
+            clients: Mutex::default(),
+            uses: AtomicU64::new(0),
+            certificates: self.certificates.clone(),
         }
     }
 
@@ -145,6 +155,7 @@ impl Webhooks {
             self.services.clone(),
             &self.egress,
             self.authentication.as_ref(),
+            self.certificates.clone(),
         )?);
         if clients.len() >= KEPT_CLIENTS {
             let oldest = clients.iter().min_by_key(|(_, kept)| kept.last_used);

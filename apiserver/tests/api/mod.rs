@@ -312,7 +312,11 @@ fn config_map(name: &str) -> Value {
 
 /// What a server needs for TLS under a name, and its certificate in PEM, which is its own authority.
 fn self_signed(name: &str) -> (rustls::ServerConfig, String) {
-    let key = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    self_signed_for(vec![name.to_owned()])
+}
+
+fn self_signed_for(names: Vec<String>) -> (rustls::ServerConfig, String) {
+    let key = rcgen::generate_simple_self_signed(names).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{CONFIG_MAPS, JSON, MERGE, Server, config_map, self_signed};
+use super::{CONFIG_MAPS, JSON, MERGE, Server, config_map, self_signed, self_signed_for};
 
 const VALIDATING: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
 const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
@@ -331,6 +331,41 @@ async fn webhooks_that_cannot_be_asked() {
             .await
             .expect(200);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_without_names_are_counted() {
+    let Some((server, hooks)) = both().await else {
+        return;
+    };
+    let (config, ca) = self_signed_for(Vec::new());
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let accepting = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = acceptor.accept(stream).await;
+        }
+    });
+    let mut nameless = hooks.hook("san", "", json!({"failurePolicy": "Ignore"}));
+    nameless["clientConfig"]["url"] = format!("https://localhost:{port}/a").into();
+    nameless["clientConfig"]["caBundle"] = STANDARD.encode(ca).into();
+    server
+        .configure(
+            VALIDATING,
+            "san",
+            json!([nameless, hooks.hook("good", "", json!({}))]),
+        )
+        .await;
+    server.post(CONFIG_MAPS, config_map("a")).await.expect(201);
+    server
+        .has_series(&[
+            "apiserver_webhooks_x509_missing_san_total 1\n",
+            "apiserver_webhooks_x509_insecure_sha1_total 0\n",
+            "apiserver_kube_aggregator_x509_missing_san_total 0\n",
+        ])
+        .await;
+    accepting.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

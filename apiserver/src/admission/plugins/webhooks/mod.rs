@@ -440,14 +440,13 @@ impl Caller {
             reason: format!("failed to call webhook: {text}"),
             code,
         };
-        let body =
-            client
-                .post(review.body.clone(), timeout)
-                .await
-                .map_err(|error| match error {
-                    CallError::Failed(text) => called(text, 503),
-                    CallError::Status(status) => called(status.message.clone(), status.code),
-                })?;
+        let body = client
+            .post(review.body.clone(), timeout, &attributes.annotations)
+            .await
+            .map_err(|error| match error {
+                CallError::Failed(text) => called(text, 503),
+                CallError::Status(status) => called(status.message.clone(), status.code),
+            })?;
         let response = review.decode(&body).map_err(|text| called(text, 503))?;
         let answer = review
             .verify(response, self.kind == "admit")
