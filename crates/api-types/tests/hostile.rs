@@ -1,4 +1,4 @@
-//! Arbitrary bytes: decoders may refuse them but never panic, and both ways from protobuf to JSON agree.
+//! Arbitrary bytes: decoders may refuse them but never panic, and both ways from protobuf to JSON agree (CVE-2021-3121).
 
 use api_types::Described;
 use api_types::kinds::KINDS;

@@ -153,4 +153,6 @@ pub fn json_response(status: http::StatusCode, json: Vec<u8>) -> Response {
 }
 
 #[cfg(test)]
+mod http2_tests;
+#[cfg(test)]
 mod tests;

@@ -18,9 +18,9 @@ use crate::run::install_crypto_provider;
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A server on the loopback address that goes away with the value.
-struct Running {
-    address: SocketAddr,
-    ca: CertificateDer<'static>,
+pub(super) struct Running {
+    pub(super) address: SocketAddr,
+    pub(super) ca: CertificateDer<'static>,
     stop: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -32,7 +32,7 @@ impl Drop for Running {
     }
 }
 
-fn options() -> (SecureServingOptions, SelfSigned) {
+pub(super) fn options() -> (SecureServingOptions, SelfSigned) {
     install_crypto_provider();
     let made = generate_self_signed("localhost", &[IpAddr::V4(Ipv4Addr::LOCALHOST)], &[]).unwrap();
     let slot = CertificateSlot::default();
@@ -53,7 +53,11 @@ fn ca_of(made: &SelfSigned) -> CertificateDer<'static> {
         .unwrap()
 }
 
-fn serve(options: SecureServingOptions, made: &SelfSigned, handler: impl Handler) -> Running {
+pub(super) fn serve(
+    options: SecureServingOptions,
+    made: &SelfSigned,
+    handler: impl Handler,
+) -> Running {
     serve_with_grace(options, made, handler, LIMIT)
 }
 
@@ -91,7 +95,7 @@ fn describe() -> impl Handler {
     })
 }
 
-struct Client {
+pub(super) struct Client {
     /// PEM of a certificate and its key.
     identity: Option<SelfSigned>,
     protocols: Vec<Vec<u8>>,
@@ -112,7 +116,7 @@ impl Client {
         }
     }
 
-    fn http2() -> Self {
+    pub(super) fn http2() -> Self {
         Self {
             identity: None,
             protocols: vec![b"h2".to_vec()],
@@ -121,7 +125,7 @@ impl Client {
         }
     }
 
-    async fn connect(
+    pub(super) async fn connect(
         &self,
         address: SocketAddr,
         ca: &CertificateDer<'static>,
