@@ -77,6 +77,7 @@ fn judge(stored: &Secret, id: &str, secret: &str, now: Timestamp) -> Option<User
     if stored.metadata.deletion_timestamp.is_some() || stored.type_ != SECRET_TYPE {
         return None;
     }
+    // In constant time (NCC-PCK).
     aws_lc_rs::constant_time::verify_slices_are_equal(
         value("token-secret").as_bytes(),
         secret.as_bytes(),

@@ -110,6 +110,7 @@ impl LegacyTokens {
             .ok_or_else(|| failed("Token has been invalidated"))?;
         let stored = secret.data.get("token").map(|data| data.0.as_slice());
         let stored = stored.unwrap_or_default();
+        // In constant time (NCC-PCK).
         if aws_lc_rs::constant_time::verify_slices_are_equal(stored, token.as_bytes()).is_err() {
             return Err(failed("Token does not match server's copy"));
         }

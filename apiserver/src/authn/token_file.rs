@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use component_base::auth::{AuthenticateError, Authenticated, BoxFuture, UserInfo};
 
-use super::tokens::TokenAuthenticator;
+use super::tokens::{TokenAuthenticator, cache_key};
 
 /// The file cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -18,9 +18,9 @@ pub enum TokenFileError {
     Csv(CsvError),
 }
 
-/// The tokens of the file.
+/// The tokens of the file, by their hashes: how long it takes to look one up tells nothing of the others.
 pub struct TokenFile {
-    users: HashMap<String, UserInfo>,
+    users: HashMap<[u8; 32], UserInfo>,
 }
 
 impl TokenFile {
@@ -50,7 +50,7 @@ impl TokenFile {
                 extra: BTreeMap::new(),
             };
             // The last one counts.
-            if users.insert(token.clone(), user).is_some() {
+            if users.insert(key_of(token), user).is_some() {
                 tracing::warn!(
                     "duplicate token has been found in token file '{path}', record number '{number}'"
                 );
@@ -66,12 +66,16 @@ impl TokenAuthenticator for TokenFile {
         token: &'a str,
         _: &'a [String],
     ) -> BoxFuture<'a, Result<Option<Authenticated>, AuthenticateError>> {
-        let found = self.users.get(token).map(|user| Authenticated {
+        let found = self.users.get(&key_of(token)).map(|user| Authenticated {
             user: user.clone(),
             ..Authenticated::default()
         });
         Box::pin(async move { Ok(found) })
     }
+}
+
+fn key_of(token: &str) -> [u8; 32] {
+    cache_key(token, &[])
 }
 
 /// Where a text is no CSV. Columns count bytes. The words are Go's.
@@ -221,16 +225,16 @@ mod tests {
             "t1,ann,1,\"dev,ops\"\r\n\nt2,bob,2\n\n,skipped,3\nt1,ann2,1,\"a, b\",x\r\nt3,eve,3,\r",
         );
         assert_eq!(file.users.len(), 3);
-        assert_eq!(file.users["t1"].name, "ann2");
-        assert_eq!(file.users["t1"].groups, ["a", " b"]);
-        assert_eq!(file.users["t2"].groups, Vec::<String>::new());
-        assert_eq!(file.users["t3"].groups, [""]);
+        assert_eq!(file.users[&key_of("t1")].name, "ann2");
+        assert_eq!(file.users[&key_of("t1")].groups, ["a", " b"]);
+        assert_eq!(file.users[&key_of("t2")].groups, Vec::<String>::new());
+        assert_eq!(file.users[&key_of("t3")].groups, [""]);
     }
 
     #[test]
     fn quoted_fields_may_have_lines_and_quotes() {
         let file = parse("t1,\"two\r\nlines\",1\n\"t\"\"2\",\"\",\"a,b\"\n");
-        assert_eq!(file.users["t1"].name, "two\nlines");
+        assert_eq!(file.users[&key_of("t1")].name, "two\nlines");
         assert_eq!(file.users["t\"2"].name, "");
         assert_eq!(file.users["t\"2"].uid, "a,b");
     }
@@ -260,5 +264,22 @@ mod tests {
             "ä,b\"b,c",
             r#"parse error on line 1, column 5: bare " in non-quoted-field"#,
         );
+    }
+
+    /// NCC-PCK: secrets were compared byte by byte until they differ.
+    #[tokio::test]
+    async fn ncc_pck_tokens_are_not_compared_as_they_are() {
+        let file = TokenFile::parse("a-long-secret,ann,1\n").expect("well formed");
+        let knows = async |token: &str| {
+            let found = file.authenticate_token(token, &[]).await;
+            found.expect("nothing goes wrong").is_some()
+        };
+        assert!(knows("a-long-secret").await);
+        for wrong in ["", "a", "a-long-secre", "a-long-secret2", "a-long-secreT"] {
+            assert!(!knows(wrong).await, "{wrong}");
+        }
+        let mut kept = file.users.keys();
+        let as_it_is = |key: &[u8; 32]| key.starts_with(b"a-long-secret");
+        assert!(!kept.any(as_it_is));
     }
 }
