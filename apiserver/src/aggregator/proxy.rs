@@ -185,7 +185,11 @@ fn request(
         path.push('?');
         path.push_str(query);
     }
-    let mut headers = connect::own_headers(cx);
+    let mut headers = if upgrade {
+        connect::upgrade_headers(cx)
+    } else {
+        connect::own_headers(cx)
+    };
     if !upgrade {
         connect::remove_hop_by_hop(&mut headers);
         set(&mut headers, "x-forwarded-uri", &forwarded)?;

@@ -235,8 +235,8 @@ mod tests {
     fn quoted_fields_may_have_lines_and_quotes() {
         let file = parse("t1,\"two\r\nlines\",1\n\"t\"\"2\",\"\",\"a,b\"\n");
         assert_eq!(file.users[&key_of("t1")].name, "two\nlines");
-        assert_eq!(file.users["t\"2"].name, "");
-        assert_eq!(file.users["t\"2"].uid, "a,b");
+        assert_eq!(file.users[&key_of("t\"2")].name, "");
+        assert_eq!(file.users[&key_of("t\"2")].uid, "a,b");
     }
 
     #[test]

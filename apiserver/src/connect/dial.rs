@@ -40,6 +40,8 @@ pub(super) enum Security {
 pub(super) struct Target {
     pub security: Security,
     pub host: String,
+    /// Addresses that the host was found to have when they were judged: where a straight connection goes. Empty when nobody looked.
+    pub found: Vec<IpAddr>,
     pub port: u16,
     /// The way there.
     pub via: Dialer,
@@ -264,19 +266,22 @@ pub(super) async fn send(
 ) -> Result<Response<Incoming>, DialError> {
     let host = HeaderValue::try_from(target.authority()).map_err(DialError::new)?;
     request.headers_mut().insert(header::HOST, host);
+    let connected = async || {
+        let stream = target
+            .via
+            .dial_found(&target.host, &target.found, target.port);
+        let stream = stream.await;
+        stream.map_err(|error| DialError::new(error.text(&target.authority())))
+    };
     match &target.security {
-        Security::Plain => {
-            let stream = connect(&target.via, &target.host, target.port).await?;
-            exchange(stream, request).await
-        }
+        Security::Plain => exchange(connected().await?, request).await,
         Security::Tls(config) => {
             let name = match target.host.parse::<IpAddr>() {
                 Ok(address) => ServerName::IpAddress(address.into()),
                 Err(_) => ServerName::try_from(target.host.clone())
                     .map_err(|error| DialError::new(format!("dial tcp: {error}")))?,
             };
-            let (host, port) = (&target.host, target.port);
-            let stream = secure(&target.via, host, port, name, config.clone()).await?;
+            let stream = handshake(connected().await?, name, config.clone()).await?;
             exchange(stream, request).await
         }
     }
@@ -290,7 +295,16 @@ pub(crate) async fn secure(
     name: ServerName<'static>,
     config: Arc<ClientConfig>,
 ) -> Result<TlsStream<Stream>, DialError> {
-    let stream = connect(via, host, port).await?;
+    let stream = via.dial(host, port).await;
+    let stream = stream.map_err(|error| DialError::new(error.text(&authority(host, port))))?;
+    handshake(stream, name, config).await
+}
+
+async fn handshake(
+    stream: Stream,
+    name: ServerName<'static>,
+    config: Arc<ClientConfig>,
+) -> Result<TlsStream<Stream>, DialError> {
     let handshake = tokio_rustls::TlsConnector::from(config).connect(name, stream);
     tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake)
         .await
@@ -308,11 +322,6 @@ pub(crate) fn authority(host: &str, port: u16) -> String {
     } else {
         format!("{host}:{port}")
     }
-}
-
-async fn connect(via: &Dialer, host: &str, port: u16) -> Result<Stream, DialError> {
-    let stream = via.dial(host, port).await;
-    stream.map_err(|error| DialError::new(error.text(&authority(host, port))))
 }
 
 /// Sends one request over a connection of its own, which may be upgraded.
@@ -347,6 +356,7 @@ mod tests {
         let target = Target {
             security: Security::Plain,
             host: "127.0.0.1".to_owned(),
+            found: Vec::new(),
             port,
             via: Dialer::default(),
         };
@@ -357,5 +367,33 @@ mod tests {
             error.to_string(),
             format!("dial tcp 127.0.0.1:{port}: connect: connection refused")
         );
+    }
+
+    /// CVE-2020-8562: the name of a host was looked up again after its address had been judged.
+    #[tokio::test]
+    async fn cve_2020_8562_names_are_not_looked_up_again() {
+        use tokio::io::AsyncWriteExt as _;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Target {
+            security: Security::Plain,
+            // A name that nobody has (RFC 6761).
+            host: "node.invalid".to_owned(),
+            found: vec![IpAddr::from([127, 0, 0, 1])],
+            port: listener.local_addr().unwrap().port(),
+            via: Dialer::default(),
+        };
+        let answered = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+        });
+        let answer = send(&target, Request::new(Body::empty())).await.unwrap();
+        assert_eq!(answer.status(), 204);
+        answered.await.unwrap();
+        let unjudged = Target {
+            found: Vec::new(),
+            ..target
+        };
+        assert!(send(&unjudged, Request::new(Body::empty())).await.is_err());
     }
 }

@@ -1,8 +1,8 @@
 //! Connections that the server relays: logs, exec, attach, port-forward and proxies, to kubelets, pods and services.
 //! Upstream: pkg/registry/core/{pod,node,service}/rest, apimachinery/pkg/util/proxy.
 //!
-//! A connection is switched only after the other side answered 101 to the protocol that the client asked for, and
-//! redirects are passed on and never followed.
+//! A connection is switched only after the other side answered 101 to the protocol that the client asked for; on any other
+//! answer both connections end. Redirects are passed on or refused, and never followed.
 
 /// Connections.
 mod dial;
@@ -19,7 +19,9 @@ use std::sync::Arc;
 
 use api_types::core::v1::{Node, Pod};
 use api_types::value::{Value, ViewMut};
+use apimachinery::gvk::GroupResource;
 use apimachinery::status::{self, StatusError};
+use component_base::auth::Decision;
 use component_base::serving::{Body, Response};
 
 use crate::admission;
@@ -32,7 +34,7 @@ use crate::request::context::RequestContext;
 use crate::server::ApiServer;
 pub(crate) use dial::{DialError, authority, exchange, secure};
 use dial::{Security, Target, TlsConfigs};
-pub(crate) use relay::{own_headers, passed_on, remove_hop_by_hop, switched};
+pub(crate) use relay::{own_headers, passed_on, remove_hop_by_hop, switched, upgrade_headers};
 
 /// The client's side of an upgrade, if its connection can be upgraded.
 pub type Upgrade = Option<hyper::upgrade::OnUpgrade>;
@@ -99,6 +101,7 @@ impl Connector {
             target: Target {
                 security: Security::Tls(self.tls.kubelet(insecure).map_err(status::internal)?),
                 host: address.address.clone(),
+                found: Vec::new(),
                 port: u16::try_from(port).unwrap_or_default(),
                 via: self.via.clone(),
             },
@@ -201,22 +204,38 @@ fn path_below(cx: &RequestContext) -> String {
     path
 }
 
-/// Switching protocols by GET needs the right to create.
+/// Running something in a pod needs the right to create, by whatever method it is asked for: WebSockets begin with a GET.
 async fn authorize_upgrade(server: &ApiServer, cx: &RequestContext) -> Result<(), StatusError> {
+    let needed = || {
+        server
+            .config
+            .features
+            .enabled("AuthorizePodWebsocketUpgradeCreatePermission")
+    };
+    if cx.info.verb == "create" || !needed() {
+        return Ok(());
+    }
     let attributes = handlers::write::create_attributes(cx);
-    handlers::write::authorize_create(server, &attributes).await
+    match server.authorizer.authorize(&attributes).await {
+        Ok(Decision::Allow(_)) => Ok(()),
+        Ok(Decision::Deny(reason) | Decision::NoOpinion(reason)) => {
+            let resource = GroupResource::new("", &cx.info.resource);
+            Err(status::forbidden(&resource, &cx.info.name, reason))
+        }
+        Err(error) => Err(relay::plain_error(error.to_string())),
+    }
 }
 
 async fn pod_of(server: &Arc<ApiServer>, namespace: &str, name: &str) -> Result<Pod, StatusError> {
     let found = Loopback::new(server).get::<Pod>(namespace, name).await?;
-    let resource = apimachinery::gvk::GroupResource::new("", "pods");
+    let resource = GroupResource::new("", "pods");
     found.ok_or_else(|| status::not_found(&resource, name))
 }
 
 /// A node; what is not found is of the resource that was asked for.
 async fn node_of(server: &Arc<ApiServer>, resource: &str, name: &str) -> Result<Node, StatusError> {
     let found = Loopback::new(server).get::<Node>("", name).await?;
-    let resource = apimachinery::gvk::GroupResource::new("", resource);
+    let resource = GroupResource::new("", resource);
     found.ok_or_else(|| status::not_found(&resource, name))
 }
 
@@ -229,6 +248,7 @@ pub async fn ask_local(
     let target = Target {
         security: server.connector.security("https"),
         host: "127.0.0.1".to_owned(),
+        found: Vec::new(),
         port,
         via: Dialer::default(),
     };

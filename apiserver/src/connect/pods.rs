@@ -6,6 +6,7 @@ use std::sync::Arc;
 use api_types::core::v1::Pod;
 use apimachinery::field::{self, ErrorList, Path};
 use apimachinery::gvk::{GroupKind, GroupResource};
+use apimachinery::quote::quote;
 use apimachinery::status::{self, StatusError};
 use client::streaming::remotecommand::{self, Options};
 use client::streaming::spdy::Connection;
@@ -230,6 +231,10 @@ pub(super) async fn log(
             );
             plain_error(format!("Get {url:?}: {error}"))
         })?;
+    if let Some(location) = redirect_of(&answer) {
+        let location = quote(location);
+        return Err(plain_error(format!("Get {location}: redirects forbidden")));
+    }
     if !matches!(answer.status().as_u16(), 200..=206) {
         return Err(log_error(&cx.info.name, answer).await);
     }
@@ -242,6 +247,16 @@ pub(super) async fn log(
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)
+}
+
+/// Where else a kubelet says that a log is. Upstream: PreventRedirects of pkg/registry/generic/rest, and what Go's client takes for
+/// a redirect.
+fn redirect_of(answer: &http::Response<hyper::body::Incoming>) -> Option<&str> {
+    if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let location = answer.headers().get(header::LOCATION)?.to_str().ok()?;
+    Some(location).filter(|location| !location.is_empty())
 }
 
 async fn log_error(name: &str, answer: http::Response<hyper::body::Incoming>) -> StatusError {
@@ -270,9 +285,7 @@ pub(super) async fn stream(
     kind: &str,
     upgrade: Upgrade,
 ) -> Result<Response, StatusError> {
-    if cx.info.verb == "get" && websocket::is_websocket_request(&cx.headers) {
-        authorize_upgrade(server, cx).await?;
-    }
+    authorize_upgrade(server, cx).await?;
     let pod = pod_of(server, &cx.info.namespace, &cx.info.name).await?;
     let (path, options) = match kind {
         "portforward" => (forward_path(&pod, &cx.query), Options::default()),

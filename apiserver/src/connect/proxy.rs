@@ -4,20 +4,21 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use api_types::core::v1::Service;
-use api_types::discovery::v1::EndpointSlice;
+use api_types::core::v1::{Pod, Service};
+use api_types::discovery::v1::{Endpoint, EndpointSlice};
 use apimachinery::gvk::GroupResource;
 use apimachinery::status::{self, StatusError};
+use apimachinery::validation::{is_global_unicast, parse_ip_sloppy};
 use client::streaming;
 use component_base::serving::{Body, Response};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
-use rand::seq::IndexedRandom as _;
+use rand::seq::SliceRandom as _;
 
 use super::dial::{self, Target};
 use super::links::Links;
 use super::relay;
 use super::{Upgrade, node_of, pod_of};
-use crate::handlers::Endpoint;
+use crate::handlers;
 use crate::loopback::Loopback;
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
@@ -35,53 +36,44 @@ fn split(id: &str) -> Option<(&str, &str, &str)> {
     }
 }
 
-/// Addresses of this host and of its link are not for clients.
-fn proxyable(address: &str) -> Result<(), StatusError> {
-    let refused = || status::bad_request("address not allowed");
-    let address: IpAddr = address.parse().map_err(|_| refused())?;
-    let local = match address {
-        IpAddr::V4(v4) => {
-            v4.is_link_local()
-                || (v4.octets()[0] == 224 && v4.octets()[1] == 0 && v4.octets()[2] == 0)
-        }
-        IpAddr::V6(v6) => v6.is_unicast_link_local() || (v6.segments()[0] & 0xff0f) == 0xff02,
-    };
-    if address.is_loopback() || local {
-        return Err(refused());
-    }
-    Ok(())
+/// An address that is one host's others can reach. Those of this host and of its link are not for clients. What has leading zeros is
+/// decimal, as everywhere in the API, and it is the address that was judged that is dialed.
+fn proxyable(address: &str) -> Result<IpAddr, StatusError> {
+    parse_ip_sloppy(address)
+        .filter(|address| is_global_unicast(*address))
+        .ok_or_else(|| status::bad_request("address not allowed"))
 }
 
-/// Every address of a host must be one that clients may reach.
-async fn proxyable_host(host: &str) -> Result<(), StatusError> {
-    if host.parse::<IpAddr>().is_ok() {
-        return proxyable(host);
-    }
+/// The addresses of a host, each of which must be one that clients may reach.
+async fn proxyable_host(host: &str) -> Result<Vec<IpAddr>, StatusError> {
     let found = tokio::net::lookup_host((host, 0))
         .await
         .map_err(|error| status::bad_request(error.to_string()))?;
-    for address in found {
-        proxyable(&address.ip().to_string())?;
+    let found: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+    if found.is_empty() {
+        return Err(status::bad_request("no addresses for hostname"));
     }
-    Ok(())
+    if !found.iter().all(|address| is_global_unicast(*address)) {
+        return Err(status::bad_request("address not allowed"));
+    }
+    Ok(found)
 }
 
 async fn node_target(server: &Arc<ApiServer>, id: &str) -> Result<Target, StatusError> {
     let (scheme, name, port) =
         split(id).ok_or_else(|| status::bad_request(format!("invalid node request {id:?}")))?;
-    let kubelet = server
+    let mut kubelet = server
         .connector
         .kubelet(&node_of(server, "nodes", name).await?, false)?
         .target;
-    proxyable_host(&kubelet.host).await?;
+    kubelet.found = proxyable_host(&kubelet.host).await?;
     if port.is_empty() || port == kubelet.port.to_string() {
         return Ok(kubelet);
     }
     Ok(Target {
         security: server.connector.security(scheme),
-        host: kubelet.host,
         port: number(port)?,
-        via: server.connector.via.clone(),
+        ..kubelet
     })
 }
 
@@ -121,13 +113,18 @@ async fn pod_target(
         .pod_ips
         .first()
         .map_or(&pod.status.pod_ip, |address| &address.ip);
-    proxyable(address)?;
-    Ok(Target {
+    Ok(at(server, scheme, proxyable(address)?, port))
+}
+
+/// A server that nobody vouches for.
+fn at(server: &ApiServer, scheme: &str, address: IpAddr, port: u16) -> Target {
+    Target {
         security: server.connector.security(scheme),
-        host: address.clone(),
+        host: address.to_string(),
+        found: vec![address],
         port,
         via: server.connector.via.clone(),
-    })
+    }
 }
 
 async fn service_target(
@@ -170,7 +167,7 @@ async fn service_target(
     if !slices.iter().any(|slice| of_service(&slice)) {
         return Err(status::not_found(&GroupResource::new("", "services"), name));
     }
-    let candidates: Vec<(&str, u16)> = slices
+    let mut candidates: Vec<(&Endpoint, u16)> = slices
         .iter()
         .filter(|slice| of_service(slice) && slice.address_type != "FQDN")
         .flat_map(|slice| {
@@ -183,21 +180,42 @@ async fn service_target(
                 .endpoints
                 .iter()
                 .filter(|endpoint| endpoint.conditions.ready != Some(false));
-            ready.filter_map(move |endpoint| Some((endpoint.addresses.first()?.as_str(), port?)))
+            ready.filter_map(move |endpoint| Some((endpoint, port?)))
         })
         .collect();
-    let Some((address, port)) = candidates.choose(&mut rand::rng()) else {
-        return Err(status::service_unavailable(format!(
-            "no endpoints available for service {name:?}"
-        )));
+    candidates.shuffle(&mut rand::rng());
+    for (endpoint, port) in candidates {
+        if let Some(address) = pod_address(&loopback, namespace, endpoint).await? {
+            return Ok(at(server, scheme, proxyable(address)?, port));
+        }
+    }
+    let mut of_it = slices.iter().filter(of_service);
+    let shown = if of_it.all(|slice| slice.endpoints.is_empty()) {
+        name
+    } else {
+        id
     };
-    proxyable(address)?;
-    Ok(Target {
-        security: server.connector.security(scheme),
-        host: (*address).to_owned(),
-        port: *port,
-        via: server.connector.via.clone(),
-    })
+    Err(status::service_unavailable(format!(
+        "no endpoints available for service {shown:?}"
+    )))
+}
+
+/// The address of an endpoint that is a pod of the namespace: who may write endpoints must not choose what this server connects to.
+/// Upstream: isValidAddress of pkg/registry/core/service/storage.
+async fn pod_address<'a>(
+    loopback: &Loopback,
+    namespace: &str,
+    endpoint: &'a Endpoint,
+) -> Result<Option<&'a str>, StatusError> {
+    let (Some(address), Some(target)) = (endpoint.addresses.first(), &endpoint.target_ref) else {
+        return Ok(None);
+    };
+    if target.namespace != namespace {
+        return Ok(None);
+    }
+    let pod = loopback.get::<Pod>(namespace, &target.name).await?;
+    let its = |pod: Pod| pod.status.pod_ips.iter().any(|ip| ip.ip == *address);
+    Ok(pod.is_some_and(its).then_some(address))
 }
 
 /// What comes after `/proxy` in a path, as the client wrote it.
@@ -215,7 +233,7 @@ fn rest_of(cx: &RequestContext, namespaced: bool) -> &str {
 pub(super) async fn serve(
     server: &Arc<ApiServer>,
     cx: &Arc<RequestContext>,
-    endpoint: &Endpoint,
+    endpoint: &handlers::Endpoint,
     body: Body,
     upgrade: Upgrade,
 ) -> Result<Response, StatusError> {
@@ -315,14 +333,31 @@ mod tests {
     fn addresses_of_this_host_are_refused() {
         for address in [
             "127.0.0.1",
+            "127.000.000.001",
             "::1",
+            "::ffff:127.0.0.1",
+            "0.0.0.0",
+            "::",
             "169.254.169.254",
+            "::ffff:169.254.169.254",
             "fe80::1",
             "",
             "224.0.0.1",
+            "239.1.2.3",
+            "ff05::1",
+            "255.255.255.255",
+            "localhost",
         ] {
             assert!(proxyable(address).is_err(), "{address}");
         }
         assert!(proxyable("10.1.2.3").is_ok());
+    }
+
+    /// CVE-2021-29923: leading zeros are octal to some.
+    #[test]
+    fn cve_2021_29923_addresses_are_decimal() {
+        for (text, address) in [("010.9.8.7", "10.9.8.7"), ("0177.0.0.1", "177.0.0.1")] {
+            assert_eq!(proxyable(text).unwrap().to_string(), address);
+        }
     }
 }

@@ -61,6 +61,14 @@ pub(crate) fn own_headers(cx: &RequestContext) -> HeaderMap {
     headers
 }
 
+/// The same of a request to switch protocols, which is passed on without its body.
+pub(crate) fn upgrade_headers(cx: &RequestContext) -> HeaderMap {
+    let mut headers = own_headers(cx);
+    headers.remove(header::CONTENT_LENGTH);
+    headers.remove(header::TRANSFER_ENCODING);
+    headers
+}
+
 /// Another server's answer as ours.
 pub(crate) fn passed_on(answer: http::Response<Incoming>) -> Response {
     let (mut parts, body) = answer.into_parts();
@@ -82,7 +90,7 @@ pub(super) async fn upgrade(
     *request.uri_mut() = path
         .parse()
         .map_err(|error| plain_error(format!("{error}")))?;
-    *request.headers_mut() = own_headers(cx);
+    *request.headers_mut() = upgrade_headers(cx);
     let answer = switch(target, request).await?;
     switched(cx, answer, &wanted, client)
 }
@@ -153,7 +161,8 @@ pub(super) async fn switch_to_spdy(
     Ok(Ok(answer))
 }
 
-/// The other side's answer when it did not switch: errors are passed on, anything else is one.
+/// The other side's answer when it did not switch: errors are passed on, anything else is one. Both connections end with it: what
+/// the client sends after it is meant for a server that does not listen.
 fn refused(answer: http::Response<Incoming>) -> Result<Response, StatusError> {
     if answer.status().as_u16() < 400 {
         return Err(plain_error(format!(
@@ -161,7 +170,10 @@ fn refused(answer: http::Response<Incoming>) -> Result<Response, StatusError> {
             answer.status().as_u16()
         )));
     }
-    Ok(passed_on(answer))
+    let mut response = passed_on(answer);
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    Ok(response)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod tunnel;
 
 use std::fmt;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use client::config::dial_error;
 use component_base::metrics::Metrics;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, ToSocketAddrs, UnixStream};
 use tokio_rustls::client::TlsStream;
 
 use http_connect::HttpConnect;
@@ -120,13 +121,29 @@ impl Dialer {
     pub async fn dial(&self, host: &str, port: u16) -> Result<Stream, DialError> {
         let target = authority(host, port);
         match &self.0 {
-            None => straight(host, port).await.map_err(DialError::Direct),
+            None => straight((host, port)).await.map_err(DialError::Direct),
             Some(Proxy::HttpConnect(proxy)) => proxy.dial(&target).await.map_err(DialError::Proxy),
             Some(Proxy::Grpc(proxy)) => {
                 let tunnel = proxy.dial(&target).await;
                 tunnel.map(Stream::Tunnel).map_err(DialError::Proxy)
             }
         }
+    }
+
+    /// The same, of a host whose addresses have been found and judged: a straight connection goes to these and no others, whatever the
+    /// host's name means by now. A proxy has its own view of names.
+    pub async fn dial_found(
+        &self,
+        host: &str,
+        found: &[IpAddr],
+        port: u16,
+    ) -> Result<Stream, DialError> {
+        if self.0.is_some() || found.is_empty() {
+            return self.dial(host, port).await;
+        }
+        let addresses: Vec<SocketAddr> = found.iter().map(|ip| (*ip, port).into()).collect();
+        let stream = straight(addresses.as_slice()).await;
+        stream.map_err(DialError::Direct)
     }
 
     /// For clients that a kubeconfig is of; none when connections are straight.
@@ -151,8 +168,8 @@ impl client::Dial for Dialer {
     }
 }
 
-async fn straight(host: &str, port: u16) -> io::Result<Stream> {
-    let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await;
+async fn straight(address: impl ToSocketAddrs) -> io::Result<Stream> {
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
     let stream = connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     // Interactive streams are made of small pieces.
     let _ = stream.set_nodelay(true);

@@ -18,6 +18,18 @@ pub fn parse_ip_sloppy(text: &str) -> Option<IpAddr> {
     Some(v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4))
 }
 
+/// Whether an address is one host's that others can reach. Upstream: Go's net.IP.IsGlobalUnicast, to which an IPv4-mapped IPv6 address
+/// is the IPv4 address, and private ones count.
+pub fn is_global_unicast(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    let local = link_local || address.is_loopback() || address.is_unspecified();
+    !local && !address.is_multicast() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
 /// A CIDR block in the form that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cidr {

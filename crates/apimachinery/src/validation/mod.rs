@@ -16,9 +16,9 @@ pub use content::{
     is_path_segment_name, is_path_segment_prefix,
 };
 pub use ip::{
-    get_warnings_for_cidr, get_warnings_for_ip, is_valid_cidr, is_valid_cidr_for_legacy_field,
-    is_valid_interface_address, is_valid_ip, is_valid_ip_for_legacy_field, parse_cidr_sloppy,
-    parse_ip_sloppy,
+    get_warnings_for_cidr, get_warnings_for_ip, is_global_unicast, is_valid_cidr,
+    is_valid_cidr_for_legacy_field, is_valid_interface_address, is_valid_ip,
+    is_valid_ip_for_legacy_field, parse_cidr_sloppy, parse_ip_sloppy,
 };
 pub use names::*;
 pub use object_meta::*;
