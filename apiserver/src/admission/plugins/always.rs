@@ -1,4 +1,4 @@
-//! Plugins that need to know nothing of the cluster: AlwaysAdmit, AlwaysDeny, AlwaysPullImages, DenyServiceExternalIPs and
+//! Plugins that need to know nothing of the cluster: AlwaysAdmit, AlwaysDeny, DenyServiceExternalIPs and
 //! LimitPodHardAntiAffinityTopology. Upstream: the packages of these names in plugin/pkg/admission.
 
 use api_types::core::v1::{Pod, Service};
@@ -46,48 +46,6 @@ impl Plugin for AlwaysDeny {
     ) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
             Err(attributes.forbidden("admission control is denying all modifications"))
-        })
-    }
-}
-
-/// So that credentials are checked for every pod: a private image that is on the node already is no free lunch.
-pub(super) struct AlwaysPullImages;
-
-impl Plugin for AlwaysPullImages {
-    fn name(&self) -> &'static str {
-        "AlwaysPullImages"
-    }
-
-    fn handles(&self, operation: Operation) -> bool {
-        matches!(operation, Operation::Create | Operation::Update)
-    }
-
-    fn admit<'a>(
-        &'a self,
-        attributes: &'a mut Attributes,
-        _: &'a dyn Cluster,
-    ) -> BoxFuture<'a, Verdict> {
-        Box::pin(async move {
-            if !attributes.is("", "pods")
-                || !matches!(attributes.subresource.as_str(), "" | "ephemeralcontainers")
-            {
-                return Ok(());
-            }
-            let Some(pod) = attributes.object_mut::<Pod>() else {
-                return Ok(());
-            };
-            for container in pod
-                .spec
-                .init_containers
-                .iter_mut()
-                .chain(&mut pod.spec.containers)
-            {
-                "Always".clone_into(&mut container.image_pull_policy);
-            }
-            for container in &mut pod.spec.ephemeral_containers {
-                "Always".clone_into(&mut container.ephemeral_container_common.image_pull_policy);
-            }
-            Ok(())
         })
     }
 }

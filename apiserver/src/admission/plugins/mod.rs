@@ -1,6 +1,7 @@
 //! All of upstream's plugins by name. The order is the order they run in; a new one goes where upstream has it.
 
 mod always;
+mod always_pull_images;
 mod certificates;
 mod default_class;
 mod default_toleration_seconds;
@@ -168,7 +169,9 @@ pub(super) const PLUGINS: &[PluginRow] = &[
     on("TaintNodesByCondition", |_| {
         Box::new(taint_nodes_by_condition::TaintNodesByCondition)
     }),
-    off("AlwaysPullImages", |_| Box::new(always::AlwaysPullImages)),
+    off("AlwaysPullImages", |_| {
+        Box::new(always_pull_images::AlwaysPullImages)
+    }),
     configured("ImagePolicyWebhook", false, |_, text| {
         Ok(Box::new(image_policy_webhook::ImagePolicyWebhook::new(
             text,
