@@ -197,8 +197,13 @@ struct Caller {
 
 /// Why a webhook does not let a request pass.
 enum Failure {
-    /// It could not be asked, or answered nonsense; `code` is what metrics show.
-    Calling { reason: String, code: i32 },
+    /// It could not be asked, or answered nonsense; `code` is what metrics show. Where it `answered` in words of its own, these are
+    /// for the client alone: the log has other readers.
+    Calling {
+        reason: String,
+        code: i32,
+        answered: bool,
+    },
     /// It said no.
     Rejected(StatusError),
     /// The server cannot do what it said.
@@ -409,6 +414,7 @@ impl Caller {
                     return Err(Failure::Calling {
                         reason: "Webhook SideEffects is nil".to_owned(),
                         code: 400,
+                        answered: false,
                     });
                 }
                 Some("None" | "NoneOnDryRun") => {}
@@ -424,6 +430,7 @@ impl Caller {
             .map_err(|reason| Failure::Calling {
                 reason: format!("could not create admission objects: {reason}"),
                 code: 400,
+                answered: false,
             })?;
         let client = self
             .webhooks
@@ -431,28 +438,32 @@ impl Caller {
             .map_err(|error| Failure::Calling {
                 reason: format!("could not get REST client: {error}"),
                 code: 500,
+                answered: false,
             })?;
         let timeout = match (hook.timeout, remaining(attributes)) {
             (Some(own), Some(left)) => Some(own.min(left)),
             (own, left) => own.or(left),
         };
-        let called = |text: String, code: i32| Failure::Calling {
+        let called = |text: &str, code: i32, answered: bool| Failure::Calling {
             reason: format!("failed to call webhook: {text}"),
             code,
+            answered,
         };
         let body = client
             .post(review.body.clone(), timeout, &attributes.annotations)
             .await
             .map_err(|error| match error {
-                CallError::Failed(text) => called(text, 503),
-                CallError::Status(status) => called(status.message.clone(), status.code),
+                CallError::Failed(text) => called(&text, 503, false),
+                CallError::Status(status) => called(&status.message, status.code, true),
             })?;
-        let response = review.decode(&body).map_err(|text| called(text, 503))?;
+        let decoded = review.decode(&body);
+        let response = decoded.map_err(|text| called(&text, 503, true))?;
         let answer = review
             .verify(response, self.kind == "admit")
             .map_err(|text| Failure::Calling {
                 reason: format!("received invalid webhook response: {text}"),
                 code: 503,
+                answered: true,
             })?;
         for (key, value) in &answer.annotations {
             attributes
@@ -499,18 +510,29 @@ impl Caller {
     /// What the client is told of a failure; nothing when the webhook is passed over.
     fn verdict(&self, hook: &Hook, failure: Failure) -> Option<StatusError> {
         match failure {
-            Failure::Calling { reason, .. } => {
-                let text = format!("failed calling webhook {}: {reason}", quote(&hook.name));
+            Failure::Calling {
+                reason,
+                code,
+                answered,
+            } => {
+                let why = if answered {
+                    "the answer is no review that counts"
+                } else {
+                    &reason
+                };
                 if hook.fails_open {
-                    tracing::warn!(webhook = hook.name, "Failing open: {text}");
+                    tracing::warn!(webhook = hook.name, code, why, "Failing open");
                     self.metrics.failed_open(&hook.name, self.kind);
                     return None;
                 }
-                tracing::warn!(webhook = hook.name, "Failing closed: {text}");
+                tracing::warn!(webhook = hook.name, code, why, "Failing closed");
+                let webhook = quote(&hook.name);
+                let text = format!("failed calling webhook {webhook}: {reason}");
                 Some(status::internal(text))
             }
             Failure::Rejected(status) => {
-                tracing::info!(webhook = hook.name, %status, "A webhook rejected a request");
+                let code = status.code;
+                tracing::info!(webhook = hook.name, code, "A webhook rejected a request");
                 Some(status)
             }
             Failure::Other(status) => Some(status),

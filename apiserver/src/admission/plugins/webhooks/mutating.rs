@@ -132,6 +132,7 @@ async fn apply(
     let patch = parse(&answer.patch).map_err(|error| Failure::Calling {
         reason: format!("received undecodable patch in webhook response: {error}"),
         code: 503,
+        answered: true,
     })?;
     if patch.is_empty() {
         return Ok(Effect::default());
@@ -146,6 +147,7 @@ async fn apply(
         return Err(Failure::Calling {
             reason: format!("unsupported patch type {}", quote(&answer.patch_type)),
             code: denied(&note.hook.name, answer.result.clone()).code,
+            answered: true,
         });
     }
     let patched = patch
