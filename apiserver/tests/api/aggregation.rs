@@ -18,15 +18,15 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 
-const GROUP: &str = "/apis/wardle.example.com/v1alpha1";
-const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
+pub(super) const GROUP: &str = "/apis/wardle.example.com/v1alpha1";
+pub(super) const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 const API_SERVICE: &str = "/apis/apiregistration.k8s.io/v1/apiservices/v1alpha1.wardle.example.com";
 const DISCOVERY: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 const SOON: Duration = Duration::from_secs(20);
 
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    der: CertificateDer<'static>,
+    pub(super) der: CertificateDer<'static>,
     pub(super) pem: String,
 }
 
@@ -240,7 +240,7 @@ impl Server {
     }
 }
 
-fn api_service(port: u16, ca: &str) -> Value {
+pub(super) fn api_service(port: u16, ca: &str) -> Value {
     use base64::Engine as _;
     let ca = base64::engine::general_purpose::STANDARD.encode(ca);
     json!({"metadata": {"name": "v1alpha1.wardle.example.com"}, "spec": {

@@ -16,7 +16,7 @@ const SECRETS: &str = "/api/v1/namespaces/default/secrets";
 
 /// All events and spans as text.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
+pub(super) struct Log(Arc<Mutex<String>>);
 
 struct Fields<'a>(&'a mut String);
 
@@ -82,7 +82,7 @@ fn forms(secret: &str) -> Vec<String> {
 
 impl Log {
     #[track_caller]
-    fn tells(&self, secret: &str) -> Option<String> {
+    pub(super) fn tells(&self, secret: &str) -> Option<String> {
         let text = self.0.lock();
         let mut lines = text.lines();
         lines

@@ -16,11 +16,13 @@ use tokio::net::TcpListener;
 
 use super::{CONFIG_MAPS, JSON, MERGE, Server, config_map, self_signed, self_signed_for};
 
-const VALIDATING: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
-const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+pub(super) const VALIDATING: &str =
+    "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+pub(super) const MUTATING: &str =
+    "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 
 /// The webhook server. It is gone with the test.
-struct Hooks {
+pub(super) struct Hooks {
     port: u16,
     ca_bundle: String,
     seen: Arc<Mutex<Vec<(String, Value)>>>,
@@ -36,7 +38,7 @@ impl Drop for Hooks {
 }
 
 impl Hooks {
-    async fn start() -> Hooks {
+    pub(super) async fn start() -> Hooks {
         let (mut config, ca) = self_signed("127.0.0.1");
         let ca_bundle = STANDARD.encode(ca);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -79,7 +81,7 @@ impl Hooks {
     }
 
     /// A webhook whose path is what it does, about config maps unless `more` says otherwise.
-    fn hook(&self, name: &str, path: &str, more: Value) -> Value {
+    pub(super) fn hook(&self, name: &str, path: &str, more: Value) -> Value {
         let mut hook = json!({
             "name": format!("{name}.example.com"),
             "clientConfig": {
@@ -97,12 +99,12 @@ impl Hooks {
     }
 
     /// What was asked since the last call: path and request.
-    fn seen(&self) -> Vec<(String, Value)> {
+    pub(super) fn seen(&self) -> Vec<(String, Value)> {
         std::mem::take(&mut self.seen.lock())
     }
 }
 
-fn rule(group: &str, version: &str, resource: &str) -> Value {
+pub(super) fn rule(group: &str, version: &str, resource: &str) -> Value {
     json!({"operations": ["*"], "apiGroups": [group], "apiVersions": [version], "resources": [resource]})
 }
 
@@ -113,6 +115,10 @@ async fn answer(
     let path = request.uri().path().trim_matches('/').to_owned();
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let review: Value = serde_json::from_slice(&body).unwrap();
+    if let Some(instead) = instead_of_answer(&path, &review) {
+        log.lock().push((path, review["request"].clone()));
+        return Ok(instead);
+    }
     if review["kind"] == "ImageReview" {
         log.lock().push((path, review["spec"].clone()));
         return Ok(judge_images(&review));
@@ -137,6 +143,10 @@ async fn answer(
         ["field", field] => {
             patch(json!([{"op": "add", "path": format!("/{field}"), "value": {"a": "b"}}]));
         }
+        ["pull", policy] => {
+            let path = "/spec/containers/0/imagePullPolicy";
+            patch(json!([{"op": "replace", "path": path, "value": policy}]));
+        }
         ["wrong-uid"] => response["uid"] = "x".into(),
         ["slow"] => tokio::time::sleep(Duration::from_secs(5)).await,
         _ => {}
@@ -146,6 +156,43 @@ async fn answer(
         "apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response,
     });
     Ok(http::Response::new(Full::from(answer.to_string())))
+}
+
+/// A page with a secret, in many ways, or a redirect to another port of this host.
+fn instead_of_answer(path: &str, review: &Value) -> Option<http::Response<Full<Bytes>>> {
+    let (what, more) = path.split_once('/')?;
+    let page = |code: u16, kind: &str, text: String| {
+        let response = http::Response::builder().status(code);
+        let response = response.header("content-type", kind);
+        Some(response.body(Full::from(text)).unwrap())
+    };
+    match what {
+        "page" => page(500, "text/plain", format!("here is {more}")),
+        "status" => page(
+            500,
+            JSON,
+            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": more, "reason": more, "code": 500})
+                .to_string(),
+        ),
+        "ok-page" => page(200, "text/html", format!("<p>{more}</p>")),
+        "ok-json" => page(200, JSON, json!({"kind": more, more: more}).to_string()),
+        "refusal" => page(
+            200,
+            JSON,
+            json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": {"uid": review["request"]["uid"], "status": {"message": more}}})
+                .to_string(),
+        ),
+        "redirect" => {
+            let (code, port) = more.split_once('/')?;
+            let mut response = page(code.parse().unwrap(), "text/plain", String::new())?;
+            let location = format!("https://127.0.0.1:{port}/");
+            response
+                .headers_mut()
+                .insert("location", location.parse().unwrap());
+            Some(response)
+        }
+        _ => None,
+    }
 }
 
 /// Images that are bad may not run, and who asks about worse ones may not ask.
@@ -168,7 +215,7 @@ fn judge_images(review: &Value) -> http::Response<Full<Bytes>> {
 }
 
 impl Server {
-    async fn configure(&self, path: &str, name: &str, hooks: Value) {
+    pub(super) async fn configure(&self, path: &str, name: &str, hooks: Value) {
         let configuration = json!({"metadata": {"name": name}, "webhooks": hooks});
         self.post(path, configuration).await.expect(201);
     }
@@ -616,11 +663,9 @@ async fn webhooks_know_who_calls() {
     assert_eq!(*hooks.callers.lock(), [nobody, jane]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn images_are_judged() {
-    let hooks = Hooks::start().await;
-    let folder = tempfile::tempdir().unwrap();
-    let kubeconfig = folder.path().join("kubeconfig.json");
+/// The flags of a server that asks about images here, which reads files in a folder.
+pub(super) fn image_policy(hooks: &Hooks, folder: &std::path::Path) -> [String; 2] {
+    let kubeconfig = folder.join("kubeconfig.json");
     let text = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "c",
         "clusters": [{"name": "c", "cluster": {
@@ -628,17 +673,24 @@ async fn images_are_judged() {
         "contexts": [{"name": "c", "context": {"cluster": "c"}}],
     });
     std::fs::write(&kubeconfig, text.to_string()).unwrap();
-    let file = folder.path().join("admission.json");
+    let file = folder.join("admission.json");
     let policy = json!({"imagePolicy": {"kubeConfigFile": kubeconfig, "allowTTL": 50, "denyTTL": 50, "retryBackoff": 1}});
     let configuration = json!({
         "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration",
         "plugins": [{"name": "ImagePolicyWebhook", "configuration": policy}],
     });
     std::fs::write(&file, configuration.to_string()).unwrap();
-    let flags = [
+    [
         "--enable-admission-plugins=ImagePolicyWebhook".to_owned(),
         format!("--admission-control-config-file={}", file.display()),
-    ];
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_are_judged() {
+    let hooks = Hooks::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let flags = image_policy(&hooks, folder.path());
     let Some(server) = Server::start_with(&flags).await else {
         return;
     };

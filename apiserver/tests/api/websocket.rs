@@ -10,17 +10,14 @@ use http_body_util::Empty;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::DuplexStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{AUTHORIZATION, CONFIG_MAPS, Server, config_map};
 
 impl Server {
-    /// Sends the request of a WebSocket client on a new connection.
-    pub(super) async fn web_socket(
-        &self,
-        path: &str,
-        headers: &[(&str, &str)],
-    ) -> http::Response<hyper::body::Incoming> {
+    /// The client's end of a new connection.
+    pub(super) fn connection(&self) -> DuplexStream {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let server = self.inner().clone();
         tokio::spawn(async move {
@@ -39,6 +36,16 @@ impl Server {
                 .with_upgrades()
                 .await
         });
+        ours
+    }
+
+    /// Sends the request of a WebSocket client on a new connection.
+    pub(super) async fn web_socket(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> http::Response<hyper::body::Incoming> {
+        let ours = self.connection();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(ours))
             .await
             .unwrap();
