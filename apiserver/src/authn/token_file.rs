@@ -269,7 +269,7 @@ mod tests {
     /// NCC-PCK: secrets were compared byte by byte until they differ.
     #[tokio::test]
     async fn ncc_pck_tokens_are_not_compared_as_they_are() {
-        let file = TokenFile::parse("a-long-secret,ann,1\n").expect("well formed");
+        let file = TokenFile::parse("f", "a-long-secret,ann,1\n").expect("well formed");
         let knows = async |token: &str| {
             let found = file.authenticate_token(token, &[]).await;
             found.expect("nothing goes wrong").is_some()
