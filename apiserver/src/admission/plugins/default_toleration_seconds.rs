@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use api_types::core::v1::{Pod, Toleration};
+use apimachinery::resource::is_extended_resource_name;
 use component_base::auth::BoxFuture;
 
 use super::Settings;
@@ -99,36 +100,48 @@ impl Plugin for ExtendedResourceToleration {
             let Some(pod) = attributes.object_mut::<Pod>() else {
                 return Ok(());
             };
-            let containers = pod.spec.containers.iter().chain(&pod.spec.init_containers);
-            let resources: BTreeSet<String> = containers
-                .flat_map(|container| container.resources.requests.keys())
-                .filter(|name| is_extended(name))
-                .cloned()
-                .collect();
-            for key in resources {
-                let toleration = Toleration {
-                    key,
-                    operator: "Exists".to_owned(),
-                    ..Toleration::default()
-                };
-                if !pod.spec.tolerations.contains(&toleration) {
-                    pod.spec.tolerations.push(toleration);
-                }
-            }
+            tolerate_resources(pod);
             Ok(())
         })
     }
 }
 
-/// A resource that a device plugin or an administrator made: it has a domain, and the domain is not Kubernetes' own.
-fn is_extended(name: &str) -> bool {
-    name.split_once('/')
-        .is_some_and(|(domain, _)| domain != "kubernetes.io" && !domain.ends_with(".kubernetes.io"))
-        && !name.starts_with("requests.")
+/// Adds a toleration for each extended resource that the pod asks for.
+fn tolerate_resources(pod: &mut Pod) {
+    let containers = pod.spec.containers.iter().chain(&pod.spec.init_containers);
+    let resources: BTreeSet<String> = containers
+        .flat_map(|container| container.resources.requests.keys())
+        .filter(|name| is_extended_resource_name(name))
+        .cloned()
+        .collect();
+    for key in resources {
+        let toleration = Toleration {
+            key,
+            operator: "Exists".to_owned(),
+            effect: "NoSchedule".to_owned(),
+            ..Toleration::default()
+        };
+        let mut found = false;
+        for own in &mut pod.spec.tolerations {
+            // How long does not tell two tolerations apart.
+            let seconds = own.toleration_seconds.take();
+            if *own == toleration {
+                found = true;
+            } else {
+                own.toleration_seconds = seconds;
+            }
+        }
+        if !found {
+            pod.spec.tolerations.push(toleration);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use api_types::Quantity;
+    use api_types::core::v1::Container;
+
     use super::*;
 
     #[test]
@@ -168,15 +181,33 @@ mod tests {
     }
 
     #[test]
-    fn extended_resources() {
-        assert!(is_extended("example.com/gpu"));
-        for name in [
-            "cpu",
-            "hugepages-2Mi",
-            "kubernetes.io/x",
-            "a.kubernetes.io/x",
-        ] {
-            assert!(!is_extended(name), "{name}");
+    fn taints_of_extended_resources_are_tolerated_for_scheduling_only() {
+        let mut pod = Pod::default();
+        let mut container = Container::default();
+        for name in ["cpu", "example.com/gpu", "a.kubernetes.io/x"] {
+            let one = Quantity::parse("1").expect("a quantity");
+            container.resources.requests.insert(name.to_owned(), one);
         }
+        pod.spec.init_containers.push(container);
+        tolerate_resources(&mut pod);
+        let gpu = Toleration {
+            key: "example.com/gpu".into(),
+            operator: "Exists".into(),
+            effect: "NoSchedule".into(),
+            ..Toleration::default()
+        };
+        assert_eq!(pod.spec.tolerations, std::slice::from_ref(&gpu));
+        // Such a toleration with an end loses it; one for every effect is another.
+        let every = Toleration {
+            effect: String::new(),
+            ..gpu.clone()
+        };
+        let ends = Toleration {
+            toleration_seconds: Some(1),
+            ..gpu.clone()
+        };
+        pod.spec.tolerations = vec![ends, every.clone()];
+        tolerate_resources(&mut pod);
+        assert_eq!(pod.spec.tolerations, [gpu, every]);
     }
 }
