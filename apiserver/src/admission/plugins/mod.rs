@@ -23,6 +23,8 @@ mod runtime_class;
 mod service_account;
 mod storage;
 mod taint_nodes_by_condition;
+#[cfg(test)]
+mod testing;
 mod validating_admission_policy;
 mod webhooks;
 
