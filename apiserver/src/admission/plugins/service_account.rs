@@ -1,6 +1,7 @@
 //! Gives a pod its service account, the account's token volume and pull secrets. Upstream: plugin/pkg/admission/serviceaccount.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use api_types::core::v1::{
     ConfigMapProjection, Container, DownwardAPIProjection, DownwardAPIVolumeFile, EnvFromSource,
@@ -10,11 +11,14 @@ use api_types::core::v1::{
 };
 use apimachinery::status::StatusError;
 use component_base::auth::BoxFuture;
+use rand::Rng as _;
 
 use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Verdict};
 use crate::authz::node::{Kind, pod_references};
 
 const DEFAULT_ACCOUNT: &str = "default";
+/// A controller makes the default account of a new namespace soon: that often it is looked for.
+const LOOKS_FOR_DEFAULT: usize = 10;
 const VOLUME_PREFIX: &str = "kube-api-access-";
 const MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
@@ -194,24 +198,32 @@ async fn account(
     name: &str,
     cluster: &dyn Cluster,
 ) -> Result<Account, StatusError> {
-    for freshness in [Freshness::Cached, Freshness::Consistent] {
-        if let Some(object) = cluster
-            .get(
-                "",
-                "serviceaccounts",
-                &attributes.namespace,
-                name,
-                freshness,
-            )
-            .await?
-            && let Some(account) = object.get::<Account>()
-        {
-            return Ok(account.clone());
+    let namespace = &attributes.namespace;
+    let look = async |freshness| {
+        let found = cluster
+            .get("", "serviceaccounts", namespace, name, freshness)
+            .await?;
+        Ok::<_, StatusError>(found.and_then(|object| object.get::<Account>().cloned()))
+    };
+    if let Some(account) = look(Freshness::Cached).await? {
+        return Ok(account);
+    }
+    let looks = if name == DEFAULT_ACCOUNT {
+        LOOKS_FOR_DEFAULT
+    } else {
+        1
+    };
+    let pause = Duration::from_millis(rand::rng().random_range(100..200));
+    for look_number in 0..looks {
+        if look_number > 0 {
+            tokio::time::sleep(pause).await;
+        }
+        if let Some(account) = look(Freshness::Consistent).await? {
+            return Ok(account);
         }
     }
     Err(attributes.forbidden(format!(
-        "error looking up service account {}/{name}: serviceaccount {name:?} not found",
-        attributes.namespace
+        "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"
     )))
 }
 
@@ -390,6 +402,8 @@ fn token_volume() -> ProjectedVolumeSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admission::plugins::testing::{Few, create};
+    use crate::registry::object::Object;
 
     #[test]
     fn the_token_is_mounted_once() {
@@ -421,6 +435,46 @@ mod tests {
         let once = pod.clone();
         mount_token(&mut pod);
         assert_eq!(pod, once);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_default_account_is_waited_for() {
+        let account = |name: &str| {
+            let mut account = Account::default();
+            account.metadata.namespace = "n".into();
+            account.metadata.name = name.into();
+            Object::from(account)
+        };
+        let late = |late| Few {
+            late,
+            ..Few::default()
+                .with("serviceaccounts", account("default"))
+                .with("serviceaccounts", account("other"))
+        };
+        let admit = async |cluster: Few, name: &str| {
+            let mut pod = Pod::default();
+            pod.spec.service_account_name = name.into();
+            let mut attributes = create(pod);
+            let verdict = ServiceAccount.admit(&mut attributes, &cluster).await;
+            (verdict.err().map(|error| error.to_string()), cluster.looks)
+        };
+        let (refused, _) = admit(late(10), "").await;
+        assert_eq!(refused, None);
+        let (refused, looks) = admit(late(11), "default").await;
+        assert_eq!(
+            refused.as_deref(),
+            Some(
+                "pods \"p\" is forbidden: error looking up service account n/default: serviceaccount \"default\" not found"
+            )
+        );
+        assert_eq!(looks.into_inner(), 11);
+        let (refused, looks) = admit(late(2), "other").await;
+        assert!(refused.is_some());
+        assert_eq!(
+            looks.into_inner(),
+            2,
+            "only the default account is waited for"
+        );
     }
 
     #[test]
