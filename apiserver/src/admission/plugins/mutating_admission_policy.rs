@@ -199,14 +199,16 @@ impl MutatingAdmissionPolicy {
             let matched = &invocation.matched;
             let authorizer = self.authorizer.as_ref();
             let mut before = None;
+            let mut due = true;
             for mutation in 0..evaluator.len() {
                 let input = versions.input(attributes, matched, authorizer, cluster);
                 let mut input = input.await.map_err(status::internal)?;
-                input.namespace = namespace.clone();
+                input.namespace.clone_from(&namespace);
                 if let Some(param) = &invocation.param {
                     input.params = param.object.clone();
                 }
-                if mutation == 0 && !self.is_due(invocation, attributes, &input, errors) {
+                due = mutation > 0 || self.is_due(invocation, attributes, &input, errors);
+                if !due {
                     break;
                 }
                 if attributes.object.is_none() {
@@ -226,6 +228,10 @@ impl MutatingAdmissionPolicy {
                     }
                     Err(Failed::Request(error)) => return Err(error),
                 }
+            }
+            // What did not run is not asked to run again.
+            if !due {
+                continue;
             }
             let is_changed = match (&before, &attributes.object) {
                 (Some(before), Some(after)) => !structs_equal(before.value(), after.value()),
@@ -362,5 +368,73 @@ impl Plugin for MutatingAdmissionPolicy {
             }
             errors.verdict(attributes)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use api_types::core::v1::Node;
+    use serde_json::json;
+
+    use super::*;
+    use crate::admission::plugins::testing::{Few, request};
+
+    /// Lets one policy look at a new node, and the key of what it may do again.
+    async fn look(conditions: serde_json::Value) -> (Attributes, String) {
+        let policy_json = json!({"metadata": {"name": "p"}, "spec": {
+            "failurePolicy": "Ignore",
+            "reinvocationPolicy": "IfNeeded",
+            "matchConditions": conditions,
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}],
+        }});
+        let found = api_types::decode_json(policy_json.to_string().as_bytes()).unwrap();
+        let found_binding =
+            api_types::decode_json(br#"{"metadata":{"name":"b"},"spec":{"policyName":"p"}}"#);
+        let hook = Hook {
+            policy: Arc::new(policy(&found)),
+            bindings: vec![Arc::new(binding(&found_binding.unwrap()))],
+        };
+        let mut attributes = request(
+            Operation::Create,
+            "Node",
+            "nodes",
+            Object::from(Node::default()),
+        );
+        let invocation = Invocation {
+            hook: &hook,
+            binding: &hook.bindings[0],
+            matched: Matched {
+                resource: attributes.resource.clone(),
+                kind: attributes.kind.clone(),
+            },
+            param: None,
+        };
+        let key = invocation.key();
+        let plugin = MutatingAdmissionPolicy {
+            source: None,
+            authorizer: None,
+        };
+        let cluster = Few::default();
+        let mut errors = Errors::default();
+        let invocations = [invocation];
+        plugin
+            .run(&invocations, &mut attributes, &cluster, &mut errors)
+            .await
+            .unwrap();
+        (attributes, key)
+    }
+
+    #[tokio::test]
+    async fn a_policy_whose_conditions_said_no_does_not_run_in_the_second_round() {
+        let runs_again = async |expression: &str| {
+            let conditions = json!([{"name": "c", "expression": expression}]);
+            let (mut attributes, key) = look(conditions).await;
+            let rounds = attributes.reinvocation.of(NAME);
+            rounds.changed();
+            rounds.runs_again(&key)
+        };
+        assert!(runs_again("true").await);
+        assert!(!runs_again("false").await);
+        assert!(!runs_again("object.missing").await);
     }
 }
