@@ -1,7 +1,7 @@
 //! Match conditions: expressions that must all be true. Upstream: webhook/matchconditions.
 
 use api_types::admissionregistration::v1::MatchCondition;
-use cel::{MATCH_CONDITIONS_BUDGET, Program, Type};
+use cel::{MATCH_CONDITIONS_BUDGET, Program, Type, Value};
 
 use crate::admission::cel::{Declared, Input, compile, environment, evaluate};
 
@@ -64,7 +64,9 @@ impl Conditions {
     /// One that is false decides, even when others have no answer. `on_error` is told of each that has none.
     pub fn evaluate(&self, input: &Input, mut on_error: impl FnMut()) -> Outcome {
         let mut remaining = MATCH_CONDITIONS_BUDGET;
-        let activation = input.activation();
+        let mut activation = input.activation();
+        // It is declared, but conditions are looked at before the namespace is.
+        activation.set("namespaceObject", Value::Null);
         let mut errors = Vec::new();
         let mut refused = None;
         for row in &self.rows {
@@ -104,5 +106,26 @@ impl Conditions {
         } else {
             Outcome::DoesNotMatch(None)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn conditions_do_not_see_the_namespace() {
+        let condition = MatchCondition {
+            name: "c".to_owned(),
+            expression: "namespaceObject == null".to_owned(),
+        };
+        let conditions = Conditions::new(&[condition], None, false);
+        let mut input = Input::of_objects(json!({}).into(), json!(null).into());
+        input.namespace = Arc::new(json!({"metadata": {"name": "n"}}));
+        assert_eq!(conditions.evaluate(&input, || {}), Outcome::Matches);
     }
 }
