@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use api_types::Quantity;
 use api_types::core::v1::{Container, LimitRange, LimitRangeItem, PersistentVolumeClaim, Pod};
+use apimachinery::resource::{PodResourcesOptions, pod_limits, pod_requests};
 use apimachinery::status::StatusError;
 use component_base::auth::BoxFuture;
 
@@ -153,11 +154,14 @@ fn check_pod(pod: &Pod, items: &[LimitRangeItem], problems: &mut Vec<String>) {
                 }
             }
             "Pod" => {
-                let options = apimachinery::resource::PodResourcesOptions::default();
+                let options = PodResourcesOptions {
+                    exclude_overhead: true,
+                    ..PodResourcesOptions::default()
+                };
                 check(
                     item,
-                    &apimachinery::resource::pod_requests(pod, &options),
-                    &apimachinery::resource::pod_limits(pod, &options),
+                    &pod_requests(pod, &options),
+                    &pod_limits(pod, &options),
                     problems,
                 );
             }
@@ -348,6 +352,34 @@ mod tests {
             &[("cpu", "50m")],
             &[("cpu", "100m")],
             &["minimum cpu usage per Container is 100m, but request is 50m"],
+        );
+    }
+
+    #[test]
+    fn overhead_does_not_count() {
+        let mut pod = Pod::default();
+        let mut container = Container::default();
+        container.resources.requests = amounts(&[("cpu", "1")]);
+        container.resources.limits = amounts(&[("cpu", "2")]);
+        pod.spec.containers.push(container);
+        pod.spec.overhead = amounts(&[("cpu", "1")]);
+        let item = LimitRangeItem {
+            type_: "Pod".into(),
+            max: amounts(&[("cpu", "2")]),
+            ..LimitRangeItem::default()
+        };
+        let mut problems = Vec::new();
+        check_pod(&pod, &[item], &mut problems);
+        assert_eq!(problems, [""; 0]);
+        let item = LimitRangeItem {
+            type_: "Pod".into(),
+            min: amounts(&[("cpu", "1500m")]),
+            ..LimitRangeItem::default()
+        };
+        check_pod(&pod, &[item], &mut problems);
+        assert_eq!(
+            problems,
+            ["minimum cpu usage per Pod is 1500m, but request is 1"]
         );
     }
 
