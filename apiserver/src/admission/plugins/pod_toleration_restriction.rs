@@ -175,7 +175,7 @@ fn tolerations(json: &str) -> Result<Vec<Toleration>, String> {
 }
 
 /// Without those that another one covers; of equal ones the first stays.
-fn merged(all: &[Toleration]) -> Vec<Toleration> {
+pub(super) fn merged(all: &[Toleration]) -> Vec<Toleration> {
     let mut merged: Vec<Toleration> = Vec::new();
     for (index, toleration) in all.iter().enumerate() {
         let covered = merged.iter().any(|kept| covers(kept, toleration))

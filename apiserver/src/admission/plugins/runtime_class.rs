@@ -5,6 +5,7 @@ use api_types::node::v1::RuntimeClass as Class;
 use apimachinery::status::StatusError;
 use component_base::auth::BoxFuture;
 
+use super::pod_toleration_restriction::merged;
 use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Verdict};
 
 pub(super) struct RuntimeClass;
@@ -108,7 +109,7 @@ fn apply(pod: &mut Pod, class: &Class) -> Result<(), String> {
         match pod.spec.node_selector.get(label) {
             Some(own) if own != value => {
                 return Err(format!(
-                    "conflict: pod.spec.nodeSelector[{label}] = {own}, runtimeClass.scheduling.nodeSelector[{label}] = {value}"
+                    "conflict: runtimeClass.scheduling.nodeSelector[{label}] = {value}; pod.spec.nodeSelector[{label}] = {own}"
                 ));
             }
             _ => {
@@ -116,10 +117,46 @@ fn apply(pod: &mut Pod, class: &Class) -> Result<(), String> {
             }
         }
     }
-    for toleration in &scheduling.tolerations {
-        if !pod.spec.tolerations.contains(toleration) {
-            pod.spec.tolerations.push(toleration.clone());
-        }
-    }
+    let tolerations = [&pod.spec.tolerations[..], &scheduling.tolerations].concat();
+    pod.spec.tolerations = merged(&tolerations);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use api_types::core::v1::Toleration;
+    use api_types::node::v1::Scheduling;
+
+    use super::*;
+
+    #[test]
+    fn scheduling_rules_of_pod_and_class_are_merged() {
+        let toleration = |key: &str, effect: &str| Toleration {
+            key: key.into(),
+            operator: "Exists".into(),
+            effect: effect.into(),
+            ..Toleration::default()
+        };
+        let mut scheduling = Scheduling::default();
+        scheduling.node_selector.insert("k".into(), "v".into());
+        scheduling.tolerations = vec![toleration("a", ""), toleration("b", "NoSchedule")];
+        let class = Class {
+            scheduling: Some(Box::new(scheduling)),
+            ..Class::default()
+        };
+        let mut pod = Pod::default();
+        pod.spec.tolerations = vec![toleration("a", "NoExecute"), toleration("b", "")];
+        assert_eq!(apply(&mut pod, &class), Ok(()));
+        assert_eq!(pod.spec.node_selector["k"], "v");
+        assert_eq!(
+            pod.spec.tolerations,
+            [toleration("b", ""), toleration("a", "")],
+            "what another covers goes"
+        );
+        pod.spec.node_selector.insert("k".into(), "w".into());
+        assert_eq!(
+            apply(&mut pod, &class).unwrap_err(),
+            "conflict: runtimeClass.scheduling.nodeSelector[k] = v; pod.spec.nodeSelector[k] = w"
+        );
+    }
 }
