@@ -14,7 +14,7 @@ const DEFAULT_STORAGE_CLASS: [&str; 2] = [
     "storageclass.beta.kubernetes.io/is-default-class",
 ];
 const DEFAULT_INGRESS_CLASS: &str = "ingressclass.kubernetes.io/is-default-class";
-const OLD_STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
+pub(super) const OLD_STORAGE_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 const OLD_INGRESS_CLASS: &str = "kubernetes.io/ingress.class";
 
 pub(super) struct DefaultStorageClass;
