@@ -244,8 +244,10 @@ pub(super) const PLUGINS: &[PluginRow] = &[
     off("DenyServiceExternalIPs", |_| {
         Box::new(always::DenyServiceExternalIps)
     }),
-    on("PodTopologyLabels", |_| {
-        Box::new(pod_topology_labels::PodTopologyLabels)
+    on("PodTopologyLabels", |settings| {
+        Box::new(pod_topology_labels::PodTopologyLabels {
+            enabled: settings.features.enabled("PodTopologyLabelsAdmission"),
+        })
     }),
     gated("PodGroupWorkloadExists", "GenericWorkload"),
     on("NodeDeclaredFeatureValidator", |settings| {

@@ -14,7 +14,10 @@ const TOPOLOGY_LABELS: [&str; 2] = [
     "topology.kubernetes.io/region",
 ];
 
-pub(super) struct PodTopologyLabels;
+pub(super) struct PodTopologyLabels {
+    /// PodTopologyLabelsAdmission
+    pub(super) enabled: bool,
+}
 
 impl Plugin for PodTopologyLabels {
     fn name(&self) -> &'static str {
@@ -31,7 +34,8 @@ impl Plugin for PodTopologyLabels {
         cluster: &'a dyn Cluster,
     ) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
-            if !attributes.is("", "pods")
+            if !self.enabled
+                || !attributes.is("", "pods")
                 || !matches!(attributes.subresource.as_str(), "" | "binding")
             {
                 return Ok(());
@@ -67,5 +71,36 @@ impl Plugin for PodTopologyLabels {
             }
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::plugins::testing::{Few, create};
+    use crate::registry::object::Object;
+
+    #[tokio::test]
+    async fn labels_follow_the_node_where_the_feature_is_on() {
+        for enabled in [true, false] {
+            let mut node = Node::default();
+            node.metadata.name = "node".into();
+            let labels = &mut node.metadata.labels;
+            labels.insert(TOPOLOGY_LABELS[0].into(), "z".into());
+            labels.insert("other".into(), "x".into());
+            let cluster = Few::default().with("nodes", Object::from(node));
+            let mut pod = Pod::default();
+            pod.spec.node_name = "node".into();
+            let mut attributes = create(pod);
+            let plugin = PodTopologyLabels { enabled };
+            plugin.admit(&mut attributes, &cluster).await.unwrap();
+            let labels = &attributes.object::<Pod>().unwrap().metadata.labels;
+            let expected = if enabled {
+                vec![TOPOLOGY_LABELS[0]]
+            } else {
+                vec![]
+            };
+            assert_eq!(labels.keys().collect::<Vec<_>>(), expected);
+        }
     }
 }
