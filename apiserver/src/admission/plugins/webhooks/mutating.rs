@@ -1,13 +1,16 @@
 //! MutatingAdmissionWebhook. Upstream: webhook/mutating.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
+use api_types::codec::compact;
 use api_types::value::structs_equal;
 use apimachinery::patch::json::Patch;
 use apimachinery::quote::quote;
 use apimachinery::status;
 use component_base::auth::BoxFuture;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::review::{Answer, denied};
 use super::{Dispatcher, Failure, Hook, Versioned, Versions, check_time};
@@ -201,28 +204,78 @@ impl Note<'_> {
     }
 
     fn mutated(&self, attributes: &Attributes, mutated: bool) {
-        let value = json!({
-            "configuration": self.hook.configuration,
-            "webhook": self.hook.name,
-            "mutated": mutated,
-        });
         attributes.annotations.add(
             format!("mutation.webhook.admission.k8s.io/{}", self.place),
-            value.to_string(),
+            go_text(&Mutation {
+                configuration: &self.hook.configuration,
+                webhook: &self.hook.name,
+                mutated,
+            }),
         );
     }
 
     fn patched(&self, attributes: &Attributes, patch: &[u8]) {
-        let patch: serde_json::Value = serde_json::from_slice(patch).unwrap_or_default();
-        let value = json!({
-            "configuration": self.hook.configuration,
-            "webhook": self.hook.name,
-            "patch": patch,
-            "patchType": "JSONPatch",
-        });
         attributes.annotations.add_of_request(
             format!("patch.webhook.admission.k8s.io/{}", self.place),
-            value.to_string(),
+            go_text(&Patched {
+                configuration: &self.hook.configuration,
+                webhook: &self.hook.name,
+                patch: serde_json::from_slice(patch).unwrap_or_default(),
+                patch_type: "JSONPatch",
+            }),
+        );
+    }
+}
+
+/// The order of the fields is upstream's.
+#[derive(Serialize)]
+struct Mutation<'a> {
+    configuration: &'a str,
+    webhook: &'a str,
+    mutated: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Patched<'a> {
+    configuration: &'a str,
+    webhook: &'a str,
+    /// Operations with their fields in order, and values as the webhook wrote them.
+    patch: Vec<BTreeMap<String, Box<RawValue>>>,
+    patch_type: &'static str,
+}
+
+/// JSON as Go writes it.
+fn go_text(value: &impl Serialize) -> String {
+    let json = serde_json::to_vec(value).unwrap_or_default();
+    String::from_utf8(compact(&json)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_written_as_upstream_writes_them() {
+        let mutation = Mutation {
+            configuration: "c",
+            webhook: "w",
+            mutated: true,
+        };
+        assert_eq!(
+            go_text(&mutation),
+            r#"{"configuration":"c","webhook":"w","mutated":true}"#
+        );
+        let patch = r#"[{"path": "/a", "op": "add", "value": {"z": "<", "a": 1}}]"#;
+        let patched = Patched {
+            configuration: "c",
+            webhook: "w",
+            patch: serde_json::from_str(patch).unwrap(),
+            patch_type: "JSONPatch",
+        };
+        assert_eq!(
+            go_text(&patched),
+            r#"{"configuration":"c","webhook":"w","patch":[{"op":"add","path":"/a","value":{"z":"\u003c","a":1}}],"patchType":"JSONPatch"}"#
         );
     }
 }
