@@ -11,7 +11,7 @@ use apimachinery::gvk::GroupResource;
 use apimachinery::status::{self, StatusError};
 use bytes::Bytes;
 use client::config::{CertificateSource, RequestAuth, TlsSettings, handshake_error};
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
@@ -34,6 +34,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(15);
 /// A webhook cannot make the server hold more than this.
 const MAX_ANSWER: usize = 64 << 20;
+/// How often a server that asks for another attempt gets one.
+const RETRIES: u32 = 10;
+/// What Go says when there was no answer in time.
+const LATE: &str = "context deadline exceeded";
 /// How much of an error page is shown.
 const MAX_ERROR_TEXT: usize = 2048;
 const USER_AGENT: HeaderValue = HeaderValue::from_static("kube-apiserver-admission");
@@ -213,25 +217,19 @@ impl Client {
             CallError::Failed(format!("Post \"https://{}{path}\": {text}", self.authority))
         };
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        let response = match within(deadline, self.send(&path, body, annotations)).await {
-            Some(sent) => sent.map_err(failed)?,
-            None => return Err(failed("context deadline exceeded".to_owned())),
+        let mut retries = 0;
+        let (head, body) = loop {
+            let sent = within(deadline, self.send(&path, body.clone(), annotations)).await;
+            let sent = sent.ok_or_else(|| failed(LATE.to_owned()))?;
+            self.note_faults(*self.faults.lock(), annotations);
+            let (head, answer) = self.read(sent.map_err(failed)?, deadline).await?;
+            let Some(wait) = retry_after(&head).filter(|_| retries < RETRIES) else {
+                break (head, answer);
+            };
+            retries += 1;
+            let waited = within(deadline, tokio::time::sleep(wait)).await;
+            waited.ok_or_else(|| failed(LATE.to_owned()))?;
         };
-        self.note_faults(*self.faults.lock(), annotations);
-        let (response, connection) = response;
-        let (head, incoming) = response.into_parts();
-        let unread = |why: &str| {
-            CallError::Failed(format!(
-                "unexpected error when reading response body. Please retry. Original error: {why}"
-            ))
-        };
-        let read = Limited::new(incoming, MAX_ANSWER).collect();
-        let body = match within(deadline, read).await {
-            Some(Ok(body)) => body.to_bytes(),
-            Some(Err(error)) => return Err(unread(&error.to_string())),
-            None => return Err(unread("context deadline exceeded")),
-        };
-        self.keep(connection);
         if head.status.is_success() && head.status.as_u16() <= 206 {
             if body.is_empty() {
                 return Err(CallError::Failed(format!(
@@ -243,6 +241,28 @@ impl Client {
             return Ok(body);
         }
         Err(CallError::Status(Box::new(refusal(&head, &body))))
+    }
+
+    /// The whole answer. Its connection is kept.
+    async fn read(
+        &self,
+        (response, connection): (Response<Incoming>, Connection),
+        deadline: Option<Instant>,
+    ) -> Result<(http::response::Parts, Bytes), CallError> {
+        let (head, incoming) = response.into_parts();
+        let unread = |why: &str| {
+            CallError::Failed(format!(
+                "unexpected error when reading response body. Please retry. Original error: {why}"
+            ))
+        };
+        let read = Limited::new(incoming, MAX_ANSWER).collect();
+        let body = match within(deadline, read).await {
+            Some(Ok(body)) => body.to_bytes(),
+            Some(Err(error)) => return Err(unread(&error.to_string())),
+            None => return Err(unread(LATE)),
+        };
+        self.keep(connection);
+        Ok((head, body))
     }
 
     async fn send(
@@ -482,6 +502,14 @@ fn content_type(headers: &http::HeaderMap) -> &str {
         .unwrap_or_default()
 }
 
+/// How long a server wants to be left alone before the next attempt, if it wants one. Upstream: checkWait of client-go/rest.
+fn retry_after(head: &http::response::Parts) -> Option<Duration> {
+    let may_pass = head.status == StatusCode::TOO_MANY_REQUESTS || head.status.as_u16() >= 500;
+    let value = head.headers.get(header::RETRY_AFTER)?.to_str().ok()?;
+    let seconds: i64 = value.parse().ok().filter(|_| may_pass)?;
+    Some(Duration::from_secs(seconds.try_into().unwrap_or(0)))
+}
+
 /// What an answer that is no success says. Upstream: Request.transformResponse and Result.Error.
 fn refusal(head: &http::response::Parts, body: &[u8]) -> StatusError {
     let kind = content_type(&head.headers);
@@ -529,6 +557,25 @@ mod tests {
         assert_eq!(whole_seconds(Duration::from_secs(10)), "10s");
         assert_eq!(whole_seconds(Duration::from_millis(9001)), "10s");
         assert_eq!(whole_seconds(Duration::from_secs(90)), "1m30s");
+    }
+
+    #[test]
+    fn only_overload_and_failures_of_the_server_are_tried_again() {
+        let after = |code: u16, value: Option<&str>| {
+            let mut response = Response::builder().status(code);
+            if let Some(value) = value {
+                response = response.header(header::RETRY_AFTER, value);
+            }
+            retry_after(&response.body(()).unwrap().into_parts().0)
+        };
+        for code in [429, 500, 503] {
+            assert_eq!(after(code, Some("2")), Some(Duration::from_secs(2)));
+            assert_eq!(after(code, Some("-1")), Some(Duration::ZERO));
+            assert_eq!(after(code, Some("soon")), None);
+            assert_eq!(after(code, None), None);
+        }
+        assert_eq!(after(200, Some("2")), None);
+        assert_eq!(after(409, Some("2")), None);
     }
 
     #[test]

@@ -147,6 +147,18 @@ async fn answer(
             let path = "/spec/containers/0/imagePullPolicy";
             patch(json!([{"op": "replace", "path": path, "value": policy}]));
         }
+        // Wants to be asked again that often.
+        ["busy", times] => {
+            let mut log = log.lock();
+            let asked = log.iter().filter(|(seen, _)| *seen == path).count();
+            if asked < times.parse().unwrap() {
+                log.push((path.clone(), Value::Null));
+                let answer = http::Response::builder()
+                    .status(http::StatusCode::TOO_MANY_REQUESTS)
+                    .header(http::header::RETRY_AFTER, "0");
+                return Ok(answer.body(Full::default()).unwrap());
+            }
+        }
         ["wrong-uid"] => response["uid"] = "x".into(),
         ["slow"] => tokio::time::sleep(Duration::from_secs(5)).await,
         _ => {}
@@ -413,6 +425,23 @@ async fn certificates_without_names_are_counted() {
         ])
         .await;
     accepting.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_that_are_busy_are_asked_again() {
+    let Some((server, hooks)) = both().await else {
+        return;
+    };
+    for (path, code, asked) in [("busy/10", 201, 11), ("busy/11", 500, 11)] {
+        let hook = hooks.hook("busy", path, json!({}));
+        server.configure(VALIDATING, "busy", json!([hook])).await;
+        let made = server.post(CONFIG_MAPS, config_map("busy")).await;
+        assert_eq!(made.code, code);
+        let seen = hooks.seen();
+        assert_eq!(seen.iter().filter(|(seen, _)| seen == path).count(), asked);
+        let configuration = format!("{VALIDATING}/busy");
+        server.delete(&configuration, json!({})).await.expect(200);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
