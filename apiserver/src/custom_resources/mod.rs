@@ -29,6 +29,8 @@ pub mod resource;
 pub mod serving;
 /// How custom objects are written.
 pub mod strategy;
+#[cfg(test)]
+mod testing;
 
 pub use definition::{Definition, Version};
 pub use resource::CustomResource;

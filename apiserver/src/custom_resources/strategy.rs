@@ -47,18 +47,26 @@ impl CustomStrategy {
     }
 
     /// CEL rules come last, and only if what they would see makes sense.
-    fn rule_errors(&self, errors: &mut ErrorList, document: &Value, old: Option<&Value>) {
+    /// What was wrong before already, in parts that did not change, is a warning.
+    fn rule_errors(
+        &self,
+        context: &Context,
+        errors: &mut ErrorList,
+        document: &Value,
+        old: Option<&Value>,
+    ) {
         let schema = &self.version().schema;
         if !schema.has_rules() {
             return;
         }
-        match blocking_error(errors) {
-            Some(error) => errors.push(error),
-            None => errors.extend(
-                schema
-                    .validate_rules(document, old, &Path::nil(), RUNTIME_BUDGET as i64)
-                    .errors,
-            ),
+        if let Some(error) = blocking_error(errors) {
+            errors.push(error);
+            return;
+        }
+        let outcome = schema.validate_rules(document, old, &Path::nil(), RUNTIME_BUDGET as i64);
+        errors.extend(outcome.errors);
+        for warning in outcome.warnings {
+            context.warnings.add(warning);
         }
     }
 
@@ -103,7 +111,7 @@ impl Strategy for CustomStrategy {
         }
     }
 
-    fn validate(&self, _: &Context, object: &Object) -> ErrorList {
+    fn validate(&self, context: &Context, object: &Object) -> ErrorList {
         let Some(document) = document(object) else {
             return ErrorList::new();
         };
@@ -118,7 +126,7 @@ impl Strategy for CustomStrategy {
         errors.extend(self.scale_errors(&document));
         errors.extend(schema.validate_embedded(&document, &Path::nil(), false));
         errors.extend(schema.validate_list_types(&document, &Path::nil()));
-        self.rule_errors(&mut errors, &document, None);
+        self.rule_errors(context, &mut errors, &document, None);
         errors
     }
 
@@ -157,7 +165,7 @@ impl Strategy for CustomStrategy {
         }
     }
 
-    fn validate_update(&self, _: &Context, object: &Object, old: &Object) -> ErrorList {
+    fn validate_update(&self, context: &Context, object: &Object, old: &Object) -> ErrorList {
         let (Some(document), Some(before)) = (document(object), document(old)) else {
             return ErrorList::new();
         };
@@ -181,7 +189,7 @@ impl Strategy for CustomStrategy {
             errors.extend(schema.validate_embedded(&document, &Path::nil(), false));
         }
         errors.extend(self.list_errors(&document, &before));
-        self.rule_errors(&mut errors, &document, Some(&before));
+        self.rule_errors(context, &mut errors, &document, Some(&before));
         errors
     }
 
@@ -226,4 +234,42 @@ fn finalizer_warnings(new: &ObjectMeta, old: Option<&ObjectMeta>) -> Vec<String>
         )));
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::custom_resources::testing::{definition, object};
+
+    #[test]
+    fn rules_that_were_broken_before_warn() {
+        let definition = definition(
+            json!({"versions": [{"name": "v1", "served": true, "storage": true, "schema": {
+                "openAPIV3Schema": {"type": "object", "properties": {
+                    "a": {"type": "integer", "x-kubernetes-validations": [{"rule": "self < 5", "message": "too big"}]},
+                    "b": {"type": "integer"},
+                }},
+            }}]}),
+        );
+        let strategy = CustomStrategy::new(Arc::new(definition), 0, false);
+        let update = |old: Value, new: Value| {
+            let context = Context::default();
+            let (old, new) = (Object::from(object(old)), Object::from(object(new)));
+            let errors = strategy.validate_update(&context, &new, &old);
+            (errors.0.len(), context.warnings.headers())
+        };
+        assert_eq!(
+            update(json!({"a": 7, "b": 1}), json!({"a": 7, "b": 2})),
+            (
+                0,
+                vec![r#"299 - "a: Invalid value: 7: too big""#.to_owned()]
+            )
+        );
+        assert_eq!(
+            update(json!({"a": 7, "b": 1}), json!({"a": 8, "b": 1})),
+            (1, vec![])
+        );
+    }
 }
