@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use api_types::CustomObject;
 use api_types::apiextensions::v1::{
@@ -15,6 +16,7 @@ use apimachinery::managedfields::{ObjectType, custom_type};
 use structural_schema::Structural;
 use structural_schema::json_path::JsonPath;
 
+use super::CustomResourceMetrics;
 use super::columns::Columns;
 use super::conversion::Webhook;
 use super::document;
@@ -56,6 +58,7 @@ pub struct Definition {
     pub established: bool,
     /// The CRD is being deleted: nothing new is created.
     pub terminating: bool,
+    pub metrics: CustomResourceMetrics,
 }
 
 /// A version of a CRD.
@@ -95,6 +98,7 @@ impl Definition {
     pub fn new(
         crd: &CustomResourceDefinition,
         webhooks: &Arc<Webhooks>,
+        metrics: &CustomResourceMetrics,
     ) -> Result<Definition, DefinitionError> {
         let spec = &crd.spec;
         let storage_version = spec
@@ -106,7 +110,14 @@ impl Definition {
         let versions = spec
             .versions
             .iter()
-            .map(|version| Version::new(crd, version, &spec.versions[storage_version].name))
+            .map(|version| {
+                let start = Instant::now();
+                let made = Version::new(crd, version, &spec.versions[storage_version].name)?;
+                if made.schema.has_rules() {
+                    metrics.compiled(start);
+                }
+                Ok(made)
+            })
             .collect::<Result<_, _>>()?;
         let names = &crd.status.accepted_names;
         Ok(Definition {
@@ -119,6 +130,7 @@ impl Definition {
             versions,
             storage_version,
             webhook: Webhook::of(crd, webhooks),
+            metrics: metrics.clone(),
             preserve_unknown_fields: spec.preserve_unknown_fields,
             established: is_true(crd, condition::ESTABLISHED),
             terminating,

@@ -23,6 +23,8 @@ pub(crate) mod deletion;
 pub mod document;
 /// Names that stay.
 mod intern;
+/// What is counted.
+mod metrics;
 /// What a row of the table has that built-in resources do not.
 pub mod resource;
 /// Keeps the table up to date.
@@ -33,4 +35,5 @@ pub mod strategy;
 mod testing;
 
 pub use definition::{Definition, Version};
+pub use metrics::CustomResourceMetrics;
 pub use resource::CustomResource;

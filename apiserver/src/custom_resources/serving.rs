@@ -253,7 +253,7 @@ fn followed(
     crd: &CustomResourceDefinition,
     old: Option<Followed>,
 ) -> Result<Followed, String> {
-    let definition = match Definition::new(crd, &server.webhooks) {
+    let definition = match Definition::new(crd, &server.webhooks, &server.custom_resource_metrics) {
         Ok(definition) => Arc::new(definition),
         Err(error) => {
             if let Some(old) = old {

@@ -1,6 +1,7 @@
 //! How custom objects are written. Upstream: apiextensions-apiserver/pkg/registry/customresource.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use api_types::CustomObject;
 use api_types::meta::v1::ObjectMeta;
@@ -63,7 +64,9 @@ impl CustomStrategy {
             errors.push(error);
             return;
         }
+        let start = Instant::now();
         let outcome = schema.validate_rules(document, old, &Path::nil(), RUNTIME_BUDGET as i64);
+        self.definition.metrics.evaluated(start);
         errors.extend(outcome.errors);
         for warning in outcome.warnings {
             context.warnings.add(warning);

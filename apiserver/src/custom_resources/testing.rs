@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use api_types::CustomObject;
 use component_base::auth::BoxFuture;
+use component_base::metrics::{Metrics, MetricsOptions};
 use serde_json::{Value, json};
 
-use super::Definition;
+use super::{CustomResourceMetrics, Definition};
 use crate::egress::Egress;
 use crate::webhook::{ServiceResolver, Webhooks};
 
@@ -37,7 +38,8 @@ pub(super) fn definition(mut spec: Value) -> Definition {
     });
     let crd = api_types::decode_json(crd.to_string().as_bytes()).expect("a CRD");
     let webhooks = Webhooks::new(Arc::new(NoServices), Egress::default());
-    Definition::new(&crd, &Arc::new(webhooks)).expect("a definition")
+    let metrics = CustomResourceMetrics::new(&Metrics::for_daemon(MetricsOptions::default()));
+    Definition::new(&crd, &Arc::new(webhooks), &metrics).expect("a definition")
 }
 
 /// A thing of version v1, with its fields besides the metadata.

@@ -48,6 +48,7 @@ use crate::audit::Audit;
 use crate::authz::RuleResolver;
 use crate::config::Config;
 use crate::connect::{Connector, Upgrade};
+use crate::custom_resources::CustomResourceMetrics;
 use crate::custom_resources::serving::Serving;
 use crate::discovery::Discovery;
 use crate::egress::Egress;
@@ -125,6 +126,7 @@ pub struct ApiServer {
     pub connector: Connector,
     /// Clients of admission and conversion webhooks.
     pub webhooks: Arc<Webhooks>,
+    pub custom_resource_metrics: CustomResourceMetrics,
     /// Allocation of cluster IPs and node ports.
     service_hooks: Arc<ServiceHooks>,
     /// Signs of life of the cluster's apiservers.
@@ -256,6 +258,7 @@ impl ApiServer {
             peers,
             health,
             pages,
+            custom_resource_metrics: CustomResourceMetrics::new(&metrics),
             metrics,
             connector,
             webhooks,
