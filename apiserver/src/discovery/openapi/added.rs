@@ -35,6 +35,19 @@ struct State {
     second: Arc<[OnceLock<Arc<Stored>>; 2]>,
 }
 
+/// What a CustomResourceDefinition changed, with upstream's reasons.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Regenerated {
+    /// Why the document of the second form is made anew.
+    pub reason: &'static str,
+    /// The documents of the third form, and why.
+    pub third: Vec<(String, &'static str)>,
+}
+
+const ADD: &str = "add";
+const UPDATE: &str = "update";
+const REMOVE: &str = "remove";
+
 /// One document of the third form.
 #[derive(Debug, Default)]
 struct Third {
@@ -52,14 +65,23 @@ impl Third {
 }
 
 impl Added {
-    pub(super) fn set_custom(&self, name: &str, custom: Option<Custom>) {
+    pub(super) fn set_custom(&self, name: &str, custom: Option<Custom>) -> Option<Regenerated> {
         let mut state = self.state.lock();
         let old = state.custom.get(name);
         match (old, &custom) {
-            (None, None) => return,
-            (Some(old), Some(new)) if old.is_same(new) => return,
+            (None, None) => return None,
+            (Some(old), Some(new)) if old.is_same(new) => return None,
             _ => {}
         }
+        let mut regenerated = Regenerated {
+            reason: match (old, &custom) {
+                (None, _) => ADD,
+                (_, Some(_)) => UPDATE,
+                (_, None) => REMOVE,
+            },
+            third: Vec::new(),
+        };
+        let kept: BTreeSet<String> = custom.iter().flat_map(|custom| custom.names()).collect();
         let mut changed: Vec<String> = old.into_iter().flat_map(|old| old.names()).collect();
         match custom {
             Some(custom) => {
@@ -71,6 +93,14 @@ impl Added {
             }
         }
         for name in changed {
+            let reason = match state.third.contains_key(&name) {
+                _ if !kept.contains(&name) => REMOVE,
+                true => UPDATE,
+                false => ADD,
+            };
+            if !regenerated.third.iter().any(|(known, _)| *known == name) {
+                regenerated.third.push((name.clone(), reason));
+            }
             let custom: Vec<Arc<Custom>> = state
                 .custom
                 .values()
@@ -90,6 +120,7 @@ impl Added {
         // Custom resources hide what an aggregated server says of the same group version.
         state.merged = Arc::default();
         state.second = Arc::default();
+        Some(regenerated)
     }
 
     pub(super) fn set_document(&self, name: &str, document: Option<Stored>) {

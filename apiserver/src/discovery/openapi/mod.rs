@@ -31,6 +31,7 @@ use api_types::resources::ResourceInfo;
 use serde_json::{Map, json};
 
 use added::Added;
+pub use added::Regenerated;
 use aggregated::Aggregated;
 use custom::Custom;
 pub use document::sha512_hex;
@@ -105,13 +106,13 @@ impl OpenApi {
     }
 
     /// Publishes what the definition says now, or takes it away when it is not established.
-    pub fn set_custom(&self, crd: &CustomResourceDefinition) {
-        self.added.set_custom(&crd.metadata.name, Custom::new(crd));
+    pub fn set_custom(&self, crd: &CustomResourceDefinition) -> Option<Regenerated> {
+        self.added.set_custom(&crd.metadata.name, Custom::new(crd))
     }
 
     /// Takes away what a deleted CustomResourceDefinition of this name had published.
-    pub fn remove_custom(&self, name: &str) {
-        self.added.set_custom(name, None);
+    pub fn remove_custom(&self, name: &str) -> Option<Regenerated> {
+        self.added.set_custom(name, None)
     }
 
     /// Merges the group version that an APIService stands for into the document of the second form, out of the document

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::super::{Answer, OpenApi, Question};
+use super::super::{Answer, OpenApi, Question, Regenerated};
 use super::*;
 
 const GROUP: &str = "stable.example.com";
@@ -369,9 +369,20 @@ fn resources_of_a_group_version_share_a_document() {
     apples["metadata"]["name"] = "apples.stable.example.com".into();
     apples["spec"]["scope"] = "Cluster".into();
     apples["spec"]["names"] = json!({"plural": "apples", "kind": "Apple", "listKind": "AppleList"});
-    api.set_custom(&typed(&crontabs));
+    let regenerated = |reason, third: &[&'static str]| {
+        let name = "apis/stable.example.com/v1".to_owned();
+        let third = third.iter().map(|reason| (name.clone(), *reason));
+        Some(Regenerated {
+            reason,
+            third: third.collect(),
+        })
+    };
+    let made = api.set_custom(&typed(&crontabs));
+    assert_eq!(made, regenerated("add", &["add"]));
+    assert_eq!(api.set_custom(&typed(&crontabs)), None);
     let alone = get(&api, "/openapi/v3/apis/stable.example.com/v1");
-    api.set_custom(&typed(&apples));
+    let made = api.set_custom(&typed(&apples));
+    assert_eq!(made, regenerated("add", &["update"]));
     let document = get(&api, "/openapi/v3/apis/stable.example.com/v1");
     for kind in ["CronTab", "CronTabList", "Apple", "AppleList"] {
         let name = format!("com.example.stable.v1.{kind}");
@@ -384,7 +395,8 @@ fn resources_of_a_group_version_share_a_document() {
         document["paths"]["/apis/stable.example.com/v1/apples"]["post"]["description"],
         "create an Apple"
     );
-    api.remove_custom("apples.stable.example.com");
+    let made = api.remove_custom("apples.stable.example.com");
+    assert_eq!(made, regenerated("remove", &["remove"]));
     assert_eq!(get(&api, "/openapi/v3/apis/stable.example.com/v1"), alone);
 }
 
