@@ -1,10 +1,12 @@
 //! The enabled plugins in order. Upstream: admission/chain.go and kubeapiserver/options/admission.go.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use component_base::auth::Authorizer;
 use component_base::features::FeatureGates;
 
+use super::metrics::{ADMIT, AdmissionMetrics, Timer, VALIDATE};
 use super::plugins::{ConfigurationError, PLUGINS, PluginRow, Settings, State};
 use super::policy::rights;
 use super::{Attributes, Cluster, Operation, Plugin, Reinvocation, Verdict};
@@ -12,9 +14,32 @@ use super::{Attributes, Cluster, Operation, Plugin, Reinvocation, Verdict};
 /// The plugins of this server, in the order they run in.
 #[derive(Clone)]
 pub struct Chain {
-    plugins: Arc<[Box<dyn Plugin>]>,
+    plugins: Arc<[Link]>,
+    /// Of the steps as a whole.
+    timers: Arc<[Timer; 2]>,
+    metrics: Option<AdmissionMetrics>,
     cluster: Arc<dyn Cluster>,
     authorizer: Option<Arc<dyn Authorizer>>,
+}
+
+/// A plugin with how long it takes in the steps that it has.
+struct Link {
+    plugin: Box<dyn Plugin>,
+    admit: Option<Timer>,
+    validate: Option<Timer>,
+}
+
+impl Link {
+    fn new(plugin: Box<dyn Plugin>, metrics: Option<&AdmissionMetrics>) -> Self {
+        let (name, steps) = (plugin.name(), plugin.steps());
+        let family = metrics.map(|metrics| &metrics.plugins);
+        let timer = |has: bool, step| has.then(|| Timer::new(family, &[name, step]));
+        Self {
+            admit: timer(steps.admits(), ADMIT),
+            validate: timer(steps.validates(), VALIDATE),
+            plugin,
+        }
+    }
 }
 
 /// A name that is no plugin's, or a plugin that cannot be had.
@@ -89,8 +114,13 @@ impl Chain {
                 State::Gated(_) => {}
             }
         }
+        let metrics = settings.metrics.clone();
+        let link = |plugin| Link::new(plugin, metrics.as_ref());
+        let steps = metrics.as_ref().map(|metrics| &metrics.steps);
         Ok(Self {
-            plugins: plugins.into(),
+            plugins: plugins.into_iter().map(link).collect(),
+            timers: Arc::new([ADMIT, VALIDATE].map(|step| Timer::new(steps, &[step]))),
+            metrics,
             cluster,
             authorizer: settings.authorizer.clone(),
         })
@@ -111,33 +141,52 @@ impl Chain {
     }
 
     pub fn names(&self) -> Vec<&'static str> {
-        self.plugins.iter().map(|plugin| plugin.name()).collect()
+        self.plugins.iter().map(|link| link.plugin.name()).collect()
     }
 
     /// Whether any plugin is asked about an operation.
     pub fn handles(&self, operation: Operation) -> bool {
-        self.plugins.iter().any(|plugin| plugin.handles(operation))
+        self.plugins
+            .iter()
+            .any(|link| link.plugin.handles(operation))
     }
 
     /// Lets every plugin change the object, twice when it must be (see [`Reinvocation`]).
     pub async fn admit(&self, attributes: &mut Attributes) -> Verdict {
         attributes.reinvocation = Reinvocation::default();
-        self.round(attributes).await?;
-        if attributes.reinvocation.wanted {
+        let start = Instant::now();
+        let mut verdict = self.round(attributes).await;
+        if verdict.is_ok() && attributes.reinvocation.wanted {
             attributes.reinvocation.second = true;
-            self.round(attributes).await?;
+            verdict = self.round(attributes).await;
         }
-        Ok(())
+        self.observe(false, attributes.operation, verdict.is_err(), start);
+        verdict
+    }
+
+    /// A step is over.
+    fn observe(&self, validate: bool, operation: Operation, rejected: bool, start: Instant) {
+        let Some(metrics) = &self.metrics else { return };
+        let now = Instant::now();
+        let elapsed = now.saturating_duration_since(start);
+        self.timers[usize::from(validate)].observe(operation, rejected, elapsed);
+        let summary = &metrics.summary;
+        summary.observe(validate, operation, rejected, now, elapsed);
     }
 
     async fn round(&self, attributes: &mut Attributes) -> Verdict {
         let operation = attributes.operation;
-        for plugin in self
-            .plugins
-            .iter()
-            .filter(|plugin| plugin.handles(operation))
-        {
-            plugin.admit(attributes, &*self.cluster).await?;
+        // One plugin starts when the one before it ends.
+        let mut start = Instant::now();
+        for Link { plugin, admit, .. } in &*self.plugins {
+            let Some(timer) = admit.as_ref().filter(|_| plugin.handles(operation)) else {
+                continue;
+            };
+            let verdict = plugin.admit(attributes, &*self.cluster).await;
+            let end = Instant::now();
+            timer.observe(operation, verdict.is_err(), end - start);
+            verdict?;
+            start = end;
         }
         Ok(())
     }
@@ -145,12 +194,27 @@ impl Chain {
     /// Lets every plugin judge the final object.
     pub async fn validate(&self, attributes: &Attributes) -> Verdict {
         rights::check(attributes, self.authorizer.as_ref(), &*self.cluster).await?;
-        for plugin in self
-            .plugins
-            .iter()
-            .filter(|plugin| plugin.handles(attributes.operation))
-        {
-            plugin.validate(attributes, &*self.cluster).await?;
+        let start = Instant::now();
+        let verdict = self.judge(attributes).await;
+        self.observe(true, attributes.operation, verdict.is_err(), start);
+        verdict
+    }
+
+    async fn judge(&self, attributes: &Attributes) -> Verdict {
+        let operation = attributes.operation;
+        let mut start = Instant::now();
+        for link in &*self.plugins {
+            let Link {
+                plugin, validate, ..
+            } = link;
+            let Some(timer) = validate.as_ref().filter(|_| plugin.handles(operation)) else {
+                continue;
+            };
+            let verdict = plugin.validate(attributes, &*self.cluster).await;
+            let end = Instant::now();
+            timer.observe(operation, verdict.is_err(), end - start);
+            verdict?;
+            start = end;
         }
         Ok(())
     }
@@ -158,10 +222,13 @@ impl Chain {
 
 #[cfg(test)]
 mod tests {
+    use api_types::core::v1::Pod;
     use apimachinery::status::StatusError;
     use component_base::auth::BoxFuture;
+    use component_base::metrics::{Metrics, MetricsOptions};
 
     use super::*;
+    use crate::admission::plugins::testing::create;
     use crate::admission::{Freshness, UpdateOutcome};
     use crate::registry::object::Object;
 
@@ -229,6 +296,37 @@ mod tests {
         assert_eq!(
             error(&["Priority"], &["Priority"]).as_deref(),
             Some("Priority in enable-admission-plugins and disable-admission-plugins overlapped")
+        );
+    }
+
+    #[tokio::test]
+    async fn steps_and_plugins_are_timed() {
+        let metrics = Metrics::for_daemon(MetricsOptions::default());
+        let settings = Settings {
+            metrics: Some(AdmissionMetrics::new(&metrics)),
+            ..Settings::default()
+        };
+        let off: Vec<String> = Chain::known()
+            .filter(|name| !matches!(*name, "RuntimeClass" | "AlwaysDeny"))
+            .map(str::to_owned)
+            .collect();
+        let chain = Chain::new(&names(&["AlwaysDeny"]), &off, &settings, Arc::new(Nothing));
+        let chain = chain.expect("known names");
+        let mut attributes = create(Pod::default());
+        assert!(chain.admit(&mut attributes).await.is_err());
+        let text = String::from_utf8(metrics.text()).unwrap();
+        for line in [
+            "# HELP apiserver_admission_controller_admission_duration_seconds [STABLE] Admission controller latency histogram in seconds, identified by name and broken out for each operation and API resource and type (validate or admit).",
+            r#"apiserver_admission_controller_admission_duration_seconds_count{name="RuntimeClass",operation="CREATE",rejected="false",type="admit"} 1"#,
+            r#"apiserver_admission_controller_admission_duration_seconds_count{name="AlwaysDeny",operation="CREATE",rejected="true",type="admit"} 1"#,
+            r#"apiserver_admission_step_admission_duration_seconds_count{operation="CREATE",rejected="true",type="admit"} 1"#,
+            r#"apiserver_admission_step_admission_duration_seconds_summary_count{operation="CREATE",rejected="true",type="admit"} 1"#,
+        ] {
+            assert!(text.lines().any(|have| have == line), "{line} in {text}");
+        }
+        assert!(
+            !text.contains(r#"type="validate""#),
+            "made with the first value"
         );
     }
 

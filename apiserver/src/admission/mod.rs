@@ -12,13 +12,18 @@ mod cluster;
 pub mod configuration;
 /// What webhooks and policies are about.
 pub mod matching;
+/// What is counted.
+mod metrics;
 pub mod plugins;
 /// Policies.
 pub mod policy;
+/// A summary of times.
+mod summary;
 
 pub use attributes::{Attributes, Operation, Options, Reinvocation, Rounds};
 pub use chain::{Chain, ChainError};
 pub use cluster::StoredCluster;
+pub use metrics::{AdmissionMetrics, ConditionMetrics, Observed};
 
 use std::sync::Arc;
 
@@ -132,10 +137,31 @@ pub trait Cluster: Send + Sync {
     ) -> BoxFuture<'a, Result<UpdateOutcome, StatusError>>;
 }
 
+/// What a plugin does: change objects, judge them, or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steps {
+    Admit,
+    Validate,
+    Both,
+}
+
+impl Steps {
+    pub fn admits(self) -> bool {
+        self != Steps::Validate
+    }
+
+    pub fn validates(self) -> bool {
+        self != Steps::Admit
+    }
+}
+
 /// One admission plugin.
 pub trait Plugin: Send + Sync {
     /// Upstream's name.
     fn name(&self) -> &'static str;
+
+    /// Which of the steps it has; it is not asked in the other.
+    fn steps(&self) -> Steps;
 
     /// Whether the plugin is asked about an operation at all.
     fn handles(&self, operation: Operation) -> bool;

@@ -202,7 +202,7 @@ impl ApiServer {
             config.flags.bool("enable-aggregator-routing"),
         );
         let webhooks = Arc::new(Webhooks::new(Arc::new(services), egress.clone(), &metrics));
-        let webhook_metrics = admission::plugins::WebhookMetrics::new(metrics.registry())?;
+        let webhook_metrics = admission::plugins::WebhookMetrics::new(&metrics);
         let admission = admission_chain(
             &config,
             &resources,
@@ -210,6 +210,7 @@ impl ApiServer {
             &client,
             (webhooks.clone(), webhook_metrics),
             admission::plugins::PodSecurityMetrics::new(metrics.registry())?,
+            admission::AdmissionMetrics::new(&metrics),
         )?;
         let service_hooks = Arc::new(ServiceHooks::new(
             IpAddresses::new(&config.service_cluster_ip_ranges),
@@ -815,6 +816,7 @@ fn admission_chain(
     client: &LateLoopback,
     webhooks: (Arc<Webhooks>, admission::plugins::WebhookMetrics),
     pod_security_metrics: admission::plugins::PodSecurityMetrics,
+    metrics: admission::AdmissionMetrics,
 ) -> Result<admission::Chain, component_base::Error> {
     let flags = &config.flags;
     let only = flags.strings("admission-control");
@@ -847,6 +849,7 @@ fn admission_chain(
         resources: Some(resources.clone()),
         webhooks: Some(webhooks),
         pod_security_metrics: Some(pod_security_metrics),
+        metrics: Some(metrics),
         client: client.clone(),
         features: config.features.clone(),
         configuration,

@@ -221,8 +221,9 @@ impl Client {
         let (head, body) = loop {
             let sent = within(deadline, self.send(&path, body.clone(), annotations)).await;
             let sent = sent.ok_or_else(|| failed(LATE.to_owned()))?;
+            let sent = sent.map_err(failed)?;
             self.note_faults(*self.faults.lock(), annotations);
-            let (head, answer) = self.read(sent.map_err(failed)?, deadline).await?;
+            let (head, answer) = self.read(sent, deadline).await?;
             let Some(wait) = retry_after(&head).filter(|_| retries < RETRIES) else {
                 break (head, answer);
             };

@@ -85,6 +85,13 @@ async fn validating_policies_refuse_and_warn() {
     let free = server.post(CONFIG_MAPS, with("c", "bad")).await;
     assert!(free.headers.get("warning").is_none());
     free.expect(201);
+    let metrics = String::from_utf8(server.get("/metrics").await.text).unwrap();
+    for (action, count) in [("deny", 3), ("warn", 1)] {
+        let line = format!(
+            "apiserver_validating_admission_policy_check_total{{enforcement_action=\"{action}\",error_type=\"invalid_error\",policy=\"p\",policy_binding=\"p\"}} {count}"
+        );
+        assert!(metrics.lines().any(|have| have == line), "{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

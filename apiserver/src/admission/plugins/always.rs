@@ -4,7 +4,7 @@
 use api_types::core::v1::{Pod, Service};
 use component_base::auth::BoxFuture;
 
-use crate::admission::{Attributes, Cluster, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Operation, Plugin, Steps, Verdict};
 
 pub(super) struct AlwaysAdmit;
 
@@ -13,8 +13,12 @@ impl Plugin for AlwaysAdmit {
         "AlwaysAdmit"
     }
 
+    fn steps(&self) -> Steps {
+        Steps::Both
+    }
+
     fn handles(&self, _: Operation) -> bool {
-        false
+        true
     }
 }
 
@@ -23,6 +27,10 @@ pub(super) struct AlwaysDeny;
 impl Plugin for AlwaysDeny {
     fn name(&self) -> &'static str {
         "AlwaysDeny"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Both
     }
 
     fn handles(&self, _: Operation) -> bool {
@@ -56,6 +64,10 @@ pub(super) struct DenyServiceExternalIps;
 impl Plugin for DenyServiceExternalIps {
     fn name(&self) -> &'static str {
         "DenyServiceExternalIPs"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Validate
     }
 
     fn handles(&self, operation: Operation) -> bool {
@@ -97,6 +109,10 @@ pub(super) struct LimitPodHardAntiAffinityTopology;
 impl Plugin for LimitPodHardAntiAffinityTopology {
     fn name(&self) -> &'static str {
         "LimitPodHardAntiAffinityTopology"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Validate
     }
 
     fn handles(&self, operation: Operation) -> bool {

@@ -7,7 +7,7 @@ use api_types::core::v1::{Pod, PodSpec};
 use apimachinery::field::{self, Path};
 use component_base::auth::BoxFuture;
 
-use crate::admission::{Attributes, Cluster, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Operation, Plugin, Steps, Verdict};
 use crate::registry::errors;
 
 const ALWAYS: &str = "Always";
@@ -17,6 +17,10 @@ pub(super) struct AlwaysPullImages;
 impl Plugin for AlwaysPullImages {
     fn name(&self) -> &'static str {
         "AlwaysPullImages"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Both
     }
 
     fn handles(&self, operation: Operation) -> bool {

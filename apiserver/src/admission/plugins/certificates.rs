@@ -10,7 +10,7 @@ use apimachinery::quote::quote;
 use component_base::auth::{Attributes as AccessAttributes, Authorizer, BoxFuture};
 
 use super::Settings;
-use crate::admission::{Attributes, Cluster, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Operation, Plugin, Steps, Verdict};
 
 const GROUP: &str = "certificates.k8s.io";
 const RESOURCE: &str = "certificatesigningrequests";
@@ -46,6 +46,10 @@ impl CertificateRights {
 impl Plugin for CertificateRights {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Validate
     }
 
     fn handles(&self, operation: Operation) -> bool {
@@ -140,6 +144,10 @@ impl Plugin for ClusterTrustBundleAttest {
         "ClusterTrustBundleAttest"
     }
 
+    fn steps(&self) -> Steps {
+        Steps::Validate
+    }
+
     fn handles(&self, operation: Operation) -> bool {
         self.enabled && matches!(operation, Operation::Create | Operation::Update)
     }
@@ -193,6 +201,10 @@ pub(super) struct CertificateSubjectRestriction;
 impl Plugin for CertificateSubjectRestriction {
     fn name(&self) -> &'static str {
         "CertificateSubjectRestriction"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Validate
     }
 
     fn handles(&self, operation: Operation) -> bool {

@@ -8,7 +8,7 @@ use apimachinery::resource::is_extended_resource_name;
 use component_base::auth::BoxFuture;
 
 use super::Settings;
-use crate::admission::{Attributes, Cluster, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Operation, Plugin, Steps, Verdict};
 
 pub(super) struct DefaultTolerationSeconds {
     tolerations: [Toleration; 2],
@@ -41,6 +41,10 @@ impl DefaultTolerationSeconds {
 impl Plugin for DefaultTolerationSeconds {
     fn name(&self) -> &'static str {
         "DefaultTolerationSeconds"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Admit
     }
 
     fn handles(&self, operation: Operation) -> bool {
@@ -82,6 +86,10 @@ pub(super) struct ExtendedResourceToleration;
 impl Plugin for ExtendedResourceToleration {
     fn name(&self) -> &'static str {
         "ExtendedResourceToleration"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Admit
     }
 
     fn handles(&self, operation: Operation) -> bool {

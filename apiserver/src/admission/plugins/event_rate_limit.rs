@@ -11,7 +11,7 @@ use component_base::config::Document;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
-use crate::admission::{Attributes, Cluster, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Operation, Plugin, Steps, Verdict};
 
 const GROUP_VERSION: &str = "eventratelimit.admission.k8s.io/v1alpha1";
 const DEFAULT_CACHE_SIZE: usize = 4096;
@@ -125,6 +125,10 @@ fn validate(configuration: &Configuration) -> ErrorList {
 impl Plugin for EventRateLimit {
     fn name(&self) -> &'static str {
         "EventRateLimit"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Validate
     }
 
     fn handles(&self, operation: Operation) -> bool {

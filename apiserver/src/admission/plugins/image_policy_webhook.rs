@@ -13,7 +13,7 @@ use component_base::auth::expiring_cache::ExpiringCache;
 use serde_json::Value;
 
 use crate::admission::configuration::unversioned;
-use crate::admission::{Attributes, Cluster, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Operation, Plugin, Steps, Verdict};
 use crate::egress::Dialer;
 use crate::webhook::review::{self, Failure, ReviewWebhook};
 
@@ -91,6 +91,10 @@ fn time(value: i64, scale: i64, (least, most): (i64, i64)) -> Result<Option<Dura
 impl Plugin for ImagePolicyWebhook {
     fn name(&self) -> &'static str {
         "ImagePolicyWebhook"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Validate
     }
 
     fn handles(&self, operation: Operation) -> bool {

@@ -8,7 +8,7 @@ use apimachinery::resource::{PodResourcesOptions, pod_limits, pod_requests};
 use apimachinery::status::StatusError;
 use component_base::auth::BoxFuture;
 
-use crate::admission::{Attributes, Cluster, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Operation, Plugin, Steps, Verdict};
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
@@ -19,6 +19,10 @@ pub(super) struct LimitRanger;
 impl Plugin for LimitRanger {
     fn name(&self) -> &'static str {
         "LimitRanger"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Both
     }
 
     fn handles(&self, operation: Operation) -> bool {

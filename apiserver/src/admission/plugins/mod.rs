@@ -24,7 +24,7 @@ mod service_account;
 mod storage;
 mod taint_nodes_by_condition;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 mod validating_admission_policy;
 mod webhooks;
 
@@ -36,8 +36,8 @@ use component_base::features::FeatureGates;
 pub use pod_security::PodSecurityMetrics;
 pub use webhooks::WebhookMetrics;
 
-use super::Plugin;
 use super::configuration::Configuration;
+use super::{AdmissionMetrics, Plugin};
 use crate::loopback::LateLoopback;
 use crate::registry::table::Resources;
 use crate::webhook::Webhooks;
@@ -56,6 +56,8 @@ pub struct Settings {
     /// For plugins that ask webhooks, and what they count.
     pub webhooks: Option<(Arc<Webhooks>, WebhookMetrics)>,
     pub pod_security_metrics: Option<PodSecurityMetrics>,
+    /// What the chain and policies count.
+    pub metrics: Option<AdmissionMetrics>,
     /// For plugins that make objects.
     pub client: LateLoopback,
     /// For plugins that act with a feature only.
@@ -73,6 +75,7 @@ impl Default for Settings {
             resources: None,
             webhooks: None,
             pod_security_metrics: None,
+            metrics: None,
             client: LateLoopback::default(),
             features: FeatureGates::default(),
             configuration: Configuration::default(),

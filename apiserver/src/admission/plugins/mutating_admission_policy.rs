@@ -1,6 +1,7 @@
 //! Policies that change objects. Upstream: apiserver/pkg/admission/plugin/policy/mutating and policy/generic.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use api_types::meta::v1::StatusCause;
 use api_types::value::structs_equal;
@@ -11,12 +12,15 @@ use component_base::auth::{Authorizer, BoxFuture};
 use super::Settings;
 use crate::admission::cel::Input;
 use crate::admission::matching::{Matched, Outcome};
+use crate::admission::metrics::error_type;
 use crate::admission::policy::mutating::{Change, Evaluator, binding, merged, patched, policy};
 use crate::admission::policy::params::Param;
 use crate::admission::policy::source::{Binding, Hook, Source};
 use crate::admission::policy::versions::Versions;
 use crate::admission::policy::{is_exempt, params};
-use crate::admission::{Attributes, Cluster, Operation, Plugin, Verdict};
+use crate::admission::{
+    AdmissionMetrics, Attributes, Cluster, Observed, Operation, Plugin, Steps, Verdict,
+};
 use crate::registry::object::Object;
 
 const NAME: &str = "MutatingAdmissionPolicy";
@@ -24,6 +28,7 @@ const NAME: &str = "MutatingAdmissionPolicy";
 pub(super) struct MutatingAdmissionPolicy {
     source: Option<Source<Evaluator>>,
     authorizer: Option<Arc<dyn Authorizer>>,
+    metrics: Option<AdmissionMetrics>,
 }
 
 impl MutatingAdmissionPolicy {
@@ -40,6 +45,7 @@ impl MutatingAdmissionPolicy {
         Self {
             source,
             authorizer: settings.authorizer.clone(),
+            metrics: settings.metrics.clone(),
         }
     }
 }
@@ -215,7 +221,9 @@ impl MutatingAdmissionPolicy {
                     continue;
                 }
                 let request = &attributes.resource;
+                let start = Instant::now();
                 let outcome = mutate(evaluator, mutation, &input, matched, request, cluster).await;
+                self.observe(invocation, start, &outcome);
                 match outcome {
                     Ok(object) => {
                         let previous = attributes.object.replace(object);
@@ -253,6 +261,23 @@ impl MutatingAdmissionPolicy {
         Ok(())
     }
 
+    fn observe(
+        &self,
+        invocation: &Invocation<'_>,
+        start: Instant,
+        outcome: &Result<Object, Failed>,
+    ) {
+        let Some(metrics) = &self.metrics else { return };
+        let error = match outcome {
+            Ok(_) => "no_error",
+            Err(Failed::Policy(error)) => error_type(error),
+            Err(Failed::Request(_)) => error_type(""),
+        };
+        let (policy, binding) = (&invocation.hook.policy.name, &invocation.binding.name);
+        let labels = [&**policy, &**binding, error];
+        metrics.mutating_policies.checked(&labels, start.elapsed());
+    }
+
     /// Whether a policy runs now: what its conditions say, and in the second round whether it asked for that.
     fn is_due(
         &self,
@@ -264,7 +289,9 @@ impl MutatingAdmissionPolicy {
         let (hook, binding) = (invocation.hook, invocation.binding);
         let conditions = &hook.policy.evaluator.conditions;
         if !conditions.is_empty() {
-            match conditions.evaluate(input, || {}) {
+            let metrics = self.metrics.as_ref().map(|metrics| &metrics.conditions);
+            let observed = Observed::policy(metrics, &hook.policy.name, attributes.operation);
+            match observed.evaluate(conditions, input) {
                 Outcome::Matches => {}
                 Outcome::DoesNotMatch(_) => return false,
                 Outcome::Failed(error) => {
@@ -321,6 +348,10 @@ async fn mutate(
 impl Plugin for MutatingAdmissionPolicy {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Admit
     }
 
     fn handles(&self, operation: Operation) -> bool {
@@ -413,6 +444,7 @@ mod tests {
         let plugin = MutatingAdmissionPolicy {
             source: None,
             authorizer: None,
+            metrics: None,
         };
         let cluster = Few::default();
         let mut errors = Errors::default();

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::Settings;
-use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Steps, Verdict};
 use crate::loopback::LateLoopback;
 
 /// For this long after a deletion was seen, the cached "Active" of a namespace is not believed.
@@ -44,6 +44,10 @@ impl NamespaceLifecycle {
 impl Plugin for NamespaceLifecycle {
     fn name(&self) -> &'static str {
         "NamespaceLifecycle"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Admit
     }
 
     fn handles(&self, operation: Operation) -> bool {
@@ -135,6 +139,10 @@ impl Plugin for NamespaceAutoProvision {
         "NamespaceAutoProvision"
     }
 
+    fn steps(&self) -> Steps {
+        Steps::Admit
+    }
+
     fn handles(&self, operation: Operation) -> bool {
         operation == Operation::Create
     }
@@ -169,6 +177,10 @@ pub(super) struct NamespaceExists;
 impl Plugin for NamespaceExists {
     fn name(&self) -> &'static str {
         "NamespaceExists"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Validate
     }
 
     fn handles(&self, operation: Operation) -> bool {

@@ -14,7 +14,7 @@ use apimachinery::status::{self, StatusError};
 use component_base::auth::{Attributes as AccessAttributes, Authorizer, BoxFuture};
 
 use super::certificates;
-use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Steps, Verdict};
 use crate::authz::node::{Kind, node_identity, pod_references};
 
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
@@ -50,6 +50,10 @@ impl NodeRestriction {
 impl Plugin for NodeRestriction {
     fn name(&self) -> &'static str {
         "NodeRestriction"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Admit
     }
 
     fn handles(&self, operation: Operation) -> bool {

@@ -8,7 +8,7 @@ use apimachinery::gvk::GroupVersionKind;
 use apimachinery::quote::quote;
 use component_base::auth::{Attributes as AccessAttributes, Authorizer, BoxFuture, Decision};
 
-use crate::admission::{Attributes, Cluster, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Operation, Plugin, Steps, Verdict};
 use crate::registry::object::Object;
 
 pub(super) struct OwnerReferencesPermissionEnforcement {
@@ -38,6 +38,10 @@ impl OwnerReferencesPermissionEnforcement {
 impl Plugin for OwnerReferencesPermissionEnforcement {
     fn name(&self) -> &'static str {
         "OwnerReferencesPermissionEnforcement"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Validate
     }
 
     fn handles(&self, operation: Operation) -> bool {

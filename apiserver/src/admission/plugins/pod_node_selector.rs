@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::namespaces;
 use crate::admission::configuration::unversioned;
-use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Steps, Verdict};
 use crate::registry::errors;
 
 const ANNOTATION: &str = "scheduler.alpha.kubernetes.io/node-selector";
@@ -91,6 +91,10 @@ impl PodNodeSelector {
 impl Plugin for PodNodeSelector {
     fn name(&self) -> &'static str {
         "PodNodeSelector"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Both
     }
 
     fn handles(&self, operation: Operation) -> bool {

@@ -12,7 +12,7 @@ use component_base::config::Document;
 use serde_json::Value;
 
 use super::namespaces;
-use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Steps, Verdict};
 use crate::apis::validation::pod_options::PodOptions;
 use crate::apis::validation::pod_spec::validate_tolerations;
 use crate::registry::errors;
@@ -88,6 +88,10 @@ impl PodTolerationRestriction {
 impl Plugin for PodTolerationRestriction {
     fn name(&self) -> &'static str {
         "PodTolerationRestriction"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Both
     }
 
     fn handles(&self, operation: Operation) -> bool {

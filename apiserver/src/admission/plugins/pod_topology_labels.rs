@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use api_types::core::v1::{Binding, Node, Pod};
 use component_base::auth::BoxFuture;
 
-use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Steps, Verdict};
 
 const TOPOLOGY_LABELS: [&str; 2] = [
     "topology.kubernetes.io/zone",
@@ -22,6 +22,10 @@ pub(super) struct PodTopologyLabels {
 impl Plugin for PodTopologyLabels {
     fn name(&self) -> &'static str {
         "PodTopologyLabels"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Admit
     }
 
     fn handles(&self, operation: Operation) -> bool {

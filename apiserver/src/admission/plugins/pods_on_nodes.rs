@@ -7,7 +7,7 @@ use apimachinery::resource::{PodResourcesOptions, pod_requests};
 use apimachinery::status::StatusError;
 use component_base::auth::BoxFuture;
 
-use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Steps, Verdict};
 
 /// The pod of an update that changes its spec on the node that it runs on, before and after.
 fn changed<'a>(attributes: &'a Attributes, subresources: &[&str]) -> Option<(&'a Pod, &'a Pod)> {
@@ -39,6 +39,10 @@ pub(super) struct PodResizeValidator;
 impl Plugin for PodResizeValidator {
     fn name(&self) -> &'static str {
         "PodResizeValidator"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Validate
     }
 
     fn handles(&self, operation: Operation) -> bool {
@@ -117,6 +121,10 @@ pub(super) struct NodeDeclaredFeatureValidator {
 impl Plugin for NodeDeclaredFeatureValidator {
     fn name(&self) -> &'static str {
         "NodeDeclaredFeatureValidator"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Validate
     }
 
     fn handles(&self, operation: Operation) -> bool {

@@ -5,7 +5,7 @@ use api_types::scheduling::v1::PriorityClass;
 use apimachinery::status::StatusError;
 use component_base::auth::BoxFuture;
 
-use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Steps, Verdict};
 
 const GROUP: &str = "scheduling.k8s.io";
 const RESOURCE: &str = "priorityclasses";
@@ -21,6 +21,10 @@ struct Established {
 impl Plugin for Priority {
     fn name(&self) -> &'static str {
         "Priority"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Both
     }
 
     fn handles(&self, operation: Operation) -> bool {

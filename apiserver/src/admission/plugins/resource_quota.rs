@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 
 use crate::admission::{
-    Attributes, Cluster, Operation, Plugin, UpdateOutcome, Verdict, configuration,
+    Attributes, Cluster, Operation, Plugin, Steps, UpdateOutcome, Verdict, configuration,
 };
 use crate::registry::errors;
 use crate::registry::object::Object;
@@ -102,6 +102,10 @@ impl ResourceQuota {
 impl Plugin for ResourceQuota {
     fn name(&self) -> &'static str {
         "ResourceQuota"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Validate
     }
 
     fn handles(&self, operation: Operation) -> bool {

@@ -6,13 +6,17 @@ use apimachinery::status::StatusError;
 use component_base::auth::BoxFuture;
 
 use super::pod_toleration_restriction::merged;
-use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Steps, Verdict};
 
 pub(super) struct RuntimeClass;
 
 impl Plugin for RuntimeClass {
     fn name(&self) -> &'static str {
         "RuntimeClass"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Both
     }
 
     fn handles(&self, operation: Operation) -> bool {

@@ -13,7 +13,7 @@ use apimachinery::status::StatusError;
 use component_base::auth::BoxFuture;
 use rand::Rng as _;
 
-use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Steps, Verdict};
 use crate::authz::node::{Kind, pod_references};
 
 const DEFAULT_ACCOUNT: &str = "default";
@@ -31,6 +31,10 @@ pub(super) struct ServiceAccount;
 impl Plugin for ServiceAccount {
     fn name(&self) -> &'static str {
         "ServiceAccount"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Both
     }
 
     fn handles(&self, operation: Operation) -> bool {

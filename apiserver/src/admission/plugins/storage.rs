@@ -6,13 +6,17 @@ use api_types::storage::v1::StorageClass;
 use component_base::auth::BoxFuture;
 
 use super::default_class::OLD_STORAGE_CLASS;
-use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Steps, Verdict};
 
 pub(super) struct StorageObjectInUseProtection;
 
 impl Plugin for StorageObjectInUseProtection {
     fn name(&self) -> &'static str {
         "StorageObjectInUseProtection"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Admit
     }
 
     fn handles(&self, operation: Operation) -> bool {
@@ -48,6 +52,10 @@ pub(super) struct PersistentVolumeClaimResize;
 impl Plugin for PersistentVolumeClaimResize {
     fn name(&self) -> &'static str {
         "PersistentVolumeClaimResize"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Validate
     }
 
     fn handles(&self, operation: Operation) -> bool {

@@ -116,7 +116,7 @@ pub(super) fn request(
 }
 
 /// The creation of a pod, called `p` in namespace `n` unless it has a name.
-pub(super) fn create(mut pod: Pod) -> Attributes {
+pub(in crate::admission) fn create(mut pod: Pod) -> Attributes {
     named(&mut pod);
     request(Operation::Create, "Pod", "pods", Object::from(pod))
 }

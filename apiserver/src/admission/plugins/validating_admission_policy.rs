@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api_types::meta::v1::StatusCause;
 use component_base::auth::{Authorizer, BoxFuture};
@@ -9,13 +10,16 @@ use serde_json::json;
 
 use super::Settings;
 use crate::admission::matching::Matched;
+use crate::admission::metrics::error_type;
 use crate::admission::policy::source::{Binding, Hook, Source};
 use crate::admission::policy::validating::{
     Annotation, Denial, Evaluator, Judgement, binding, policy,
 };
 use crate::admission::policy::versions::Versions;
 use crate::admission::policy::{is_exempt, params};
-use crate::admission::{Attributes, Cluster, Operation, Plugin, Verdict};
+use crate::admission::{
+    AdmissionMetrics, Attributes, Cluster, Observed, Operation, Plugin, Steps, Verdict,
+};
 
 /// Longer values of audit annotations are cut.
 const LONGEST_ANNOTATION: usize = 10 * 1024;
@@ -23,6 +27,7 @@ const LONGEST_ANNOTATION: usize = 10 * 1024;
 pub(super) struct ValidatingAdmissionPolicy {
     source: Option<Source<Evaluator>>,
     authorizer: Option<Arc<dyn Authorizer>>,
+    metrics: Option<AdmissionMetrics>,
 }
 
 impl ValidatingAdmissionPolicy {
@@ -39,6 +44,7 @@ impl ValidatingAdmissionPolicy {
         Self {
             source,
             authorizer: settings.authorizer.clone(),
+            metrics: settings.metrics.clone(),
         }
     }
 }
@@ -57,6 +63,7 @@ struct Review<'r> {
     cluster: &'r dyn Cluster,
     versions: Versions,
     denied: Vec<Denied>,
+    metrics: Option<&'r AdmissionMetrics>,
 }
 
 fn by(policy: &str, binding: Option<&str>) -> String {
@@ -193,7 +200,10 @@ impl Review<'_> {
             if let Some(param) = param {
                 input.params = param.object;
             }
-            let judgement = hook.policy.evaluator.judge(&input);
+            let conditions = self.metrics.map(|metrics| &metrics.conditions);
+            let name = &hook.policy.name;
+            let observed = Observed::policy(conditions, name, attributes.operation);
+            let judgement = hook.policy.evaluator.judge(&input, &observed);
             self.judged(hook, binding, judgement, annotations);
         }
         Ok(())
@@ -207,8 +217,20 @@ impl Review<'_> {
         annotations: &mut BTreeMap<String, Vec<String>>,
     ) {
         let by = by(&hook.policy.name, Some(&binding.name));
+        let metrics = self.metrics.map(|metrics| &metrics.validating_policies);
+        let checked = |message: &str, elapsed: Duration, action: &str| {
+            if let Some(metrics) = metrics {
+                let (policy, binding) = (&*hook.policy.name, &*binding.name);
+                let labels = [policy, binding, error_type(message), action];
+                metrics.checked(&labels, elapsed);
+            }
+        };
+        for (message, elapsed) in judgement.ignored {
+            checked(&message, elapsed, "allow");
+        }
         for denial in judgement.denials {
             for action in &binding.actions {
+                checked(&denial.message, denial.elapsed, &action.to_lowercase());
                 match action.as_str() {
                     "Deny" => self.denied.push(Denied {
                         by: by.clone(),
@@ -240,11 +262,14 @@ impl Review<'_> {
                         values.push(value);
                     }
                 }
-                Annotation::Error(message) => self.denied.push(Denied {
-                    by: by.clone(),
-                    message,
-                    reason: None,
-                }),
+                Annotation::Error(message, elapsed) => {
+                    checked(&message, elapsed, "deny");
+                    self.denied.push(Denied {
+                        by: by.clone(),
+                        message,
+                        reason: None,
+                    });
+                }
             }
         }
     }
@@ -278,6 +303,10 @@ impl Plugin for ValidatingAdmissionPolicy {
         "ValidatingAdmissionPolicy"
     }
 
+    fn steps(&self) -> Steps {
+        Steps::Validate
+    }
+
     fn handles(&self, _: Operation) -> bool {
         self.source.is_some()
     }
@@ -303,6 +332,7 @@ impl Plugin for ValidatingAdmissionPolicy {
                 cluster,
                 versions: Versions::default(),
                 denied: Vec::new(),
+                metrics: self.metrics.as_ref(),
             };
             for hook in &*hooks {
                 review.hook(hook, self.authorizer.as_ref()).await?;

@@ -1,5 +1,7 @@
 //! What one validating policy says of one request. Upstream: plugin/policy/validating/validator.go.
 
+use std::time::{Duration, Instant};
+
 use api_types::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
@@ -7,6 +9,7 @@ use cel::{RUNTIME_BUDGET, Value};
 
 use super::composition::{Compiler, Expression, Place, Scope, Variables, with_stack};
 use super::source::{Binding, Policy, criteria};
+use crate::admission::Observed;
 use crate::admission::cel::Input;
 use crate::admission::matching::{Conditions, Outcome};
 
@@ -39,22 +42,42 @@ pub struct Denial {
     pub message: String,
     /// None when there was no answer.
     pub reason: Option<String>,
+    /// How long the expression took.
+    pub elapsed: Duration,
 }
 
 /// The value of an audit annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Annotation {
     Publish(String),
-    /// Denies the request.
-    Error(String),
+    /// Denies the request; and how long the expression took.
+    Error(String, Duration),
 }
 
 /// What a policy says of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Judgement {
     pub denials: Vec<Denial>,
+    /// Errors that the failure policy passes over, and how long their expressions took.
+    pub ignored: Vec<(String, Duration)>,
     /// By key.
     pub annotations: Vec<(String, Annotation)>,
+}
+
+impl Judgement {
+    /// A validation has no answer.
+    fn no_answer(&mut self, denies: bool, index: usize, message: String, elapsed: Duration) {
+        if denies {
+            self.denials.push(Denial {
+                index,
+                message,
+                reason: None,
+                elapsed,
+            });
+        } else {
+            self.ignored.push((message, elapsed));
+        }
+    }
 }
 
 pub(crate) fn policy(policy: &ValidatingAdmissionPolicy) -> Policy<Evaluator> {
@@ -128,13 +151,13 @@ impl Evaluator {
     }
 
     /// Judges a request with one parameter.
-    pub fn judge(&self, input: &Input) -> Judgement {
-        with_stack(self.expressions(), || self.evaluate(input))
+    pub fn judge(&self, input: &Input, observed: &Observed<'_>) -> Judgement {
+        with_stack(self.expressions(), || self.evaluate(input, observed))
     }
 
-    fn evaluate(&self, input: &Input) -> Judgement {
+    fn evaluate(&self, input: &Input, observed: &Observed<'_>) -> Judgement {
         if !self.conditions.is_empty() {
-            match self.conditions.evaluate(input, || {}) {
+            match observed.evaluate(&self.conditions, input) {
                 Outcome::Matches => {}
                 Outcome::DoesNotMatch(_) => return Judgement::default(),
                 Outcome::Failed(error) => return self.no_answer(error),
@@ -143,64 +166,62 @@ impl Evaluator {
         let mut remaining = RUNTIME_BUDGET;
         let scope = Scope::new(&self.variables, input);
         let mut results = Vec::with_capacity(self.validations.len());
+        let mut start = Instant::now();
         for validation in &self.validations {
             match scope.evaluate(&validation.expression, &mut remaining) {
-                Ok(value) => results.push(value.map(|value| value.as_bool() == Some(true))),
+                Ok(value) => {
+                    let end = Instant::now();
+                    let value = value.map(|value| value.as_bool() == Some(true));
+                    results.push((value, end - start));
+                    start = end;
+                }
                 Err(out_of_budget) => return self.no_answer(out_of_budget.to_string()),
             }
         }
-        let mut denials = Vec::new();
+        let mut judgement = Judgement::default();
         // Messages are needed of what fails only. Upstream evaluates them always.
-        if results.iter().any(|result| *result != Ok(true)) {
-            self.deny(results, input, remaining, &mut denials);
+        if results.iter().any(|(result, _)| *result != Ok(true)) {
+            self.deny(results, input, remaining, &mut judgement);
         }
         let scope = Scope::new(&self.variables, input);
         let mut remaining = RUNTIME_BUDGET;
-        let mut annotations = Vec::with_capacity(self.annotations.len());
         for (key, expression) in &self.annotations {
+            let start = Instant::now();
             let value = match scope.evaluate(expression, &mut remaining) {
                 Ok(value) => value,
                 Err(out_of_budget) => return self.no_answer(out_of_budget.to_string()),
             };
+            let error = |message| Annotation::Error(message, start.elapsed());
             let annotation = match value {
-                Err(error) if self.fail_closed => Annotation::Error(error),
+                Err(message) if self.fail_closed => error(message),
                 Err(_) | Ok(Value::Null) => continue,
                 Ok(value) => match value.as_str().map(str::trim) {
                     Some("") => continue,
                     Some(text) => Annotation::Publish(text.to_owned()),
-                    None => Annotation::Error(format!(
+                    None => error(format!(
                         "valueExpression '{}' resulted in unsupported return type: {}. Return type must be either string or null.",
                         expression.source,
                         value.type_of().name(),
                     )),
                 },
             };
-            annotations.push((key.clone(), annotation));
+            judgement.annotations.push((key.clone(), annotation));
         }
-        Judgement {
-            denials,
-            annotations,
-        }
+        judgement
     }
 
     fn no_answer(&self, message: String) -> Judgement {
-        let denial = Denial {
-            index: 0,
-            message,
-            reason: None,
-        };
-        Judgement {
-            denials: self.fail_closed.then_some(denial).into_iter().collect(),
-            annotations: Vec::new(),
-        }
+        let mut judgement = Judgement::default();
+        judgement.no_answer(self.fail_closed, 0, message, Duration::ZERO);
+        judgement
     }
 
     fn deny(
         &self,
-        results: Vec<Result<bool, String>>,
+        results: Vec<(Result<bool, String>, Duration)>,
         input: &Input,
         mut remaining: u64,
-        denials: &mut Vec<Denial>,
+        judgement: &mut Judgement,
     ) {
         let scope = Scope::new(&self.variables, input);
         let mut messages = Vec::with_capacity(self.validations.len());
@@ -222,31 +243,25 @@ impl Evaluator {
                 }
             }
         }
-        for (index, (result, validation)) in results.into_iter().zip(&self.validations).enumerate()
-        {
-            let (message, reason) = match (result, &failed) {
-                (Err(error), _) => (Some(error), None),
-                (Ok(_), Some(error)) => (Some(error.clone()), None),
+        let validations = results.into_iter().zip(&self.validations);
+        for (index, ((result, elapsed), validation)) in validations.enumerate() {
+            let error = match (result, &failed) {
+                (Err(error), _) => error,
+                (Ok(_), Some(error)) => error.clone(),
                 (Ok(true), None) => continue,
                 (Ok(false), None) => {
+                    let message = messages.get_mut(index).and_then(Option::take);
                     let reason = validation.reason.as_deref().unwrap_or("Invalid");
-                    (None, Some(reason.to_owned()))
+                    judgement.denials.push(Denial {
+                        index,
+                        message: message.unwrap_or_else(|| validation.plain_message()),
+                        reason: Some(reason.to_owned()),
+                        elapsed,
+                    });
+                    continue;
                 }
             };
-            let message = match message {
-                // Nobody could tell.
-                Some(_) if !self.fail_closed => continue,
-                Some(error) => error,
-                None => messages
-                    .get_mut(index)
-                    .and_then(Option::take)
-                    .unwrap_or_else(|| validation.plain_message()),
-            };
-            denials.push(Denial {
-                index,
-                message,
-                reason,
-            });
+            judgement.no_answer(self.fail_closed, index, error, elapsed);
         }
     }
 }
@@ -277,7 +292,8 @@ mod tests {
         let policy = json!({"metadata": {"name": "p"}, "spec": spec}).to_string();
         let policy: ValidatingAdmissionPolicy = api_types::decode_json(policy.as_bytes()).unwrap();
         let object = json!({"metadata": {"name": "x"}, "spec": {"replicas": 7}});
-        Evaluator::new(&policy).judge(&Input::of_objects(object.into(), json!(null).into()))
+        let input = Input::of_objects(object.into(), json!(null).into());
+        Evaluator::new(&policy).judge(&input, &Observed::default())
     }
 
     #[track_caller]
@@ -356,6 +372,18 @@ mod tests {
     }
 
     #[test]
+    fn errors_that_are_passed_over_are_known() {
+        let judgement = judge(
+            json!({"failurePolicy": "Ignore", "validations": [{"expression": "object.missing == 1"}]}),
+        );
+        assert_eq!(
+            judgement.ignored[0].0,
+            "expression 'object.missing == 1' resulted in error: no such key: missing"
+        );
+        assert_eq!(judgement.denials, []);
+    }
+
+    #[test]
     fn what_costs_too_much_has_no_answer() {
         let list = "[0,1,2,3,4,5,6,7,8,9]";
         let expensive = format!(
@@ -388,12 +416,14 @@ mod tests {
             {"key": "d", "valueExpression": "object.missing + ''"},
         ]}));
         let error = "expression 'object.missing + ''' resulted in error: no such key: missing";
-        assert_eq!(
-            judgement.annotations,
-            [
-                ("a".to_owned(), Annotation::Publish("value".to_owned())),
-                ("d".to_owned(), Annotation::Error(error.to_owned())),
-            ]
-        );
+        let found: Vec<_> = judgement
+            .annotations
+            .iter()
+            .map(|(key, annotation)| match annotation {
+                Annotation::Publish(value) => (&**key, Ok(&**value)),
+                Annotation::Error(error, _) => (&**key, Err(&**error)),
+            })
+            .collect();
+        assert_eq!(found, [("a", Ok("value")), ("d", Err(error))]);
     }
 }

@@ -24,7 +24,7 @@ pub(super) use configuration::Configuration;
 pub use metrics::PodSecurityMetrics;
 
 use super::Settings;
-use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Steps, Verdict};
 use levels::{Level, LevelVersion, PREFIX, Policy};
 use policy::{Pod, Refusal};
 
@@ -272,6 +272,10 @@ impl PodSecurity {
 impl Plugin for PodSecurity {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Validate
     }
 
     fn handles(&self, operation: Operation) -> bool {

@@ -35,7 +35,7 @@ pub(super) use validating::ValidatingAdmissionWebhook;
 use super::Settings;
 use crate::admission::cel::Input;
 use crate::admission::matching::{Conditions, Criteria, Matched, Outcome};
-use crate::admission::{Attributes, Cluster, configuration};
+use crate::admission::{Attributes, Cluster, Observed, configuration};
 use crate::registry::derived::Derived;
 use crate::registry::object::Object;
 use crate::webhook::{Authentication, CallError, ClientConfig, Webhooks};
@@ -380,15 +380,11 @@ impl Caller {
         }
         let operation = attributes.operation.as_str();
         let labels = [&*hook.name, "webhook", self.kind, operation];
-        let start = Instant::now();
-        let outcome = hook
-            .conditions
-            .evaluate(&input, || self.metrics.condition_error(&labels));
-        self.metrics.condition_time(&labels, start.elapsed());
-        match outcome {
+        let conditions = &self.metrics.conditions;
+        match Observed::webhook(conditions, labels).evaluate(&hook.conditions, &input) {
             Outcome::Matches => Ok(Some(matched)),
             Outcome::DoesNotMatch(_) => {
-                self.metrics.condition_exclusion(&labels);
+                conditions.excluded(&labels);
                 Ok(None)
             }
             Outcome::Failed(error) => {

@@ -16,7 +16,7 @@ use super::review::{Answer, denied};
 use super::{Dispatcher, Failure, Hook, Versioned, Versions, check_time};
 use crate::admission::matching::Matched;
 use crate::admission::plugins::Settings;
-use crate::admission::{Attributes, Cluster, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Operation, Plugin, Steps, Verdict};
 use crate::go_json;
 
 const NAME: &str = "MutatingAdmissionWebhook";
@@ -96,6 +96,10 @@ impl MutatingAdmissionWebhook {
 impl Plugin for MutatingAdmissionWebhook {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Admit
     }
 
     fn handles(&self, _: Operation) -> bool {

@@ -8,7 +8,7 @@ use futures::stream::FuturesUnordered;
 
 use super::{Dispatcher, Failure, Versions, check_time};
 use crate::admission::plugins::Settings;
-use crate::admission::{Attributes, Cluster, Operation, Plugin, Verdict};
+use crate::admission::{Attributes, Cluster, Operation, Plugin, Steps, Verdict};
 
 /// Asks all webhooks that are about a request at once.
 pub(crate) struct ValidatingAdmissionWebhook(Dispatcher);
@@ -22,6 +22,10 @@ impl ValidatingAdmissionWebhook {
 impl Plugin for ValidatingAdmissionWebhook {
     fn name(&self) -> &'static str {
         "ValidatingAdmissionWebhook"
+    }
+
+    fn steps(&self) -> Steps {
+        Steps::Validate
     }
 
     fn handles(&self, _: Operation) -> bool {
