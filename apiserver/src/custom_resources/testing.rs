@@ -37,8 +37,9 @@ pub(super) fn definition(mut spec: Value) -> Definition {
         "status": {"acceptedNames": names},
     });
     let crd = api_types::decode_json(crd.to_string().as_bytes()).expect("a CRD");
-    let webhooks = Webhooks::new(Arc::new(NoServices), Egress::default());
-    let metrics = CustomResourceMetrics::new(&Metrics::for_daemon(MetricsOptions::default()));
+    let metrics = Metrics::for_daemon(MetricsOptions::default());
+    let webhooks = Webhooks::new(Arc::new(NoServices), Egress::default(), &metrics);
+    let metrics = CustomResourceMetrics::new(&metrics);
     Definition::new(&crd, &Arc::new(webhooks), &metrics).expect("a definition")
 }
 
