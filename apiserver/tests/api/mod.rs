@@ -26,6 +26,7 @@ mod past_flaws;
 mod peers;
 mod pod_security;
 mod policies;
+mod quotas;
 mod resources;
 mod service_account_tokens;
 mod serving;

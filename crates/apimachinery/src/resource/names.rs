@@ -18,6 +18,8 @@ pub const HUGE_PAGES_PREFIX: &str = "hugepages-";
 pub const ATTACHABLE_VOLUMES_PREFIX: &str = "attachable-volumes-";
 /// What quota puts in front of a resource name to count requests.
 pub const REQUESTS_PREFIX: &str = "requests.";
+/// What the names of extended resources that stand for a device class start with.
+pub const DEVICE_CLASS_PREFIX: &str = "deviceclass.resource.kubernetes.io/";
 /// The domain of native resources.
 const NATIVE_DOMAIN: &str = "kubernetes.io/";
 

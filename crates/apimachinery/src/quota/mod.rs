@@ -3,6 +3,8 @@
 //! The apiserver charges a request with the usage of its object; the resource quota controller adds up the usage of all objects.
 //! Both must count alike, so the counting is here.
 
+mod devices;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use api_types::core::v1::{
@@ -11,9 +13,11 @@ use api_types::core::v1::{
 };
 use api_types::{Format, Quantity, Time};
 
+pub use self::devices::{CountedClaim, DeviceClasses, is_made_for, made_for};
 use crate::resource::{
-    PodResourcesOptions, compute_pod_qos, is_extended_resource_name, is_huge_page_resource_name,
-    is_pod_level_resources_set, pod_limits, pod_requests,
+    DEVICE_CLASS_PREFIX, PodResourcesOptions, compute_pod_qos, is_extended_resource_name,
+    is_huge_page_resource_name, is_native_resource, is_pod_level_resources_set, pod_limits,
+    pod_requests,
 };
 
 /// Amounts by resource name.
@@ -25,6 +29,7 @@ pub enum Counted<'a> {
     Pod(&'a Pod),
     Service(&'a Service),
     PersistentVolumeClaim(&'a PersistentVolumeClaim),
+    ResourceClaim(CountedClaim<'a>),
     /// Anything else only counts as one object.
     Other,
 }
@@ -54,6 +59,24 @@ fn number(count: usize) -> Quantity {
     Quantity::from_value(i64::try_from(count).unwrap_or(i64::MAX), Format::DecimalSI)
 }
 
+/// Whether objects of a resource are never counted: most are not stored, and there are too many events. Upstream:
+/// pkg/quota/v1/install.
+pub fn is_ignored(group: &str, resource: &str) -> bool {
+    match group {
+        "" => matches!(resource, "bindings" | "componentstatuses" | "events"),
+        "events.k8s.io" => resource == "events",
+        "authentication.k8s.io" => matches!(resource, "tokenreviews" | "selfsubjectreviews"),
+        "authorization.k8s.io" => matches!(
+            resource,
+            "subjectaccessreviews"
+                | "selfsubjectaccessreviews"
+                | "localsubjectaccessreviews"
+                | "selfsubjectrulesreviews"
+        ),
+        _ => false,
+    }
+}
+
 /// The name under which objects of a resource are counted: `count/deployments.apps`.
 pub fn count_name(group: &str, resource: &str) -> String {
     if group.is_empty() {
@@ -69,7 +92,8 @@ pub fn usage(group: &str, resource: &str, object: Counted<'_>, now: Time) -> Amo
     match object {
         Counted::Pod(pod) => pod_usage(pod, now, &mut usage),
         Counted::Service(service) => service_usage(service, &mut usage),
-        Counted::PersistentVolumeClaim(claim) => claim_usage(claim, &mut usage),
+        Counted::PersistentVolumeClaim(claim) => volume_usage(claim, &mut usage),
+        Counted::ResourceClaim(claim) => devices::claim_usage(claim, now, &mut usage),
         Counted::Other => {
             if group.is_empty() && OLD_COUNTS.contains(&resource) {
                 usage.insert(resource.to_owned(), number(1));
@@ -84,7 +108,11 @@ fn pod_usage(pod: &Pod, now: Time, usage: &mut Amounts) {
     if !holds_resources(pod, now) {
         return;
     }
-    let options = PodResourcesOptions::default();
+    // A pod that is being resized counts with the most it has or is to get.
+    let options = PodResourcesOptions {
+        use_status_resources: true,
+        ..PodResourcesOptions::default()
+    };
     compute_usage(
         &pod_requests(pod, &options),
         &pod_limits(pod, &options),
@@ -123,7 +151,7 @@ fn compute_usage(requests: &Amounts, limits: &Amounts, usage: &mut Amounts) {
         if is_huge_page_resource_name(name) {
             usage.insert(name.clone(), amount.clone());
             usage.insert(format!("requests.{name}"), amount.clone());
-        } else if is_extended_resource_name(name) {
+        } else if is_extended_resource_name(name) || name.starts_with(DEVICE_CLASS_PREFIX) {
             usage.insert(format!("requests.{name}"), amount.clone());
         }
     }
@@ -150,7 +178,7 @@ fn service_usage(service: &Service, usage: &mut Amounts) {
     usage.insert("services.nodeports".to_owned(), number(node_ports));
 }
 
-fn claim_usage(claim: &PersistentVolumeClaim, usage: &mut Amounts) {
+fn volume_usage(claim: &PersistentVolumeClaim, usage: &mut Amounts) {
     const OLD_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
     let class = claim
         .metadata
@@ -165,54 +193,83 @@ fn claim_usage(claim: &PersistentVolumeClaim, usage: &mut Amounts) {
             number(1),
         );
     }
-    // A claim that is being grown counts with what was allocated already, if that is more.
-    let requested = claim.spec.resources.requests.get("storage");
-    let allocated = claim.status.allocated_resources.get("storage");
-    let Some(storage) = requested
-        .into_iter()
-        .chain(allocated)
-        .max_by(|a, b| a.cmp(b))
-    else {
+    let Some(requested) = claim.spec.resources.requests.get("storage") else {
         return;
     };
+    // A claim that is being grown counts with what was allocated already, if that is more.
+    let allocated = claim.status.allocated_resources.get("storage");
+    let mut storage = allocated.map_or(requested, |a| a.max(requested)).clone();
+    storage.round_up(0);
     usage.insert("requests.storage".to_owned(), storage.clone());
     if let Some(class) = class {
         usage.insert(
             format!("{class}.storageclass.storage.k8s.io/requests.storage"),
-            storage.clone(),
+            storage,
         );
     }
 }
 
-/// Whether a quota limits anything that objects of the resource are counted for.
-pub fn limits_resource(name: &str, group: &str, resource: &str) -> bool {
+/// Whether two states of a claim with the same spec may count differently.
+pub fn volume_status_counts(old: &PersistentVolumeClaim, new: &PersistentVolumeClaim) -> bool {
+    let allocated =
+        |claim: &PersistentVolumeClaim| claim.status.allocated_resources.get("storage").cloned();
+    allocated(old) != allocated(new) || attributes_classes(old) != attributes_classes(new)
+}
+
+/// The VolumeAttributesClasses that a claim is to have, has, or is getting.
+fn attributes_classes(claim: &PersistentVolumeClaim) -> BTreeSet<&str> {
+    let status = &claim.status;
+    let target = status.modify_volume_status.as_deref();
+    let target = target.map(|modify| &modify.target_volume_attributes_class_name);
+    [
+        claim.spec.volume_attributes_class_name.as_ref(),
+        status.current_volume_attributes_class_name.as_ref(),
+        target,
+    ]
+    .into_iter()
+    .flatten()
+    .map(String::as_str)
+    .filter(|class| !class.is_empty())
+    .collect()
+}
+
+/// Whether objects of the resource count against a limit of a name. ResourceClaims may count against limits on the extended
+/// resources of device classes, see [`CountedClaim::classes`].
+pub fn limits_resource(
+    name: &str,
+    group: &str,
+    resource: &str,
+    classes: Option<&DeviceClasses>,
+) -> bool {
     if name == count_name(group, resource) {
         return true;
     }
-    if !group.is_empty() {
-        return false;
-    }
-    match resource {
-        "pods" => {
+    match (group, resource) {
+        ("", "pods") => {
             name == "pods"
                 || ["", "requests.", "limits."].iter().any(|prefix| {
                     name.strip_prefix(prefix)
                         .is_some_and(|rest| matches!(rest, "cpu" | "memory" | "ephemeral-storage"))
                 })
                 || is_huge_page_resource_name(name.strip_prefix("requests.").unwrap_or(name))
-                || name
-                    .strip_prefix("requests.")
-                    .is_some_and(is_extended_resource_name)
+                || name.strip_prefix("requests.").is_some_and(|rest| {
+                    !is_native_resource(rest) || rest.starts_with(DEVICE_CLASS_PREFIX)
+                })
         }
-        "services" => matches!(
+        ("", "services") => matches!(
             name,
             "services" | "services.nodeports" | "services.loadbalancers"
         ),
-        "persistentvolumeclaims" => {
-            matches!(name, "persistentvolumeclaims" | "requests.storage")
-                || name.contains(".storageclass.storage.k8s.io/")
+        ("", "persistentvolumeclaims") => {
+            let own = match name.split_once(".storageclass.storage.k8s.io/") {
+                Some((_, own)) => own,
+                None => name,
+            };
+            matches!(own, "persistentvolumeclaims" | "requests.storage")
         }
-        _ => name == resource && OLD_COUNTS.contains(&resource),
+        ("resource.k8s.io", "resourceclaims") => devices::are_limited_by(name, classes),
+        ("", _) => name == resource && OLD_COUNTS.contains(&resource),
+        _ => false,
     }
 }
 
@@ -247,29 +304,29 @@ pub fn matches_scope(scope: &ScopedResourceSelectorRequirement, object: Counted<
     match object {
         Counted::Pod(pod) => pod_in_scope(pod, scope),
         Counted::PersistentVolumeClaim(claim) => {
+            let classes = attributes_classes(claim);
             scope.scope_name == "VolumeAttributesClass"
-                && matches(
-                    scope,
-                    claim
-                        .spec
-                        .volume_attributes_class_name
-                        .as_deref()
-                        .unwrap_or_default(),
-                )
+                && match classes.is_empty() {
+                    true => matches(scope, ""),
+                    false => classes.iter().any(|class| matches(scope, class)),
+                }
         }
         _ => false,
     }
 }
 
+/// Whether the pod will end by itself at some time: the scope Terminating.
+pub fn is_terminating(pod: &Pod) -> bool {
+    pod.spec
+        .active_deadline_seconds
+        .is_some_and(|seconds| seconds >= 0)
+}
+
 fn pod_in_scope(pod: &Pod, scope: &ScopedResourceSelectorRequirement) -> bool {
     let best_effort = || compute_pod_qos(pod) == "BestEffort";
-    let terminating = pod
-        .spec
-        .active_deadline_seconds
-        .is_some_and(|seconds| seconds >= 0);
     match scope.scope_name.as_str() {
-        "Terminating" => terminating,
-        "NotTerminating" => !terminating,
+        "Terminating" => is_terminating(pod),
+        "NotTerminating" => !is_terminating(pod),
         "BestEffort" => best_effort(),
         "NotBestEffort" => !best_effort(),
         "PriorityClass" => matches(scope, &pod.spec.priority_class_name),
@@ -401,135 +458,4 @@ pub fn pretty(amounts: &Amounts) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use api_types::core::v1::ServicePort;
-
-    fn amounts(pairs: &[(&str, &str)]) -> Amounts {
-        pairs
-            .iter()
-            .map(|(name, amount)| {
-                (
-                    (*name).to_owned(),
-                    Quantity::parse(amount).expect("a quantity"),
-                )
-            })
-            .collect()
-    }
-
-    fn pod(requests: &[(&str, &str)], limits: &[(&str, &str)]) -> Pod {
-        let mut pod = Pod::default();
-        let mut container = Container {
-            name: "c".into(),
-            ..Container::default()
-        };
-        container.resources.requests = amounts(requests);
-        container.resources.limits = amounts(limits);
-        pod.spec.containers.push(container);
-        pod
-    }
-
-    #[test]
-    fn pods() {
-        let now = Time::now();
-        let running = pod(
-            &[("cpu", "100m"), ("example.com/gpu", "2")],
-            &[("cpu", "1"), ("example.com/gpu", "2")],
-        );
-        assert_eq!(
-            pretty(&usage("", "pods", Counted::Pod(&running), now)),
-            "count/pods=1,cpu=100m,limits.cpu=1,pods=1,requests.cpu=100m,requests.example.com/gpu=2"
-        );
-        let mut finished = running.clone();
-        finished.status.phase = "Succeeded".into();
-        assert_eq!(
-            pretty(&usage("", "pods", Counted::Pod(&finished), now)),
-            "count/pods=1"
-        );
-    }
-
-    #[test]
-    fn services_and_claims() {
-        let now = Time::now();
-        let mut service = Service::default();
-        service.spec.type_ = "LoadBalancer".into();
-        service.spec.ports = vec![ServicePort::default(), ServicePort::default()];
-        assert_eq!(
-            pretty(&usage("", "services", Counted::Service(&service), now)),
-            "count/services=1,services=1,services.loadbalancers=1,services.nodeports=2"
-        );
-        let mut claim = PersistentVolumeClaim::default();
-        claim.spec.storage_class_name = Some("gold".into());
-        claim.spec.resources.requests = amounts(&[("storage", "1Gi")]);
-        assert_eq!(
-            pretty(&usage(
-                "",
-                "persistentvolumeclaims",
-                Counted::PersistentVolumeClaim(&claim),
-                now
-            )),
-            "count/persistentvolumeclaims=1,gold.storageclass.storage.k8s.io/persistentvolumeclaims=1,gold.storageclass.storage.k8s.io/requests.storage=1Gi,persistentvolumeclaims=1,requests.storage=1Gi"
-        );
-        assert_eq!(
-            pretty(&usage("apps", "deployments", Counted::Other, now)),
-            "count/deployments.apps=1"
-        );
-        assert_eq!(
-            pretty(&usage("", "secrets", Counted::Other, now)),
-            "count/secrets=1,secrets=1"
-        );
-    }
-
-    #[test]
-    fn scopes_of_pods() {
-        let quota = |scope: &str| {
-            let mut quota = ResourceQuota::default();
-            quota.spec.scopes.push(scope.into());
-            quota
-        };
-        let best_effort = pod(&[], &[]);
-        let burstable = pod(&[("cpu", "1")], &[]);
-        assert!(in_scope(&quota("BestEffort"), Counted::Pod(&best_effort)));
-        assert!(!in_scope(&quota("BestEffort"), Counted::Pod(&burstable)));
-        assert!(in_scope(&quota("NotTerminating"), Counted::Pod(&burstable)));
-        assert!(!in_scope(&quota("PriorityClass"), Counted::Pod(&burstable)));
-        assert!(!in_scope(&quota("BestEffort"), Counted::Other));
-    }
-
-    #[test]
-    fn what_containers_must_say() {
-        let limited = BTreeSet::from(["cpu", "limits.memory", "pods"]);
-        assert_eq!(
-            unspecified(&pod(&[], &[]), &limited).as_deref(),
-            Some("must specify cpu for: c; limits.memory for: c")
-        );
-        assert_eq!(
-            unspecified(&pod(&[("cpu", "1")], &[("memory", "1")]), &limited),
-            None
-        );
-    }
-
-    #[test]
-    fn names() {
-        for (name, group, resource, expected) in [
-            ("requests.cpu", "", "pods", true),
-            ("requests.example.com/gpu", "", "pods", true),
-            ("count/pods", "", "pods", true),
-            ("services", "", "pods", false),
-            ("count/deployments.apps", "apps", "deployments", true),
-            ("secrets", "", "secrets", true),
-            (
-                "gold.storageclass.storage.k8s.io/requests.storage",
-                "",
-                "persistentvolumeclaims",
-                true,
-            ),
-        ] {
-            assert_eq!(
-                limits_resource(name, group, resource),
-                expected,
-                "{name} and {resource}"
-            );
-        }
-    }
-}
+mod tests;

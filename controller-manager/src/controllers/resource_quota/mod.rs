@@ -3,25 +3,26 @@
 //! Admission raises usage as objects come; this controller lowers it as they go, and counts anew now and then. The counting itself is
 //! shared with admission (apimachinery::quota).
 
+mod count;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use api_types::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service};
+use api_types::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod, ResourceQuota, Service};
 use api_types::kube_controller_manager_config::v1alpha1::KubeControllerManagerConfiguration;
 use api_types::meta::v1::ListOptions;
-use api_types::{Quantity, Time};
-use apimachinery::quota::{self, Counted};
-use client::{Client, GroupResource, GroupVersionResource, Lister, ObjectKey};
+use api_types::resource::v1::{DeviceClass, ResourceClaim};
+use apimachinery::quota::{self, Amounts, Counted, DeviceClasses};
+use client::{Client, GroupResource, GroupVersionResource, Lister, ObjectKey, SharedInformer};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use self::count::Caches;
 use super::controller_ref::key_of;
 use super::{Backoff, BuildError, Controller, Next, SyncError, pod_state};
 use crate::clock::Clock;
 use crate::context::{Change, Setup, on_change};
 use crate::runner::{Queue, work};
-
-type Amounts = BTreeMap<String, Quantity>;
 
 /// How often discovery is asked for countable resources.
 const DISCOVERY_PERIOD: Duration = Duration::from_secs(30);
@@ -32,9 +33,7 @@ pub struct ResourceQuotaController {
     discovery: Client,
     clock: Clock,
     quotas: Lister<ResourceQuota>,
-    pods: Lister<Pod>,
-    services: Lister<Service>,
-    claims: Lister<PersistentVolumeClaim>,
+    caches: Caches,
     queue: Queue<ObjectKey>,
     /// Quotas whose status was never right: they go before the others.
     priority: Queue<ObjectKey>,
@@ -102,15 +101,49 @@ impl Controller for ResourceQuotaController {
                 "",
                 "persistentvolumeclaims",
             ),
-            Change::Updated(old, new) if old.spec.resources != new.spec.resources => replenish(
-                &known,
-                &to,
-                &new.metadata.namespace,
-                "",
-                "persistentvolumeclaims",
-            ),
+            Change::Updated(old, new)
+                if old.spec.resources != new.spec.resources
+                    || quota::volume_status_counts(old, new) =>
+            {
+                replenish(
+                    &known,
+                    &to,
+                    &new.metadata.namespace,
+                    "",
+                    "persistentvolumeclaims",
+                )
+            }
             _ => {}
         });
+        // Nobody waits for these caches: their API group may be switched off.
+        let device_claims = setup.context.informers.informer::<ResourceClaim>();
+        let device_classes = setup
+            .enabled("DRAExtendedResource")
+            .then(|| setup.context.informers.informer::<DeviceClass>());
+        let (to, known) = (queue.clone(), quotas.lister());
+        let classes = device_classes.as_ref().map(SharedInformer::lister);
+        on_change(&device_claims, move |change| {
+            if let Change::Deleted(claim) = change {
+                let namespace = &claim.metadata.namespace;
+                let classes = classes.as_ref().map(device_classes_of);
+                let limits = |name: &str| {
+                    let (group, resource) = ("resource.k8s.io", "resourceclaims");
+                    quota::limits_resource(name, group, resource, classes.as_ref())
+                };
+                replenish_where(&known, &to, namespace, limits);
+            }
+        });
+        let caches = Caches {
+            pods: pods.lister(),
+            services: services.lister(),
+            volume_claims: claims.lister(),
+            device_claims: device_claims.lister(),
+            device_classes: device_classes.as_ref().map(SharedInformer::lister),
+            has_devices: Box::new(move || {
+                let classes = device_classes.as_ref();
+                device_claims.has_synced() && classes.is_none_or(SharedInformer::has_synced)
+            }),
+        };
         let discovery = setup
             .context
             .clients
@@ -121,9 +154,7 @@ impl Controller for ResourceQuotaController {
             discovery,
             clock: setup.clock(),
             quotas: quotas.lister(),
-            pods: pods.lister(),
-            services: services.lister(),
-            claims: claims.lister(),
+            caches,
             queue: queue.clone(),
             priority,
             countable: Mutex::default(),
@@ -221,19 +252,29 @@ fn replenish(
     group: &str,
     resource: &str,
 ) {
+    let limits = |name: &str| quota::limits_resource(name, group, resource, None);
+    replenish_where(quotas, queue, namespace, limits);
+}
+
+/// Counts anew the quotas of a namespace with such a limit.
+fn replenish_where(
+    quotas: &Lister<ResourceQuota>,
+    queue: &Queue<ObjectKey>,
+    namespace: &str,
+    is_of_interest: impl Fn(&str) -> bool,
+) {
     for quota in quotas.list_namespace(namespace) {
-        if quota
-            .status
-            .hard
-            .keys()
-            .any(|name| quota::limits_resource(name, group, resource))
-        {
+        if quota.status.hard.keys().any(|name| is_of_interest(name)) {
             queue.add(key_of(&quota.metadata));
         }
     }
 }
 
-/// The pod uses less than before: it has ended, or was made smaller.
+fn device_classes_of(classes: &Lister<DeviceClass>) -> DeviceClasses {
+    DeviceClasses::of(classes.list().iter().map(|class| &**class))
+}
+
+/// The pod may use less than before, or count for other quotas: it has ended, was resized, or is to end at some time.
 fn frees(old: &Pod, new: &Pod) -> bool {
     let ended = !pod_state::is_terminal(old) && pod_state::is_terminal(new);
     let terminating =
@@ -245,7 +286,18 @@ fn frees(old: &Pod, new: &Pod) -> bool {
             .map(|container| container.resources.clone())
             .collect::<Vec<_>>()
     };
-    ended || terminating || resources(old) != resources(new)
+    let in_use = |pod: &Pod| {
+        let statuses = &pod.status;
+        let all = statuses.container_statuses.iter();
+        all.chain(&statuses.init_container_statuses)
+            .map(|status: &ContainerStatus| (status.name.clone(), status.resources.clone()))
+            .collect::<BTreeMap<_, _>>()
+    };
+    ended
+        || terminating
+        || quota::is_terminating(old) != quota::is_terminating(new)
+        || resources(old) != resources(new)
+        || in_use(old) != in_use(new)
 }
 
 /// The status to write, unless it is so already. What could not be counted keeps its last usage.
@@ -282,7 +334,9 @@ impl ResourceQuotaController {
         let mut found: BTreeMap<GroupResource, GroupVersionResource> = served
             .with_verbs(&["create", "list", "watch", "delete"])
             .into_iter()
-            .filter(|(_, resource)| resource.namespaced)
+            .filter(|(name, resource)| {
+                resource.namespaced && !quota::is_ignored(&name.group, &name.resource)
+            })
             .map(|(resource, _)| (resource.group_resource(), resource))
             .collect();
         let mut countable = self.countable.lock();
@@ -298,58 +352,20 @@ impl ResourceQuotaController {
 
     /// What the quota's limits are used of. On failure, what could be counted.
     async fn count(&self, quota: &ResourceQuota) -> Result<Amounts, (Amounts, SyncError)> {
-        let hard: BTreeSet<&str> = quota.spec.hard.keys().map(String::as_str).collect();
         let namespace = quota.metadata.namespace.as_str();
-        let now = self.clock.now_time();
-        let limited = |group: &str, resource: &str| {
-            hard.iter()
-                .any(|name| quota::limits_resource(name, group, resource))
-        };
-        let mut total = Amounts::new();
-        let mut add = |usage: Amounts| total = quota::add(&total, &usage);
-        if limited("", "pods") {
-            add(zero(&hard, "", "pods"));
-            for pod in self.pods.list_namespace(namespace) {
-                add(usage(quota, "", "pods", Counted::Pod(&pod), now));
-            }
-        }
-        if limited("", "services") {
-            add(zero(&hard, "", "services"));
-            for service in self.services.list_namespace(namespace) {
-                add(usage(
-                    quota,
-                    "",
-                    "services",
-                    Counted::Service(&service),
-                    now,
-                ));
-            }
-        }
-        if limited("", "persistentvolumeclaims") {
-            add(zero(&hard, "", "persistentvolumeclaims"));
-            for claim in self.claims.list_namespace(namespace) {
-                add(usage(
-                    quota,
-                    "",
-                    "persistentvolumeclaims",
-                    Counted::PersistentVolumeClaim(&claim),
-                    now,
-                ));
-            }
-        }
-        let known = ["pods", "services", "persistentvolumeclaims"];
+        let mut count = self.caches.count(quota, self.clock.now_time());
         let others: Vec<GroupVersionResource> = self
             .countable
             .lock()
             .values()
-            .filter(|resource| {
-                !(resource.group.is_empty() && known.contains(&resource.resource.as_str()))
-                    && limited(&resource.group, &resource.resource)
-            })
+            .filter(|resource| !Caches::hold(&resource.group, &resource.resource))
             .cloned()
             .collect();
-        let mut failure = None;
         for resource in others {
+            let (group, name) = (&resource.group, &resource.resource);
+            if !count.begin(group, name) {
+                continue;
+            }
             let list = self
                 .client
                 .metadata(resource.clone(), Some(namespace))
@@ -357,53 +373,21 @@ impl ResourceQuotaController {
                 .await;
             match list {
                 Ok(list) => {
-                    add(zero(&hard, &resource.group, &resource.resource));
                     for _ in &list.items {
-                        add(usage(
-                            quota,
-                            &resource.group,
-                            &resource.resource,
-                            Counted::Other,
-                            now,
-                        ));
+                        count.add(group, name, Counted::Other);
                     }
                 }
-                Err(error) => failure = Some(error.into()),
+                Err(error) => count.fail(group, name, error.into()),
             }
         }
-        let counted = quota::mask(&total, |name| hard.contains(name));
-        match failure {
-            None => Ok(counted),
-            Some(error) => Err((counted, error)),
-        }
-    }
-}
-
-/// Nothing, of each limit that the resource falls under.
-fn zero(hard: &BTreeSet<&str>, group: &str, resource: &str) -> Amounts {
-    hard.iter()
-        .filter(|name| quota::limits_resource(name, group, resource))
-        .map(|name| ((*name).to_owned(), Quantity::default()))
-        .collect()
-}
-
-/// What one object uses, if it is in the quota's scopes.
-fn usage(
-    quota: &ResourceQuota,
-    group: &str,
-    resource: &str,
-    object: Counted<'_>,
-    now: Time,
-) -> Amounts {
-    if quota::in_scope(quota, object) {
-        quota::usage(group, resource, object, now)
-    } else {
-        Amounts::new()
+        count.finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use api_types::Quantity;
+
     use super::*;
 
     fn amounts(of: &[(&str, &str)]) -> Amounts {
@@ -465,12 +449,18 @@ mod tests {
     }
 
     #[test]
-    fn limits_without_objects_are_used_by_nothing() {
-        let hard = BTreeSet::from(["pods", "count/configmaps", "requests.cpu"]);
-        assert_eq!(
-            zero(&hard, "", "configmaps"),
-            amounts(&[("count/configmaps", "0")])
-        );
-        assert!(zero(&hard, "", "pods").contains_key("requests.cpu"));
+    fn pods_that_change_what_they_count_for() {
+        let old = Pod::default();
+        assert!(!frees(&old, &old));
+        let mut ending = old.clone();
+        ending.spec.active_deadline_seconds = Some(5);
+        assert!(frees(&old, &ending));
+        let mut resized = old.clone();
+        let mut status = ContainerStatus::default();
+        resized.status.container_statuses.push(status.clone());
+        status.resources = Some(Box::default());
+        let before = resized.clone();
+        resized.status.container_statuses[0] = status;
+        assert!(frees(&before, &resized));
     }
 }
