@@ -17,6 +17,7 @@ use component_base::flags::{Flags, PortRange};
 use component_base::serving::SecureServingOptions;
 use ipnet::IpNet;
 
+pub(crate) use self::validation::parse_bool;
 use crate::authn::configuration::AuthenticationSettings;
 use crate::authn::jws::{KeyError, PrivateKey};
 use crate::authz::configuration::AuthorizationSettings;
@@ -97,7 +98,7 @@ impl RuntimeConfig {
         let settings = settings
             .into_iter()
             .map(|(key, value)| {
-                let on = value.is_empty() || validation::parse_bool(&value).unwrap_or(false);
+                let on = value.is_empty() || parse_bool(&value).unwrap_or(false);
                 let key = key.trim_start_matches('/');
                 (
                     key.strip_prefix("api/v1")

@@ -523,7 +523,7 @@ pub(super) fn runtime_config(flags: &Flags) -> Result<(), String> {
 }
 
 /// Go's strconv.ParseBool.
-pub(super) fn parse_bool(text: &str) -> Option<bool> {
+pub(crate) fn parse_bool(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),

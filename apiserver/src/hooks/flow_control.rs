@@ -1,16 +1,20 @@
 //! The priority levels and flow schemas every cluster has. Upstream: apiserver/pkg/apis/flowcontrol/bootstrap and
 //! pkg/registry/flowcontrol/ensurer.
 //!
-//! Mandatory objects are always put back; suggested ones only while their annotation says that they are kept up to date.
+//! Mandatory objects are always put back; suggested ones only while nobody says otherwise. An annotation says, of each, whether it is
+//! kept up to date, and which objects of other versions may be deleted.
 
+use api_types::Resource;
 use api_types::flowcontrol::v1::{
     ExemptPriorityLevelConfiguration, FlowDistinguisherMethod, FlowSchema, GroupSubject,
     LimitResponse, LimitedPriorityLevelConfiguration, NonResourcePolicyRule,
     PolicyRulesWithSubjects, PriorityLevelConfiguration, QueuingConfiguration, ResourcePolicyRule,
     ServiceAccountSubject, Subject, UserSubject,
 };
-use apimachinery::status::StatusError;
+use api_types::meta::v1::{DeleteOptions, ObjectMeta, Preconditions};
+use apimachinery::status::{self, StatusError};
 
+use crate::config::parse_bool;
 use crate::loopback::Loopback;
 
 /// Who owns these objects.
@@ -20,30 +24,112 @@ const AUTO_UPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
 const MANDATORY: [&str; 2] = ["exempt", "catch-all"];
 
 pub(super) async fn run(client: &Loopback) -> Result<(), StatusError> {
-    for wanted in priority_levels() {
-        match client
-            .get::<PriorityLevelConfiguration>("", &wanted.metadata.name)
-            .await?
-        {
-            None => client.ensure(wanted).await?,
-            Some(mut existing) if keeps(&existing.metadata) && existing.spec != wanted.spec => {
-                existing.spec = wanted.spec;
-                client.update(existing).await?;
-            }
-            Some(_) => {}
+    ensure(client, priority_levels()).await?;
+    ensure(client, flow_schemas()).await?;
+    remove_unwanted(client, flow_schemas()).await?;
+    remove_unwanted(client, priority_levels()).await
+}
+
+/// One of the two kinds.
+trait Configuration: Resource {
+    /// Whether the spec is as it should be, as far as that is not for administrators to say.
+    fn is_like(&self, wanted: &Self) -> bool;
+    fn take_spec(&mut self, wanted: Self);
+}
+
+impl Configuration for PriorityLevelConfiguration {
+    fn is_like(&self, wanted: &Self) -> bool {
+        let mut expected = wanted.spec.clone();
+        if let (Some(expected), Some(actual)) = (&mut expected.exempt, &self.spec.exempt) {
+            expected.clone_from(actual);
         }
+        expected == self.spec
     }
-    for wanted in flow_schemas() {
-        match client.get::<FlowSchema>("", &wanted.metadata.name).await? {
+
+    fn take_spec(&mut self, wanted: Self) {
+        self.spec = wanted.spec;
+    }
+}
+
+impl Configuration for FlowSchema {
+    fn is_like(&self, wanted: &Self) -> bool {
+        self.spec == wanted.spec
+    }
+
+    fn take_spec(&mut self, wanted: Self) {
+        self.spec = wanted.spec;
+    }
+}
+
+async fn ensure<T: Configuration>(client: &Loopback, all: Vec<T>) -> Result<(), StatusError> {
+    for wanted in all {
+        match client.get::<T>("", &wanted.metadata().name).await? {
             None => client.ensure(wanted).await?,
-            Some(mut existing) if keeps(&existing.metadata) && existing.spec != wanted.spec => {
-                existing.spec = wanted.spec;
-                client.update(existing).await?;
+            Some(current) => {
+                if let Some(revised) = revised(current, wanted) {
+                    settle(client.update(revised).await.map(drop))?;
+                }
             }
-            Some(_) => {}
         }
     }
     Ok(())
+}
+
+/// Deletes what another version of the server made and this one does not know.
+async fn remove_unwanted<T: Configuration>(
+    client: &Loopback,
+    wanted: Vec<T>,
+) -> Result<(), StatusError> {
+    for object in client.list::<T>("").await? {
+        let metadata = object.metadata();
+        let is_wanted = |wanted: &T| wanted.metadata().name == metadata.name;
+        if auto_update(metadata) != Some(true) || wanted.iter().any(is_wanted) {
+            continue;
+        }
+        let options = DeleteOptions {
+            preconditions: Some(Box::new(Preconditions {
+                resource_version: Some(metadata.resource_version.clone()),
+                ..Preconditions::default()
+            })),
+            ..DeleteOptions::default()
+        };
+        settle(client.delete_with::<T>("", &metadata.name, options).await)?;
+    }
+    Ok(())
+}
+
+/// What somebody else changed meanwhile is looked at the next time.
+fn settle(outcome: Result<(), StatusError>) -> Result<(), StatusError> {
+    outcome.or_else(|error| match status::is_conflict(&error) {
+        true => Ok(()),
+        false => Err(error),
+    })
+}
+
+/// The object as it is to be, if it is not so already.
+fn revised<T: Configuration>(mut current: T, wanted: T) -> Option<T> {
+    let metadata = current.metadata();
+    // Where nothing is said, what nobody changed since it was made is kept up to date.
+    let keeps = MANDATORY.contains(&metadata.name.as_str())
+        || auto_update(metadata).unwrap_or(metadata.generation == 1);
+    let is_noted = auto_update(metadata) == Some(keeps);
+    let is_right = !keeps || current.is_like(&wanted);
+    if is_noted && is_right {
+        return None;
+    }
+    if !is_right {
+        current.take_spec(wanted);
+    }
+    if !is_noted {
+        let annotations = &mut current.metadata_mut().annotations;
+        annotations.insert(AUTO_UPDATE.to_owned(), keeps.to_string());
+    }
+    Some(current)
+}
+
+/// What the annotation says, if it says something.
+fn auto_update(metadata: &ObjectMeta) -> Option<bool> {
+    parse_bool(metadata.annotations.get(AUTO_UPDATE)?)
 }
 
 /// A schema that cannot be changed.
@@ -56,14 +142,6 @@ pub(crate) fn mandatory_flow_schema(name: &str) -> Option<FlowSchema> {
 pub(crate) fn mandatory_priority_level(name: &str) -> Option<PriorityLevelConfiguration> {
     let mut levels = priority_levels().into_iter();
     levels.find(|level| level.metadata.name == name && MANDATORY.contains(&name))
-}
-
-fn keeps(metadata: &api_types::meta::v1::ObjectMeta) -> bool {
-    MANDATORY.contains(&metadata.name.as_str())
-        || metadata
-            .annotations
-            .get(AUTO_UPDATE)
-            .is_some_and(|value| value == "true")
 }
 
 fn queue(queues: i32, hand_size: i32) -> Option<QueuingConfiguration> {
@@ -332,5 +410,58 @@ mod tests {
                 schema.metadata.name
             );
         }
+    }
+
+    #[test]
+    fn suggestions_are_kept_up_to_date_where_that_is_wanted() {
+        for (said, generation, keeps, noted) in [
+            (Some("true"), 5, true, "true"),
+            (Some("T"), 5, true, "T"),
+            (Some("0"), 1, false, "0"),
+            (Some("perhaps"), 1, true, "true"),
+            (None, 1, true, "true"),
+            (None, 2, false, "false"),
+        ] {
+            let wanted = flow_schemas().remove(4);
+            let mut current = wanted.clone();
+            current.metadata.generation = generation;
+            current.metadata.annotations.clear();
+            if let Some(said) = said {
+                let annotations = &mut current.metadata.annotations;
+                annotations.insert(AUTO_UPDATE.to_owned(), said.to_owned());
+            }
+            current.spec.matching_precedence = 77;
+            let before = current.clone();
+            let revised = revised(current, wanted.clone()).unwrap_or(before);
+            assert_eq!(revised.spec == wanted.spec, keeps, "{said:?}");
+            assert_eq!(revised.metadata.annotations[AUTO_UPDATE], noted);
+        }
+    }
+
+    #[test]
+    fn shares_of_the_exempt_level_are_for_administrators() {
+        let levels = priority_levels();
+        let mut exempt = levels[0].clone();
+        exempt.metadata.generation = 2;
+        exempt.spec.exempt = Some(Box::new(ExemptPriorityLevelConfiguration {
+            nominal_concurrency_shares: Some(10),
+            lendable_percent: Some(50),
+        }));
+        assert!(revised(exempt.clone(), levels[0].clone()).is_none());
+        exempt.metadata.annotations.clear();
+        let revised =
+            revised(exempt.clone(), levels[0].clone()).expect("the annotation is missing");
+        assert_eq!(revised.spec, exempt.spec);
+        assert_eq!(revised.metadata.annotations[AUTO_UPDATE], "true");
+        let mut catch_all = levels[1].clone();
+        let mandatory = "false".to_owned();
+        catch_all
+            .metadata
+            .annotations
+            .insert(AUTO_UPDATE.to_owned(), mandatory);
+        catch_all.spec.limited = None;
+        let revised = super::revised(catch_all, levels[1].clone()).expect("it is put back");
+        assert_eq!(revised.spec, levels[1].spec);
+        assert_eq!(revised.metadata.annotations[AUTO_UPDATE], "true");
     }
 }

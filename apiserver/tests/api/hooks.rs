@@ -73,3 +73,54 @@ async fn without_etcd_a_server_is_not_ready() {
     let text = ready(&server, "&exclude=etcd&exclude=etcd-readiness").await;
     assert!(text.contains("[+]etcd excluded: ok\n"), "{text}");
 }
+
+/// What administrators say about flow control stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flow_control_is_set_up_as_administrators_want_it() {
+    let Some(server) = Server::start_empty().await else {
+        return;
+    };
+    let levels = "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations";
+    let shares = json!({"nominalConcurrencyShares": 5, "lendablePercent": 10});
+    let exempt =
+        json!({"metadata": {"name": "exempt"}, "spec": {"type": "Exempt", "exempt": shares}});
+    server.post(levels, exempt).await.expect(201);
+    let annotation = "apf.kubernetes.io/autoupdate-spec";
+    let limited = json!({"nominalConcurrencyShares": 7, "limitResponse": {"type": "Reject"}});
+    for (name, said) in [("dangling", "T"), ("kept", "false"), ("workload-low", "f")] {
+        let metadata = json!({"name": name, "annotations": {annotation: said}});
+        let level = json!({"metadata": metadata, "spec": {"type": "Limited", "limited": limited}});
+        server.post(levels, level).await.expect(201);
+    }
+    // What nobody said anything about and nobody changed.
+    let level = json!({"metadata": {"name": "workload-high"}, "spec": {"type": "Limited", "limited": limited}});
+    server.post(levels, level).await.expect(201);
+    server.get(levels).await.expect(200);
+    apiserver::hooks::start(server.inner(), server.stop.clone());
+    let dangling = format!("{levels}/dangling");
+    let gone = async {
+        while server.get(&dangling).await.code != 404 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // It is the last thing that is done.
+    tokio::time::timeout(Duration::from_secs(30), gone)
+        .await
+        .expect("the hook has run");
+    let level = async |name: &str| server.get(&format!("{levels}/{name}")).await.expect(200);
+    let exempt = level("exempt").await;
+    assert_eq!(exempt["spec"]["exempt"], shares);
+    assert_eq!(exempt["metadata"]["annotations"][annotation], "true");
+    for (name, said, shares) in [
+        ("kept", "false", 7),
+        ("workload-low", "f", 7),
+        ("workload-high", "true", 40),
+    ] {
+        let level = level(name).await;
+        assert_eq!(level["metadata"]["annotations"][annotation], said, "{name}");
+        assert_eq!(
+            level["spec"]["limited"]["nominalConcurrencyShares"], shares,
+            "{name}"
+        );
+    }
+}
