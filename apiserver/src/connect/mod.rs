@@ -215,7 +215,7 @@ async fn authorize_upgrade(server: &ApiServer, cx: &RequestContext) -> Result<()
     if cx.info.verb == "create" || !needed() {
         return Ok(());
     }
-    let attributes = handlers::write::create_attributes(cx);
+    let attributes = handlers::write::creating(cx.attributes());
     match server.authorizer.authorize(&attributes).await {
         Ok(Decision::Allow(_)) => Ok(()),
         Ok(Decision::Deny(reason) | Decision::NoOpinion(reason)) => {

@@ -19,8 +19,7 @@ use serde_json::{Map, Value};
 
 use super::options::{self, FieldValidation};
 use super::write::{
-    self, both_attributes, create_attributes, dedup_owner_references, is_dry_run, run_write,
-    validator,
+    self, both_attributes, dedup_owner_references, is_dry_run, run_write, validator,
 };
 use super::{Endpoint, body, respond, yaml};
 use crate::custom_resources::CustomResource;
@@ -557,7 +556,7 @@ pub async fn patch_stored(
         server,
         create.clone(),
         Some(update.clone()),
-        Some(create_attributes(cx)),
+        Some(cx.attributes()),
     );
     let strategy = server.strategy(endpoint);
     write::informed_write_of(server, cx, endpoint, strategy, dry_run)

@@ -19,6 +19,7 @@ use crate::apis::defaults::set_defaults;
 use crate::apis::validation::dra::AdminAccess;
 use crate::loopback::Loopback;
 use crate::negotiation::{self, Encoding};
+use crate::registry::claim_rights;
 use crate::registry::escalation;
 use crate::registry::managed_fields;
 use crate::registry::normalize::normalize;
@@ -175,7 +176,7 @@ pub fn validator<'a>(
     server: &'a ApiServer,
     create: Attributes,
     update: Option<Attributes>,
-    create_authorization: Option<component_base::auth::Attributes>,
+    request: Option<component_base::auth::Attributes>,
 ) -> impl Fn(Object, Option<Arc<Object>>) -> BoxFuture<'a, Result<Object, StatusError>> + Send + Sync + 'a
 {
     move |object, old| {
@@ -183,13 +184,16 @@ pub fn validator<'a>(
             (Some(_), Some(update)) => update.clone(),
             _ => create.clone(),
         };
-        let authorization = old
-            .is_none()
-            .then(|| create_authorization.clone())
-            .flatten();
+        let request = request.clone();
         Box::pin(async move {
-            if let Some(authorization) = authorization {
-                authorize_create(server, &authorization).await?;
+            match (request, &old) {
+                (Some(request), Some(old)) => {
+                    claim_rights::check(server, &request, &object, old).await?;
+                }
+                (Some(request), None) => {
+                    authorize_create(server, &creating(request)).await?;
+                }
+                (None, _) => {}
             }
             if !server.admission.handles(attributes.operation) {
                 return Ok(object);
@@ -222,11 +226,11 @@ pub async fn authorize_create(
     }
 }
 
-/// The authorization attributes of creating what this request would update.
-pub fn create_attributes(cx: &RequestContext) -> component_base::auth::Attributes {
+/// The authorization attributes of creating what a request would update.
+pub fn creating(request: component_base::auth::Attributes) -> component_base::auth::Attributes {
     component_base::auth::Attributes {
         verb: "create".to_owned(),
-        ..cx.attributes()
+        ..request
     }
 }
 
@@ -433,7 +437,7 @@ pub async fn update_decoded(
         server,
         create.clone(),
         Some(update.clone()),
-        Some(create_attributes(cx)),
+        Some(cx.attributes()),
     );
     let strategy = server.strategy(endpoint);
     informed_write_of(server, cx, endpoint, strategy, dry_run)

@@ -4,13 +4,14 @@
 //! Reads decode custom objects only, whose schema may have changed since they were stored; for all others [`resource`]
 //! splices the resourceVersion into stored bytes. Writes decode once, and the order of their steps is fixed in [`store`].
 
+/// Nobody grants rights that they do not have.
+pub mod claim_rights;
 /// Conversions between versions of one key space.
 pub mod convert;
 /// Values made of all objects of a resource.
 pub mod derived;
 /// Storage failures as Status errors.
 pub mod errors;
-/// Nobody grants rights that they do not have.
 pub mod escalation;
 /// Selectable fields.
 pub mod fields;

@@ -16,9 +16,7 @@ use http::StatusCode;
 use crate::custom_resources::document;
 use crate::handlers::options::{self, FieldValidation};
 use crate::handlers::patch::{PatchRequest, PatchType};
-use crate::handlers::write::{
-    self, both_attributes, create_attributes, is_dry_run, run_write, validator,
-};
+use crate::handlers::write::{self, both_attributes, is_dry_run, run_write, validator};
 use crate::handlers::{self, Endpoint, body, respond};
 use crate::negotiation::{self, Encoding};
 use crate::registry::managed_fields;
@@ -222,7 +220,7 @@ async fn update(
     };
     let (create, update) = both_attributes(cx, endpoint, options, dry_run);
     // Admission judges the scale; the workload itself is changed without it.
-    let validate = validator(server, create, None, Some(create_attributes(cx)));
+    let validate = validator(server, create, None, Some(cx.attributes()));
     let validate = move |object: Object, old: Option<Arc<Object>>| match old {
         Some(_) => Box::pin(std::future::ready(Ok(object)))
             as component_base::auth::BoxFuture<'_, Result<Object, StatusError>>,

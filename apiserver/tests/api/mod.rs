@@ -8,6 +8,7 @@ mod audit;
 mod authentication;
 mod authorization;
 mod canary;
+mod claims;
 mod custom_resources;
 mod definitions;
 mod egress;

@@ -6,6 +6,8 @@ mod capacities;
 mod selectors;
 /// What devices say of themselves.
 pub(crate) mod slices;
+/// What schedulers and drivers say of claims.
+mod status;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -14,6 +16,7 @@ use api_types::resource::v1::*;
 use apimachinery::resource::is_extended_resource_name;
 
 use selectors::selectors;
+pub(crate) use status::{drop_stale_devices, validate_resource_claim_status_update};
 
 use super::pod_spec::node_selector;
 use super::volumes::csi_driver_name;
@@ -469,103 +472,6 @@ fn fully_qualified(name: &str, path: &Path) -> ErrorList {
     if !name.contains('/') {
         let detail = "a fully qualified name must be a domain and a name separated by a slash";
         errors.push(field::invalid(path, name, detail));
-    }
-    errors
-}
-
-pub(crate) fn validate_resource_claim_status_update(
-    new: &ResourceClaim,
-    old: &ResourceClaim,
-    admin: &AdminAccess,
-) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let granted = |claim: &ResourceClaim| {
-        let allocation = claim.status.allocation.as_ref()?;
-        let mut results = allocation.devices.results.iter();
-        results.position(|result| result.admin_access == Some(true))
-    };
-    if let (Some(index), None) = (granted(new), granted(old)) {
-        let path = path(&["status", "allocation", "devices", "results"]).index(index);
-        errors.extend(denied_access(admin, &path.child("adminAccess")));
-    }
-    errors.extend(object_meta_update(&new.metadata, &old.metadata));
-    let (path, status) = (Path::new("status"), &new.status);
-    let reserved_path = path.child("reservedFor");
-    errors.extend(set(
-        &status.reserved_for,
-        MOST_CONSUMERS,
-        &reserved_path,
-        |consumer| &consumer.uid,
-        |consumer, path| {
-            let fields = [
-                ("resource", &consumer.resource),
-                ("name", &consumer.name),
-                ("uid", &consumer.uid),
-            ];
-            let missing = fields.into_iter().filter(|(_, value)| value.is_empty());
-            missing
-                .map(|(child, _)| field::required(&path.child(child), ""))
-                .collect()
-        },
-    ));
-    let before = &old.status.reserved_for;
-    if !status.reserved_for.is_empty() && status.allocation.is_none() {
-        let detail = "may not be specified when `allocated` is not set";
-        errors.push(field::forbidden(&reserved_path, detail));
-    } else if new.metadata.deletion_timestamp.is_some()
-        && status.reserved_for.iter().any(|it| !before.contains(it))
-    {
-        let detail = "new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set";
-        errors.push(field::forbidden(&reserved_path, detail));
-    }
-    let path = path.child("allocation");
-    match (&status.allocation, &old.status.allocation) {
-        (Some(allocation), Some(before)) => {
-            errors.extend(immutable(&**allocation, &**before, &path, || {
-                go_value::bad_value(&**allocation)
-            }));
-        }
-        (Some(allocation), None) => {
-            let known = request_names(&new.spec.devices);
-            errors.extend(allocation_result(allocation, &known, &path));
-        }
-        _ => {}
-    }
-    errors
-}
-
-fn allocation_result(
-    allocation: &AllocationResult,
-    known: &Requests<'_>,
-    path: &Path,
-) -> ErrorList {
-    let devices_path = path.child("devices");
-    let mut errors = items(
-        &allocation.devices.results,
-        MOST_RESULTS,
-        &devices_path.child("results"),
-        |result, path| {
-            let mut errors = request_reference(&result.request, known, &path.child("request"));
-            errors.extend(driver_name(&result.driver, &path.child("driver")));
-            errors.extend(pool_name(&result.pool, &path.child("pool")));
-            errors.extend(dns_label(&result.device, &path.child("device")));
-            errors
-        },
-    );
-    errors.extend(items(
-        &allocation.devices.config,
-        2 * MOST_CONFIGS,
-        &devices_path.child("config"),
-        |config, path| {
-            let sources = ["FromClaim", "FromClass"];
-            let mut errors = required_one_of(&config.source, &sources, &path.child("source"));
-            errors.extend(request_references(&config.requests, known, path));
-            errors.extend(configuration(&config.device_configuration, false, path));
-            errors
-        },
-    ));
-    if let Some(selector) = &allocation.node_selector {
-        errors.extend(node_selector(selector, false, &path.child("nodeSelector")));
     }
     errors
 }
