@@ -194,7 +194,7 @@ fn files() {
             (&["--token-auth-file=/nonexistent"], "open /nonexistent: no such file or directory"),
             (
                 &["--token-auth-file={dir}/junk"],
-                "token file '{dir}/junk' must have at least 3 columns (token, user name, user uid), found 1 in line 1",
+                "token file '{dir}/junk' must have at least 3 columns (token, user name, user uid), found 1",
             ),
             (
                 &["--encryption-provider-config={dir}/empty"],
