@@ -226,17 +226,20 @@ impl Server {
         accept: &str,
         is: impl Fn(&Answer) -> bool,
     ) -> Answer {
-        let found = async {
-            loop {
-                let answer = self.accept(path, accept).await;
-                if is(&answer) {
-                    return answer;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+        let deadline = tokio::time::Instant::now() + SOON;
+        loop {
+            let answer = self.accept(path, accept).await;
+            if is(&answer) {
+                return answer;
             }
-        };
-        let found = tokio::time::timeout(SOON, found).await;
-        found.unwrap_or_else(|_| panic!("{path} is not as wanted"))
+            if tokio::time::Instant::now() > deadline {
+                let (code, text) = (answer.code, String::from_utf8_lossy(&answer.text));
+                let service = self.get(API_SERVICE).await.json();
+                let conditions = &service["status"]["conditions"];
+                panic!("{path} is not as wanted: {code} {text}; {conditions}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 

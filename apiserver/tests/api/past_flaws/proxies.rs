@@ -90,7 +90,12 @@ impl Backend {
                     };
                     let certificate = stream.get_ref().1.peer_certificates().is_some();
                     let mut text = head_of(&mut stream).await;
-                    let _ = stream.write_all(answer(&text).as_bytes()).await;
+                    let mut answered = answer(&text);
+                    if !wants_switch(&text) {
+                        // Only one request is answered: connections must not be kept for others.
+                        answered = answered.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+                    }
+                    let _ = stream.write_all(answered.as_bytes()).await;
                     let mut after = Vec::new();
                     let _ = stream.read_to_end(&mut after).await;
                     text.push_str(&String::from_utf8_lossy(&after));
@@ -287,9 +292,14 @@ fn answer(code: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {code}\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
 }
 
+/// Whether the request is to switch protocols.
+fn wants_switch(head: &str) -> bool {
+    head.to_lowercase().contains("\r\nupgrade:")
+}
+
 /// Whether it is the request that finds out whether an API server behind this one is available.
 fn is_probe(head: &str) -> bool {
-    !head.to_lowercase().contains("\r\nupgrade:") && head.contains(GROUP)
+    !wants_switch(head) && head.contains(GROUP)
 }
 
 /// After a failed upgrade the connection to the backend stayed open, and the client went on to speak there as the API server.
@@ -298,7 +308,7 @@ async fn cve_2018_1002105_what_did_not_switch_is_closed() {
     let folder = tempfile::tempdir().unwrap();
     let mut backend = Backend::start(&Authority::new(), |head| {
         if is_probe(head) {
-            return answer("200 OK", "Connection: close\r\n", "{}");
+            return answer("200 OK", "", "{}");
         }
         answer("403 Forbidden", "X-Backend: 1\r\n", "not for you")
     })
@@ -332,15 +342,10 @@ async fn cve_2018_1002102_and_2020_8559_and_2022_3172_redirects_lead_nowhere() {
     let location = ELSEWHERE.get_or_init(|| format!("https://{address}/there"));
     let mut backend = Backend::start(&Authority::new(), |head| {
         if is_probe(head) && !head.contains("/redirected ") {
-            return answer("200 OK", "Connection: close\r\n", "{}");
+            return answer("200 OK", "", "{}");
         }
         let location = ELSEWHERE.get().unwrap();
-        let close = if is_probe(head) {
-            "Connection: close\r\n"
-        } else {
-            ""
-        };
-        answer("302 Found", &format!("Location: {location}\r\n{close}"), "")
+        answer("302 Found", &format!("Location: {location}\r\n"), "")
     })
     .await;
     let (_detour, flag) = Detour::start(folder.path(), backend.port);
