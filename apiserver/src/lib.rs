@@ -49,6 +49,8 @@ pub mod peers;
 pub mod registry;
 /// What a request is about.
 pub mod request;
+/// What is counted of requests.
+pub mod request_metrics;
 /// The chain every request goes through.
 pub mod server;
 /// Keys, bytes, leases and the watch cache.

@@ -21,6 +21,7 @@ use crate::registry::resource::Resource;
 use crate::request::RequestInfo;
 use crate::request::context::{AuditAnnotations, RequestContext, Warnings};
 use crate::request::query::Query;
+use crate::request_metrics::Measured;
 use crate::server::ApiServer;
 use crate::storage::{Everything, ListOptions};
 
@@ -89,6 +90,7 @@ pub fn context(verb: &str, resource: &Resource, namespace: &str, name: &str) -> 
         deadline: None,
         connection: Arc::new(ConnectionInfo::in_process()),
         place: Place::default(),
+        measured: Measured::default(),
     }
 }
 

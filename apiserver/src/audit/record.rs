@@ -381,6 +381,10 @@ impl Record {
     }
 
     fn write_annotations(&self, state: &State, whole: bool, out: &mut Writer) {
+        let layers: Vec<(String, String)> = match &state.latency {
+            Some(_) => self.annotations.latencies().annotations().collect(),
+            None => Vec::new(),
+        };
         self.annotations.with(|noted| {
             let mut all: Vec<(&str, &str)> = noted
                 .iter()
@@ -393,6 +397,8 @@ impl Record {
             }
             if let Some(latency) = &state.latency {
                 all.push(("apiserver.latency.k8s.io/total", latency));
+                let layers = layers.iter();
+                all.extend(layers.map(|(key, took)| (key.as_str(), took.as_str())));
             }
             if !whole {
                 all.push(("audit.k8s.io/truncated", "true"));

@@ -126,6 +126,7 @@ pub async fn serve(
     if name != "log" {
         check_admission(server, cx, endpoint).await?;
     }
+    server.request_metrics.long_running(cx);
     match (endpoint.resource.info.resource, name) {
         ("pods", "log") => pods::log(server, cx, upgrade).await,
         ("pods", "exec" | "attach" | "portforward") => {

@@ -394,7 +394,7 @@ async fn translate(
         .unwrap_or_default()
         .to_owned();
     let backend = hyper::upgrade::on(&mut answer);
-    let noted = cx.audit.clone();
+    let noted = cx.until_the_end();
     tokio::spawn(async move {
         let _until_the_end = noted;
         let Ok((client, backend)) = tokio::try_join!(client, backend) else {
@@ -434,7 +434,7 @@ async fn tunnel(
         Err(refused) => return Ok(refused),
     };
     let backend = hyper::upgrade::on(&mut answer);
-    let noted = cx.audit.clone();
+    let noted = cx.until_the_end();
     tokio::spawn(async move {
         let _until_the_end = noted;
         let Ok((client, backend)) = tokio::try_join!(client, backend) else {

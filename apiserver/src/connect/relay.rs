@@ -114,7 +114,7 @@ pub(crate) fn switched(
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = answer.headers().clone();
-    let noted = cx.audit.clone();
+    let noted = cx.until_the_end();
     tokio::spawn(async move {
         let _until_the_end = noted;
         match tokio::try_join!(client, backend) {

@@ -28,6 +28,7 @@ use crate::peers::PeerProxy;
 use crate::registry::resource::Resource;
 use crate::registry::table::Resources;
 use crate::request::context::RequestContext;
+use crate::request_metrics::{self, Labels};
 use crate::server::ApiServer;
 use registered::{Own, Registered};
 
@@ -130,7 +131,7 @@ impl Discovery {
     }
 
     /// Answers /api, /apis and what is below them that is no resource, and /openapi.
-    pub fn serve(&self, _server: &Arc<ApiServer>, cx: &RequestContext) -> Option<Response> {
+    pub fn serve(&self, server: &Arc<ApiServer>, cx: &RequestContext) -> Option<Response> {
         let documents = self.documents.load();
         let path = cx.info.path.trim_end_matches('/');
         if let Some(response) = openapi_response(&self.openapi, cx) {
@@ -138,6 +139,7 @@ impl Discovery {
         }
         match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
             ["api"] => Some(self.root(
+                server,
                 cx,
                 Tagged(&documents.api, &documents.api_etag),
                 None,
@@ -154,6 +156,7 @@ impl Discovery {
                 },
             )),
             ["apis"] => Some(self.root(
+                server,
                 cx,
                 Tagged(&documents.apis, &documents.apis_etag),
                 documents.all_apis.as_ref(),
@@ -182,6 +185,7 @@ impl Discovery {
     /// /api or /apis: the aggregated document when the client takes it, else the legacy list.
     fn root(
         &self,
+        server: &ApiServer,
         cx: &RequestContext,
         own: Tagged<'_>,
         all: Option<&(aggregated::APIGroupDiscoveryList, HeaderValue)>,
@@ -190,6 +194,9 @@ impl Discovery {
         let Some(Wanted { media, no_peer }) = wants_aggregated(cx) else {
             return legacy();
         };
+        let page = cx.info.path.trim_matches('/');
+        let labels = Labels::of_page("", page, request_metrics::API_SERVER);
+        server.request_metrics.begin(cx, &labels, true);
         if let Some(peers) = &self.peers {
             if no_peer {
                 peers.served_own();

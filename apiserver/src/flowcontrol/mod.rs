@@ -53,6 +53,7 @@ use tokio_util::sync::CancellationToken;
 use crate::registry::follow::{Change, follow};
 use crate::registry::table::Resources;
 use crate::request::context::RequestContext;
+use crate::request::latencies::Latency;
 
 use control::{BORROWING_PERIOD, Compiled, Control};
 use dropped::DroppedRequests;
@@ -222,10 +223,13 @@ impl FlowControl {
         let ticket = match schema.level.begin(arrival, mutating) {
             Begun::Run(ticket) => Some(ticket),
             Begun::Rejected => None,
-            Begun::Wait(mut ticket, turn) => ticket
-                .wait(turn, self.longest_wait(cx))
-                .await
-                .then_some(ticket),
+            Begun::Wait(mut ticket, turn) => {
+                let queued = Instant::now();
+                let came = ticket.wait(turn, self.longest_wait(cx)).await;
+                let latencies = cx.annotations.latencies();
+                latencies.add(Latency::QueueWait, queued.elapsed());
+                came.then_some(ticket)
+            }
         };
         let outcome = ticket.ok_or_else(|| {
             let second = self.shared.clock.now() / 1_000_000_000;

@@ -22,19 +22,21 @@ use crate::go_json;
 use crate::negotiation::Encoding;
 use crate::registry::object::Object;
 use crate::registry::sent_empty;
-use crate::request::context::Warnings;
+use crate::request::context::{RequestContext, Warnings};
 
 /// Bodies above this are refused with 413.
 pub const LIMIT: usize = 3 * 1024 * 1024;
 
 /// Reads a request's body.
-pub async fn read(body: Body) -> Result<Bytes, StatusError> {
-    body.collect(LIMIT).await.map_err(|error| match error {
+pub async fn read(cx: &RequestContext, body: Body) -> Result<Bytes, StatusError> {
+    let read = body.collect(LIMIT).await.map_err(|error| match error {
         CollectError::TooLarge { limit } => {
             status::request_entity_too_large(format!("limit is {limit}"))
         }
         CollectError::Read(source) => status::bad_request(source.to_string()),
-    })
+    })?;
+    cx.measured.body(read.len());
+    Ok(read)
 }
 
 /// What is said of a protobuf body without a byte.

@@ -39,6 +39,7 @@ use crate::admission;
 use crate::registry::errors::{Operation, interpret};
 use crate::registry::resource::Resource;
 use crate::request::context::RequestContext;
+use crate::request_metrics::{self, Labels};
 use crate::server::ApiServer;
 
 /// The resource, or subresource, of a request.
@@ -199,10 +200,54 @@ fn deprecation(group: &str, resource: &str) -> Option<&'static str> {
     }
 }
 
-fn note_deprecation(cx: &RequestContext) {
+/// Tells those who ask for what is on its way out.
+fn warn_of_deprecation(cx: &RequestContext, resource: &Resource) {
+    let text = match &resource.custom {
+        Some(custom) => custom.version().deprecation.as_deref(),
+        None => deprecation(&cx.info.api_group, &cx.info.resource),
+    };
+    let Some(text) = text else { return };
+    cx.warnings.add(text);
+    if let Some(measurement) = cx.measured.get() {
+        measurement.deprecated();
+    }
     if cx.audit.is_some() {
         cx.annotations.add("k8s.io/deprecated", "true");
     }
+}
+
+/// Begins to count a request that has a route, and warns of one that is deprecated. What upstream's router refuses gets neither.
+pub fn begin(server: &ApiServer, cx: &RequestContext, endpoint: &Endpoint) {
+    let (info, resource) = (&cx.info, &endpoint.resource.info);
+    let reads = matches!(cx.method, http::Method::GET | http::Method::HEAD);
+    let (scope, sized) = if endpoint.resource.custom.is_some() {
+        let sized = matches!(info.verb.as_str(), "get" | "list");
+        (request_metrics::scope_of(info), sized)
+    } else {
+        let scope = if info.parts.len() > 1 || info.verb == "create" {
+            "resource"
+        } else if resource.namespaced && !info.namespace.is_empty() {
+            "namespace"
+        } else {
+            "cluster"
+        };
+        let connects = matches!(
+            info.subresource.as_str(),
+            "attach" | "exec" | "portforward" | "proxy"
+        );
+        (scope, reads && !connects && !info.verb_via_path_prefix)
+    };
+    let labels = Labels {
+        verb: "",
+        group: resource.group,
+        version: resource.version,
+        resource: resource.resource,
+        subresource: endpoint.subresource_name(),
+        scope,
+        component: request_metrics::API_SERVER,
+    };
+    server.request_metrics.begin(cx, &labels, sized);
+    warn_of_deprecation(cx, &endpoint.resource);
 }
 
 async fn main_resource(
@@ -254,16 +299,7 @@ async fn main_resource(
         patch::PatchType::of(cx, resource)?;
     }
     // Requests that upstream's router refuses end before this.
-    if let Some(custom) = &resource.custom {
-        if let Some(text) = &custom.version().deprecation {
-            cx.warnings.add(text.clone());
-            note_deprecation(cx);
-        }
-    }
-    if let Some(text) = deprecation(&cx.info.api_group, &cx.info.resource) {
-        cx.warnings.add(text);
-        note_deprecation(cx);
-    }
+    begin(server, cx, endpoint);
     if resource.storage.is_none() {
         return crate::virtual_resources::serve(server, cx, endpoint, body).await;
     }

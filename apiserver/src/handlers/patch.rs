@@ -102,7 +102,7 @@ impl PatchRequest {
         request_body: Body,
     ) -> Result<PatchRequest, StatusError> {
         let kind = PatchType::of(cx, resource)?;
-        let bytes = body::read(request_body).await?;
+        let bytes = body::read(cx, request_body).await?;
         let options = options::patch_options(&cx.query, kind == PatchType::Apply)?;
         let validation = FieldValidation::parse(&options.field_validation);
         let manager = if kind == PatchType::Apply {

@@ -33,7 +33,7 @@ pub async fn read(
         .map_err(respond::not_acceptable)?;
     let encoding = negotiation::negotiate_input(&cx.headers, &Encoding::ALL)
         .map_err(respond::unsupported_media_type)?;
-    let bytes = body::read(request_body).await?;
+    let bytes = body::read(cx, request_body).await?;
     let options = options::create_options(&cx.query)?;
     let name = endpoint.kind();
     let kind = api_types::kinds::lookup(&name.group, &name.version, &name.kind)

@@ -41,6 +41,7 @@ use crate::registry::object::Object;
 use crate::registry::resource::Resource;
 use crate::registry::wire;
 use crate::request::context::RequestContext;
+use crate::request_metrics::Measurement;
 use crate::server::ApiServer;
 use crate::server::draining::Draining;
 use crate::storage::{self, EncodingKey, EventType, ObjectEvent, WatchEvent};
@@ -79,6 +80,7 @@ pub async fn watch(
         encoder.batch = 0;
     }
     let scope = list::scope_of(cx, resource, &options)?;
+    server.request_metrics.long_running(cx);
     let storage_options = storage::WatchOptions {
         resource_version: options.resource_version.clone(),
         send_initial_events: options.send_initial_events,
@@ -101,6 +103,7 @@ pub async fn watch(
         encoder,
         end: end(Stop::of(server, resource), deadline),
         over: false,
+        measured: cx.measured.get().cloned(),
     });
     if let Some(client) = client {
         return websocket::watch(cx, client, body, media.encoding != Encoding::Protobuf);
@@ -193,6 +196,31 @@ struct WatchBody {
     encoder: EventEncoder,
     end: End,
     over: bool,
+    measured: Option<Arc<Measurement>>,
+}
+
+impl WatchBody {
+    /// Makes an event ready to be sent.
+    fn framed(&mut self, event: WatchEvent) -> Result<Bytes, StatusError> {
+        self.over = matches!(event, WatchEvent::Error(_));
+        let listed = matches!(
+            event,
+            WatchEvent::Bookmark {
+                initial_events_end: true,
+                ..
+            }
+        );
+        let frame = self.encoder.frame(event)?;
+        if let Some(measured) = &self.measured
+            && !frame.is_empty()
+        {
+            measured.route().event(frame.len());
+            if listed {
+                measured.listed();
+            }
+        }
+        Ok(frame)
+    }
 }
 
 impl http_body::Body for WatchBody {
@@ -209,13 +237,10 @@ impl http_body::Body for WatchBody {
         // What else is ready goes out with the first event.
         while !this.over && !batch.is_full(this.encoder.batch) {
             match this.events.poll(cx) {
-                Poll::Ready(Some(event)) => {
-                    this.over = matches!(event, WatchEvent::Error(_));
-                    match this.encoder.frame(event) {
-                        Ok(frame) => batch.push(frame),
-                        Err(_) => this.over = true,
-                    }
-                }
+                Poll::Ready(Some(event)) => match this.framed(event) {
+                    Ok(frame) => batch.push(frame),
+                    Err(_) => this.over = true,
+                },
                 Poll::Ready(None) => this.over = true,
                 Poll::Pending if batch.is_empty() => return Poll::Pending,
                 Poll::Pending => break,

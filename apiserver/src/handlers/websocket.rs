@@ -106,7 +106,7 @@ fn switch(
 ) -> Result<Response, StatusError> {
     let accepted = websocket::accept_response(&cx.method, &cx.headers, protocol)
         .map_err(|error| status::bad_request(error.to_string()))?;
-    let noted = cx.audit.clone();
+    let noted = cx.until_the_end();
     tokio::spawn(async move {
         let _until_the_end = noted;
         match client.await {

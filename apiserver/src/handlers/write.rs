@@ -309,7 +309,7 @@ pub async fn create(
 ) -> Result<Response, StatusError> {
     let media = respond::negotiate_objects(cx, &endpoint.resource)?;
     accepted_encoding(cx, &endpoint.resource)?;
-    let bytes = body::read(request_body).await?;
+    let bytes = body::read(cx, request_body).await?;
     let options = options::create_options(&cx.query)?;
     let mut object = decode_hub(cx, endpoint, &bytes, &options.field_validation)?;
     if let Some(metadata) = object.metadata_mut() {
@@ -371,7 +371,7 @@ pub async fn update(
     request_body: Body,
 ) -> Result<Response, StatusError> {
     let media = respond::negotiate_objects(cx, &endpoint.resource)?;
-    let bytes = body::read(request_body).await?;
+    let bytes = body::read(cx, request_body).await?;
     let options = options::update_options(&cx.query)?;
     let mut object = decode_hub(cx, endpoint, &bytes, &options.field_validation)?;
     check_name(cx, endpoint, &mut object)?;
@@ -568,7 +568,7 @@ pub async fn delete(
     request_body: Body,
 ) -> Result<Response, StatusError> {
     let media = respond::negotiate_objects(cx, &endpoint.resource)?;
-    let bytes = body::read(request_body).await?;
+    let bytes = body::read(cx, request_body).await?;
     let options = delete_options(cx, &bytes)?;
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
     run_write(async move {
@@ -655,7 +655,7 @@ pub async fn delete_collection(
 ) -> Result<Response, StatusError> {
     let media = respond::negotiate_objects(cx, &endpoint.resource)?;
     let list_options = list::options_of(cx, &endpoint.resource, false)?;
-    let bytes = body::read(request_body).await?;
+    let bytes = body::read(cx, request_body).await?;
     let options = delete_options(cx, &bytes)?;
     // Whether there is anything to delete or not.
     warn_of_preserved_pods(cx, endpoint, &options);

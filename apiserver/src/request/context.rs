@@ -11,9 +11,11 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::RequestInfo;
+use super::latencies::Latencies;
 use super::query::Query;
 use crate::audit::Record;
 use crate::flowcontrol::Place;
+use crate::request_metrics::Measured;
 
 /// A request without its body.
 #[derive(Clone, Debug)]
@@ -38,6 +40,8 @@ pub struct RequestContext {
     pub connection: Arc<ConnectionInfo>,
     /// The seats that flow control gave it.
     pub place: Place,
+    /// How the request is counted once it has a route.
+    pub measured: Measured,
 }
 
 impl RequestContext {
@@ -58,6 +62,11 @@ impl RequestContext {
             ..Attributes::default()
         }
         .with_selectors(&info.field_selector, &info.label_selector)
+    }
+
+    /// What is kept by a task that goes on with the request after its answer: only then it is at its end.
+    pub fn until_the_end(&self) -> impl Send + Sync + 'static {
+        (self.audit.clone(), self.measured.get().cloned())
     }
 
     /// Tells the audit log and the caller what there is to say of a credential.
@@ -107,7 +116,13 @@ impl RequestContext {
 
 /// What admission notes about a request for the audit log. Upstream: audit.AddAuditAnnotation and admission/audit.go.
 #[derive(Clone, Debug, Default)]
-pub struct AuditAnnotations(Arc<Mutex<BTreeMap<String, AuditAnnotation>>>);
+pub struct AuditAnnotations(Arc<Noted>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    annotations: Mutex<BTreeMap<String, AuditAnnotation>>,
+    latencies: Latencies,
+}
 
 /// The value of an annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +149,7 @@ impl AuditAnnotations {
             return;
         }
         let annotation = AuditAnnotation { value, of_request };
-        match self.0.lock().entry(key) {
+        match self.0.annotations.lock().entry(key) {
             Entry::Vacant(entry) => {
                 entry.insert(annotation);
             }
@@ -148,14 +163,19 @@ impl AuditAnnotations {
         }
     }
 
+    /// What parts of the request's way took, which the log tells of slow ones.
+    pub fn latencies(&self) -> &Latencies {
+        &self.0.latencies
+    }
+
     /// A look at all of them.
     pub fn with<T>(&self, look: impl FnOnce(&BTreeMap<String, AuditAnnotation>) -> T) -> T {
-        look(&self.0.lock())
+        look(&self.0.annotations.lock())
     }
 
     /// All of them as they are now.
     pub fn all(&self) -> BTreeMap<String, AuditAnnotation> {
-        self.0.lock().clone()
+        self.0.annotations.lock().clone()
     }
 }
 

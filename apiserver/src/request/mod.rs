@@ -4,6 +4,7 @@
 //! one that was judged.
 
 pub mod context;
+pub mod latencies;
 pub mod query;
 
 use http::Method;

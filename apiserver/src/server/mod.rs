@@ -68,7 +68,9 @@ use crate::registry::strategy::Strategy;
 use crate::registry::table::{Resources, TableOptions};
 use crate::request::RequestInfo;
 use crate::request::context::{AuditAnnotations, RequestContext, Warnings};
+use crate::request::latencies::Latency;
 use crate::request::query::Query;
+use crate::request_metrics::{Filter, Measured, RequestMetrics};
 use crate::storage::encryption::Encryption;
 use crate::storage::{Backend, EtcdConfig, Header, ResourceConfig, Storage, StorageMetrics};
 use crate::webhook::{ClusterServices, Webhooks};
@@ -138,6 +140,7 @@ pub struct ApiServer {
     pub rbac: Option<Arc<crate::authz::rbac::Rbac>>,
     /// Ends watches when the server stops.
     pub shutdown_watches: CancellationToken,
+    pub request_metrics: RequestMetrics,
 }
 
 impl ApiServer {
@@ -165,6 +168,7 @@ impl ApiServer {
         crate::apis::gates::install(config.features.clone());
         crate::apis::gates::set_allow_privileged(config.allow_privileged);
         let features = config.features.clone();
+        features.register_metrics(&metrics);
         let runtime_config = config.runtime_config.clone();
         let encryption = encryption(&config, &metrics, &stop).await?;
         let resources = Resources::open(
@@ -232,6 +236,8 @@ impl ApiServer {
         let aggregator = Aggregator::new(&config, egress.cluster.clone(), &metrics)?;
         let limits = limits(&config, &resources, &metrics)?;
         let impersonation = Impersonation::new(&config.features, &metrics);
+        let constrained = config.features.enabled("ConstrainedImpersonation");
+        let request_metrics = RequestMetrics::new(&metrics, constrained);
         let flags = &config.flags;
         let server = Arc::new(ApiServer {
             strict_transport_security: browser::strict_transport_security(
@@ -260,6 +266,7 @@ impl ApiServer {
             health,
             pages,
             custom_resource_metrics: CustomResourceMetrics::new(&metrics),
+            request_metrics,
             metrics,
             connector,
             webhooks,
@@ -367,19 +374,37 @@ impl ApiServer {
                     Ok(response) => response,
                     // The context went with the answer.
                     Err(_) => match context_of(request, audit_id, received) {
-                        Ok(cx) => respond::error(
-                            &cx,
-                            status::timeout(
-                                "request did not complete within the allotted timeout",
-                                0,
-                            ),
-                        ),
+                        Ok(cx) => self.timed_out(&cx),
                         Err(response) => response,
                     },
                 }
             }
         };
         self.finished(response)
+    }
+
+    fn timed_out(&self, cx: &RequestContext) -> Response {
+        self.request_metrics.timed_out(cx, self.knows(&cx.info));
+        let told = "request did not complete within the allotted timeout";
+        respond::error(cx, status::timeout(told, 0))
+    }
+
+    /// Whether a path names a resource that there is.
+    fn knows(&self, info: &RequestInfo) -> bool {
+        let (group, version) = (&info.api_group, &info.api_version);
+        let found = self.resources.get(group, version, &info.resource);
+        found.is_some_and(|resource| {
+            let mut subresources = resource.info.subresources.iter();
+            info.subresource.is_empty() || subresources.any(|row| row.name == info.subresource)
+        })
+    }
+
+    /// Counts what a filter has taken since `started`; the next one starts now.
+    fn filtered(&self, filter: Filter, started: Instant) -> (Instant, Duration) {
+        let now = Instant::now();
+        let took = now - started;
+        self.request_metrics.filtered(filter, took);
+        (now, took)
     }
 
     /// Sets what all answers say.
@@ -467,8 +492,12 @@ impl ApiServer {
                 None
             }
         };
+        cx.annotations
+            .latencies()
+            .add(Latency::Authentication, took);
         let http2 = request.version() == http::Version::HTTP_2;
         let Some(found) = found else {
+            self.request_metrics.filtered(Filter::Authentication, took);
             // Callers nobody knows get no long-lived HTTP/2 connection (CVE-2023-44487).
             if http2 {
                 cx.connection.close_gracefully();
@@ -487,12 +516,13 @@ impl ApiServer {
             .as_ref()
             .map(request_header::RequestHeaderAuthenticator::config);
         request_header::clear_authentication_headers(&mut cx.headers, config.as_deref());
+        let (started, _) = self.filtered(Filter::Authentication, started);
         let Some(audit) = &self.audit else {
-            return self.known(cx, request).await;
+            return self.known(cx, request, started).await;
         };
         let long_running = is_long_running(&cx.info);
         audit
-            .around(cx, long_running, |cx| self.known(cx, request))
+            .around(cx, long_running, |cx| self.known(cx, request, started))
             .await
     }
 
@@ -508,8 +538,14 @@ impl ApiServer {
         }
     }
 
-    /// What follows when it is known who sent the request.
-    async fn known(self: &Arc<Self>, mut cx: RequestContext, request: &mut Request) -> Response {
+    /// What follows when it is known who sent the request, and since `started` to the audit log, too.
+    async fn known(
+        self: &Arc<Self>,
+        mut cx: RequestContext,
+        request: &mut Request,
+        started: Instant,
+    ) -> Response {
+        let (started, _) = self.filtered(Filter::Audit, started);
         let asked = self
             .impersonation
             .impersonate(&mut cx, &*self.authorizer)
@@ -519,11 +555,18 @@ impl ApiServer {
             (Ok(Some(constraint)), Some(audit)) => audit.impersonated(&cx.user, constraint),
             (Ok(_), _) => {}
         }
-        self.limited(Arc::new(cx), request).await
+        let (started, took) = self.filtered(Filter::Impersonation, started);
+        cx.annotations.latencies().add(Latency::Impersonation, took);
+        self.limited(Arc::new(cx), request, started).await
     }
 
     /// Not too many at once. Connections to pods do not count.
-    async fn limited(self: &Arc<Self>, cx: Arc<RequestContext>, request: &mut Request) -> Response {
+    async fn limited(
+        self: &Arc<Self>,
+        cx: Arc<RequestContext>,
+        request: &mut Request,
+        started: Instant,
+    ) -> Response {
         let flow = match &self.limits {
             Limits::InFlight(inflight) => {
                 let place = if is_long_running(&cx.info) {
@@ -532,39 +575,48 @@ impl ApiServer {
                     inflight.admit(&cx)
                 };
                 return match place {
-                    Ok(_place) => self.authorized(cx, request).await,
-                    Err(inflight::TooMany) => too_many_requests(1),
+                    Ok(_place) => self.authorized(cx, request, started).await,
+                    Err(inflight::TooMany) => self.dropped(&cx, 1),
                 };
             }
             Limits::PriorityAndFairness(flow) => flow,
         };
         if cx.info.verb != "watch" && is_long_running(&cx.info) {
-            return self.authorized(cx, request).await;
+            return self.authorized(cx, request, started).await;
         }
         let flowcontrol::Admission { schema, outcome } = flow.admit(&cx).await;
         let mut response = match outcome {
             Ok(ticket) => {
+                let (started, _) = self.filtered(Filter::PriorityAndFairness, started);
                 flow.keep(&cx, ticket);
-                self.authorized(cx, request).await
+                self.authorized(cx, request, started).await
             }
-            Err(seconds) => too_many_requests(seconds),
+            Err(seconds) => self.dropped(&cx, seconds),
         };
         schema.set_headers(response.headers_mut());
         response
+    }
+
+    /// There are too many requests.
+    fn dropped(&self, cx: &RequestContext, seconds: u64) -> Response {
+        self.request_metrics.dropped(cx, self.knows(&cx.info));
+        too_many_requests(seconds)
     }
 
     async fn authorized(
         self: &Arc<Self>,
         cx: Arc<RequestContext>,
         request: &mut Request,
+        started: Instant,
     ) -> Response {
         let attributes = cx.attributes();
-        let started = Instant::now();
         let verdict = self.authorizer.authorize(&attributes).await;
-        self.authorization_metrics
-            .count(&verdict, started.elapsed());
+        let took = started.elapsed();
+        self.authorization_metrics.count(&verdict, took);
+        cx.annotations.latencies().add(Latency::Authorization, took);
         match authorization::outcome(verdict, &attributes) {
             Ok(reason) => {
+                self.request_metrics.filtered(Filter::Authorization, took);
                 if let Some(audit) = &cx.audit {
                     audit.allowed(reason);
                 }
@@ -627,7 +679,8 @@ impl ApiServer {
             return aggregator::serve(self, cx, &remote, body, upgrade).await;
         }
         if !info.is_resource_request {
-            return nonresource::serve(self, cx, body).await;
+            let response = nonresource::serve(self, cx, body).await;
+            return cx.measured.answered(response);
         }
         let known = if info.api_prefix == "api" {
             info.api_group.is_empty()
@@ -637,10 +690,11 @@ impl ApiServer {
         if !known {
             return serving::not_found();
         }
-        match handlers::dispatch(self, cx, body, upgrade).await {
+        let response = match handlers::dispatch(self, cx, body, upgrade).await {
             Ok(response) => response,
             Err(error) => respond::error(cx, error),
-        }
+        };
+        cx.measured.answered(response)
     }
 }
 
@@ -776,6 +830,7 @@ fn context_of(
         deadline: None,
         connection: serving::connection(request),
         place: Place::default(),
+        measured: Measured::default(),
     })
 }
 

@@ -11,10 +11,14 @@ use crate::authn::jwks;
 use crate::flowcontrol::dump;
 use crate::handlers::{self, respond};
 use crate::request::context::RequestContext;
+use crate::request_metrics::{self, Labels};
 
 /// Answers a request whose path names no resource.
 pub async fn serve(server: &Arc<ApiServer>, cx: &RequestContext, body: Body) -> Response {
     let path = cx.info.path.as_str();
+    if let Some(labels) = counted(server, path) {
+        server.request_metrics.begin(cx, &labels, true);
+    }
     for checks in [
         &server.health.healthz,
         &server.health.livez,
@@ -70,6 +74,27 @@ pub async fn serve(server: &Arc<ApiServer>, cx: &RequestContext, body: Body) -> 
         Some(Page::Issuer) => issuer_document(server, path),
         Some(Page::Index) => index(server),
         None => serving::not_found(),
+    }
+}
+
+/// What the requests for a page are counted as. Single health checks are not counted.
+fn counted(server: &ApiServer, path: &str) -> Option<Labels<'static>> {
+    let page = |resource, subresource| Some(Labels::of_page(resource, subresource, ""));
+    match path {
+        "/healthz" => page("", "/healthz"),
+        "/livez" => page("", "/livez"),
+        "/readyz" => page("", "/readyz"),
+        "/openapi/v3" => page("", "openapi/v3"),
+        _ if path.starts_with("/openapi/v3/") => page("", "openapi/v3/"),
+        _ => {
+            let mut pages = server.pages.paths();
+            let resource = match pages.find(|page| *page == path)? {
+                pages::FLAGZ => "flagz",
+                pages::STATUSZ => "statusz",
+                _ => return None,
+            };
+            Some(Labels::of_page(resource, "", request_metrics::API_SERVER))
+        }
     }
 }
 

@@ -16,8 +16,8 @@ const COMPONENT: &str = "apiserver";
 const DEBUG_PATHS: [&str; 7] = [
     FLAGZ, "/healthz", "/livez", "/metrics", "/readyz", STATUSZ, "/version",
 ];
-const FLAGZ: &str = "/flagz";
-const STATUSZ: &str = "/statusz";
+pub(super) const FLAGZ: &str = "/flagz";
+pub(super) const STATUSZ: &str = "/statusz";
 const SLIS: &str = "/metrics/slis";
 
 pub struct Pages {

@@ -46,6 +46,7 @@ pub async fn serve(
             // Errors are no tables.
             respond::negotiate_plain(cx)?;
         }
+        handlers::begin(server, cx, endpoint);
         return crate::connect::serve(server, cx, endpoint, body, upgrade).await;
     }
     if !subresource.verbs.contains(&verb) {
@@ -54,6 +55,7 @@ pub async fn serve(
     if endpoint.resource.custom.is_none() {
         respond::check_accept(cx, respond::OBJECTS)?;
     }
+    handlers::begin(server, cx, endpoint);
     match (subresource.name, verb) {
         ("scale", _) => scale::serve(server, cx, endpoint, body).await,
         ("binding", "create") => binding::create(server, cx, endpoint, body).await,

@@ -160,7 +160,7 @@ pub(super) async fn serve(
     let change = if cx.info.verb == "patch" {
         Change::Patch(PatchRequest::read(cx, &endpoint.resource, request_body).await?)
     } else {
-        let bytes = body::read(request_body).await?;
+        let bytes = body::read(cx, request_body).await?;
         let options = options::update_options(&cx.query)?;
         let encoding = negotiation::negotiate_input(&cx.headers, &Encoding::ALL)
             .map_err(respond::unsupported_media_type)?;

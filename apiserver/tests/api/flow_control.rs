@@ -166,6 +166,8 @@ async fn requests_are_classified_limited_and_shown() {
         "apiserver_flowcontrol_current_executing_requests{flow_schema=\"of-noxu\",priority_level=\"narrow\"} 1",
         "apiserver_flowcontrol_rejected_requests_total{flow_schema=\"of-noxu\",priority_level=\"narrow\",reason=\"concurrency-limit\"} 1",
         "apiserver_flowcontrol_nominal_limit_seats{priority_level=\"narrow\"} 0",
+        "apiserver_request_terminations_total{code=\"429\",component=\"apiserver\",group=\"\",resource=\"namespaces\",scope=\"cluster\",subresource=\"\",verb=\"LIST\",version=\"v1\"} 1",
+        "apiserver_request_total{code=\"429\",component=\"apiserver\",dry_run=\"\",group=\"\",resource=\"namespaces\",scope=\"cluster\",subresource=\"\",system_client=\"\",verb=\"LIST\",version=\"v1\"} 1",
     ] {
         assert!(metrics.contains(line), "{line}");
     }

@@ -28,6 +28,7 @@ mod peers;
 mod pod_security;
 mod policies;
 mod quotas;
+mod request_metrics;
 mod resources;
 mod service_account_tokens;
 mod serving;

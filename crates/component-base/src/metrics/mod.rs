@@ -360,6 +360,16 @@ impl Metrics {
         })
     }
 
+    /// Which metrics are shown.
+    pub fn options(&self) -> &MetricsOptions {
+        &self.inner.options
+    }
+
+    /// What is to be done when somebody empties the metrics.
+    pub fn on_reset(&self, reset: impl Fn() + Send + 'static) {
+        self.inner.resets.lock().push(Box::new(reset));
+    }
+
     /// Adds a collector that computes its values when asked. A collector whose names are taken is left out, with a
     /// warning.
     pub fn register(&self, collector: Box<dyn Collector>) {

@@ -38,6 +38,7 @@ use crate::admission::matching::{Conditions, Criteria, Matched, Outcome};
 use crate::admission::{Attributes, Cluster, Observed, configuration};
 use crate::registry::derived::Derived;
 use crate::registry::object::Object;
+use crate::request::latencies::Latency;
 use crate::webhook::{Authentication, CallError, ClientConfig, Webhooks};
 use review::Answer;
 
@@ -499,14 +500,15 @@ impl Caller {
             Err(Failure::Other(_)) => (0, Some("apiserver_internal_error")),
         };
         let operation = attributes.operation.as_str();
-        self.metrics.called(
-            &hook.name,
-            self.kind,
-            operation,
-            start.elapsed(),
-            code,
-            rejection,
-        );
+        let took = start.elapsed();
+        let part = if self.kind == "admit" {
+            Latency::MutatingWebhook
+        } else {
+            Latency::ValidatingWebhook
+        };
+        attributes.annotations.latencies().add(part, took);
+        self.metrics
+            .called(&hook.name, self.kind, operation, took, code, rejection);
     }
 
     /// What the client is told of a failure; nothing when the webhook is passed over.
