@@ -23,7 +23,7 @@ use crate::request::context::{AuditAnnotations, RequestContext, Warnings};
 use crate::request::query::Query;
 use crate::request_metrics::Measured;
 use crate::server::ApiServer;
-use crate::storage::{Everything, ListOptions};
+use crate::storage::{Entry, Everything, ListOptions};
 
 /// Typed access to the server's own resources.
 #[derive(Clone)]
@@ -346,6 +346,19 @@ impl Loopback {
                 storage.peek(&storage.key(namespace, name).ok()?)
             })
             .is_some()
+    }
+
+    /// Namespaces and names of all objects of a kind that the watch cache has. It may lag behind.
+    pub fn keys<T: ApiResource>(&self) -> Vec<(String, String)> {
+        let Ok(resource) = self.resource::<T>() else {
+            return Vec::new();
+        };
+        let entries = resource.storage.as_ref().map(|storage| storage.entries());
+        let Some(Ok((_, entries))) = entries else {
+            return Vec::new();
+        };
+        let key = |entry: &Arc<Entry>| (entry.namespace().to_owned(), entry.name().to_owned());
+        entries.iter().map(key).collect()
     }
 
     /// The object as the watch cache has it. It may lag behind.

@@ -60,6 +60,34 @@ pub(super) async fn run(server: &ApiServer, client: &Loopback) -> Result<(), Sta
     }
 }
 
+/// Removes the Leases of servers that are gone. Upstream: pkg/controlplane/controller/apiserverleasegc.
+pub(super) async fn collect_garbage(client: &Loopback) -> Result<(), StatusError> {
+    for lease in client.list::<Lease>(NAMESPACE).await? {
+        let label = lease.metadata.labels.get(LABEL);
+        if label.is_none_or(|label| label != KUBE_APISERVER) || !is_expired(&lease) {
+            continue;
+        }
+        // The cache may be behind.
+        let name = &lease.metadata.name;
+        let now = client.get::<Lease>(NAMESPACE, name).await?;
+        if now.is_some_and(|lease| is_expired(&lease)) {
+            client.delete::<Lease>(NAMESPACE, name).await?;
+        }
+    }
+    Ok(())
+}
+
+/// One without a time is none of a server's and has expired, too.
+fn is_expired(lease: &Lease) -> bool {
+    let (Some(renewed), Some(seconds)) =
+        (&lease.spec.renew_time, lease.spec.lease_duration_seconds)
+    else {
+        return true;
+    };
+    let age = jiff::Timestamp::now().duration_since(renewed.timestamp());
+    age > jiff::SignedDuration::from_secs(i64::from(seconds))
+}
+
 fn set(server: &ApiServer, lease: &mut Lease, holder: String) {
     let labels = [
         (LABEL, KUBE_APISERVER),

@@ -24,6 +24,8 @@ mod priority_classes;
 mod rbac;
 /// The default ServiceCIDR.
 mod service_cidr;
+/// Cluster IPs and node ports that nobody has, or two.
+mod service_repair;
 /// Namespaces every cluster has.
 mod system_namespaces;
 /// Since when legacy tokens are tracked.
@@ -53,7 +55,9 @@ const WORKING: &[&str] = &[
     "peer-endpoint-reconciler-controller",
     "start-cluster-authentication-info-controller",
     "start-kube-apiserver-identity-lease-controller",
+    "start-kube-apiserver-identity-lease-garbage-collector",
     "start-legacy-token-tracking-controller",
+    service_repair::HOOK,
     RBAC_HOOK,
     "scheduling/bootstrap-system-priority-classes",
     "priority-and-fairness-config-producer",
@@ -126,6 +130,7 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
     if let Some(flow) = server.flow_control() {
         flow.start(stop.clone());
     }
+    service_repair::start(server, &client, stop.clone());
     custom_openapi::start(server, stop.clone());
     crate::aggregator::start(server, &client, stop.clone());
     once("start-kubernetes-service-cidr-controller", &client)
@@ -142,6 +147,13 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
         .repeat(Duration::from_secs(10), |server, client| async move {
             identity::run(&server, &client).await
         });
+    once(
+        "start-kube-apiserver-identity-lease-garbage-collector",
+        &client,
+    )
+    .repeat_beside(Duration::from_secs(3600), |_, client| async move {
+        identity::collect_garbage(&client).await
+    });
     Peers::start(server, stop.clone());
     once("peer-endpoint-reconciler-controller", &client).repeat_beside(
         Duration::from_secs(10),

@@ -60,6 +60,7 @@ use crate::peers::{self, Peers};
 use crate::registry::resource::Resource;
 use crate::registry::service::ServiceHooks;
 use crate::registry::service::ip_addresses::IpAddresses;
+use crate::registry::service::metrics::{AddressMetrics, PortMetrics};
 use crate::registry::service::node_ports::NodePorts;
 use crate::registry::store::WriteHooks;
 use crate::registry::stored_text::StoredMedia;
@@ -130,7 +131,7 @@ pub struct ApiServer {
     pub webhooks: Arc<Webhooks>,
     pub custom_resource_metrics: CustomResourceMetrics,
     /// Allocation of cluster IPs and node ports.
-    service_hooks: Arc<ServiceHooks>,
+    pub service_hooks: Arc<ServiceHooks>,
     /// Signs of life of the cluster's apiservers.
     pub master_leases: Storage,
     /// Tells this process from earlier ones of the same host.
@@ -217,10 +218,14 @@ impl ApiServer {
             admission::AdmissionMetrics::new(&metrics),
         )?;
         let service_hooks = Arc::new(ServiceHooks::new(
-            IpAddresses::new(&config.service_cluster_ip_ranges),
+            IpAddresses::new(
+                &config.service_cluster_ip_ranges,
+                AddressMetrics::new(&metrics),
+            ),
             NodePorts::new(
                 internal_storage(&backend, "servicenodeportallocations", "ranges")?,
                 config.service_node_port_range,
+                PortMetrics::new(&metrics),
             ),
         ));
         let master_leases = internal_storage(&backend, "masterleases", "masterleases")?;

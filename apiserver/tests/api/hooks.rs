@@ -124,3 +124,38 @@ async fn flow_control_is_set_up_as_administrators_want_it() {
         );
     }
 }
+
+/// Leases of servers that are gone do not stay for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_of_servers_that_are_gone_are_removed() {
+    let Some(server) = Server::start_empty().await else {
+        return;
+    };
+    server.namespace("kube-system").await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
+    let lease = |name: &str, label: &str, spec: Value| json!({"metadata": {"name": name, "labels": {"apiserver.kubernetes.io/identity": label}}, "spec": spec});
+    let old = json!({"renewTime": "2020-01-01T00:00:00.000000Z", "leaseDurationSeconds": 3600});
+    let new = json!({"renewTime": "2999-01-01T00:00:00.000000Z", "leaseDurationSeconds": 3600});
+    for lease in [
+        lease("old", "kube-apiserver", old.clone()),
+        lease("without-time", "kube-apiserver", json!({})),
+        lease("new", "kube-apiserver", new),
+        lease("others", "somebody", old),
+    ] {
+        server.post(leases, lease).await.expect(201);
+    }
+    apiserver::hooks::start(server.inner(), server.stop.clone());
+    let gone = async {
+        for name in ["old", "without-time"] {
+            while server.get(&format!("{leases}/{name}")).await.code != 404 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone)
+        .await
+        .expect("the hook has run");
+    for name in ["new", "others"] {
+        server.get(&format!("{leases}/{name}")).await.expect(200);
+    }
+}

@@ -31,6 +31,7 @@ mod quotas;
 mod request_metrics;
 mod resources;
 mod service_account_tokens;
+mod service_repair;
 mod serving;
 mod subresources;
 mod unauthorized;

@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use api_types::core::v1::Service;
 use api_types::networking::v1::{IPAddress, ParentReference, ServiceCIDR};
@@ -13,7 +14,12 @@ use apimachinery::status::{self, StatusError};
 use ipnet::IpNet;
 use rand::Rng;
 
+use super::metrics::{AddressMetrics, Scope};
 use crate::loopback::Loopback;
+
+const IP_FAMILY: &str = "ipaddress.kubernetes.io/ip-family";
+const MANAGED_BY: &str = "ipaddress.kubernetes.io/managed-by";
+const MANAGER: &str = "ipallocator.k8s.io";
 
 /// How many addresses are tried at random before the range is searched in order.
 const RANDOM_ATTEMPTS: usize = 8;
@@ -22,6 +28,7 @@ const RANDOM_ATTEMPTS: usize = 8;
 #[derive(Clone)]
 pub struct IpAddresses {
     ranges: Arc<[IpNet]>,
+    metrics: AddressMetrics,
 }
 
 fn family(range: &IpNet) -> &'static str {
@@ -92,9 +99,10 @@ impl Usable {
 }
 
 impl IpAddresses {
-    pub fn new(ranges: &[IpNet]) -> IpAddresses {
+    pub fn new(ranges: &[IpNet], metrics: AddressMetrics) -> IpAddresses {
         IpAddresses {
             ranges: ranges.into(),
+            metrics,
         }
     }
 
@@ -174,12 +182,19 @@ impl IpAddresses {
                     _ => Ok(asked.to_owned()),
                 };
             }
-            if !ranges.iter().any(|range| Usable::of(range).contains(ip)) {
+            let mut ranges = ranges.iter();
+            let Some(range) = ranges.find(|range| Usable::of(range).contains(ip)) else {
                 return Err(invalid(format!(
                     "failed to allocate IP {asked}: the provided network does not match the current range"
                 )));
-            }
-            return match self.take(client, service, ip).await {
+            };
+            let taking = Taking {
+                client,
+                service,
+                range,
+                scope: Scope::Static,
+            };
+            return match self.timed(&taking, self.take(&taking, ip)).await {
                 Ok(()) => Ok(asked.to_owned()),
                 Err(error) if status::is_already_exists(&error) => Err(invalid(format!(
                     "failed to allocate IP {asked}: provided IP is already allocated"
@@ -194,7 +209,13 @@ impl IpAddresses {
             return Ok(range.network().to_string());
         }
         for range in &ranges {
-            let taken = self.take_any(client, service, Usable::of(range)).await;
+            let taking = Taking {
+                client,
+                service,
+                range,
+                scope: Scope::Dynamic,
+            };
+            let taken = self.timed(&taking, self.take_any(&taking)).await;
             let taken =
                 taken.map_err(|error| invalid(format!("failed to allocate IP: {}", error.message)));
             if let Some(ip) = taken? {
@@ -207,12 +228,23 @@ impl IpAddresses {
         )))
     }
 
-    async fn take_any(
+    /// Counts what an allocation takes when it succeeds.
+    async fn timed<T>(
         &self,
-        client: &Loopback,
-        service: &Service,
-        usable: Usable,
-    ) -> Result<Option<IpAddr>, StatusError> {
+        taking: &Taking<'_>,
+        allocation: impl Future<Output = Result<T, StatusError>>,
+    ) -> Result<T, StatusError> {
+        let started = Instant::now();
+        let outcome = allocation.await;
+        if outcome.is_ok() {
+            let range = taking.range.to_string();
+            self.metrics.took(&range, started.elapsed());
+        }
+        outcome
+    }
+
+    async fn take_any(&self, taking: &Taking<'_>) -> Result<Option<IpAddr>, StatusError> {
+        let usable = Usable::of(taking.range);
         let band = usable.static_band();
         // Above the band first, then in it; in each at random, then in order.
         for (start, end) in [(band, usable.count), (0, band)] {
@@ -224,71 +256,115 @@ impl IpAddresses {
                 .collect();
             candidates.dedup();
             for index in candidates {
-                if let Some(ip) = self.try_take(client, service, usable.at(index)).await? {
+                if let Some(ip) = self.try_take(taking, usable.at(index)).await? {
                     return Ok(Some(ip));
                 }
             }
             let offset = rand::rng().random_range(start..end);
             // A range that is nearly full is searched from a random place; one that is too large to search never is.
             for index in (offset..end).chain(start..offset).take(1 << 16) {
-                if let Some(ip) = self.try_take(client, service, usable.at(index)).await? {
+                if let Some(ip) = self.try_take(taking, usable.at(index)).await? {
                     return Ok(Some(ip));
                 }
             }
         }
+        let range = taking.range.to_string();
+        self.metrics.failed(&range, Scope::Dynamic);
         Ok(None)
     }
 
     async fn try_take(
         &self,
-        client: &Loopback,
-        service: &Service,
+        taking: &Taking<'_>,
         ip: IpAddr,
     ) -> Result<Option<IpAddr>, StatusError> {
+        let client = taking.client;
         if client.is_known::<IPAddress>("", &ip.to_string()) {
             return Ok(None);
         }
-        match self.take(client, service, ip).await {
+        match self.take(taking, ip).await {
             Ok(()) => Ok(Some(ip)),
             Err(error) if status::is_already_exists(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    async fn take(
-        &self,
-        client: &Loopback,
-        service: &Service,
-        ip: IpAddr,
-    ) -> Result<(), StatusError> {
-        let mut address = IPAddress::default();
-        address.metadata.name = ip.to_string();
-        let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
-        address.metadata.labels.insert(
-            "ipaddress.kubernetes.io/ip-family".to_owned(),
-            family.to_owned(),
-        );
-        address.metadata.labels.insert(
-            "ipaddress.kubernetes.io/managed-by".to_owned(),
-            "ipallocator.k8s.io".to_owned(),
-        );
-        address.spec.parent_ref = Some(Box::new(ParentReference {
-            group: String::new(),
-            resource: "services".to_owned(),
-            namespace: service.metadata.namespace.clone(),
-            name: service.metadata.name.clone(),
-        }));
-        client.create(address).await.map(drop)
+    async fn take(&self, taking: &Taking<'_>, ip: IpAddr) -> Result<(), StatusError> {
+        let range = taking.range.to_string();
+        let address = address_of(ip, taking.service);
+        if let Err(error) = taking.client.create(address).await {
+            self.metrics.failed(&range, taking.scope);
+            return Err(error);
+        }
+        self.metrics.allocated(&range, taking.scope);
+        self.count(taking.client, taking.range, ip, 1);
+        Ok(())
+    }
+
+    /// Counts the addresses of a range. What becomes of `changed` the watch cache may not know yet.
+    fn count(&self, client: &Loopback, range: &IpNet, changed: IpAddr, more: u128) {
+        let usable = Usable::of(range);
+        let keys = client.keys::<IPAddress>();
+        let others = keys.iter().filter_map(|(_, name)| name.parse().ok());
+        let others = others.filter(|ip| *ip != changed && usable.contains(*ip));
+        let used = others.count() as u128 + more;
+        self.metrics.set(&range.to_string(), used, usable.count);
     }
 
     /// Gives an address back.
     pub async fn release(&self, client: &Loopback, address: &str) -> Result<(), StatusError> {
         if address.is_empty() {
-            Ok(())
-        } else {
-            client.delete::<IPAddress>("", address).await
+            return Ok(());
         }
+        client.delete::<IPAddress>("", address).await?;
+        if let Ok(ip) = address.parse::<IpAddr>() {
+            let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+            let ranges = self.ranges_of(client, family).await;
+            let mut ranges = ranges.iter();
+            if let Some(range) = ranges.find(|range| Usable::of(range).contains(ip)) {
+                self.count(client, range, ip, 0);
+            }
+        }
+        Ok(())
     }
+}
+
+/// An allocation.
+struct Taking<'a> {
+    client: &'a Loopback,
+    service: &'a Service,
+    range: &'a IpNet,
+    scope: Scope,
+}
+
+/// The object that an address of a Service is taken by.
+pub fn address_of(ip: IpAddr, service: &Service) -> IPAddress {
+    let mut address = IPAddress::default();
+    address.metadata.name = ip.to_string();
+    let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+    let labels = [(IP_FAMILY, family), (MANAGED_BY, MANAGER)];
+    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    address.metadata.labels.extend(labels);
+    address.spec.parent_ref = Some(Box::new(ParentReference {
+        group: String::new(),
+        resource: "services".to_owned(),
+        namespace: service.metadata.namespace.clone(),
+        name: service.metadata.name.clone(),
+    }));
+    address
+}
+
+/// Whether an address was made for a Service.
+pub fn is_managed(address: &IPAddress) -> bool {
+    let manager = address.metadata.labels.get(MANAGED_BY);
+    manager.is_some_and(|manager| manager == MANAGER)
+}
+
+/// Whether it has the labels of one.
+pub fn has_labels(address: &IPAddress, ip: IpAddr) -> bool {
+    let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+    let labelled = address.metadata.labels.get(IP_FAMILY);
+    is_managed(address) && labelled.is_some_and(|labelled| labelled == family)
 }
 
 #[cfg(test)]

@@ -8,8 +8,12 @@
 mod families;
 /// Addresses.
 pub mod ip_addresses;
+/// What is counted.
+pub mod metrics;
 /// Node ports.
 pub mod node_ports;
+/// The bitmap of node ports as the Services say that it should be.
+mod repair;
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -23,6 +27,7 @@ use crate::loopback::Loopback;
 use crate::server::ApiServer;
 use ip_addresses::IpAddresses;
 use node_ports::NodePorts;
+pub use repair::{Finding, PortRepair};
 
 /// Allocation of a cluster's Services.
 pub struct ServiceHooks {
@@ -53,6 +58,11 @@ impl ServiceHooks {
     /// Tells whose allocations these are.
     pub fn attach(&self, server: &Arc<ApiServer>) {
         let _ = self.server.set(Arc::downgrade(server));
+    }
+
+    /// Where node ports are taken from.
+    pub fn ports(&self) -> &NodePorts {
+        &self.ports
     }
 
     fn client(&self) -> Result<Loopback, StatusError> {

@@ -12,6 +12,7 @@ use apimachinery::status::{self, StatusError};
 use component_base::flags::PortRange;
 use rand::Rng;
 
+use super::metrics::{PortMetrics, Scope};
 use crate::registry::errors::plain;
 use crate::storage::{Current, Storage, Update, UpdateError, UpdateOptions};
 
@@ -24,11 +25,12 @@ pub struct NodePorts {
     storage: Storage,
     first: i32,
     count: i32,
+    metrics: PortMetrics,
 }
 
 /// A port could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refused {
+pub(super) enum Refused {
     Taken,
     OutOfRange,
     Full,
@@ -36,7 +38,7 @@ enum Refused {
 
 /// The bitmap, least significant bit first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Bitmap(Vec<u8>);
+pub(super) struct Bitmap(Vec<u8>);
 
 impl Bitmap {
     fn from_big_endian(bytes: &[u8]) -> Bitmap {
@@ -52,14 +54,18 @@ impl Bitmap {
         self.0[..end].iter().rev().copied().collect()
     }
 
-    fn has(&self, bit: i32) -> bool {
+    pub(super) fn has(&self, bit: i32) -> bool {
         let (byte, bit) = (bit as usize / 8, bit as usize % 8);
         self.0
             .get(byte)
             .is_some_and(|value| value & (1 << bit) != 0)
     }
 
-    fn set(&mut self, bit: i32, on: bool) {
+    fn count(&self) -> usize {
+        self.0.iter().map(|byte| byte.count_ones() as usize).sum()
+    }
+
+    pub(super) fn set(&mut self, bit: i32, on: bool) {
         let (byte, bit) = (bit as usize / 8, bit as usize % 8);
         if self.0.len() <= byte {
             self.0.resize(byte + 1, 0);
@@ -73,15 +79,26 @@ impl Bitmap {
 }
 
 impl NodePorts {
-    pub fn new(storage: Storage, range: PortRange) -> NodePorts {
+    pub fn new(storage: Storage, range: PortRange, metrics: PortMetrics) -> NodePorts {
         NodePorts {
             storage,
             first: i32::from(range.base),
             count: i32::try_from(range.size).unwrap_or(0),
+            metrics,
         }
     }
 
-    fn range(&self) -> String {
+    pub(super) fn metrics(&self) -> &PortMetrics {
+        &self.metrics
+    }
+
+    /// The first port and how many there are.
+    pub(super) fn bounds(&self) -> (i32, i32) {
+        (self.first, self.count)
+    }
+
+    /// As flags have it.
+    pub fn range(&self) -> String {
         format!("{}-{}", self.first, self.first + self.count - 1)
     }
 
@@ -95,7 +112,7 @@ impl NodePorts {
     }
 
     /// Changes the bitmap in one transaction.
-    async fn change<T: Clone + Send>(
+    pub(super) async fn change<T: Clone + Send>(
         &self,
         edit: impl Fn(&mut Bitmap) -> Result<T, Refused> + Send + Sync,
     ) -> Result<Result<T, Refused>, StatusError> {
@@ -124,7 +141,7 @@ impl NodePorts {
                 allocation.range.clone_from(&range);
                 allocation.data.0 = bitmap.to_big_endian();
                 let refused = edited.is_err();
-                *outcome.lock() = Some(edited);
+                *outcome.lock() = Some((edited, bitmap.count()));
                 let update = if refused {
                     Update::Unchanged
                 } else {
@@ -138,9 +155,15 @@ impl NodePorts {
             })
             .await;
         match result {
-            Ok(_) | Err(UpdateError::Rejected(())) => outcome
-                .into_inner()
-                .ok_or_else(|| status::internal("node port allocation did not run")),
+            Ok(_) | Err(UpdateError::Rejected(())) => {
+                let (edited, used) = outcome
+                    .into_inner()
+                    .ok_or_else(|| status::internal("node port allocation did not run"))?;
+                if edited.is_ok() {
+                    self.metrics.set(used, self.count as usize);
+                }
+                Ok(edited)
+            }
             Err(UpdateError::Storage(error)) => Err(status::internal(error)),
         }
     }
@@ -267,6 +290,17 @@ impl NodePorts {
         )
     }
 
+    fn counted(&self, asked: i32, success: bool, dry_run: bool) {
+        let scope = if asked == 0 {
+            Scope::Dynamic
+        } else {
+            Scope::Static
+        };
+        if !dry_run {
+            self.metrics.counted(scope, success);
+        }
+    }
+
     /// Takes a port for a Service's port `index`.
     async fn take(
         &self,
@@ -283,6 +317,7 @@ impl NodePorts {
         } else {
             self.allocate(port, dry_run).await?
         };
+        self.counted(port, got.is_ok(), dry_run);
         let got = got.map_err(|why| self.refused(service, index, port, why))?;
         taken.push(got);
         Ok(got)
@@ -361,6 +396,7 @@ impl NodePorts {
         } else {
             self.allocate_any(taken, dry_run).await?
         };
+        self.counted(asked, got.is_ok(), dry_run);
         let port = got.map_err(|why| {
             let detail = match why {
                 Refused::Taken => "provided port is already allocated",

@@ -17,9 +17,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{RETRY_WAIT, RecordedEvent, TRIES, event_name, event_namespace, next, worth_retrying};
+use super::{
+    EventSink, RETRY_WAIT, RecordedEvent, TRIES, event_name, event_namespace, next, worth_retrying,
+};
 use crate::error::Error;
-use crate::rest::{Client, Patch};
 
 const FINISH: Duration = Duration::from_secs(6 * 60);
 const REFRESH: Duration = Duration::from_secs(30 * 60);
@@ -37,16 +38,16 @@ pub(super) struct Sender {
 }
 
 struct Shared {
-    client: Client,
+    sink: Arc<dyn EventSink>,
     token: CancellationToken,
     known: Mutex<HashMap<Key, Known>>,
 }
 
 impl Sender {
-    pub(super) fn new(client: Client, token: CancellationToken) -> Self {
+    pub(super) fn new(sink: Arc<dyn EventSink>, token: CancellationToken) -> Self {
         Self {
             shared: Arc::new(Shared {
-                client,
+                sink,
                 token,
                 known: Mutex::new(HashMap::new()),
             }),
@@ -171,25 +172,16 @@ impl Shared {
     }
 
     async fn write(&self, event: &Event) -> Result<(), Error> {
-        let api = self
-            .client
-            .namespaced::<Event>(event.metadata.namespace.as_str());
         if let Some(series) = &event.series {
             let patch = json!({ "series": { "count": series.count, "lastObservedTime": series.last_observed_time.to_string() } });
-            let patch = Patch::Strategic(patch.to_string().into_bytes());
-            match api
-                .patch(
-                    &event.metadata.name,
-                    &patch,
-                    &crate::PatchOptions::default(),
-                )
-                .await
-            {
+            let metadata = &event.metadata;
+            let patched = self.sink.patch(&metadata.namespace, &metadata.name, patch);
+            match patched.await {
                 Err(error) if error.is_not_found() => {}
-                other => return other.map(drop),
+                other => return other,
             }
         }
-        api.create(event).await.map(drop)
+        self.sink.create(event).await
     }
 }
 

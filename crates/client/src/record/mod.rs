@@ -9,6 +9,7 @@ mod core_v1;
 mod correlator;
 mod events_v1;
 mod lru;
+mod sink;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +23,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::Error;
 use crate::rest::Client;
+
+pub use sink::EventSink;
 
 /// As upstream.
 const QUEUE: usize = 1000;
@@ -105,6 +108,15 @@ impl EventRecorder {
     /// Records `events.k8s.io/v1` events of a controller (`default-scheduler`); the reporting instance is `<controller>-<host>`, as
     /// upstream. Starts a task: needs a runtime.
     pub fn events_v1(client: &Client, reporting_controller: impl Into<String>, host: &str) -> Self {
+        Self::events_v1_to(Arc::new(client.clone()), reporting_controller, host)
+    }
+
+    /// The same, written in another way than by requests.
+    pub fn events_v1_to(
+        sink: Arc<dyn EventSink>,
+        reporting_controller: impl Into<String>,
+        host: &str,
+    ) -> Self {
         let component = reporting_controller.into();
         let (queue, receiver) = mpsc::channel(QUEUE);
         let end = Arc::new(End {
@@ -112,7 +124,7 @@ impl EventRecorder {
             tasks: TaskTracker::new(),
         });
         end.tasks
-            .spawn(events_v1::Sender::new(client.clone(), end.token.clone()).run(receiver));
+            .spawn(events_v1::Sender::new(sink, end.token.clone()).run(receiver));
         end.tasks.close();
         Self {
             instance: format!("{component}-{host}"),

@@ -1,0 +1,74 @@
+//! Cluster IPs and node ports that do not fit the Services of the cluster are put right: what a server that ended half-way has
+//! left, what older versions did not write, what somebody else has changed. Upstream: the controllers of
+//! pkg/registry/core/service/{ipallocator,portallocator}.
+//!
+//! Every Service is looked at when it changes and every three minutes, and so is every IPAddress; ports every three minutes.
+
+mod addresses;
+mod ports;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_types::events::v1::Event;
+use client::record::{EventRecorder, EventSink};
+use component_base::auth::BoxFuture;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::loopback::Loopback;
+use crate::server::ApiServer;
+
+pub(super) const HOOK: &str = "start-service-ip-repair-controllers";
+/// Between two looks at everything.
+const INTERVAL: Duration = Duration::from_secs(3 * 60);
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Starts both loops. The server is ready when each has looked at everything once.
+pub(super) fn start(server: &Arc<ApiServer>, client: &Loopback, stop: CancellationToken) {
+    let (looked, mut done) = mpsc::channel::<()>(1);
+    addresses::start(server, client, looked.clone(), stop.clone());
+    ports::start(server, client, looked, stop);
+    let server = server.clone();
+    tokio::spawn(async move {
+        // Nothing is ever sent.
+        done.recv().await;
+        server.health.hook_done(HOOK);
+    });
+}
+
+/// Where what was wrong is told.
+fn recorder(server: &ApiServer, client: &Loopback, controller: &str) -> EventRecorder {
+    let sink = Arc::new(Events(client.clone()));
+    EventRecorder::events_v1_to(sink, controller, &server.config.hostname)
+}
+
+/// Writes events as this server's.
+struct Events(Loopback);
+
+impl EventSink for Events {
+    fn create<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Result<(), client::Error>> {
+        let event = event.clone();
+        Box::pin(async move {
+            let created = self.0.create(event).await;
+            created.map(drop).map_err(|error| api_error(error.into()))
+        })
+    }
+
+    fn patch<'a>(
+        &'a self,
+        namespace: &'a str,
+        name: &'a str,
+        patch: Value,
+    ) -> BoxFuture<'a, Result<(), client::Error>> {
+        Box::pin(async move {
+            let patched = self.0.merge_patch::<Event>(namespace, name, patch).await;
+            patched.map_err(|error| api_error(error.into()))
+        })
+    }
+}
+
+fn api_error(status: api_types::meta::v1::Status) -> client::Error {
+    client::Error::Api(Box::new(status))
+}
