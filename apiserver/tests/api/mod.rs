@@ -29,6 +29,7 @@ mod pod_security;
 mod policies;
 mod quotas;
 mod resources;
+mod reviews;
 mod service_account_tokens;
 mod serving;
 mod subresources;
