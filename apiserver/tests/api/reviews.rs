@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Server;
+use super::webhooks::{Hooks, VALIDATING, rule};
 
 const AUTHORIZATION: &str = "/apis/authorization.k8s.io/v1";
 const AUTHENTICATION: &str = "/apis/authentication.k8s.io/v1";
@@ -80,4 +81,59 @@ async fn system_metadata_counts_for_nothing() {
         .post(&format!("{PODS}/b/eviction"), eviction)
         .await
         .expect(201);
+
+    let named = json!({"metadata": {"name": "x", "labels": {"a": "b"}}});
+    let answer = server
+        .post(&format!("{AUTHENTICATION}/selfsubjectreviews"), named)
+        .await
+        .expect(201);
+    let metadata = answer["metadata"].as_object().unwrap();
+    let fields: Vec<&String> = metadata.keys().collect();
+    assert_eq!(fields, ["creationTimestamp"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_question_reaches_no_validating_webhook() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let hooks = Hooks::start().await;
+    let rules = json!([
+        rule("authorization.k8s.io", "v1", "*"),
+        rule("authentication.k8s.io", "v1", "*"),
+    ]);
+    let hook = hooks.hook("deny", "deny", json!({"rules": rules}));
+    server.configure(VALIDATING, "v", json!([hook])).await;
+    let denied = "admission webhook \"deny.example.com\" denied the request: no";
+    let resource = json!({"verb": "get", "resource": "pods", "namespace": "default"});
+    let questions = [
+        (
+            format!("{AUTHORIZATION}/selfsubjectrulesreviews"),
+            json!({"spec": {}}),
+            "no namespace on request",
+            json!({"spec": {"namespace": "default"}}),
+        ),
+        (
+            format!("{AUTHENTICATION}/tokenreviews"),
+            json!({"spec": {}}),
+            "token is required for TokenReview in authentication",
+            json!({"spec": {"token": "x"}}),
+        ),
+        (
+            format!("{AUTHORIZATION}/namespaces/default/localsubjectaccessreviews"),
+            json!({"spec": {"user": "noxu", "resourceAttributes": {"namespace": "other"}}}),
+            ".authorization.k8s.io \"\" is invalid: spec.resourceAttributes.namespace: Invalid value: \"other\": must match metadata.namespace",
+            json!({"spec": {"user": "noxu", "resourceAttributes": resource}}),
+        ),
+    ];
+    for (path, bad, refusal, good) in questions {
+        let refused = server.post(&path, bad).await;
+        assert_eq!(refused.message(), refusal);
+        server.post(&path, good).await.refuses(403, denied);
+    }
+    // Anybody may ask who they are.
+    let answer = server
+        .post(&format!("{AUTHENTICATION}/selfsubjectreviews"), json!({}))
+        .await;
+    answer.refuses(403, denied);
 }
