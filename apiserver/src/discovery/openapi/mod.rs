@@ -107,7 +107,8 @@ impl OpenApi {
 
     /// Publishes what the definition says now, or takes it away when it is not established.
     pub fn set_custom(&self, crd: &CustomResourceDefinition) -> Option<Regenerated> {
-        self.added.set_custom(&crd.metadata.name, Custom::new(crd))
+        let custom = Custom::new(crd).map(|custom| custom.beside(&self.rows));
+        self.added.set_custom(&crd.metadata.name, custom)
     }
 
     /// Takes away what a deleted CustomResourceDefinition of this name had published.
