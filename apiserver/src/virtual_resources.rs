@@ -35,6 +35,7 @@ pub async fn serve(
     let posted = post::read(cx, endpoint, body).await?;
     let (mut object, attributes) = post::admit(server, cx, endpoint, &posted).await?;
     access::validate(cx, &object)?;
+    identity::validate(&object)?;
     post::validate(server, attributes, &object).await?;
     match endpoint.resource.info.resource {
         "tokenreviews" => identity::review_token(server, &mut object).await?,

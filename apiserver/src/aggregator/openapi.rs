@@ -1,5 +1,5 @@
-//! The OpenAPI documents of an aggregated server: the second form is merged into ours, the third is listed with its hash there
-//! and asked for there. Upstream: kube-aggregator/pkg/controllers/openapi and openapiv3.
+//! The OpenAPI documents of an aggregated server: the second form is merged into ours, the third is listed with its
+//! address there and asked for there. Upstream: kube-aggregator/pkg/controllers/openapi and openapiv3.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ struct Published<'a> {
 }
 
 impl Published<'_> {
-    /// Lists these documents of the third form and no others.
+    /// Lists these documents of the third form, with the addresses they have there, and no others.
     fn link(&self, documents: &BTreeMap<String, String>) {
         let mut known = self.aggregator.documents.write();
         known.retain(|document, owner| {
@@ -37,9 +37,10 @@ impl Published<'_> {
             }
             stays
         });
-        for (document, hash) in documents {
-            self.openapi.link(document, Some(hash));
-            known.insert(document.clone(), self.name.to_owned());
+        for (document, url) in documents {
+            if self.openapi.link(document, Some(url)) {
+                known.insert(document.clone(), self.name.to_owned());
+            }
         }
     }
 }
@@ -63,25 +64,79 @@ pub(super) async fn keep(
         openapi,
         name,
     };
+    // A server may have the one form and not the other.
+    let (second_changed, third_changed) = (Notify::new(), Notify::new());
+    let tell = async {
+        loop {
+            changed.notified().await;
+            second_changed.notify_one();
+            third_changed.notify_one();
+        }
+    };
+    tokio::join!(
+        tell,
+        keep_second(&published, &second_changed),
+        keep_third(&published, &third_changed),
+    );
+}
+
+fn log_failure(name: &str, error: &str) {
+    tracing::debug!(name, error, "No OpenAPI from an aggregated API server");
+}
+
+/// The second form is asked for whenever the APIService changes. A failure leaves the document that is known.
+async fn keep_second(published: &Published<'_>, changed: &Notify) {
     let mut backoff = Backoff::new(REFRESH, LONGEST_RETRY);
     let mut etag = None;
+    let mut failing_before_change = false;
     loop {
-        let mut outcome = Ok(());
-        if let Some(remote) = aggregator.named(name) {
-            outcome = third(aggregator, &remote, &published).await;
-            let second = second(aggregator, &remote, openapi, &mut etag).await;
-            outcome = outcome.and(second);
-        }
+        let outcome = match published.aggregator.named(published.name) {
+            Some(remote) => second(published, &remote, &mut etag).await,
+            None => Ok(()),
+        };
+        let wait = match &outcome {
+            Ok(()) => {
+                backoff.reset();
+                REFRESH
+            }
+            Err(error) => {
+                log_failure(published.name, error);
+                if failing_before_change {
+                    backoff.reset();
+                    SETTLE
+                } else {
+                    backoff.failed()
+                }
+            }
+        };
+        failing_before_change = tokio::select! {
+            () = changed.notified() => outcome.is_err(),
+            () = tokio::time::sleep(wait) => false,
+        };
+    }
+}
+
+/// The list of the third form is asked for when the APIService changes only if that failed before.
+async fn keep_third(published: &Published<'_>, changed: &Notify) {
+    let mut backoff = Backoff::new(REFRESH, LONGEST_RETRY);
+    loop {
+        let outcome = match published.aggregator.named(published.name) {
+            Some(remote) => third(published, &remote).await,
+            None => Ok(()),
+        };
         match outcome {
             Ok(()) => {
                 backoff.reset();
                 tokio::time::sleep(REFRESH).await;
             }
             Err(error) => {
-                tracing::debug!(name, error, "No OpenAPI from an aggregated API server");
+                log_failure(published.name, &error);
                 let wait = backoff.failed();
                 tokio::select! {
-                    () = changed.notified() => tokio::time::sleep(SETTLE).await,
+                    () = changed.notified() => {
+                        backoff.reset();
+                        tokio::time::sleep(SETTLE).await;
+                    }
                     () = tokio::time::sleep(wait) => {}
                 }
             }
@@ -90,12 +145,9 @@ pub(super) async fn keep(
 }
 
 /// Lists the documents of the third form. A server without one has nothing to list.
-async fn third(
-    aggregator: &Aggregator,
-    remote: &Remote,
-    published: &Published<'_>,
-) -> Result<(), String> {
-    let answer = aggregator
+async fn third(published: &Published<'_>, remote: &Remote) -> Result<(), String> {
+    let answer = published
+        .aggregator
         .ask(remote, Question::json("/openapi/v3", USER, TIMEOUT))
         .await?;
     match answer.status {
@@ -106,32 +158,31 @@ async fn third(
         }
     }
     let index: Value = serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
-    published.link(&hashes(&index));
+    published.link(&addresses(&index));
     Ok(())
 }
 
-/// The documents of an index with their hashes.
-fn hashes(index: &Value) -> BTreeMap<String, String> {
+/// The documents of an index with their addresses, which have a hash or not.
+fn addresses(index: &Value) -> BTreeMap<String, String> {
     let paths = index["paths"].as_object().into_iter().flatten();
     paths
-        .filter_map(|(name, entry)| {
-            let url = entry["serverRelativeURL"].as_str()?;
-            let (_, hash) = url.split_once("?hash=")?;
-            Some((name.clone(), hash.to_owned()))
+        .map(|(name, entry)| {
+            let url = entry["serverRelativeURL"].as_str().unwrap_or_default();
+            (name.clone(), url.to_owned())
         })
         .collect()
 }
 
 /// Merges the document of the second form.
 async fn second(
-    aggregator: &Aggregator,
+    published: &Published<'_>,
     remote: &Remote,
-    openapi: &OpenApi,
     etag: &mut Option<HeaderValue>,
 ) -> Result<(), String> {
     let spec = &remote.service.spec;
     let known = etag.as_ref();
-    let answer = aggregator
+    let answer = published
+        .aggregator
         .ask(
             remote,
             Question {
@@ -141,14 +192,23 @@ async fn second(
         )
         .await?;
     match answer.status {
+        StatusCode::NOT_MODIFIED if etag.is_none() => {
+            return Err("http.StatusNotModified is not allowed in absence of etag".to_owned());
+        }
         StatusCode::NOT_MODIFIED => {}
         StatusCode::OK => {
-            openapi.set_aggregated(remote.name(), &spec.group, &spec.version, &answer.body);
+            let name = remote.name();
+            published
+                .openapi
+                .set_aggregated(name, &spec.group, &spec.version, &answer.body)
+                .map_err(|error| format!("failed to download {name}: {error}"))?;
             *etag = answer.headers.get(header::ETAG).cloned();
         }
         StatusCode::NOT_FOUND => {
-            openapi.remove_aggregated(remote.name());
-            *etag = None;
+            return Err(format!(
+                "failed to download {}: resource not found",
+                remote.name()
+            ));
         }
         other => {
             return Err(format!(
@@ -165,13 +225,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hashes_are_found_in_the_index() {
+    fn documents_have_the_addresses_of_the_index() {
         let index = serde_json::json!({"paths": {
             "apis/a.example/v1": {"serverRelativeURL": "/openapi/v3/apis/a.example/v1?hash=AB"},
-            "version": {"serverRelativeURL": "/openapi/v3/version"},
+            "apis/b.example/v1": {"serverRelativeURL": "/openapi/v3/apis/b.example/v1"},
         }});
-        let found = hashes(&index);
-        assert_eq!(found.len(), 1);
-        assert_eq!(found["apis/a.example/v1"], "AB");
+        let found = addresses(&index);
+        let want = [
+            ("apis/a.example/v1", "/openapi/v3/apis/a.example/v1?hash=AB"),
+            ("apis/b.example/v1", "/openapi/v3/apis/b.example/v1"),
+        ];
+        let want = want.map(|(name, url)| (name.to_owned(), url.to_owned()));
+        assert_eq!(found, BTreeMap::from(want));
     }
 }

@@ -181,7 +181,9 @@ impl Config {
         let mut serving = SecureServingOptions::from_flags(&flags, "apiserver", true)
             .map_err(|error| error.to_string())?;
         serving.request_client_certificate = true;
-        if flags.int("max-requests-inflight") + flags.int("max-mutating-requests-inflight") <= 0 {
+        let concurrency =
+            flags.int("max-requests-inflight") + flags.int("max-mutating-requests-inflight");
+        if flags.bool("enable-priority-and-fairness") && concurrency <= 0 {
             return Err(ConfigError::from("invalid configuration: MaxRequestsInFlight=0 and MaxMutatingRequestsInFlight=0; they must add up to something positive".to_owned()));
         }
         validation::runtime_config(&flags)?;

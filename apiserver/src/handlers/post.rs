@@ -13,6 +13,7 @@ use crate::apis::defaults::set_defaults;
 use crate::negotiation::{self, Encoding, MediaType, Restrictions};
 use crate::registry::managed_fields;
 use crate::registry::object::Object;
+use crate::registry::store;
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
 
@@ -47,14 +48,18 @@ pub async fn read(
         audit.sent_object(Some(object.metadata()), json);
     }
     if let Some(metadata) = object.metadata_mut() {
+        if !keeps_system_fields(endpoint) {
+            store::wipe_system_fields(metadata);
+        }
         let namespaced = endpoint.resource.info.namespaced;
         let namespace = if namespaced {
             cx.info.namespace.as_str()
         } else {
             ""
         };
-        crate::registry::store::ensure_namespace(namespace, metadata)?;
+        store::ensure_namespace(namespace, metadata)?;
     }
+    write::dedup_owner_references(&mut object, cx, false);
     let manager = cx.field_manager(&options.field_manager);
     managed_fields::update_posted(&mut object, endpoint.subresource_name(), &manager);
     Ok(Posted {
@@ -62,6 +67,16 @@ pub async fn read(
         options,
         media,
     })
+}
+
+/// Whose metadata says which object is meant. Upstream: rest.SubresourceObjectMetaPreserver.
+fn keeps_system_fields(endpoint: &Endpoint) -> bool {
+    let info = &endpoint.resource.info;
+    info.group.is_empty()
+        && matches!(
+            (info.resource, endpoint.subresource_name()),
+            ("pods", "binding") | ("serviceaccounts", "token")
+        )
 }
 
 /// Runs mutating admission; the attributes are for [`validate`].
@@ -78,7 +93,8 @@ pub async fn admit(
         admission::Options::Create(Box::new(posted.options.clone())),
         dry_run,
     );
-    let object = write::admit(server, &mut attributes, posted.object.clone()).await?;
+    let mut object = write::admit(server, &mut attributes, posted.object.clone()).await?;
+    write::dedup_owner_references(&mut object, cx, true);
     Ok((object, attributes))
 }
 

@@ -151,14 +151,18 @@ pub fn row_format(
     api_version: &'static str,
 ) -> Result<RowFormat, StatusError> {
     let include = IncludeObject::parse(cx.query.first("includeObject").unwrap_or_default())?;
-    let (group, version, kind) = match form.kind {
-        "Scale" => ("autoscaling", "v1", "Scale"),
-        _ => (resource.hub.group, resource.hub.version, resource.hub.kind),
+    let hub = (resource.hub.group, resource.hub.version, resource.hub.kind);
+    let (group, version, kind) = match cx.info.subresource.as_str() {
+        "scale" => ("autoscaling", "v1", "Scale"),
+        _ => hub,
     };
-    let printer = match (&resource.custom, table::lookup(group, version, kind)) {
-        (_, Some(printer)) => Printer::BuiltIn(printer),
-        (Some(custom), None) => Printer::Custom(custom.clone()),
-        (None, None) => Printer::Default,
+    let printer = match &resource.custom {
+        Some(_) if cx.info.subresource == "scale" => Printer::BuiltIn(&table::CUSTOM_SCALE),
+        Some(custom) => Printer::Custom(custom.clone()),
+        None => match table::lookup(group, version, kind) {
+            Some(printer) => Printer::BuiltIn(printer),
+            None => Printer::Default,
+        },
     };
     Ok(RowFormat {
         printer,

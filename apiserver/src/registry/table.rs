@@ -206,12 +206,16 @@ impl Resources {
         })
     }
 
-    /// Replaces all custom resources.
+    /// Replaces all custom resources. As upstream, a built-in group version has none.
     pub fn set_custom(&self, resources: Vec<Arc<Resource>>) {
         let mut rows = Rows::default();
-        resources
-            .into_iter()
-            .for_each(|resource| rows.push(resource));
+        for resource in resources {
+            let (group, version) = (resource.info.group, resource.info.version);
+            let is_taken = |info: &ResourceInfo| info.group == group && info.version == version;
+            if !self.built_in.any(is_taken) {
+                rows.push(resource);
+            }
+        }
         self.custom.store(Arc::new(rows));
     }
 

@@ -580,7 +580,11 @@ impl ApiServer {
                     inflight.admit(&cx)
                 };
                 return match place {
-                    Ok(_place) => self.authorized(cx, request, started).await,
+                    Ok(None) => self.authorized(cx, request, started).await,
+                    Ok(Some(place)) => {
+                        let deadline = cx.deadline;
+                        place.while_sent(self.authorized(cx, request, started).await, deadline)
+                    }
                     Err(inflight::TooMany) => self.dropped(&cx, 1),
                 };
             }
@@ -740,12 +744,14 @@ async fn encryption(
 
 /// Requests that have no deadline and no place among those in flight.
 fn is_long_running(info: &RequestInfo) -> bool {
+    if matches!(info.verb.as_str(), "watch" | "proxy") {
+        return true;
+    }
     if info.is_resource_request {
-        return matches!(info.verb.as_str(), "watch" | "proxy")
-            || matches!(
-                info.subresource.as_str(),
-                "attach" | "exec" | "proxy" | "log" | "portforward"
-            );
+        return matches!(
+            info.subresource.as_str(),
+            "attach" | "exec" | "proxy" | "log" | "portforward"
+        );
     }
     info.path.starts_with("/debug/pprof/")
 }
@@ -774,6 +780,7 @@ fn limits(
     );
     if !config.flags.bool("enable-priority-and-fairness") {
         let inflight = inflight::Inflight::new(read_only, mutating);
+        metrics.register(inflight.collector()?);
         return Ok(Limits::InFlight(inflight));
     }
     let enabled = |name: &str| config.features.knows(name) && config.features.enabled(name);

@@ -377,6 +377,13 @@ pub(super) const SCALE_COLUMNS: &[Column] = &[
     column("Available", "integer", "", 0, "replicas is the actual number of observed instances of the scaled object."),
     AGE,
 ];
+/// Upstream: apiextensions-apiserver/pkg/apiserver/helpers.go.
+pub(super) const CUSTOM_SCALE_COLUMNS: &[Column] = &[
+    NAME,
+    column("Desired", "integer", "", 0, "Number of desired replicas"),
+    column("Available", "integer", "", 0, "Number of actual replicas"),
+    column("Age", "date", "", 0, AGE.description),
+];
 pub(super) const DEVICE_CLASS_COLUMNS: &[Column] = &[
     NAME,
     AGE,

@@ -122,6 +122,13 @@ pub fn lookup(group: &str, version: &str, kind: &str) -> Option<&'static Printer
     })
 }
 
+/// Prints the scales of custom resources: no replicas are wanted where the count is left out.
+pub const CUSTOM_SCALE: Printer = Printer {
+    columns: columns::CUSTOM_SCALE_COLUMNS,
+    row: workloads::custom_scale,
+    ..printer::<api_types::autoscaling::v1::Scale>()
+};
+
 /// The cells of a kind without a printer.
 pub fn default_cells(metadata: &ObjectMeta) -> Cells {
     let mut cells = Cells::default();

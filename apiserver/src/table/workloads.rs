@@ -1,15 +1,16 @@
 //! Rows of apps, batch, autoscaling and policy kinds.
 
-use api_types::Quantity;
 use api_types::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use api_types::autoscaling::v1::Scale;
 use api_types::autoscaling::v2::{HorizontalPodAutoscaler, MetricSpec, MetricStatus};
 use api_types::batch::v1::{CronJob, Job, JobCondition};
 use api_types::core::v1::Container;
 use api_types::policy::v1::PodDisruptionBudget;
+use api_types::{Quantity, Struct};
+use serde_json::Value;
 
 use super::{
-    Cells, Column, NONE, TableRow, UNKNOWN, UNSET, columns, format_labels, format_selector,
+    Cells, Column, NONE, Row, TableRow, UNKNOWN, UNSET, columns, format_labels, format_selector,
     seconds_between, since,
 };
 
@@ -414,6 +415,26 @@ impl TableRow for Scale {
             .int(self.status.replicas)
             .age(&self.metadata);
     }
+}
+
+/// The row of a custom resource's scale. Upstream prints what the JSON has: a count of 0 and no creation time are left out there.
+pub(super) fn custom_scale(object: &dyn Struct) -> Option<Row> {
+    let scale = object.downcast_ref::<Scale>()?;
+    let mut cells = Cells::default();
+    cells.text(scale.metadata.name.clone());
+    match scale.spec.replicas {
+        0 => cells.0.push(Value::Null),
+        replicas => {
+            cells.int(replicas);
+        }
+    }
+    cells.int(scale.status.replicas);
+    if scale.metadata.creation_timestamp.is_zero() {
+        cells.0.push(Value::Null);
+    } else {
+        cells.age(&scale.metadata);
+    }
+    Some((cells, None))
 }
 
 impl TableRow for PodDisruptionBudget {

@@ -144,6 +144,11 @@ pub(super) fn validate(cx: &RequestContext, object: &Object) -> Result<(), Statu
         authorization::validate_self_subject_access_review(review)
     } else if let Some(review) = object.get::<LocalSubjectAccessReview>() {
         authorization::validate_local_subject_access_review(review)
+    } else if let Some(review) = object.get::<SelfSubjectRulesReview>() {
+        if review.spec.namespace.is_empty() {
+            return Err(status::bad_request("no namespace on request"));
+        }
+        return Ok(());
     } else {
         return Ok(());
     };
@@ -235,9 +240,6 @@ pub(super) fn review_rules(
         .ok_or_else(|| status::bad_request("not a SelfSubjectRulesReview"))?;
     // The answer is made anew: it has a status and nothing of the question.
     let namespace = std::mem::take(review).spec.namespace;
-    if namespace.is_empty() {
-        return Err(status::bad_request("no namespace on request"));
-    }
     let rules = server.rules.rules_for(&cx.user, &namespace);
     review.status = SubjectRulesReviewStatus {
         resource_rules: rules.resource,

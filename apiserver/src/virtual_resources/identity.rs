@@ -18,6 +18,16 @@ fn reviewed(user: UserInfo) -> ReviewedUser {
     }
 }
 
+/// Refuses a TokenReview without a token.
+pub(super) fn validate(object: &Object) -> Result<(), StatusError> {
+    match object.get::<TokenReview>() {
+        Some(review) if review.spec.token.is_empty() => Err(status::bad_request(
+            "token is required for TokenReview in authentication",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Judges a token for somebody else.
 pub(super) async fn review_token(
     server: &ApiServer,
@@ -26,17 +36,6 @@ pub(super) async fn review_token(
     let review = object
         .get_mut::<TokenReview>()
         .ok_or_else(|| status::bad_request("not a TokenReview"))?;
-    if !review.metadata.namespace.is_empty() {
-        return Err(status::bad_request(format!(
-            "namespace is not allowed on this type: {}",
-            review.metadata.namespace
-        )));
-    }
-    if review.spec.token.is_empty() {
-        return Err(status::bad_request(
-            "token is required for TokenReview in authentication",
-        ));
-    }
     // What the client says of its token counts for nothing.
     review.status = Default::default();
     let asked = review.spec.audiences.clone();
@@ -74,9 +73,10 @@ pub(super) async fn review_token(
     Ok(())
 }
 
-/// Tells the caller who it is.
+/// Tells the caller who it is. The answer is made anew: it has nothing of what was sent.
 pub(super) fn review_self(cx: &RequestContext, object: &mut Object) {
     if let Some(review) = object.get_mut::<SelfSubjectReview>() {
+        *review = SelfSubjectReview::default();
         review.metadata.creation_timestamp = api_types::Time::now();
         review.status.user_info = reviewed(cx.user.clone());
     }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Response, StatusCode, header};
@@ -59,9 +60,19 @@ impl Authority {
 /// A server that tells what it was sent. It talks to front proxies with a certificate only.
 struct Aggregated {
     port: u16,
-    /// Lets watches go on.
-    go_on: Arc<Notify>,
+    told: Arc<Told>,
     accepting: tokio::task::JoinHandle<()>,
+}
+
+/// What the test tells the server, and the server the test.
+#[derive(Default)]
+struct Told {
+    /// Lets watches go on.
+    go_on: Notify,
+    /// How often the OpenAPI document of the second form was asked for.
+    asked: AtomicUsize,
+    /// There is no such document any more.
+    gone: AtomicBool,
 }
 
 impl Drop for Aggregated {
@@ -94,18 +105,18 @@ impl Aggregated {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let go_on = Arc::new(Notify::new());
-        let released = go_on.clone();
+        let told = Arc::new(Told::default());
+        let shared = told.clone();
         let accepting = tokio::spawn(async move {
             // Connections end with the server.
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, released) = (acceptor.clone(), released.clone());
+                let (acceptor, told) = (acceptor.clone(), shared.clone());
                 connections.spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else {
                         return;
                     };
-                    let service = service_fn(move |request| answer(request, released.clone()));
+                    let service = service_fn(move |request| answer(request, told.clone()));
                     let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
                         .serve_connection_with_upgrades(TokioIo::new(stream), service)
                         .await;
@@ -114,7 +125,7 @@ impl Aggregated {
         });
         Aggregated {
             port,
-            go_on,
+            told,
             accepting,
         }
     }
@@ -122,7 +133,7 @@ impl Aggregated {
 
 async fn answer(
     mut request: Request<Incoming>,
-    go_on: Arc<Notify>,
+    told: Arc<Told>,
 ) -> Result<Response<Body>, Infallible> {
     let json = |content_type: &str, value: Value| {
         Response::builder()
@@ -155,7 +166,7 @@ async fn answer(
         let (sender, body) = Body::channel(1);
         tokio::spawn(async move {
             sender.send("first\n").await;
-            go_on.notified().await;
+            told.go_on.notified().await;
             sender.send("second\n").await;
         });
         return Ok(Response::new(body));
@@ -168,13 +179,25 @@ async fn answer(
         ),
         "/openapi/v3" => json(
             JSON,
-            json!({"paths": {"apis/wardle.example.com/v1alpha1": {"serverRelativeURL": "/openapi/v3/apis/wardle.example.com/v1alpha1?hash=ABC"}}}),
+            json!({"paths": {
+                "apis/wardle.example.com/v1alpha1": {"serverRelativeURL": "/openapi/v3/apis/wardle.example.com/v1alpha1?hash=ABC"},
+                "apis/wardle.example.com/v1beta1": {"serverRelativeURL": "/openapi/v3/apis/wardle.example.com/v1beta1"},
+                "version": {"serverRelativeURL": "/openapi/v3/version?hash=ABC"},
+            }}),
         ),
-        "/openapi/v2" => json(
-            JSON,
-            json!({"swagger": "2.0", "info": {"title": "Wardle", "version": "1"}, "paths": {"/apis/wardle.example.com/v1alpha1/things": {}},
-                "definitions": {}}),
-        ),
+        "/openapi/v2" => {
+            let asked = told.asked.fetch_add(1, Ordering::SeqCst);
+            if told.gone.load(Ordering::SeqCst) {
+                let response = Response::builder().status(StatusCode::NOT_FOUND);
+                return Ok(response.body(Body::empty()).unwrap());
+            }
+            json(
+                JSON,
+                json!({"swagger": "2.0", "info": {"title": "Wardle", "version": "1"}, "paths": {
+                    "/apis/wardle.example.com/v1alpha1/things": {"description": asked.to_string()},
+                }, "definitions": {}}),
+            )
+        }
         "/apis/wardle.example.com/v1alpha1/elsewhere" => Response::builder()
             .status(StatusCode::FOUND)
             .header(header::LOCATION, "https://example.com/")
@@ -309,6 +332,7 @@ pub(super) async fn aggregates(more: &[String]) -> Option<u16> {
     what_the_server_is_sent(&server).await;
     streams(&server, &aggregated).await;
     documents(&server).await;
+    second_document(&server, &aggregated.told).await;
 
     // Nobody is there any more.
     let port = aggregated.port;
@@ -341,6 +365,35 @@ pub(super) async fn aggregates(more: &[String]) -> Option<u16> {
         .await;
     server.until(&path, JSON, |answer| answer.code == 404).await;
     Some(port)
+}
+
+/// The document of the second form is asked for when the APIService changes, and stays when there is none.
+async fn second_document(server: &Server, told: &Told) {
+    let shown = |answer: &Answer| -> Option<usize> {
+        let document = answer.json();
+        let item = &document["paths"]["/apis/wardle.example.com/v1alpha1/things"];
+        item["description"].as_str()?.parse().ok()
+    };
+    let mut priority = 150;
+    let mut change = async || {
+        priority += 1;
+        let change = json!({"spec": {"versionPriority": priority}}).to_string();
+        server.patch(API_SERVICE, MERGE, change).await.expect(200);
+    };
+    let asked = told.asked.load(Ordering::SeqCst);
+    change().await;
+    let new = |answer: &Answer| shown(answer).is_some_and(|shown| shown >= asked);
+    server.until("/openapi/v2", JSON, new).await;
+    told.gone.store(true, Ordering::SeqCst);
+    // When it is asked for a second time, what came of the first is settled.
+    for _ in 0..2 {
+        let asked = told.asked.load(Ordering::SeqCst);
+        change().await;
+        let again = |_: &Answer| told.asked.load(Ordering::SeqCst) > asked;
+        server.until("/livez", JSON, again).await;
+    }
+    let answer = server.accept("/openapi/v2", JSON).await;
+    assert!(shown(&answer).is_some());
 }
 
 fn freshness(document: &Value) -> Option<String> {
@@ -416,7 +469,7 @@ impl Server {
 async fn streams(server: &Server, aggregated: &Aggregated) {
     let mut body = server.watch().await;
     assert_eq!(body.next_chunk().await.unwrap().unwrap(), "first\n");
-    aggregated.go_on.notify_one();
+    aggregated.told.go_on.notify_one();
     assert_eq!(body.next_chunk().await.unwrap().unwrap(), "second\n");
     assert!(body.collect(1 << 10).await.unwrap().is_empty());
 
@@ -464,6 +517,13 @@ async fn documents(server: &Server) {
         .unwrap();
     let seen = server.get(url).await.expect(200);
     assert_eq!(seen["uri"], url);
+    // One without a hash is as good; what is built in is the server's own.
+    let url = "/openapi/v3/apis/wardle.example.com/v1beta1";
+    let listed = &index["paths"]["apis/wardle.example.com/v1beta1"];
+    assert_eq!(listed["serverRelativeURL"], url);
+    assert_eq!(server.get(url).await.expect(200)["uri"], url);
+    let own = server.get("/openapi/v3/version").await.expect(200);
+    assert_eq!(own["info"]["title"], "Kubernetes");
     server
         .until("/openapi/v2", JSON, |answer| {
             let paths = &answer.json()["paths"];

@@ -216,6 +216,29 @@ async fn status_scale_tables_and_selectors_follow_the_definition() {
         .collect();
     assert_eq!(names, ["Name", "Size"]);
     assert_eq!(table["rows"][0]["cells"], json!(["a", 3]));
+    let table = server
+        .accept(&format!("{THINGS}/a/scale"), TABLE)
+        .await
+        .expect(200);
+    let columns = table["columnDefinitions"].as_array().unwrap();
+    let columns: Vec<Value> = columns
+        .iter()
+        .map(|column| json!([column["name"], column["type"], column["format"]]))
+        .collect();
+    let want = json!([
+        ["Name", "string", "name"],
+        ["Desired", "integer", ""],
+        ["Available", "integer", ""],
+        ["Age", "date", ""],
+    ]);
+    assert_eq!(json!(columns), want);
+    let descriptions = [1, 2].map(|i| &table["columnDefinitions"][i]["description"]);
+    assert_eq!(
+        descriptions,
+        ["Number of desired replicas", "Number of actual replicas"]
+    );
+    let cells = table["rows"][0]["cells"].as_array().unwrap();
+    assert_eq!(cells[..3], [json!("a"), json!(3), json!(9)]);
     let discovered = server.get("/apis/example.com/v1").await.expect(200);
     let names: Vec<&Value> = discovered["resources"]
         .as_array()

@@ -185,3 +185,48 @@ async fn a_crd_that_was_never_established_goes_at_once() {
     server.delete(&path, json!({})).await.expect(200);
     server.gone(&path).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_built_in_group_version_has_no_custom_resources() {
+    let Some(server) = start().await else {
+        return;
+    };
+    let group = "/apis/networking.k8s.io/v1";
+    let before = server.get(group).await.expect(200);
+    let mut changes = server.inner().custom_resources.changes();
+    for (plural, kind) in [("foos", "Foo"), ("ingresses", "Ingress")] {
+        let mut crd = crd(plural, kind);
+        let name = format!("{plural}.networking.k8s.io");
+        crd["metadata"] = json!({
+            "name": name,
+            "annotations": {"api-approved.kubernetes.io": "https://example.com/approved"},
+        });
+        crd["spec"]["group"] = json!("networking.k8s.io");
+        server.post(CRDS, crd).await.expect(201);
+        let taken_in = async {
+            while server
+                .inner()
+                .custom_resources
+                .stored_resource(&name)
+                .is_none()
+            {
+                changes.changed().await.unwrap();
+            }
+        };
+        let limit = Duration::from_secs(30);
+        tokio::time::timeout(limit, taken_in)
+            .await
+            .expect("the definition is taken in");
+    }
+    // They come one after another: the first one is in the table when the second is taken in.
+    let path = format!("{CRDS}/foos.networking.k8s.io");
+    let foos = format!("{group}/namespaces/default/foos");
+    let missing = "the server could not find the requested resource";
+    server.get(&foos).await.refuses(404, missing);
+    assert_eq!(server.get(group).await.expect(200), before);
+    let ingresses = format!("{group}/namespaces/default/ingresses");
+    let list = server.get(&ingresses).await.expect(200);
+    assert_eq!(list["kind"], "IngressList");
+    server.delete(&path, json!({})).await.expect(200);
+    server.gone(&path).await;
+}

@@ -225,3 +225,76 @@ async fn it_can_be_switched_off() {
     let dump = server.get(&format!("{DUMP}/dump_queues")).await;
     assert_eq!(dump.code, 404);
 }
+
+/// Lists that are longer than what is sent at once.
+async fn long_list(server: &Server) -> &'static str {
+    for name in ["a", "b"] {
+        let mut map = config_map(name);
+        map["data"] = json!({"a": "1".repeat(400_000)});
+        server.post(CONFIG_MAPS, map).await.expect(201);
+    }
+    CONFIG_MAPS
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_in_flight_are_limited_without_it() {
+    let flags = [
+        "--enable-priority-and-fairness=false".to_owned(),
+        "--max-requests-inflight=1".to_owned(),
+        "--max-mutating-requests-inflight=0".to_owned(),
+    ];
+    let Some(server) = Server::start_with(&flags).await else {
+        return;
+    };
+    server.namespace("default").await;
+    let path = long_list(&server).await;
+    let headers = [("Impersonate-User", "noxu")];
+    // Its place is free when the answer is written, not when it begins.
+    let list = server.open("GET", path, &headers, "").await;
+    assert_eq!(list.status(), 200);
+    let refused = server.get_as("noxu", path).await;
+    assert_eq!(refused.code, 429);
+    assert_eq!(header(&refused, "retry-after"), "1");
+    server.get("/api/v1/namespaces").await.expect(200);
+    let watch = format!("{path}?watch=true&timeoutSeconds=1");
+    assert_eq!(server.get_as("noxu", &watch).await.code, 200);
+    eventually("the place is shown as taken", || async {
+        let text = server.text("/metrics").await;
+        text.contains("apiserver_current_inflight_requests{request_kind=\"readOnly\"} 1")
+            && text.contains("apiserver_current_inflight_requests{request_kind=\"mutating\"} 0")
+    })
+    .await;
+    drop(list);
+    server.get_as("noxu", path).await.expect(200);
+    // A client that does not read holds its place until the deadline.
+    let brief = format!("{path}?timeout=1s");
+    let list = server.open("GET", &brief, &headers, "").await;
+    assert_eq!(server.get_as("noxu", path).await.code, 429);
+    eventually("the place is free", || async {
+        server.get_as("noxu", path).await.code == 200
+    })
+    .await;
+    drop(list);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_limits_at_all() {
+    let none = [
+        "--max-requests-inflight=0".to_owned(),
+        "--max-mutating-requests-inflight=0".to_owned(),
+    ];
+    let refused = Server::try_start_with(&none).await;
+    let Some(refused) = refused else { return };
+    let text = "invalid configuration: MaxRequestsInFlight=0 and MaxMutatingRequestsInFlight=0; they must add up to something positive";
+    assert_eq!(refused.err().unwrap(), text);
+    let mut off = none.to_vec();
+    off.push("--enable-priority-and-fairness=false".to_owned());
+    let server = Server::start_with(&off).await.unwrap();
+    server
+        .get_as("noxu", "/api/v1/namespaces")
+        .await
+        .expect(200);
+    server
+        .has_series(&["apiserver_current_inflight_requests{request_kind=\"readOnly\"} 0"])
+        .await;
+}

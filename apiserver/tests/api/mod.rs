@@ -30,6 +30,7 @@ mod policies;
 mod quotas;
 mod request_metrics;
 mod resources;
+mod reviews;
 mod service_account_tokens;
 mod service_repair;
 mod serving;

@@ -152,6 +152,8 @@ fn decimal(value: u64, size: u64) -> String {
 
 /// The age of something for a table, with two units where that helps: "5d3h", "10m", "90s". Upstream: `HumanDuration`.
 pub fn human(seconds: i64) -> String {
+    // The longest duration there is.
+    let seconds = seconds.min(i64::MAX / SECOND);
     // Up to a second of clock difference between machines counts as now.
     if seconds < -1 {
         return "<invalid>".to_owned();

@@ -9,6 +9,7 @@ pub mod gvk;
 pub mod hash;
 pub mod image_reference;
 pub mod os_error;
+pub mod pem;
 pub mod pretty;
 pub mod quote;
 pub mod rand_suffix;

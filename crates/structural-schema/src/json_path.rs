@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use api_types::MicroTime;
 use serde_json::{Number, Value};
 
 use crate::number::{GoNumber, format_float};
@@ -73,8 +74,8 @@ impl JsonPath {
         Ok(first.unwrap_or_default())
     }
 
-    /// The cell of a column with this path. Ages are counted from `now`, in seconds since 1970.
-    pub fn cell(&self, column_type: &str, object: &Value, now: i64) -> Value {
+    /// The cell of a column with this path. Ages are counted from `now`.
+    pub fn cell(&self, column_type: &str, object: &Value, now: MicroTime) -> Value {
         let Some(value) = self
             .find(object)
             .ok()
@@ -115,13 +116,16 @@ impl JsonPath {
     }
 }
 
-fn age(text: &str, now: i64) -> String {
+fn age(text: &str, now: MicroTime) -> String {
     if text.is_empty() || text == "null" {
         return "<unknown>".to_owned();
     }
-    match api_types::Time::parse(text) {
+    match MicroTime::parse(text) {
         Ok(time) if time.is_zero() => "<unknown>".to_owned(),
-        Ok(time) => apimachinery::duration::human(now - time.timestamp().as_second()),
+        // As in Go, what is not a whole second is cut off, of times to come too.
+        Ok(time) => {
+            apimachinery::duration::human((now.unix_micros() - time.unix_micros()) / 1_000_000)
+        }
         Err(_) => "<invalid>".to_owned(),
     }
 }
@@ -786,7 +790,7 @@ mod tests {
     #[test]
     fn cells_have_the_columns_type() {
         let object = object();
-        let now = 1_704_067_200 + 3 * 86_400;
+        let now = MicroTime::from_unix_micros((1_704_067_200 + 3 * 86_400) * 1_000_000);
         let cases = [
             (".spec.replicas", "integer", json!(3)),
             (".spec.replicas", "string", json!("3")),
@@ -805,6 +809,32 @@ mod tests {
             let path = JsonPath::parse(path).expect("a path");
             assert_eq!(path.cell(column_type, &object, now), want, "{path:?}");
         }
+    }
+
+    #[test]
+    fn dates_are_ages() {
+        let now = MicroTime::parse("2024-01-01T00:00:10.5Z").expect("a time");
+        let path = JsonPath::parse(".at").expect("a path");
+        for (at, want) in [
+            ("2024-01-01T00:00:08Z", "2s"),
+            ("2024-01-01T00:00:08.9Z", "1s"),
+            ("2024-01-01T01:00:08+01:00", "2s"),
+            ("2024-01-01T00:00:11Z", "0s"),
+            ("2024-01-01T00:00:12Z", "0s"),
+            ("2024-01-01T00:00:12.4Z", "0s"),
+            ("2024-01-01T00:00:12.6Z", "<invalid>"),
+            ("2025-01-01T00:00:00Z", "<invalid>"),
+            ("1024-01-01T00:00:00Z", "292y"),
+            ("0001-01-01T00:00:00Z", "<unknown>"),
+            ("", "<unknown>"),
+            ("null", "<unknown>"),
+            ("2024-01-01", "<invalid>"),
+        ] {
+            let object = json!({"at": at});
+            assert_eq!(path.cell("date", &object, now), json!(want), "{at}");
+        }
+        let object = json!({"at": 5});
+        assert_eq!(path.cell("date", &object, now), Value::Null);
     }
 
     #[test]

@@ -92,7 +92,7 @@ fn json_path(case: &Value) -> Value {
         Err(error) => json!({"error": error.to_string()}),
         Ok((0, _)) => json!({"none": true}),
         Ok((count, path)) => {
-            json!({"count": count, "text": path.cell("string", &case["object"], 0)})
+            json!({"count": count, "text": path.cell("string", &case["object"], api_types::MicroTime::default())})
         }
     }
 }

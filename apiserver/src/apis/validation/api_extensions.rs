@@ -11,6 +11,7 @@ use api_types::apiextensions::v1::{
 };
 use api_types::meta::v1::ObjectMeta;
 use apimachinery::quote::{is_print, quote};
+use client::config::root_certificates;
 use structural_schema::{Options as SchemaOptions, Structural};
 
 use super::admission_registration::{WebhookService, webhook_service, webhook_url};
@@ -91,7 +92,8 @@ pub(crate) fn has_invalid_ca_bundle(spec: &CustomResourceDefinitionSpec) -> bool
     let webhook = conversion.and_then(|conversion| conversion.webhook.as_ref());
     let config = webhook.and_then(|webhook| webhook.client_config.as_ref());
     config.is_some_and(|config| {
-        !config.ca_bundle.0.is_empty() && ca_bundle_problem(&config.ca_bundle.0).is_some()
+        let bundle = &config.ca_bundle.0;
+        !bundle.is_empty() && root_certificates(bundle).is_err()
     })
 }
 
@@ -721,7 +723,7 @@ fn conversion(spec: &CustomResourceDefinitionSpec, options: &Options, path: &Pat
             let bundle = &config.ca_bundle;
             if !bundle.0.is_empty()
                 && !options.invalid_ca_bundle
-                && let Some(problem) = ca_bundle_problem(&bundle.0)
+                && let Err(problem) = root_certificates(&bundle.0)
             {
                 let path = config_path.child("caBundle");
                 errors.push(field::invalid(&path, go_value::bad_list(bundle), problem));
@@ -766,26 +768,6 @@ fn conversion_review_versions(versions: &[String], known: bool, path: &Path) -> 
         errors.push(field::invalid(path, versions, detail));
     }
     errors
-}
-
-/// Why a bundle of certificates cannot be used. Upstream: rootCertPool of client-go/transport.
-fn ca_bundle_problem(bundle: &[u8]) -> Option<String> {
-    let blocks = pem::parse_many(bundle).unwrap_or_default();
-    let parsed: Vec<bool> = blocks
-        .iter()
-        .filter(|block| block.tag() == "CERTIFICATE" && block.headers().iter().next().is_none())
-        .map(|block| x509_parser::parse_x509_certificate(block.contents()).is_ok())
-        .collect();
-    let problem = if blocks.is_empty() {
-        "unable to parse bytes as PEM block"
-    } else if parsed.is_empty() {
-        "no valid certificate authority data seen"
-    } else if parsed.contains(&true) {
-        return None;
-    } else {
-        "failed to parse certificate: x509: malformed certificate"
-    };
-    Some(format!("unable to load root certificates: {problem}"))
 }
 
 /// The versions as the internal type prints them.

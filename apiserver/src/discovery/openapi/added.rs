@@ -10,6 +10,7 @@ use super::aggregated::{self, Aggregated, BuiltIn, Merged};
 use super::custom::{self, Custom};
 use super::document::sha512_hex;
 use super::pieces::Stored;
+use super::relative_url;
 
 /// The additions.
 #[derive(Debug, Default)]
@@ -25,7 +26,7 @@ struct State {
     third: BTreeMap<String, Arc<Third>>,
     /// Documents of the third form that others have made.
     documents: BTreeMap<String, Arc<Stored>>,
-    /// Hashes of documents of the third form that other servers have, by name.
+    /// Addresses of documents of the third form that other servers have, by name.
     links: BTreeMap<String, String>,
     /// Documents of the second form of other servers, by the name of the APIService.
     aggregated: BTreeMap<String, Arc<Aggregated>>,
@@ -201,27 +202,28 @@ impl Added {
         Some(third.stored(name))
     }
 
-    /// The names and hashes of all documents of the third form.
-    pub(super) fn hashes(&self) -> BTreeMap<String, String> {
+    /// The names and addresses of all documents of the third form.
+    pub(super) fn addresses(&self) -> BTreeMap<String, String> {
         let (mut out, documents, custom) = {
             let state = self.state.lock();
             let (documents, custom) = (state.documents.clone(), state.third.clone());
             (state.links.clone(), documents, custom)
         };
         for (name, third) in custom {
-            let hash = third.stored(&name).hash.clone();
-            out.insert(name, hash);
+            let url = relative_url(&name, &third.stored(&name).hash);
+            out.insert(name, url);
         }
         for (name, document) in documents {
-            out.insert(name, document.hash.clone());
+            let url = relative_url(&name, &document.hash);
+            out.insert(name, url);
         }
         out
     }
 
-    pub(super) fn link(&self, name: &str, hash: Option<&str>) {
+    pub(super) fn link(&self, name: &str, url: Option<&str>) {
         let mut state = self.state.lock();
-        match hash {
-            Some(hash) => state.links.insert(name.to_owned(), hash.to_owned()),
+        match url {
+            Some(url) => state.links.insert(name.to_owned(), url.to_owned()),
             None => state.links.remove(name),
         };
     }

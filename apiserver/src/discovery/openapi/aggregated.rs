@@ -48,9 +48,9 @@ pub(super) struct Merged {
 }
 
 impl Aggregated {
-    /// Takes the paths below `/<name>/` of a document. `None` when it is no document, or has no such paths.
-    pub(super) fn new(name: &str, swagger: &[u8]) -> Option<Aggregated> {
-        let mut document: Members = serde_json::from_slice(swagger).ok()?;
+    /// Takes the paths below `/<name>/` of a document. `None` when it has no such paths.
+    pub(super) fn new(name: &str, swagger: &[u8]) -> Result<Option<Aggregated>, serde_json::Error> {
+        let mut document: Members = serde_json::from_slice(swagger)?;
         let mut take = |key: &str| match document.remove(key) {
             Some(Value::Object(members)) => members,
             _ => Members::new(),
@@ -61,7 +61,7 @@ impl Aggregated {
         let prefix = format!("/{name}/");
         paths.retain(|path, _| path.starts_with(&prefix));
         if paths.is_empty() {
-            return None;
+            return Ok(None);
         }
         let used_now = used(&paths, &definitions, &parameters);
         definitions.retain(|name, _| used_now.contains(name) || !used_before.contains(name));
@@ -71,11 +71,11 @@ impl Aggregated {
             ("parameters".to_owned(), Value::Object(parameters)),
         ]);
         let text = Value::Object(kept).to_string().into_bytes();
-        Some(Aggregated {
+        Ok(Some(Aggregated {
             name: name.to_owned(),
             hash: sha512_hex(&text),
             text: Piece::new(&text),
-        })
+        }))
     }
 
     pub(super) fn is_same(&self, other: &Aggregated) -> bool {
@@ -334,12 +334,11 @@ mod tests {
                 "pretty-tJGM1-ng": before["parameters"]["pretty-tJGM1-ng"]},
         })
         .to_string();
-        api.set_aggregated(
-            "v1.one.example.com",
-            "one.example.com",
-            "v1",
-            server.as_bytes(),
-        );
+        let set = |version: &str, server: &str| {
+            let name = format!("{version}.one.example.com");
+            api.set_aggregated(&name, "one.example.com", version, server.as_bytes())
+        };
+        set("v1", &server).expect("a document");
         let after = second(&api);
         assert_eq!(
             after["paths"]["/apis/one.example.com/v1/ones"],
@@ -360,17 +359,18 @@ mod tests {
         assert_eq!(after["parameters"]["own-1"]["name"], "own");
 
         // A second group version of the same server takes over what the first one brought.
-        api.set_aggregated(
-            "v2.one.example.com",
-            "one.example.com",
-            "v2",
-            server.as_bytes(),
-        );
+        set("v2", &server).expect("a document");
         let both = second(&api);
         assert!(both["definitions"].get("Two").is_some());
         assert!(both["definitions"].get(format!("{STATUS}_v3")).is_none());
         api.remove_aggregated("v2.one.example.com");
         assert_eq!(second(&api), after);
+        // What is no document changes nothing, and one without such paths takes away what was there.
+        assert!(set("v1", "nonsense").is_err());
+        assert_eq!(second(&api), after);
+        set("v1", r#"{"paths":{"/version/":{}}}"#).expect("a document");
+        assert_eq!(second(&api), before);
+        set("v1", &server).expect("a document");
         api.remove_aggregated("v1.one.example.com");
         assert_eq!(second(&api), before);
     }
@@ -378,7 +378,8 @@ mod tests {
     #[test]
     fn linked_documents_are_listed_and_left_to_their_servers() {
         let api = OpenApi::new([]);
-        api.link("apis/one.example.com/v1", Some("ABC"));
+        let url = "/openapi/v3/apis/one.example.com/v1";
+        assert!(api.link("apis/one.example.com/v1", Some(url)));
         let ask = |path| {
             api.answer(&Question {
                 path,
@@ -386,10 +387,9 @@ mod tests {
             })
         };
         let index = ask("/openapi/v3").expect("an OpenAPI path").body;
-        assert!(
-            String::from_utf8_lossy(&index)
-                .contains("/openapi/v3/apis/one.example.com/v1?hash=ABC")
-        );
+        let index: serde_json::Value = serde_json::from_slice(&index).expect("JSON");
+        let listed = &index["paths"]["apis/one.example.com/v1"];
+        assert_eq!(listed["serverRelativeURL"], url);
         assert!(ask("/openapi/v3/apis/one.example.com/v1").is_none());
         api.link("apis/one.example.com/v1", None);
         let answer = ask("/openapi/v3/apis/one.example.com/v1").expect("an OpenAPI path");

@@ -199,6 +199,21 @@ pub(super) fn v2_built_in(rows: &[&'static ResourceInfo], names: &BTreeSet<Strin
     wanted.found
 }
 
+/// The paths of a built-in group version in the second form.
+pub(super) fn v2_paths(
+    rows: &[&'static ResourceInfo],
+    group: &str,
+    version: &str,
+) -> impl Iterator<Item = String> + use<> {
+    let is_served = rows
+        .iter()
+        .any(|row| row.group == group && row.version == version);
+    let paths = is_served.then(|| {
+        group_version_paths(Form::V2, rows, group, version, &mut Targets::default()).into_keys()
+    });
+    paths.into_iter().flatten()
+}
+
 /// Members of the JSON document's three tables, each already separated by commas.
 #[derive(Default)]
 struct Json {

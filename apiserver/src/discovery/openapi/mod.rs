@@ -107,7 +107,8 @@ impl OpenApi {
 
     /// Publishes what the definition says now, or takes it away when it is not established.
     pub fn set_custom(&self, crd: &CustomResourceDefinition) -> Option<Regenerated> {
-        self.added.set_custom(&crd.metadata.name, Custom::new(crd))
+        let custom = Custom::new(crd).map(|custom| custom.beside(&self.rows));
+        self.added.set_custom(&crd.metadata.name, custom)
     }
 
     /// Takes away what a deleted CustomResourceDefinition of this name had published.
@@ -116,14 +117,21 @@ impl OpenApi {
     }
 
     /// Merges the group version that an APIService stands for into the document of the second form, out of the document
-    /// that its server has there (JSON). What is built in or custom here wins.
-    pub fn set_aggregated(&self, api_service: &str, group: &str, version: &str, swagger: &[u8]) {
+    /// that its server has there (JSON). What is built in or custom here wins. What is no document is an error and changes nothing.
+    pub fn set_aggregated(
+        &self,
+        api_service: &str,
+        group: &str,
+        version: &str,
+        swagger: &[u8],
+    ) -> Result<(), serde_json::Error> {
         let name = &paths::base_path(group, version)[1..];
         let aggregated = match self.v3.contains_key(name) {
             true => None,
-            false => Aggregated::new(name, swagger),
+            false => Aggregated::new(name, swagger)?,
         };
         self.added.set_aggregated(api_service, aggregated);
+        Ok(())
     }
 
     /// Takes away what an APIService had added to the document of the second form.
@@ -131,12 +139,14 @@ impl OpenApi {
         self.added.set_aggregated(api_service, None);
     }
 
-    /// Lists a document of the third form that another server has, with its hash there; `None` ends that. Questions for
-    /// it are not answered here: the caller asks that server.
-    pub fn link(&self, name: &str, hash: Option<&str>) {
-        if !self.v3.contains_key(name) {
-            self.added.link(name, hash);
+    /// Lists a document of the third form that another server has, with its address there; `None` ends that. Questions for
+    /// it are not answered here: the caller asks that server. False when the document is one of ours.
+    pub fn link(&self, name: &str, url: Option<&str>) -> bool {
+        let is_free = !self.v3.contains_key(name);
+        if is_free {
+            self.added.link(name, url);
         }
+        is_free
     }
 
     /// Serves a document of the third form under a name such as `apis/example.com/v1`, or replaces it. A name that the
@@ -237,18 +247,15 @@ impl OpenApi {
     /// The list of the documents, which needs the hash of each.
     fn index(&self) -> Answer {
         let mut paths = Map::new();
-        let mut put = |name: &str, hash: &str| {
-            paths.insert(
-                name.to_owned(),
-                json!({"serverRelativeURL": relative_url(name, hash)}),
-            );
+        let mut put = |name: &str, url: String| {
+            paths.insert(name.to_owned(), json!({"serverRelativeURL": url}));
         };
-        for (name, hash) in self.added.hashes() {
-            put(&name, &hash);
+        for (name, url) in self.added.addresses() {
+            put(&name, url);
         }
         for name in self.v3.keys() {
             if let Some(stored) = self.built(name) {
-                put(name, &stored.hash);
+                put(name, relative_url(name, &stored.hash));
             }
         }
         let mut answer = Answer::empty(200);

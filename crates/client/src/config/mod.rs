@@ -21,7 +21,7 @@ pub(crate) use exec::ExecCredentials;
 pub use exec::{ExecCluster, ExecConfig};
 pub use key_pair::{KeyPairError, always, key_pair};
 pub use kubeconfig::{Kubeconfig, yaml_error};
-pub use tls::{CertificateSource, TlsSettings, system_roots};
+pub use tls::{CertificateSource, TlsSettings, root_certificates, system_roots};
 pub(crate) use tls::{TlsConfigs, TlsSource};
 
 use crate::rest::{Dial, RestMetrics};

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use apimachinery::pem;
 use parking_lot::Mutex;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -131,7 +132,10 @@ impl TlsSettings {
                 (Some(source), Some(pem)) => (source.name("certificate-authority"), pem.clone()),
                 _ => ("system certificate authorities".to_owned(), system_roots()?),
             };
-            let roots: Vec<CertificateDer<'static>> = certificates(&name, &pem)?;
+            let roots = root_certificates(&pem).map_err(|reason| ConfigError::Tls {
+                what: name.clone(),
+                reason,
+            })?;
             Arc::new(Verifier::new(roots, provider, &name)?)
         };
         let builder = builder
@@ -281,33 +285,32 @@ impl TlsSource {
     }
 }
 
-/// All certificates of a PEM text; other blocks are skipped. The error texts are upstream's.
-fn certificates(name: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
-    let bad = |reason: &str| ConfigError::Tls {
-        what: name.to_owned(),
-        reason: format!("unable to load root certificates: {reason}"),
+/// The certificates of a PEM text that can be read, or why there are none. Upstream: rootCertPool of client-go/transport.
+pub fn root_certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let is_good = |der: &[u8]| {
+        x509_parser::parse_x509_certificate(der).is_ok_and(|(rest, _)| rest.is_empty())
     };
-    let blocks = pem::parse_many(pem).unwrap_or_default();
-    if blocks.is_empty() {
-        return Err(bad("unable to parse bytes as PEM block"));
-    }
-    let found: Vec<CertificateDer<'static>> = blocks
-        .into_iter()
-        .filter(|block| block.tag() == "CERTIFICATE")
-        .map(|block| CertificateDer::from(block.into_contents()))
+    let found: Vec<CertificateDer<'static>> = pem::blocks(text)
+        .filter(|block| block.is_certificate() && is_good(&block.contents))
+        .map(|block| CertificateDer::from(block.contents))
         .collect();
-    if found.is_empty() {
-        return Err(bad("no valid certificate authority data seen"));
+    if !found.is_empty() {
+        return Ok(found);
     }
-    if found
-        .iter()
-        .all(|der| x509_parser::parse_x509_certificate(der).is_err())
-    {
-        return Err(bad(
-            "failed to parse certificate: x509: malformed certificate",
-        ));
-    }
-    Ok(found)
+    let mut rest = text;
+    let problem = loop {
+        if rest.is_empty() {
+            break "no valid certificate authority data seen";
+        }
+        match pem::decode(rest) {
+            None => break "unable to parse bytes as PEM block",
+            Some((block, _)) if block.is_certificate() => {
+                break "failed to parse certificate: x509: malformed certificate";
+            }
+            Some((_, after)) => rest = after,
+        }
+    };
+    Err(format!("unable to load root certificates: {problem}"))
 }
 
 /// The authorities that the system trusts, as PEM.
@@ -495,5 +498,41 @@ impl ServerCertVerifier for AcceptAll {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn good_certificates_are_found_among_others() {
+        let good = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
+        let good = good.cert.pem().replace("\r\n", "\n");
+        let malformed = "-----BEGIN CERTIFICATE-----\nYWJj\n-----END CERTIFICATE-----\n";
+        let broken = "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n";
+        let other = "-----BEGIN KEY-----\nYWJj\n-----END KEY-----\n";
+        let with_header = good.replacen("-----\n", "-----\na: b\n\n", 1);
+        let found = |text: &str| root_certificates(text.as_bytes()).map(|found| found.len());
+        for bad in [malformed, broken, other, &with_header, "text\n"] {
+            assert_eq!(found(&format!("{bad}{good}{bad}")), Ok(1), "{bad}");
+            assert_eq!(found(&format!("{good}{bad}{good}")), Ok(2), "{bad}");
+        }
+        const NO_BLOCK: &str = "unable to parse bytes as PEM block";
+        const NONE: &str = "no valid certificate authority data seen";
+        const MALFORMED: &str = "failed to parse certificate: x509: malformed certificate";
+        for (text, want) in [
+            ("nonsense".to_owned(), NO_BLOCK),
+            (broken.to_owned(), NO_BLOCK),
+            (other.to_owned(), NONE),
+            (with_header, NONE),
+            (format!("{other}text"), NO_BLOCK),
+            (malformed.to_owned(), MALFORMED),
+            (format!("{malformed}{broken}"), MALFORMED),
+            (format!("{broken}{other}{malformed}"), MALFORMED),
+        ] {
+            let want = format!("unable to load root certificates: {want}");
+            assert_eq!(found(&text), Err(want), "{text}");
+        }
     }
 }

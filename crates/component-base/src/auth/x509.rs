@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use apimachinery::os_error;
+use apimachinery::pem::{Block, blocks};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use prometheus::Histogram;
@@ -165,11 +166,9 @@ impl CaBundle {
         if !pem.is_empty() && self.current.load().pem == pem {
             return Ok(false);
         }
-        let certificates: Vec<Vec<u8>> = pem::parse_many(pem)
-            .unwrap_or_default()
-            .into_iter()
-            .filter(|block| block.tag() == "CERTIFICATE")
-            .map(pem::Pem::into_contents)
+        let certificates: Vec<Vec<u8>> = blocks(pem)
+            .filter(Block::is_certificate)
+            .map(|block| block.contents)
             .collect();
         if certificates.is_empty() {
             return Err(CaBundleError::NoCertificate);

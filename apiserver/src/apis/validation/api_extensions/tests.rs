@@ -1,3 +1,5 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::*;
@@ -213,4 +215,19 @@ fn what_is_established_stays() {
         ],
     );
     updated(webhook, webhook, &[]);
+    // One good certificate is enough.
+    let good = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
+    let bundle = format!(
+        "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n{}",
+        good.cert.pem()
+    );
+    updated(
+        established,
+        |crd| {
+            webhook(crd);
+            let config = &mut crd["spec"]["conversion"]["webhook"]["clientConfig"];
+            config["caBundle"] = json!(STANDARD.encode(&bundle));
+        },
+        &[],
+    );
 }

@@ -4,7 +4,10 @@
 //! Works on the JSON form of the schema, which has the members of the published one. A schema that cannot be
 //! published, because no structural one can be made of it, publishes a kind of which nothing is said.
 
+use api_types::apiextensions::v1::JSONSchemaProps;
+use apimachinery::field::Path;
 use serde_json::{Map, Value, json};
+use structural_schema::validate_structural;
 
 use super::super::schemas::{API_VERSION_TEXT, Form, KIND_TEXT, reference};
 use super::Description;
@@ -59,6 +62,8 @@ const PLAIN: &[&str] = &[
     "minProperties",
     "required",
 ];
+/// The types of OpenAPI v3.
+const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
 const JUNCTORS: &[&str] = &["allOf", "anyOf", "oneOf"];
 const UNSUPPORTED: &[&str] = &[
     "id",
@@ -92,7 +97,7 @@ fn kind(form: Form, description: &Description<'_>) -> Value {
     let schema = description
         .schema
         .and_then(Value::as_object)
-        .filter(|_| description.structural)
+        .filter(|schema| is_structural(schema))
         .and_then(|schema| structural(form, schema).ok());
     let mut out = match schema {
         // To name some properties would make kubectl refuse all others.
@@ -110,6 +115,13 @@ fn kind(form: Form, description: &Description<'_>) -> Value {
     };
     finish(&mut out, description, description.kind);
     Value::Object(out)
+}
+
+/// Whether the schema of this version, whatever the others say, is a structural one.
+fn is_structural(schema: &Members) -> bool {
+    let text = Value::Object(schema.clone()).to_string();
+    let schema = api_types::decode_json::<JSONSchemaProps>(text.as_bytes());
+    schema.is_ok_and(|schema| validate_structural(&schema, &Path::new("")).is_empty())
 }
 
 fn only_object() -> Members {
@@ -242,8 +254,11 @@ fn check(schema: &Members) -> Result<(), Unsupported> {
         })
     };
     let list_of_items = schema.get("items").is_some_and(Value::is_array);
+    let ty = schema.get("type").and_then(Value::as_str);
+    let unknown_type = ty.is_some_and(|ty| !ty.is_empty() && !TYPES.contains(&ty));
     match UNSUPPORTED.iter().any(|key| has(&key))
         || list_of_items
+        || unknown_type
         || schema.get(PRESERVE) == Some(&Value::Bool(false))
     {
         true => Err(Unsupported),

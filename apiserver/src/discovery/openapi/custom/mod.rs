@@ -11,9 +11,11 @@ mod paths;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use api_types::apiextensions::v1 as apiextensions;
+use api_types::resources::ResourceInfo;
 use serde_json::Value;
 
 use super::document;
@@ -34,7 +36,6 @@ struct Description<'a> {
     namespaced: bool,
     /// `spec.preserveUnknownFields`.
     preserve: bool,
-    structural: bool,
     status: bool,
     scale: bool,
     schema: Option<&'a Value>,
@@ -42,7 +43,7 @@ struct Description<'a> {
 }
 
 impl<'a> Description<'a> {
-    fn new(spec: &'a Value, version: &'a Value, structural: bool) -> Description<'a> {
+    fn new(spec: &'a Value, version: &'a Value) -> Description<'a> {
         let text = |pointer: &str| {
             spec.pointer(pointer)
                 .and_then(Value::as_str)
@@ -56,7 +57,6 @@ impl<'a> Description<'a> {
             list_kind: text("/names/listKind"),
             namespaced: text("/scope") == apiextensions::resource_scope::NAMESPACED,
             preserve: spec["preserveUnknownFields"] == true,
-            structural,
             status: version.pointer("/subresources/status").is_some(),
             scale: version.pointer("/subresources/scale").is_some(),
             schema: version.pointer("/schema/openAPIV3Schema"),
@@ -82,9 +82,10 @@ pub(super) struct Custom {
     group: String,
     /// The served versions.
     versions: Vec<String>,
-    structural: bool,
     spec: Piece,
     fingerprint: String,
+    /// The paths of built-in resources in these group versions: those are not hidden.
+    taken: BTreeSet<String>,
     second: OnceLock<Second>,
     second_protobuf: OnceLock<Arc<Piece>>,
     /// By the index of the served version.
@@ -123,7 +124,6 @@ impl Custom {
         if !is(conditions::ESTABLISHED) {
             return None;
         }
-        let structural = !is(conditions::NON_STRUCTURAL_SCHEMA);
         let spec = api_types::encode_json(&crd.spec);
         let versions: Vec<String> = crd
             .spec
@@ -136,17 +136,26 @@ impl Custom {
             group: crd.spec.group.clone(),
             third: versions.iter().map(|_| OnceLock::new()).collect(),
             versions,
-            structural,
             spec: Piece::new(&spec),
             fingerprint: document::sha512_hex(&spec),
+            taken: BTreeSet::new(),
             second: OnceLock::new(),
             second_protobuf: OnceLock::new(),
         })
     }
 
+    /// Leaves the paths of built-in resources out of the document of the second form.
+    pub(super) fn beside(mut self, rows: &[&'static ResourceInfo]) -> Custom {
+        for version in &self.versions {
+            self.taken
+                .extend(document::v2_paths(rows, &self.group, version));
+        }
+        self
+    }
+
     /// Whether both have the same documents.
     pub(super) fn is_same(&self, other: &Custom) -> bool {
-        self.fingerprint == other.fingerprint && self.structural == other.structural
+        self.fingerprint == other.fingerprint
     }
 
     /// The names of the documents of the third form that this is part of.
@@ -165,7 +174,7 @@ impl Custom {
         let spec = self.spec();
         for version in spec["versions"].as_array().into_iter().flatten() {
             if version["served"] == true {
-                on(&Description::new(&spec, version, self.structural));
+                on(&Description::new(&spec, version));
             }
         }
     }
@@ -178,13 +187,21 @@ impl Custom {
         mut definition: impl FnMut(&str, &Value),
     ) {
         self.each_version(|description| {
-            let mut targets = Targets::default();
-            for (name, mut item) in paths::paths(Form::V2, description, &mut targets) {
+            let mut paths = paths::paths(Form::V2, description, &mut Targets::default());
+            paths.retain(|name, _| !self.taken.contains(name));
+            let mut used = String::new();
+            for (name, mut item) in paths {
                 document::share_parameters(&mut item, &mut Default::default());
                 path(&name, &item);
+                if !self.taken.is_empty() {
+                    used.push_str(&item.to_string());
+                }
             }
+            // Items refer to their list, and the list to the kind.
             for (name, value) in definitions::definitions(Form::V2, description) {
-                definition(&name, &value);
+                if self.taken.is_empty() || used.contains(&format!("#/definitions/{name}")) {
+                    definition(&name, &value);
+                }
             }
         });
     }
@@ -287,7 +304,6 @@ fn start(scale: bool) -> Arc<Piece> {
             list_kind: "",
             namespaced: true,
             preserve: false,
-            structural: true,
             status: true,
             scale,
             schema: None,

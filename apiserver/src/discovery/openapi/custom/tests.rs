@@ -182,15 +182,96 @@ fn schemas_that_cannot_be_published_leave_the_kind_open() {
         let third = &document["components"]["schemas"]["com.example.stable.v1.CronTab"];
         assert_eq!(third == &open, also_third);
     }
-    let mut crd = crontabs(&json!([version("v1", field)]));
-    crd["status"]["conditions"]
-        .as_array_mut()
+}
+
+#[test]
+fn each_version_is_structural_or_not() {
+    let field = |ty: Value| json!({"type": "object", "properties": {"f": ty}});
+    let string = json!({"type": "string"});
+    let mut crd = crontabs(&json!([
+        version("v1", field(string.clone())),
+        version("v2", field(json!({"description": "no type"}))),
+        version("v3", field(json!({"type": "text"}))),
+    ]));
+    let shown = |crd: &Value| {
+        let api = documents();
+        api.set_custom(&typed(crd));
+        let second = get(&api, "/openapi/v2");
+        ["v1", "v2", "v3"].map(|version| {
+            let name = format!("com.example.stable.{version}.CronTab");
+            let document = get(&api, &format!("/openapi/v3/apis/{GROUP}/{version}"));
+            let third = &document["components"]["schemas"][&name];
+            [&second["definitions"][&name], third].map(|it| it["properties"]["f"].clone())
+        })
+    };
+    let nothing = [Value::Null, Value::Null];
+    let want = [[string.clone(), string.clone()], nothing.clone(), nothing];
+    assert_eq!(shown(&crd), want);
+    // The condition is about all versions, and about what the second form alone cannot say.
+    let conditions = crd["status"]["conditions"].as_array_mut();
+    conditions
         .expect("conditions")
         .push(json!({"type": "NonStructuralSchema", "status": "True"}));
-    let api = documents();
-    api.set_custom(&typed(&crd));
-    let second = &get(&api, "/openapi/v2")["definitions"]["com.example.stable.v1.CronTab"];
-    assert_eq!(second, &open);
+    assert_eq!(shown(&crd), want);
+    crd["spec"]["preserveUnknownFields"] = json!(true);
+    assert_eq!(shown(&crd)[0], [Value::Null, string]);
+}
+
+#[test]
+fn built_in_paths_are_not_hidden() {
+    let api = OpenApi::new(
+        api_types::resources::RESOURCES
+            .iter()
+            .filter(|row| row.default_on && row.group == "networking.k8s.io"),
+    );
+    let before = get(&api, "/openapi/v2");
+    let add = |plural: &str, kind: &str| {
+        let mut crd = crontabs(&json!([version("v1", json!({"type": "object"}))]));
+        crd["metadata"]["name"] = json!(format!("{plural}.networking.k8s.io"));
+        crd["spec"]["group"] = json!("networking.k8s.io");
+        crd["spec"]["names"] =
+            json!({"plural": plural, "kind": kind, "listKind": format!("{kind}List")});
+        api.set_custom(&typed(&crd));
+    };
+    for (plural, kind) in [
+        ("foos", "Foo"),
+        ("ingresses", "Ingress"),
+        ("ipaddresses", "IPAddress"),
+    ] {
+        add(plural, kind);
+    }
+    let text = ask(&api, "/openapi/v2", "application/json").body;
+    let text = String::from_utf8(text).expect("text");
+    let after: Value = serde_json::from_str(&text).expect("JSON");
+    let added = |table: &str| -> Vec<String> {
+        let (before, after) = (&before[table], after[table].as_object().expect("a table"));
+        let new = after
+            .iter()
+            .filter(|(name, value)| match before.get(*name) {
+                Some(known) => {
+                    assert_eq!(known, *value, "{name}");
+                    assert_eq!(text.matches(&format!("{name:?}:{{")).count(), 1, "{name}");
+                    false
+                }
+                None => true,
+            });
+        new.map(|(name, _)| name.clone()).collect()
+    };
+    let base = "/apis/networking.k8s.io/v1";
+    let namespaced = format!("{base}/namespaces/{{namespace}}");
+    assert_eq!(
+        added("paths"),
+        [
+            format!("{base}/foos"),
+            format!("{namespaced}/foos"),
+            format!("{namespaced}/foos/{{name}}"),
+            format!("{namespaced}/ipaddresses"),
+            format!("{namespaced}/ipaddresses/{{name}}"),
+        ]
+    );
+    let kinds = ["Foo", "FooList", "IPAddress", "IPAddressList"];
+    let kinds = kinds.map(|kind| format!("io.k8s.networking.v1.{kind}"));
+    assert_eq!(added("definitions"), kinds);
 }
 
 #[test]
