@@ -9,6 +9,7 @@ use api_types::core::v1::ConfigMap;
 use apimachinery::status::{self, StatusError};
 use pem::{EncodeConfig, LineEnding, Pem};
 
+use crate::apis::gates;
 use crate::loopback::Loopback;
 use crate::server::ApiServer;
 
@@ -18,6 +19,7 @@ const CLIENT_CA: &str = "client-ca-file";
 const FRONT_PROXY_CA: &str = "requestheader-client-ca-file";
 /// Headers with uids are younger than the other ones and only told when there are any.
 const UID_HEADERS: &str = "requestheader-uid-headers";
+/// What the configuration says of a front proxy. Headers with uids are a feature.
 const LISTS: [&str; 5] = [
     "requestheader-username-headers",
     UID_HEADERS,
@@ -38,7 +40,7 @@ pub(super) async fn run(server: &ApiServer, client: &Loopback) -> Result<(), Sta
             ours.insert(name.to_owned(), text);
         }
     }
-    for name in LISTS {
+    for name in lists() {
         let list = serde_json::to_string(flags.strings(name)).map_err(status::internal)?;
         ours.insert(name.to_owned(), list);
     }
@@ -69,6 +71,12 @@ pub(super) async fn run(server: &ApiServer, client: &Loopback) -> Result<(), Sta
     client.create(map).await.map(drop)
 }
 
+fn lists() -> impl Iterator<Item = &'static str> {
+    let uids = gates::enabled("RemoteRequestHeaderUID");
+    let lists = LISTS.into_iter();
+    lists.filter(move |name| uids || *name != UID_HEADERS)
+}
+
 /// The data of both, with nothing else in it. `now` is in seconds since 1970.
 fn united(
     theirs: &BTreeMap<String, String>,
@@ -86,7 +94,7 @@ fn united(
     if !data.contains_key(FRONT_PROXY_CA) {
         return Ok(data);
     }
-    for name in LISTS {
+    for name in lists() {
         let mut list: Vec<String> = Vec::new();
         for text in [theirs.get(name), ours.get(name)].into_iter().flatten() {
             if text.is_empty() {
@@ -173,6 +181,17 @@ mod tests {
         assert_eq!(united(&both, &ours, NOW).unwrap(), both);
         let bad = data(&[(CLIENT_CA, key)]);
         assert!(united(&bad, &ours, NOW).is_err());
+    }
+
+    #[test]
+    fn headers_with_uids_are_a_feature() {
+        let off = [("RemoteRequestHeaderUID".to_owned(), false)].into();
+        let off = component_base::features::FeatureGates::default().with(&off);
+        gates::install(off.unwrap());
+        let ca = certificate("a", 2040);
+        let theirs = data(&[(FRONT_PROXY_CA, &ca), (UID_HEADERS, "{")]);
+        let both = united(&theirs, &data(&[]), NOW).unwrap();
+        assert!(!both.contains_key(UID_HEADERS));
     }
 
     #[test]

@@ -138,10 +138,12 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
         .repeat(Duration::from_secs(3600), |_, client| async move {
             token_tracking::run(&client).await
         });
-    once("start-kube-apiserver-identity-lease-controller", &client)
-        .repeat(Duration::from_secs(10), |server, client| async move {
-            identity::run(&server, &client).await
-        });
+    if server.config.features.enabled(identity::FEATURE) {
+        once("start-kube-apiserver-identity-lease-controller", &client)
+            .repeat(Duration::from_secs(10), |server, client| async move {
+                identity::run(&server, &client).await
+            });
+    }
     Peers::start(server, stop.clone());
     once("peer-endpoint-reconciler-controller", &client).repeat_beside(
         Duration::from_secs(10),

@@ -104,7 +104,7 @@ pub fn build(
             text: text.clone(),
             configuration: settings.configuration.clone(),
         };
-        let server = crate::hooks::identity::name(&config.hostname);
+        let server = crate::hooks::identity::id(config);
         let metrics = ReloadMetrics::new(metrics, "authorization", &server);
         reload::start(source, chain.clone(), metrics, stop);
     }

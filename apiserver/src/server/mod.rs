@@ -467,17 +467,18 @@ impl ApiServer {
                 None
             }
         };
-        let http2 = request.version() == http::Version::HTTP_2;
+        // Callers nobody knows get no long-lived HTTP/2 connection (CVE-2023-44487).
+        let closes = request.version() == http::Version::HTTP_2
+            && crate::apis::gates::enabled("UnauthenticatedHTTP2DOSMitigation");
         let Some(found) = found else {
-            // Callers nobody knows get no long-lived HTTP/2 connection (CVE-2023-44487).
-            if http2 {
+            if closes {
                 cx.connection.close_gracefully();
             }
             let refuse =
                 |cx: &RequestContext| respond::error(cx, status::unauthorized("Unauthorized"));
             return self.refused(&mut cx, refuse).await;
         };
-        if http2 && component_base::auth::combine::is_anonymous(&found.user) {
+        if closes && component_base::auth::combine::is_anonymous(&found.user) {
             cx.connection.close_gracefully();
         }
         cx.user = found.user;
@@ -667,7 +668,7 @@ async fn encryption(
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Result<Option<Arc<Encryption>>, component_base::Error> {
-    let server_id = hooks::identity::name(&config.hostname);
+    let server_id = hooks::identity::id(config);
     let Some(path) = config.flags.non_empty("encryption-provider-config") else {
         Encryption::off(&server_id, metrics);
         return Ok(None);

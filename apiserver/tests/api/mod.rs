@@ -16,6 +16,7 @@ mod encryption;
 mod escalation;
 mod external_jwt;
 mod flow_control;
+mod gates;
 mod grpc;
 mod hooks;
 mod impersonation;

@@ -15,6 +15,7 @@ use component_base::auth::{Attributes as AccessAttributes, Authorizer, BoxFuture
 
 use super::certificates;
 use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Steps, Verdict};
+use crate::apis::gates;
 use crate::authz::node::{Kind, node_identity, pod_references};
 
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
@@ -140,6 +141,9 @@ impl NodeRestriction {
                 attributes,
                 "node requested token bound to a pod scheduled on a different node",
             );
+        }
+        if !gates::enabled("ServiceAccountNodeAudienceRestriction") {
+            return Ok(());
         }
         let audience = match request.spec.audiences.as_slice() {
             [] => "",
