@@ -101,8 +101,11 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<(), component_
         serving_stop.clone(),
         grace,
     );
-    hooks::start(&server, internal.clone());
-    stop.cancelled().await;
+    let mut failures = hooks::start(&server, internal.clone());
+    tokio::select! {
+        () = stop.cancelled() => {}
+        failure = failures.next() => return Err(component_base::run::Fatal(failure).into()),
+    }
     // Readiness turns first, so that load balancers have time to notice.
     server
         .health

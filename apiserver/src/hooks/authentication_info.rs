@@ -4,13 +4,20 @@
 //! What several servers write is united: CAs until they expire, headers and names for good.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use api_types::core::v1::ConfigMap;
 use apimachinery::status::{self, StatusError};
+use component_base::file_watch::watch_files;
 use pem::{EncodeConfig, LineEnding, Pem};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use crate::apis::gates;
 use crate::loopback::Loopback;
+use crate::registry::follow::{Change, follow_stored};
 use crate::server::ApiServer;
 
 const NAME: &str = "extension-apiserver-authentication";
@@ -29,6 +36,34 @@ const LISTS: [&str; 5] = [
 ];
 /// How long after its end a CA is still told of, in seconds.
 const EXPIRY_SLACK: i64 = 5 * 60;
+
+/// Ends the hook's wait when the ConfigMap comes or goes, and when the file of a CA changes. Upstream's informer has no handler
+/// for updates either: what somebody writes into the ConfigMap is put right by the next round.
+pub(super) fn follow(server: &ApiServer, wake: &Arc<Notify>, stop: &CancellationToken) {
+    let flags = &server.config.flags;
+    let files = [CLIENT_CA, FRONT_PROXY_CA].map(|name| flags.non_empty(name));
+    let files: Vec<PathBuf> = files.into_iter().flatten().map(PathBuf::from).collect();
+    if !files.is_empty() {
+        let wake = wake.clone();
+        watch_files(files, stop.clone(), move || wake.notify_one());
+    }
+    let Some(maps) = server.resources.known("", "configmaps") else {
+        return;
+    };
+    let wake = wake.clone();
+    let there = AtomicBool::new(false);
+    follow_stored(maps, stop.clone(), move |change| {
+        let (namespace, name, exists) = match &change {
+            Change::Set(stored) => (stored.namespace(), stored.name(), true),
+            Change::Gone { namespace, name } => (&**namespace, &**name, false),
+            Change::Synced => return,
+        };
+        if (namespace, name) == (NAMESPACE, NAME) && there.swap(exists, Ordering::Relaxed) != exists
+        {
+            wake.notify_one();
+        }
+    });
+}
 
 pub(super) async fn run(server: &ApiServer, client: &Loopback) -> Result<(), StatusError> {
     let flags = &server.config.flags;

@@ -2,7 +2,7 @@
 //! Upstream: PostStartHooks of pkg/controlplane.
 //!
 //! Each hook is one file and one row of [`start`]. A hook that fails is tried again until it works; health checks list
-//! it as unfinished as long.
+//! it as unfinished as long. Only the roles have a deadline, after which the server ends.
 
 /// APIServices of what is served here.
 pub(crate) mod api_services;
@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use apimachinery::status::StatusError;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::custom_resources::controllers;
@@ -68,8 +69,22 @@ const WORKING: &[&str] = &[
     "apiservice-discovery-controller",
 ];
 
+/// Tells of a hook without which the server cannot go on.
+pub struct Failures(mpsc::Receiver<String>);
+
+impl Failures {
+    /// Waits for one; for ever where all is well.
+    pub async fn next(&mut self) -> String {
+        match self.0.recv().await {
+            Some(failure) => failure,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Starts all hooks.
-pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
+pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) -> Failures {
+    let (failed, failures) = mpsc::channel(1);
     for name in POST_START_HOOKS
         .iter()
         .chain(LATE_HOOKS)
@@ -105,6 +120,7 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
         client: client.clone(),
         name,
         stop: stop.clone(),
+        wake: Arc::default(),
     };
     let deadline = Instant::now() + server.config.storage_initialization_timeout;
     once("storage-readiness", &client)
@@ -116,7 +132,18 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
     once("scheduling/bootstrap-system-priority-classes", &client)
         .run(|_, client| async move { priority_classes::run(&client).await });
     if server.rbac.is_some() {
-        once(RBAC_HOOK, &client).run(|_, client| async move { rbac::run(&client).await });
+        let (server, client, stop) = (server.clone(), client.clone(), stop.clone());
+        let work = async move {
+            match rbac::initialize(|| rbac::run(&client)).await {
+                Ok(()) => server.health.hook_done(RBAC_HOOK),
+                Err(why) => {
+                    let text = format!("PostStartHook {RBAC_HOOK:?} failed: {why}");
+                    // Nobody listens to a server that ends already.
+                    let _ = failed.send(text).await;
+                }
+            }
+        };
+        tokio::spawn(stop.run_until_cancelled_owned(work));
     }
     once("priority-and-fairness-config-producer", &client)
         .repeat(Duration::from_secs(60), |_, client| async move {
@@ -130,10 +157,11 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
     crate::aggregator::start(server, &client, stop.clone());
     once("start-kubernetes-service-cidr-controller", &client)
         .run(|server, client| async move { service_cidr::run(&server, &client).await });
-    once("start-cluster-authentication-info-controller", &client)
-        .repeat(Duration::from_secs(60), |server, client| async move {
-            authentication_info::run(&server, &client).await
-        });
+    let told = once("start-cluster-authentication-info-controller", &client);
+    authentication_info::follow(server, &told.wake, &stop);
+    told.repeat(Duration::from_secs(60), |server, client| async move {
+        authentication_info::run(&server, &client).await
+    });
     once("start-legacy-token-tracking-controller", &client)
         .repeat(Duration::from_secs(3600), |_, client| async move {
             token_tracking::run(&client).await
@@ -167,6 +195,7 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
             )
         },
     );
+    Failures(failures)
 }
 
 /// Takes back what other servers must not see of a stopped one.
@@ -212,6 +241,8 @@ struct Runner {
     client: Loopback,
     name: &'static str,
     stop: CancellationToken,
+    /// Ends a wait.
+    wake: Arc<Notify>,
 }
 
 impl Runner {
@@ -279,6 +310,7 @@ impl Runner {
                 };
                 tokio::select! {
                     () = self.stop.cancelled() => return,
+                    () = self.wake.notified() => {}
                     () = tokio::time::sleep(wait) => {}
                 }
             }
