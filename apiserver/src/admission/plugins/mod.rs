@@ -25,6 +25,7 @@ mod storage;
 mod taint_nodes_by_condition;
 #[cfg(test)]
 pub(super) mod testing;
+mod token_audiences;
 mod validating_admission_policy;
 mod webhooks;
 
