@@ -26,6 +26,7 @@ mod media_types;
 mod pages;
 mod past_flaws;
 mod peers;
+mod pod_certificates;
 mod pod_security;
 mod policies;
 mod quotas;

@@ -13,12 +13,12 @@ use apimachinery::quote::quote;
 use apimachinery::status::{self, StatusError};
 use component_base::auth::{Attributes as AccessAttributes, Authorizer, BoxFuture, Decision};
 
-use super::{certificates, token_audiences};
+use super::{certificates, pod_certificates, token_audiences};
 use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Steps, Verdict};
 use crate::apis::gates;
 use crate::authz::node::{Kind, node_identity, pod_references};
 
-const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+pub(super) const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 const NODE_LEASES: &str = "kube-node-lease";
 
 /// Kubernetes' own labels that a kubelet sets on its node.
@@ -102,6 +102,9 @@ impl NodeRestriction {
             ("resource.k8s.io", "resourceslices", _) => resource_slice(node, attributes),
             ("certificates.k8s.io", "certificatesigningrequests", _) => {
                 certificate_request(attributes)
+            }
+            ("certificates.k8s.io", "podcertificaterequests", _) => {
+                pod_certificates::judge(node, attributes, cluster).await
             }
             _ => Ok(()),
         }
@@ -194,7 +197,7 @@ impl NodeRestriction {
     }
 }
 
-fn refuse(attributes: &Attributes, reason: impl std::fmt::Display) -> Verdict {
+pub(super) fn refuse(attributes: &Attributes, reason: impl std::fmt::Display) -> Verdict {
     Err(attributes.forbidden(reason))
 }
 
