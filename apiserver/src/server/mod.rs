@@ -209,7 +209,7 @@ impl ApiServer {
             &authorizer,
             &client,
             (webhooks.clone(), webhook_metrics),
-            admission::plugins::PodSecurityMetrics::new(metrics.registry())?,
+            admission::plugins::PodSecurityMetrics::new(&metrics),
             admission::AdmissionMetrics::new(&metrics),
         )?;
         let service_hooks = Arc::new(ServiceHooks::new(
