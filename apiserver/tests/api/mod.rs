@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod access_reviews;
 mod admission_plugins;
 mod aggregation;
 mod audit;
@@ -30,6 +31,8 @@ mod pod_certificates;
 mod pod_security;
 mod policies;
 mod quotas;
+#[path = "../../src/authz/reference.rs"]
+mod reference;
 mod resources;
 mod service_account_tokens;
 mod serving;
