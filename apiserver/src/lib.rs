@@ -57,6 +57,8 @@ pub mod storage;
 pub mod subresources;
 /// `kubectl get` output.
 pub mod table;
+/// Spans of requests.
+pub mod traces;
 /// Resources that are not stored.
 pub mod virtual_resources;
 /// Calls to webhooks.

@@ -71,6 +71,7 @@ use crate::request::context::{AuditAnnotations, RequestContext, Warnings};
 use crate::request::query::Query;
 use crate::storage::encryption::Encryption;
 use crate::storage::{Backend, EtcdConfig, Header, ResourceConfig, Storage, StorageMetrics};
+use crate::traces::Traces;
 use crate::webhook::{ClusterServices, Webhooks};
 
 use etcd_overrides::EtcdOverrides;
@@ -105,6 +106,7 @@ pub struct ApiServer {
     authentication_metrics: crate::authn::AuthenticationMetrics,
     request_header: Option<request_header::RequestHeaderAuthenticator>,
     impersonation: Impersonation,
+    traces: Traces,
     /// What is noted of requests, when anything is.
     pub audit: Option<Arc<Audit>>,
     limits: Limits,
@@ -155,6 +157,7 @@ impl ApiServer {
             None => Egress::default(),
         };
         let audit = Audit::new(&config.flags, &egress.control_plane, &metrics)?;
+        let traces = Traces::new(&config, &egress.control_plane, &stop)?;
         let etcd = EtcdConfig {
             via: egress.etcd.clone(),
             ..config.etcd.clone()
@@ -253,6 +256,7 @@ impl ApiServer {
             authentication_metrics: crate::authn::AuthenticationMetrics::new(&metrics),
             request_header,
             impersonation,
+            traces,
             discovery,
             custom_resources: Serving::default(),
             aggregator,
@@ -488,13 +492,17 @@ impl ApiServer {
             .as_ref()
             .map(request_header::RequestHeaderAuthenticator::config);
         request_header::clear_authentication_headers(&mut cx.headers, config.as_deref());
-        let Some(audit) = &self.audit else {
-            return self.known(cx, request).await;
+        let span = self.traces.start(&cx, request.version());
+        let response = match &self.audit {
+            None => self.known(cx, request).await,
+            Some(audit) => {
+                let long_running = is_long_running(&cx.info);
+                audit
+                    .around(cx, long_running, |cx| self.known(cx, request))
+                    .await
+            }
         };
-        let long_running = is_long_running(&cx.info);
-        audit
-            .around(cx, long_running, |cx| self.known(cx, request))
-            .await
+        span.answer(response)
     }
 
     /// Refuses a request of which nobody knows who sent it.

@@ -37,6 +37,7 @@ mod resources;
 mod service_account_tokens;
 mod serving;
 mod subresources;
+mod traces;
 mod unauthorized;
 mod watches;
 mod webhooks;
