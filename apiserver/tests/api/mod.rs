@@ -9,6 +9,7 @@ mod audit;
 mod authentication;
 mod authorization;
 mod canary;
+mod canary_process;
 mod claims;
 mod custom_resources;
 mod definitions;
