@@ -5,21 +5,23 @@ use std::path::Path as FilePath;
 use apimachinery::field::{self, ErrorList, Path};
 use apimachinery::os_error;
 use apimachinery::quote::quote;
-use serde::Deserialize;
+use serde_json::Value;
 
-use crate::admission::configuration::strict;
+use crate::admission::configuration::{strict, unversioned};
 use crate::egress::Dialer;
+use crate::go_json::cannot_unmarshal;
 
 const KINDS: [(&str, &str); 3] = [
     ("apiserver.config.k8s.io/v1", "TracingConfiguration"),
-    ("apiserver.k8s.io/v1beta1", "TracingConfiguration"),
-    ("apiserver.k8s.io/v1alpha1", "TracingConfiguration"),
+    ("apiserver.config.k8s.io/v1beta1", "TracingConfiguration"),
+    ("apiserver.config.k8s.io/v1alpha1", "TracingConfiguration"),
 ];
+/// What upstream calls the kinds that it knows here.
+const SCHEME: &str = "k8s.io/apiserver/pkg/server/options/tracing.go:49";
 const MILLION: i32 = 1_000_000;
 
 /// Which spans there are, and who is told of them.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TracingConfiguration {
     pub endpoint: Option<String>,
     /// Of requests that have no parent, that many in a million. None of them, without.
@@ -36,10 +38,7 @@ pub fn read(file: &FilePath) -> Result<TracingConfiguration, String> {
             "unable to read tracing configuration from {file}: {why}"
         ))
     })?;
-    let known = |path: &str, name: &str| {
-        path.is_empty() && ["endpoint", "samplingRatePerMillion"].contains(&name)
-    };
-    let configuration: TracingConfiguration = strict(&text, &KINDS, &known).map_err(|why| {
+    let configuration = decode(&text).map_err(|why| {
         unread(format!(
             "unable to decode tracing configuration data: {why}"
         ))
@@ -50,6 +49,59 @@ pub fn read(file: &FilePath) -> Result<TracingConfiguration, String> {
             "failed to validate tracing configuration: {problems}"
         )),
     }
+}
+
+/// A text that does not say what it is is a configuration, too; one without anything is one without endpoint and rate.
+fn decode(text: &[u8]) -> Result<TracingConfiguration, String> {
+    if text.trim_ascii().is_empty() {
+        return Ok(TracingConfiguration::default());
+    }
+    let known = |path: &str, name: &str| {
+        path.is_empty() && ["endpoint", "samplingRatePerMillion"].contains(&name)
+    };
+    let read = |text: &[u8]| strict::<Value>(text, &KINDS, &known);
+    let document = match read(text) {
+        Err(why) if why.starts_with("Object 'Kind' is missing") => {
+            let mut members = unversioned(text)?;
+            let (version, kind) = KINDS[0];
+            members.insert("apiVersion".to_owned(), version.into());
+            members.insert("kind".to_owned(), kind.into());
+            read(Value::Object(members).to_string().as_bytes())
+        }
+        outcome => outcome,
+    };
+    let document = document.map_err(|why| {
+        if why.starts_with("no kind ") {
+            format!("{why} in scheme {}", quote(SCHEME))
+        } else {
+            why
+        }
+    })?;
+    let target = |name: &str, of: &str| {
+        format!("struct field TracingConfiguration.TracingConfiguration.{name} of type {of}")
+    };
+    let endpoint = match &document["endpoint"] {
+        Value::Null => None,
+        Value::String(endpoint) => Some(endpoint.clone()),
+        other => return Err(cannot_unmarshal(other, &target("endpoint", "string"))),
+    };
+    let name = "samplingRatePerMillion";
+    let rate = &document[name];
+    let sampling_rate_per_million = match (rate, rate.as_i64().map(i32::try_from)) {
+        (Value::Null, _) => None,
+        (_, Some(Ok(rate))) => Some(rate),
+        (Value::Number(number), _) => {
+            let target = target(name, "int32");
+            return Err(format!(
+                "json: cannot unmarshal number {number} into Go {target}"
+            ));
+        }
+        _ => return Err(cannot_unmarshal(rate, &target(name, "int32"))),
+    };
+    Ok(TracingConfiguration {
+        endpoint,
+        sampling_rate_per_million,
+    })
 }
 
 fn validate(configuration: &TracingConfiguration) -> ErrorList {
@@ -156,8 +208,8 @@ mod tests {
     fn files() {
         for version in [
             "apiserver.config.k8s.io/v1",
-            "apiserver.k8s.io/v1beta1",
-            "apiserver.k8s.io/v1alpha1",
+            "apiserver.config.k8s.io/v1beta1",
+            "apiserver.config.k8s.io/v1alpha1",
         ] {
             let text = "endpoint: localhost:4317\nsamplingRatePerMillion: 12378\n";
             let wanted = TracingConfiguration {
@@ -172,20 +224,43 @@ mod tests {
             "unix-abstract:x",
         ] {
             let text = with(
-                "apiserver.k8s.io/v1beta1",
+                "apiserver.config.k8s.io/v1beta1",
                 &format!("endpoint: {endpoint}\n"),
             );
             assert!(outcome(&text).is_ok(), "{endpoint}");
         }
-        let unread = "failed to read tracing config: unable to decode tracing configuration data: ";
-        for text in [
-            "",
-            "a: b",
-            &with("apiserver.k8s.io/v2", ""),
-            &with("apiserver.k8s.io/v1beta1", "rate: 1\n"),
+        assert_eq!(outcome("\n"), Ok(TracingConfiguration::default()));
+        let unversioned = outcome("samplingRatePerMillion: 1");
+        assert_eq!(
+            unversioned.map(|read| read.sampling_rate_per_million),
+            Ok(Some(1))
+        );
+        let field = "Go struct field TracingConfiguration.TracingConfiguration";
+        for (text, why) in [
+            ("a: b", "strict decoding error: unknown field \"a\"".to_owned()),
+            (
+                &with("apiserver.k8s.io/v1beta1", ""),
+                "no kind \"TracingConfiguration\" is registered for version \"apiserver.k8s.io/v1beta1\" in scheme \"k8s.io/apiserver/pkg/server/options/tracing.go:49\"".to_owned(),
+            ),
+            (
+                &with("apiserver.config.k8s.io/v1beta1", "rate: 1\n"),
+                "strict decoding error: unknown field \"rate\"".to_owned(),
+            ),
+            (
+                &with("apiserver.config.k8s.io/v1", "samplingRatePerMillion: x\n"),
+                format!("json: cannot unmarshal string into {field}.samplingRatePerMillion of type int32"),
+            ),
+            (
+                &with("apiserver.config.k8s.io/v1", "samplingRatePerMillion: 1.5\n"),
+                format!("json: cannot unmarshal number 1.5 into {field}.samplingRatePerMillion of type int32"),
+            ),
+            (
+                &with("apiserver.config.k8s.io/v1", "endpoint: 5\n"),
+                format!("json: cannot unmarshal number into {field}.endpoint of type string"),
+            ),
         ] {
-            let why = outcome(text).expect_err("an error");
-            assert!(why.starts_with(unread), "{why}");
+            let unread = "failed to read tracing config: unable to decode tracing configuration data";
+            assert_eq!(outcome(text), Err(format!("{unread}: {why}")));
         }
         let missing = read(FilePath::new("/nowhere")).expect_err("an error");
         assert_eq!(
