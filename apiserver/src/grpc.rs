@@ -102,7 +102,7 @@ pub(crate) async fn dial(
     }
 }
 
-async fn unary<Request, Response>(
+pub(crate) async fn unary<Request, Response>(
     channel: Channel,
     method: &'static str,
     request: Request,

@@ -59,6 +59,8 @@ pub mod storage;
 pub mod subresources;
 /// `kubectl get` output.
 pub mod table;
+/// Spans of requests.
+pub mod traces;
 /// Resources that are not stored.
 pub mod virtual_resources;
 /// Calls to webhooks.
@@ -103,8 +105,11 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<(), component_
         serving_stop.clone(),
         grace,
     );
-    hooks::start(&server, internal.clone());
-    stop.cancelled().await;
+    let mut failures = hooks::start(&server, internal.clone());
+    tokio::select! {
+        () = stop.cancelled() => {}
+        failure = failures.next() => return Err(component_base::run::Fatal(failure).into()),
+    }
     // Readiness turns first, so that load balancers have time to notice.
     server
         .health

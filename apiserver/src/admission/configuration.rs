@@ -155,7 +155,7 @@ fn find_unknown(
 }
 
 /// YAML or JSON that does not say what it is.
-pub(super) fn unversioned(
+pub(crate) fn unversioned(
     text: &[u8],
 ) -> Result<serde_json::Map<String, serde_json::Value>, String> {
     let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;

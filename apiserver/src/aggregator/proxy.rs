@@ -14,6 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::link::Link;
 use super::{Remote, set_user_headers};
+use crate::apis::gates;
 use crate::connect::{self, Upgrade};
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
@@ -105,7 +106,9 @@ pub(crate) async fn forward(
     } = target;
     let authority = connect::authority(host, port);
     let upgrade = upgrade.filter(|_| streaming::is_upgrade_request(&cx.headers));
-    let mut request = match request(cx, &authority, body, upgrade.is_some()) {
+    // Peers are always told.
+    let tells_uid = mark.is_some() || gates::enabled("RemoteRequestHeaderUID");
+    let mut request = match request(cx, &authority, body, upgrade.is_some(), tells_uid) {
         Ok(request) => request,
         Err(error) => return internal(&error.to_string()),
     };
@@ -177,6 +180,7 @@ fn request(
     authority: &str,
     body: Body,
     upgrade: bool,
+    tells_uid: bool,
 ) -> Result<Request<Body>, http::Error> {
     // Encoded anew: the server must see the path that was judged here.
     let mut path = utf8_percent_encode(&cx.info.path, ESCAPED).to_string();
@@ -203,7 +207,7 @@ fn request(
     set_user_headers(
         &mut headers,
         &user.name,
-        &user.uid,
+        if tells_uid { &user.uid } else { "" },
         &user.groups,
         &user.extra,
     )?;

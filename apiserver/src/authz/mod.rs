@@ -62,4 +62,6 @@ pub trait RuleResolver: Send + Sync {
 }
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;

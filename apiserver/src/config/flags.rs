@@ -202,7 +202,7 @@ pub const FLAGS: &[Group] = &[
     Group {
         section: "Traces",
         rows: &[
-            FlagRow::new("tracing-config-file", Kind::String, "", "File with apiserver tracing configuration.").without_effect(NOT_YET),
+            FlagRow::new("tracing-config-file", Kind::String, "", "File with apiserver tracing configuration."),
         ],
     },
     Group {

@@ -368,10 +368,6 @@ fn check_files(flags: &Flags) -> Result<(), String> {
             "failed to read egress selector config: unable to read egress selector configuration from",
         ),
         (
-            "tracing-config-file",
-            "failed to read tracing config: unable to read tracing configuration from",
-        ),
-        (
             "admission-control-config-file",
             "failed to apply admission: failed to read plugin config: unable to read admission control configuration from",
         ),

@@ -41,7 +41,7 @@ pub(super) fn validate(
     etcd(flags, &mut errors);
     errors.extend(priority_and_fairness(flags));
     secure_port(flags, &mut errors);
-    authentication(flags, &mut errors);
+    authentication(flags, features, &mut errors);
     errors.extend(
         AuthorizationSettings::from_flags(flags)
             .err()
@@ -248,7 +248,7 @@ fn secure_port(flags: &Flags, errors: &mut Vec<String>) {
     }
 }
 
-fn authentication(flags: &Flags, errors: &mut Vec<String>) {
+fn authentication(flags: &Flags, features: &FeatureGates, errors: &mut Vec<String>) {
     let oidc = rows(FLAGS)
         .filter(|row| row.name.starts_with("oidc-"))
         .any(|row| flags.changed(row.name));
@@ -298,7 +298,15 @@ fn authentication(flags: &Flags, errors: &mut Vec<String>) {
             Some(_) => {}
         }
     }
-    errors.extend(validate_request_header_flags(flags));
+    let mut request_header = validate_request_header_flags(flags);
+    let uid_headers = "requestheader-uid-headers";
+    if !features.enabled("RemoteRequestHeaderUID") && !flags.strings(uid_headers).is_empty() {
+        request_header.retain(|problem| !problem.contains(uid_headers));
+        request_header.push(format!(
+            "--{uid_headers} requires the \"RemoteRequestHeaderUID\" feature to be enabled"
+        ));
+    }
+    errors.extend(request_header);
     if let (Some(clients), Some(front_proxy)) = (
         flags.non_empty("client-ca-file"),
         flags.non_empty("requestheader-client-ca-file"),
@@ -653,11 +661,15 @@ mod tests {
     ];
 
     fn problems(arguments: &[&str]) -> Vec<String> {
+        problems_with(&FeatureGates::default(), arguments)
+    }
+
+    fn problems_with(features: &FeatureGates, arguments: &[&str]) -> Vec<String> {
         let all = COMPLETE.iter().chain(arguments);
         match Flags::parse(&COMMAND, all.map(|argument| (*argument).to_owned())) {
             Ok(Parsed::Run(flags)) => validate(
                 &flags,
-                &FeatureGates::default(),
+                features,
                 &["10.0.0.0/24".parse().expect("a range")],
                 "10.0.0.1".parse().expect("an address"),
             ),
@@ -682,6 +694,20 @@ mod tests {
             "--watch-cache-sizes=pods#10",
         ];
         assert_eq!(problems(&fine), Vec::<String>::new());
+    }
+
+    #[test]
+    fn headers_with_uids_need_a_feature() {
+        let off = [("RemoteRequestHeaderUID".to_owned(), false)].into();
+        let off = FeatureGates::default().with(&off).expect("a gate");
+        for headers in ["X-Remote-Uid", "X-Other", " "] {
+            assert_eq!(
+                problems_with(&off, &[&format!("--requestheader-uid-headers={headers}")]),
+                [
+                    "--requestheader-uid-headers requires the \"RemoteRequestHeaderUID\" feature to be enabled"
+                ]
+            );
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use super::dial::{self, Target};
 use super::relay::{self, plain_error};
 use super::{Kubelet, Upgrade, authorize_upgrade, node_of, pod_of};
+use crate::apis::gates;
 use crate::handlers;
 use crate::request::context::RequestContext;
 use crate::request::query::Query;
@@ -305,10 +306,16 @@ pub(super) async fn stream(
         return Err(status::bad_request("Upgrade request required"));
     };
     if !kubelet.takes_web_sockets {
-        if kind == "portforward" && websocket::offers_tunneling(&cx.headers) {
+        if kind == "portforward"
+            && gates::enabled("PortForwardWebsockets")
+            && websocket::offers_tunneling(&cx.headers)
+        {
             return tunnel(cx, &kubelet.target, &path, client).await;
         }
-        if kind != "portforward" && websocket::offers_stream_close(&cx.headers) {
+        if kind != "portforward"
+            && gates::enabled("TranslateStreamCloseWebsocketRequests")
+            && websocket::offers_stream_close(&cx.headers)
+        {
             return translate(cx, &kubelet.target, &path, options, client).await;
         }
     }

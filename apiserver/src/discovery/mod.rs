@@ -21,6 +21,7 @@ use http::{HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
+use crate::apis::gates;
 use crate::config::Config;
 use crate::handlers::{encode, respond};
 use crate::negotiation::{self, Encoding, MediaType};
@@ -495,7 +496,11 @@ fn foreign_group_version(
 
 /// Names the stored version of a resource to clients that migrate storage.
 fn storage_version_hash(info: &ResourceInfo) -> String {
-    let Some(storage) = &info.storage else {
+    let Some(storage) = info
+        .storage
+        .as_ref()
+        .filter(|_| gates::enabled("StorageVersionHash"))
+    else {
         return String::new();
     };
     let name = format!("{}/{}/{}", storage.group, storage.version, info.kind);

@@ -19,7 +19,6 @@ use crate::apis::defaults::set_defaults;
 use crate::apis::validation::dra::AdminAccess;
 use crate::loopback::Loopback;
 use crate::negotiation::{self, Encoding};
-use crate::registry::claim_rights;
 use crate::registry::escalation;
 use crate::registry::managed_fields;
 use crate::registry::normalize::normalize;
@@ -27,6 +26,7 @@ use crate::registry::object::Object;
 use crate::registry::resource::Resource;
 use crate::registry::store::{self, Deleted, Write};
 use crate::registry::strategy::{Context, Strategy};
+use crate::registry::{claim_rights, signing_rights};
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
 
@@ -189,6 +189,7 @@ pub fn validator<'a>(
             match (request, &old) {
                 (Some(request), Some(old)) => {
                     claim_rights::check(server, &request, &object, old).await?;
+                    signing_rights::check(server, &request, &object, old).await?;
                 }
                 (Some(request), None) => {
                     authorize_create(server, &creating(request)).await?;

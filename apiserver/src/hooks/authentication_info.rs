@@ -4,12 +4,20 @@
 //! What several servers write is united: CAs until they expire, headers and names for good.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use api_types::core::v1::ConfigMap;
 use apimachinery::status::{self, StatusError};
+use component_base::file_watch::watch_files;
 use pem::{EncodeConfig, LineEnding, Pem};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
+use crate::apis::gates;
 use crate::loopback::Loopback;
+use crate::registry::follow::{Change, follow_stored};
 use crate::server::ApiServer;
 
 const NAME: &str = "extension-apiserver-authentication";
@@ -18,6 +26,7 @@ const CLIENT_CA: &str = "client-ca-file";
 const FRONT_PROXY_CA: &str = "requestheader-client-ca-file";
 /// Headers with uids are younger than the other ones and only told when there are any.
 const UID_HEADERS: &str = "requestheader-uid-headers";
+/// What the configuration says of a front proxy. Headers with uids are a feature.
 const LISTS: [&str; 5] = [
     "requestheader-username-headers",
     UID_HEADERS,
@@ -27,6 +36,34 @@ const LISTS: [&str; 5] = [
 ];
 /// How long after its end a CA is still told of, in seconds.
 const EXPIRY_SLACK: i64 = 5 * 60;
+
+/// Ends the hook's wait when the ConfigMap comes or goes, and when the file of a CA changes. Upstream's informer has no handler
+/// for updates either: what somebody writes into the ConfigMap is put right by the next round.
+pub(super) fn follow(server: &ApiServer, wake: &Arc<Notify>, stop: &CancellationToken) {
+    let flags = &server.config.flags;
+    let files = [CLIENT_CA, FRONT_PROXY_CA].map(|name| flags.non_empty(name));
+    let files: Vec<PathBuf> = files.into_iter().flatten().map(PathBuf::from).collect();
+    if !files.is_empty() {
+        let wake = wake.clone();
+        watch_files(files, stop.clone(), move || wake.notify_one());
+    }
+    let Some(maps) = server.resources.known("", "configmaps") else {
+        return;
+    };
+    let wake = wake.clone();
+    let there = AtomicBool::new(false);
+    follow_stored(maps, stop.clone(), move |change| {
+        let (namespace, name, exists) = match &change {
+            Change::Set(stored) => (stored.namespace(), stored.name(), true),
+            Change::Gone { namespace, name } => (&**namespace, &**name, false),
+            Change::Synced => return,
+        };
+        if (namespace, name) == (NAMESPACE, NAME) && there.swap(exists, Ordering::Relaxed) != exists
+        {
+            wake.notify_one();
+        }
+    });
+}
 
 pub(super) async fn run(server: &ApiServer, client: &Loopback) -> Result<(), StatusError> {
     let flags = &server.config.flags;
@@ -38,7 +75,7 @@ pub(super) async fn run(server: &ApiServer, client: &Loopback) -> Result<(), Sta
             ours.insert(name.to_owned(), text);
         }
     }
-    for name in LISTS {
+    for name in lists() {
         let list = serde_json::to_string(flags.strings(name)).map_err(status::internal)?;
         ours.insert(name.to_owned(), list);
     }
@@ -69,6 +106,12 @@ pub(super) async fn run(server: &ApiServer, client: &Loopback) -> Result<(), Sta
     client.create(map).await.map(drop)
 }
 
+fn lists() -> impl Iterator<Item = &'static str> {
+    let uids = gates::enabled("RemoteRequestHeaderUID");
+    let lists = LISTS.into_iter();
+    lists.filter(move |name| uids || *name != UID_HEADERS)
+}
+
 /// The data of both, with nothing else in it. `now` is in seconds since 1970.
 fn united(
     theirs: &BTreeMap<String, String>,
@@ -86,7 +129,7 @@ fn united(
     if !data.contains_key(FRONT_PROXY_CA) {
         return Ok(data);
     }
-    for name in LISTS {
+    for name in lists() {
         let mut list: Vec<String> = Vec::new();
         for text in [theirs.get(name), ours.get(name)].into_iter().flatten() {
             if text.is_empty() {
@@ -173,6 +216,17 @@ mod tests {
         assert_eq!(united(&both, &ours, NOW).unwrap(), both);
         let bad = data(&[(CLIENT_CA, key)]);
         assert!(united(&bad, &ours, NOW).is_err());
+    }
+
+    #[test]
+    fn headers_with_uids_are_a_feature() {
+        let off = [("RemoteRequestHeaderUID".to_owned(), false)].into();
+        let off = component_base::features::FeatureGates::default().with(&off);
+        gates::install(off.unwrap());
+        let ca = certificate("a", 2040);
+        let theirs = data(&[(FRONT_PROXY_CA, &ca), (UID_HEADERS, "{")]);
+        let both = united(&theirs, &data(&[]), NOW).unwrap();
+        assert!(!both.contains_key(UID_HEADERS));
     }
 
     #[test]

@@ -5,9 +5,13 @@ use api_types::MicroTime;
 use api_types::coordination::v1::Lease;
 use apimachinery::status::StatusError;
 
+use crate::config::Config;
 use crate::loopback::Loopback;
 use crate::server::ApiServer;
 
+/// Servers have names.
+pub(crate) const FEATURE: &str = "APIServerIdentity";
+pub(super) const GARBAGE_HOOK: &str = "start-kube-apiserver-identity-lease-garbage-collector";
 /// Says of a Lease that it is an API server's.
 pub(crate) const LABEL: &str = "apiserver.kubernetes.io/identity";
 pub(crate) const KUBE_APISERVER: &str = "kube-apiserver";
@@ -17,6 +21,15 @@ const PEER_ADDRESS: &str = "kubernetes.io/peer-advertise-address";
 
 const DURATION_SECONDS: i32 = 3600;
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// What metrics call this server: its name, or nothing where servers have none.
+pub(crate) fn id(config: &Config) -> String {
+    if config.features.enabled(FEATURE) {
+        name(&config.hostname)
+    } else {
+        String::new()
+    }
+}
 
 /// `apiserver-` and 26 letters of base32.
 pub(crate) fn name(hostname: &str) -> String {

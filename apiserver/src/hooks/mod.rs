@@ -2,7 +2,7 @@
 //! Upstream: PostStartHooks of pkg/controlplane.
 //!
 //! Each hook is one file and one row of [`start`]. A hook that fails is tried again until it works; health checks list
-//! it as unfinished as long.
+//! it as unfinished as long. Only the roles and the repair of Services have a deadline, after which the server ends.
 
 /// APIServices of what is served here.
 pub(crate) mod api_services;
@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use apimachinery::status::StatusError;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::custom_resources::controllers;
@@ -55,7 +56,7 @@ const WORKING: &[&str] = &[
     "peer-endpoint-reconciler-controller",
     "start-cluster-authentication-info-controller",
     "start-kube-apiserver-identity-lease-controller",
-    "start-kube-apiserver-identity-lease-garbage-collector",
+    identity::GARBAGE_HOOK,
     "start-legacy-token-tracking-controller",
     service_repair::HOOK,
     RBAC_HOOK,
@@ -72,8 +73,37 @@ const WORKING: &[&str] = &[
     "apiservice-discovery-controller",
 ];
 
+/// Where a hook says that the server cannot go on without it.
+#[derive(Clone)]
+struct Failed(mpsc::Sender<String>);
+
+impl Failed {
+    async fn tell(&self, hook: &str, why: &str) {
+        // Nobody listens to a server that ends already.
+        let _ = self
+            .0
+            .send(format!("PostStartHook {hook:?} failed: {why}"))
+            .await;
+    }
+}
+
+/// Tells of a hook without which the server cannot go on.
+pub struct Failures(mpsc::Receiver<String>);
+
+impl Failures {
+    /// Waits for one; for ever where all is well.
+    pub async fn next(&mut self) -> String {
+        match self.0.recv().await {
+            Some(failure) => failure,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Starts all hooks.
-pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
+pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) -> Failures {
+    let (failed, failures) = mpsc::channel(1);
+    let failed = Failed(failed);
     for name in POST_START_HOOKS
         .iter()
         .chain(LATE_HOOKS)
@@ -109,6 +139,7 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
         client: client.clone(),
         name,
         stop: stop.clone(),
+        wake: Arc::default(),
     };
     let deadline = Instant::now() + server.config.storage_initialization_timeout;
     once("storage-readiness", &client)
@@ -120,7 +151,15 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
     once("scheduling/bootstrap-system-priority-classes", &client)
         .run(|_, client| async move { priority_classes::run(&client).await });
     if server.rbac.is_some() {
-        once(RBAC_HOOK, &client).run(|_, client| async move { rbac::run(&client).await });
+        let (server, client, stop) = (server.clone(), client.clone(), stop.clone());
+        let failed = failed.clone();
+        let work = async move {
+            match rbac::initialize(|| rbac::run(&client)).await {
+                Ok(()) => server.health.hook_done(RBAC_HOOK),
+                Err(why) => failed.tell(RBAC_HOOK, &why).await,
+            }
+        };
+        tokio::spawn(stop.run_until_cancelled_owned(work));
     }
     once("priority-and-fairness-config-producer", &client)
         .repeat(Duration::from_secs(60), |_, client| async move {
@@ -130,30 +169,30 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
     if let Some(flow) = server.flow_control() {
         flow.start(stop.clone());
     }
-    service_repair::start(server, &client, stop.clone());
+    service_repair::start(server, &client, failed.clone(), stop.clone());
     custom_openapi::start(server, stop.clone());
     crate::aggregator::start(server, &client, stop.clone());
     once("start-kubernetes-service-cidr-controller", &client)
         .run(|server, client| async move { service_cidr::run(&server, &client).await });
-    once("start-cluster-authentication-info-controller", &client)
-        .repeat(Duration::from_secs(60), |server, client| async move {
-            authentication_info::run(&server, &client).await
-        });
+    let told = once("start-cluster-authentication-info-controller", &client);
+    authentication_info::follow(server, &told.wake, &stop);
+    told.repeat(Duration::from_secs(60), |server, client| async move {
+        authentication_info::run(&server, &client).await
+    });
     once("start-legacy-token-tracking-controller", &client)
         .repeat(Duration::from_secs(3600), |_, client| async move {
             token_tracking::run(&client).await
         });
-    once("start-kube-apiserver-identity-lease-controller", &client)
-        .repeat(Duration::from_secs(10), |server, client| async move {
-            identity::run(&server, &client).await
-        });
-    once(
-        "start-kube-apiserver-identity-lease-garbage-collector",
-        &client,
-    )
-    .repeat_beside(Duration::from_secs(3600), |_, client| async move {
-        identity::collect_garbage(&client).await
-    });
+    if server.config.features.enabled(identity::FEATURE) {
+        once("start-kube-apiserver-identity-lease-controller", &client)
+            .repeat(Duration::from_secs(10), |server, client| async move {
+                identity::run(&server, &client).await
+            });
+        once(identity::GARBAGE_HOOK, &client)
+            .repeat_beside(Duration::from_secs(3600), |_, client| async move {
+                identity::collect_garbage(&client).await
+            });
+    }
     Peers::start(server, stop.clone());
     once("peer-endpoint-reconciler-controller", &client).repeat_beside(
         Duration::from_secs(10),
@@ -177,6 +216,7 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) {
             )
         },
     );
+    Failures(failures)
 }
 
 /// Takes back what other servers must not see of a stopped one.
@@ -222,6 +262,8 @@ struct Runner {
     client: Loopback,
     name: &'static str,
     stop: CancellationToken,
+    /// Ends a wait.
+    wake: Arc<Notify>,
 }
 
 impl Runner {
@@ -289,6 +331,7 @@ impl Runner {
                 };
                 tokio::select! {
                     () = self.stop.cancelled() => return,
+                    () = self.wake.notified() => {}
                     () = tokio::time::sleep(wait) => {}
                 }
             }

@@ -3,6 +3,7 @@
 use http::HeaderMap;
 use http::header;
 
+use crate::apis::gates;
 use crate::request::query::Query;
 
 /// An encoding of API objects.
@@ -371,10 +372,11 @@ fn is_pretty(headers: &HeaderMap, query: &Query) -> bool {
 
 /// Whether the client takes gzip.
 pub fn accepts_gzip(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::ACCEPT_ENCODING)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.split(',').any(|token| token.trim() == "gzip"))
+    gates::enabled("APIResponseCompression")
+        && headers
+            .get(header::ACCEPT_ENCODING)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| value.split(',').any(|token| token.trim() == "gzip"))
 }
 
 fn join(types: impl Iterator<Item = String>) -> String {

@@ -168,6 +168,17 @@ pub const SELECTABLE: &[Selectable] = &[
         index: None,
     },
     Selectable {
+        group: "certificates.k8s.io",
+        resource: "podcertificaterequests",
+        fields: &[
+            field("spec.signerName"),
+            field("spec.podName"),
+            field("spec.nodeName"),
+        ],
+        aliases: &[],
+        index: None,
+    },
+    Selectable {
         group: "resource.k8s.io",
         resource: "resourceslices",
         fields: &[field("spec.nodeName"), field("spec.driver")],

@@ -22,6 +22,7 @@ use super::convert;
 use super::object::Object;
 use super::resource::Resource;
 use super::sent_empty;
+use crate::apis::gates;
 use crate::custom_resources::CustomResource;
 
 const SCALE_VERSION: &str = "autoscaling/v1";
@@ -92,7 +93,11 @@ fn reset_fields(resource: &Resource, subresource: &str) -> BTreeMap<String, Filt
         let resets = match field.go {
             "TypeMeta" => false,
             "ObjectMeta" => strategy.reset_fields().contains(&field.go),
-            "Status" => !matches!(subresource, "status" | "approval"),
+            "Status" => {
+                let kept = resource.info.kind == "ServiceCIDR"
+                    && !gates::enabled("ServiceCIDRStatusFieldWiping");
+                !kept && !matches!(subresource, "status" | "approval")
+            }
             _ => {
                 matches!(subresource, "status" | "approval")
                     || strategy.reset_fields().contains(&field.go)

@@ -33,6 +33,7 @@ pub mod sent_empty;
 pub mod server_leases;
 /// Cluster IPs and node ports.
 pub mod service;
+pub mod signing_rights;
 /// Create, update, delete.
 pub mod store;
 /// Stored JSON and YAML.

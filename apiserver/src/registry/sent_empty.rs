@@ -1,6 +1,7 @@
 //! Empty lists that a client sent, where they mean something else than no list. The types do not tell the two apart, as
 //! protobuf does not; Go's JSON does, and in two places clients see it: a list that is merged by its items, and that JSON
-//! always has, belongs to the manager who sent it empty; and `metadata.managedFields: []` resets the managed fields.
+//! always has, belongs to the manager who sent it empty; and `metadata.managedFields: []` resets the managed fields. Of maps there
+//! is one: a pod's overhead, which nobody may send who has no RuntimeClass with one.
 //! Upstream: structured-merge-diff's typed.ToFieldSet, and isResetManagedFields of apimachinery's managedfields.
 
 use api_types::meta::v1::ManagedFieldsEntry;
@@ -9,10 +10,14 @@ use serde_json::Value;
 
 use super::object::Object;
 
+const OVERHEAD: &str = "/spec/overhead";
+
 /// Notes in an object of a built-in kind which lists the JSON it was decoded from has empty. Texts without an empty list,
 /// nearly all, cost a search for one.
 pub fn note(object: &mut Object, json: &[u8]) {
-    if !has_empty_list(json) {
+    let pod = object.value().schema().name == "Pod";
+    let overhead = pod && memchr::memmem::find(json, b"\"overhead\"").is_some();
+    if !overhead && !has_empty_list(json) {
         return;
     }
     let Ok(document) = serde_json::from_slice::<Value>(json) else {
@@ -31,7 +36,16 @@ pub fn note(object: &mut Object, json: &[u8]) {
         &mut String::new(),
         &mut found,
     );
+    let map = document.pointer(OVERHEAD).and_then(Value::as_object);
+    if overhead && map.is_some_and(serde_json::Map::is_empty) {
+        found.push(OVERHEAD.to_owned());
+    }
     object.sent_empty = found;
+}
+
+/// Whether a pod was sent with an overhead of nothing.
+pub fn has_empty_overhead(object: &Object) -> bool {
+    object.sent_empty.iter().any(|pointer| pointer == OVERHEAD)
 }
 
 /// Makes lists that are null in an object's JSON empty, where they were sent so.
@@ -136,6 +150,22 @@ mod tests {
         // Inside of a text, and elsewhere, it means nothing.
         let object = noted::<ConfigMap>(r#"{"data":{"managedFields":"[]"}}"#);
         assert!(object.metadata().managed_fields.is_empty());
+    }
+
+    #[test]
+    fn an_overhead_of_nothing_is_noted() {
+        use api_types::core::v1::Pod;
+        for (spec, empty) in [
+            (r#"{"overhead":{}}"#, true),
+            (r#"{"overhead":null}"#, false),
+            (r#"{"overhead":{"cpu":"1"}}"#, false),
+            (r#"{"hostname":"overhead"}"#, false),
+        ] {
+            let object = noted::<Pod>(&format!("{{\"spec\":{spec}}}"));
+            assert_eq!(has_empty_overhead(&object), empty, "{spec}");
+        }
+        let object = noted::<ConfigMap>(r#"{"spec":{"overhead":{}}}"#);
+        assert!(!has_empty_overhead(&object));
     }
 
     #[test]

@@ -82,9 +82,9 @@ pub async fn build(
     }
     if let Some(file) = flags.non_empty("client-ca-file") {
         let ca = CaBundle::from_file(CLIENT_CA, Path::new(file), stop)?;
-        authenticators.push(Arc::new(CertificateAuthenticator::with_metrics(
-            ca, metrics,
-        )));
+        let certificates = CertificateAuthenticator::with_metrics(ca, metrics);
+        let uids = config.features.enabled("AllowParsingUserUIDFromCertAuth");
+        authenticators.push(Arc::new(certificates.with_uids(uids)));
     }
     let tokens = build_tokens(config, resources, client, egress, metrics, stop).await?;
     authenticators.push(Arc::new(BearerToken::new(tokens.judge.clone())));
@@ -280,7 +280,7 @@ fn jwt_authenticators(
     if settings.file.is_none() && settings.configuration.jwt.is_empty() {
         return Ok(None);
     }
-    let server = crate::hooks::identity::name(&config.hostname);
+    let server = crate::hooks::identity::id(config);
     let common = oidc::Common {
         signing_algorithms: settings.signing_algorithms.clone(),
         disallowed_issuers: disallowed_issuers.to_vec(),

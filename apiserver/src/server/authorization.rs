@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use api_types::Resource as ApiResource;
+use api_types::certificates::v1beta1::PodCertificateRequest;
 use api_types::core::v1::PersistentVolume;
 use api_types::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use api_types::resource::v1::ResourceSlice;
@@ -14,6 +15,7 @@ use component_base::auth::{Attributes, AuthorizeError, Decision, filter};
 use component_base::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 
+use crate::apis::gates;
 use crate::authz::abac::Abac;
 use crate::authz::node::{Graph, Kind, NodeAuthorizer, feed};
 use crate::authz::rbac::Rbac;
@@ -104,7 +106,7 @@ pub fn build(
             text: text.clone(),
             configuration: settings.configuration.clone(),
         };
-        let server = crate::hooks::identity::name(&config.hostname);
+        let server = crate::hooks::identity::id(config);
         let metrics = ReloadMetrics::new(metrics, "authorization", &server);
         reload::start(source, chain.clone(), metrics, stop);
     }
@@ -162,20 +164,35 @@ fn feed_graph(graph: &Arc<Graph>, resources: &Resources, stop: &CancellationToke
     followed::<VolumeAttachment>(resources, stop, move |change| match change {
         Change::Set(attachment) => shared.set_owned(
             Kind::VolumeAttachment,
+            "",
             &attachment.metadata.name,
             &attachment.spec.node_name,
         ),
-        Change::Gone { name, .. } => shared.remove_owned(Kind::VolumeAttachment, &name),
+        Change::Gone { name, .. } => shared.remove_owned(Kind::VolumeAttachment, "", &name),
         Change::Synced => {}
     });
     let shared = graph.clone();
     followed::<ResourceSlice>(resources, stop, move |change| match change {
         Change::Set(slice) => shared.set_owned(
             Kind::ResourceSlice,
+            "",
             &slice.metadata.name,
             slice.spec.node_name.as_deref().unwrap_or_default(),
         ),
-        Change::Gone { name, .. } => shared.remove_owned(Kind::ResourceSlice, &name),
+        Change::Gone { name, .. } => shared.remove_owned(Kind::ResourceSlice, "", &name),
+        Change::Synced => {}
+    });
+    if !gates::enabled("PodCertificateRequest") {
+        return;
+    }
+    let (shared, kind) = (graph.clone(), Kind::PodCertificateRequest);
+    followed::<PodCertificateRequest>(resources, stop, move |change| match change {
+        Change::Set(request) => {
+            let metadata = &request.metadata;
+            let node = &request.spec.node_name;
+            shared.set_owned(kind, &metadata.namespace, &metadata.name, node);
+        }
+        Change::Gone { namespace, name } => shared.remove_owned(kind, &namespace, &name),
         Change::Synced => {}
     });
 }

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::hooks::identity;
 use crate::peers;
 use crate::storage::Backend;
 use crate::storage::encryption::Encryption;
@@ -28,9 +29,9 @@ pub const POST_START_HOOKS: &[&str] = &[
     "start-system-namespaces-controller",
     PEERS_HOOK,
     "start-cluster-authentication-info-controller",
-    "start-kube-apiserver-identity-lease-controller",
-    "start-kube-apiserver-identity-lease-garbage-collector",
-    "storage-readiness",
+    IDENTITY_HOOKS[0],
+    IDENTITY_HOOKS[1],
+    STORAGE_HOOK,
     "start-legacy-token-tracking-controller",
     "start-service-ip-repair-controllers",
     RBAC_HOOK,
@@ -47,6 +48,13 @@ pub const POST_START_HOOKS: &[&str] = &[
     "apiservice-discovery-controller",
     "kube-apiserver-autoregistration",
 ];
+/// Hooks of servers that have names.
+const IDENTITY_HOOKS: [&str; 2] = [
+    "start-kube-apiserver-identity-lease-controller",
+    "start-kube-apiserver-identity-lease-garbage-collector",
+];
+/// The hook that waits for watch caches.
+const STORAGE_HOOK: &str = "storage-readiness";
 /// The hook that tells peers where this server is.
 const PEERS_HOOK: &str = "peer-endpoint-reconciler-controller";
 /// The hook that is there when the file of encryption at rest is followed.
@@ -142,6 +150,15 @@ impl Health {
         }
         if !config.authorization.has("RBAC") {
             names.retain(|name| *name != RBAC_HOOK);
+        }
+        if !config.features.enabled(identity::FEATURE) {
+            names.retain(|name| !IDENTITY_HOOKS.contains(name));
+        }
+        if !config
+            .features
+            .enabled("WatchCacheInitializationPostStartHook")
+        {
+            names.retain(|name| *name != STORAGE_HOOK);
         }
         let fair = config.flags.bool("enable-priority-and-fairness");
         for name in names.iter().chain(LATE_HOOKS) {

@@ -74,6 +74,7 @@ use crate::request::query::Query;
 use crate::request_metrics::{Filter, Measured, RequestMetrics};
 use crate::storage::encryption::Encryption;
 use crate::storage::{Backend, EtcdConfig, Header, ResourceConfig, Storage, StorageMetrics};
+use crate::traces::Traces;
 use crate::webhook::{ClusterServices, Webhooks};
 
 use etcd_overrides::EtcdOverrides;
@@ -108,6 +109,7 @@ pub struct ApiServer {
     authentication_metrics: crate::authn::AuthenticationMetrics,
     request_header: Option<request_header::RequestHeaderAuthenticator>,
     impersonation: Impersonation,
+    traces: Traces,
     /// What is noted of requests, when anything is.
     pub audit: Option<Arc<Audit>>,
     limits: Limits,
@@ -159,6 +161,7 @@ impl ApiServer {
             None => Egress::default(),
         };
         let audit = Audit::new(&config.flags, &egress.control_plane, &metrics)?;
+        let traces = Traces::new(&config, &egress.control_plane, &stop)?;
         let etcd = EtcdConfig {
             via: egress.etcd.clone(),
             ..config.etcd.clone()
@@ -214,7 +217,7 @@ impl ApiServer {
             &authorizer,
             &client,
             (webhooks.clone(), webhook_metrics),
-            admission::plugins::PodSecurityMetrics::new(metrics.registry())?,
+            admission::plugins::PodSecurityMetrics::new(&metrics),
             admission::AdmissionMetrics::new(&metrics),
         )?;
         let service_hooks = Arc::new(ServiceHooks::new(
@@ -264,6 +267,7 @@ impl ApiServer {
             authentication_metrics: crate::authn::AuthenticationMetrics::new(&metrics),
             request_header,
             impersonation,
+            traces,
             discovery,
             custom_resources: Serving::default(),
             aggregator,
@@ -500,18 +504,19 @@ impl ApiServer {
         cx.annotations
             .latencies()
             .add(Latency::Authentication, took);
-        let http2 = request.version() == http::Version::HTTP_2;
+        // Callers nobody knows get no long-lived HTTP/2 connection (CVE-2023-44487).
+        let closes = request.version() == http::Version::HTTP_2
+            && crate::apis::gates::enabled("UnauthenticatedHTTP2DOSMitigation");
         let Some(found) = found else {
             self.request_metrics.filtered(Filter::Authentication, took);
-            // Callers nobody knows get no long-lived HTTP/2 connection (CVE-2023-44487).
-            if http2 {
+            if closes {
                 cx.connection.close_gracefully();
             }
             let refuse =
                 |cx: &RequestContext| respond::error(cx, status::unauthorized("Unauthorized"));
             return self.refused(&mut cx, refuse).await;
         };
-        if http2 && component_base::auth::combine::is_anonymous(&found.user) {
+        if closes && component_base::auth::combine::is_anonymous(&found.user) {
             cx.connection.close_gracefully();
         }
         cx.user = found.user;
@@ -522,13 +527,17 @@ impl ApiServer {
             .map(request_header::RequestHeaderAuthenticator::config);
         request_header::clear_authentication_headers(&mut cx.headers, config.as_deref());
         let (started, _) = self.filtered(Filter::Authentication, started);
-        let Some(audit) = &self.audit else {
-            return self.known(cx, request, started).await;
+        let span = self.traces.start(&cx, request.version());
+        let response = match &self.audit {
+            None => self.known(cx, request, started).await,
+            Some(audit) => {
+                let long_running = is_long_running(&cx.info);
+                audit
+                    .around(cx, long_running, |cx| self.known(cx, request, started))
+                    .await
+            }
         };
-        let long_running = is_long_running(&cx.info);
-        audit
-            .around(cx, long_running, |cx| self.known(cx, request, started))
-            .await
+        span.answer(response)
     }
 
     /// Refuses a request of which nobody knows who sent it.
@@ -730,7 +739,7 @@ async fn encryption(
     metrics: &Metrics,
     stop: &CancellationToken,
 ) -> Result<Option<Arc<Encryption>>, component_base::Error> {
-    let server_id = hooks::identity::name(&config.hostname);
+    let server_id = hooks::identity::id(config);
     let Some(path) = config.flags.non_empty("encryption-provider-config") else {
         Encryption::off(&server_id, metrics);
         return Ok(None);

@@ -11,6 +11,7 @@ use component_base::serving::{Body, Response};
 use http::StatusCode;
 use jiff::Timestamp;
 
+use crate::apis::gates;
 use crate::authn::BindTo;
 use crate::handlers::{Endpoint, post, respond};
 use crate::loopback::Loopback;
@@ -56,18 +57,11 @@ pub(super) async fn create(
         .await?
         .ok_or_else(|| status::not_found(&GroupResource::new("", "serviceaccounts"), name))?;
     let uid = &account.metadata.uid;
-    if !request.metadata.uid.is_empty() && request.metadata.uid != *uid {
-        let resource = GroupResource::new("authentication.k8s.io", "TokenRequest");
-        let given = &request.metadata.uid;
-        return Err(status::conflict(
-            &resource,
-            name,
-            format!(
-                "the UID in the token request ({given}) does not match the UID of the service account ({uid})"
-            ),
-        ));
+    if request.metadata.uid.is_empty() {
+        request.metadata.uid.clone_from(uid);
+    } else if request.metadata.uid != *uid {
+        wrong_uid(cx, name, &request.metadata.uid, uid)?;
     }
-    request.metadata.uid.clone_from(uid);
     if request.spec.audiences.is_empty() {
         request
             .spec
@@ -133,6 +127,25 @@ pub(super) async fn create(
         &object,
         None,
     )
+}
+
+/// A token is asked for an account that was deleted and made again.
+fn wrong_uid(cx: &RequestContext, name: &str, given: &str, uid: &str) -> Result<(), StatusError> {
+    let text = format!(
+        "the UID in the token request ({given}) does not match the UID of the service account ({uid})"
+    );
+    if gates::enabled("TokenRequestServiceAccountUIDValidation") {
+        let resource = GroupResource::new("authentication.k8s.io", "TokenRequest");
+        return Err(status::conflict(&resource, name, text));
+    }
+    cx.warnings.add(format!(
+        "{text} but TokenRequestServiceAccountUIDValidation is not enabled. In the future, this will return a conflict error"
+    ));
+    if cx.audit.is_some() {
+        cx.annotations
+            .add("authentication.k8s.io/token-request-uid-mismatch", text);
+    }
+    Ok(())
 }
 
 fn later(now: Timestamp, seconds: i64) -> api_types::Time {

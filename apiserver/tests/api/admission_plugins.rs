@@ -344,6 +344,28 @@ async fn resized_pods_fit_their_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_overhead_of_nothing_is_one() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let classes = "/apis/node.k8s.io/v1/runtimeclasses";
+    let class = json!({"metadata": {"name": "c"}, "handler": "h", "overhead": {}});
+    server.post(classes, class).await.expect(201);
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod = |more: Value| {
+        let mut pod = json!({"metadata": {"name": "p"}, "spec": more});
+        pod["spec"]["containers"] = json!([{"name": "c", "image": "i"}]);
+        pod
+    };
+    server.post(pods, pod(json!({"overhead": {}}))).await.refuses(
+        403,
+        "pods \"p\" is forbidden: pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead",
+    );
+    let of_class = json!({"overhead": {}, "runtimeClassName": "c"});
+    server.post(pods, pod(of_class)).await.expect(201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn wrong_configurations_stop_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("admission.json");

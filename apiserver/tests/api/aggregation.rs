@@ -408,6 +408,7 @@ async fn what_the_server_is_sent(server: &Server) {
     let headers = [
         ("content-type", JSON),
         ("impersonate-user", "jane"),
+        ("impersonate-uid", "7"),
         ("impersonate-group", "painters"),
         ("impersonate-extra-example.com%2fscope", "one"),
         ("x-remote-user", "root"),
@@ -439,6 +440,12 @@ async fn what_the_server_is_sent(server: &Server) {
             .collect()
     };
     assert_eq!(of("x-remote-user"), ["jane"]);
+    let features = &server.inner().config.features;
+    let uid: &[&str] = match features.enabled("RemoteRequestHeaderUID") {
+        true => &["7"],
+        false => &[],
+    };
+    assert_eq!(of("x-remote-uid"), uid);
     assert_eq!(of("x-remote-group"), ["painters", "system:authenticated"]);
     assert_eq!(of("x-remote-extra-example.com%2fscope"), ["one"]);
     assert_eq!(of("audit-id"), ["an-id"]);

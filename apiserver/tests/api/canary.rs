@@ -60,13 +60,13 @@ impl tracing::Subscriber for Log {
 }
 
 /// The forms in which a secret could be told.
-fn forms(secret: &str) -> Vec<String> {
-    let bytes = format!("{:?}", secret.as_bytes());
+pub(super) fn forms(secret: &[u8]) -> Vec<String> {
+    let bytes = format!("{secret:?}");
     let mut forms = vec![
-        secret.to_owned(),
+        String::from_utf8_lossy(secret).into_owned(),
         bytes.trim_matches(['[', ']']).to_owned(),
         bytes.replace(' ', "").trim_matches(['[', ']']).to_owned(),
-        secret.bytes().fold(String::new(), |mut hex, byte| {
+        secret.iter().fold(String::new(), |mut hex, byte| {
             let _ = write!(hex, "{byte:02x}");
             hex
         }),
@@ -74,7 +74,7 @@ fn forms(secret: &str) -> Vec<String> {
     ];
     // Inside other bytes, its base64 begins at one of three places.
     for before in ["", "x", "xx"] {
-        let encoded = STANDARD.encode(format!("{before}{secret}"));
+        let encoded = STANDARD.encode([before.as_bytes(), secret].concat());
         forms.push(encoded[4..encoded.len() - 4].to_owned());
     }
     forms
@@ -87,7 +87,7 @@ impl Log {
         let mut lines = text.lines();
         lines
             .find(|line| {
-                forms(secret)
+                forms(secret.as_bytes())
                     .iter()
                     .any(|form| line.contains(form.as_str()))
             })

@@ -137,7 +137,7 @@ async fn aggregated_servers_are_behind_a_proxy_by_grpc() {
 /// A kubelet that has one log and one thing to exec.
 ///
 /// Its port, and who is told when an exec has ended.
-async fn kubelet() -> (u16, Arc<tokio::sync::Notify>) {
+pub(super) async fn kubelet() -> (u16, Arc<tokio::sync::Notify>) {
     let (config, _) = self_signed("kubelet");
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::aggregation::Authority;
 use super::*;
 
 /// The first pods of a cluster find the API server by this Service: it must not wait for the next round of its hook.
@@ -72,6 +73,49 @@ async fn without_etcd_a_server_is_not_ready() {
     assert_eq!(server.get("/livez/etcd").await.code, 500);
     let text = ready(&server, "&exclude=etcd&exclude=etcd-readiness").await;
     assert!(text.contains("[+]etcd excluded: ok\n"), "{text}");
+}
+
+/// Servers that delegate would not know their callers: the ConfigMap with the CAs does not wait for the next round of its hook.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_signs_certificates_is_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.crt");
+    let (first, second) = (Authority::new().pem, Authority::new().pem);
+    std::fs::write(&file, &first).unwrap();
+    let flag = format!("--client-ca-file={}", file.display());
+    let Some(server) = Server::start_with(&[flag]).await else {
+        return;
+    };
+    apiserver::hooks::start(server.inner(), server.stop.clone());
+    let path = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
+    let told = async |uid: &str, ca: &str| {
+        let until = async {
+            loop {
+                let map = server.get(path).await;
+                if map.code == 200 {
+                    let map = map.json();
+                    let bundle = map["data"]["client-ca-file"].as_str().unwrap_or_default();
+                    if map["metadata"]["uid"] != uid && bundle.contains(ca) {
+                        return map["metadata"]["uid"].as_str().unwrap().to_owned();
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), until)
+            .await
+            .expect("before the hook's period of a minute")
+    };
+    let uid = told("", &first).await;
+    server.delete(path, json!({})).await.expect(200);
+    let uid = told(&uid, &first).await;
+    let new = folder.path().join("new");
+    std::fs::write(&new, &second).unwrap();
+    std::fs::rename(&new, &file).unwrap();
+    // What another server has told stays.
+    told("", &format!("{first}{second}")).await;
+    server.delete(path, json!({})).await.expect(200);
+    told(&uid, &second).await;
 }
 
 /// What administrators say about flow control stays.

@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod access_reviews;
 mod admission_plugins;
 mod aggregation;
 mod audit;
 mod authentication;
 mod authorization;
 mod canary;
+mod canary_process;
 mod claims;
 mod custom_resources;
 mod definitions;
@@ -16,6 +18,7 @@ mod encryption;
 mod escalation;
 mod external_jwt;
 mod flow_control;
+mod gates;
 mod grpc;
 mod hooks;
 mod impersonation;
@@ -25,9 +28,12 @@ mod media_types;
 mod pages;
 mod past_flaws;
 mod peers;
+mod pod_certificates;
 mod pod_security;
 mod policies;
 mod quotas;
+#[path = "../../src/authz/reference.rs"]
+mod reference;
 mod request_metrics;
 mod resources;
 mod reviews;
@@ -35,6 +41,7 @@ mod service_account_tokens;
 mod service_repair;
 mod serving;
 mod subresources;
+mod traces;
 mod unauthorized;
 mod watches;
 mod webhooks;

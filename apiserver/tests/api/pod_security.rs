@@ -47,6 +47,12 @@ async fn namespaces_choose_what_pods_may_do() {
         server.post(PODS, pod(name, host.clone())).await.expect(201);
     }
     server.post(PODS, pod("good", json!({}))).await.expect(201);
+    server
+        .has_series(&[
+            "# HELP pod_security_evaluations_total [ALPHA] Number of policy evaluations that occurred, not counting ignored or exempt requests.\n",
+            "# HELP pod_security_exemptions_total [ALPHA] ",
+        ])
+        .await;
     // Labels must be right.
     server.label(json!({"enforce": "x"})).await.refuses(
         422,

@@ -20,8 +20,13 @@ pub struct Start {
     pub stop: CancellationToken,
 }
 
+/// Why a daemon cannot go on: logged as it is, and the exit code is 255, as after klog's Fatal.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Fatal(pub String);
+
 /// Runs a daemon to its end and gives the exit code of the process: 0 after `--help`, `--version` and an orderly end, 1
-/// after bad arguments and after an error, which is logged as `"command failed" err="..."`.
+/// after bad arguments and after an error, which is logged as `"command failed" err="..."`; 255 after a [`Fatal`] one.
 pub fn main_with<F, Fut>(command: &'static Command, run: F) -> ExitCode
 where
     F: FnOnce(Start) -> Fut,
@@ -162,6 +167,10 @@ fn report(command: &Command, errors: &[ParseError]) {
 }
 
 fn failed(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    if let Some(fatal) = error.downcast_ref::<Fatal>() {
+        tracing::error!("{fatal}");
+        return ExitCode::from(255);
+    }
     tracing::error!(error = %Chain(error), "command failed");
     ExitCode::FAILURE
 }

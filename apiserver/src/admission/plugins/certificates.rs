@@ -7,7 +7,7 @@ use api_types::certificates::v1::CertificateSigningRequest;
 use api_types::certificates::v1beta1::ClusterTrustBundle;
 use api_types::value::structs_equal;
 use apimachinery::quote::quote;
-use component_base::auth::{Attributes as AccessAttributes, Authorizer, BoxFuture};
+use component_base::auth::{Attributes as AccessAttributes, Authorizer, BoxFuture, UserInfo};
 
 use super::Settings;
 use crate::admission::{Attributes, Cluster, Operation, Plugin, Steps, Verdict};
@@ -79,8 +79,8 @@ impl Plugin for CertificateRights {
                 return Ok(());
             }
             let signer = &old.spec.signer_name;
-            let authorizer = self.authorizer.as_ref();
-            if may(authorizer, attributes, self.verb, signer).await {
+            let authorizer = self.authorizer.as_deref();
+            if may(authorizer, &attributes.user, self.verb, signer).await {
                 return Ok(());
             }
             Err(attributes.forbidden(format!(
@@ -92,9 +92,9 @@ impl Plugin for CertificateRights {
 }
 
 /// Whether the caller has a verb on a signer, or on its whole domain.
-async fn may(
-    authorizer: Option<&Arc<dyn Authorizer>>,
-    attributes: &Attributes,
+pub(crate) async fn may(
+    authorizer: Option<&dyn Authorizer>,
+    user: &UserInfo,
     verb: &str,
     signer: &str,
 ) -> bool {
@@ -106,7 +106,7 @@ async fn may(
         .map(|(domain, _)| format!("{domain}/*"));
     for name in std::iter::once(signer.to_owned()).chain(domain) {
         let question = AccessAttributes {
-            user: attributes.user.clone(),
+            user: user.clone(),
             verb: verb.to_owned(),
             api_group: GROUP.to_owned(),
             api_version: "*".to_owned(),
@@ -169,7 +169,14 @@ impl Plugin for ClusterTrustBundleAttest {
             if signer.is_empty() || old.is_some_and(|old| only_collected(new, old)) {
                 return Ok(());
             }
-            if may(self.authorizer.as_ref(), attributes, "attest", signer).await {
+            if may(
+                self.authorizer.as_deref(),
+                &attributes.user,
+                "attest",
+                signer,
+            )
+            .await
+            {
                 return Ok(());
             }
             Err(attributes.forbidden(format!(

@@ -12,6 +12,7 @@ mod mutating_admission_policy;
 mod namespaces;
 mod node_restriction;
 mod owner_references;
+mod pod_certificates;
 mod pod_node_selector;
 mod pod_security;
 mod pod_toleration_restriction;
@@ -25,6 +26,7 @@ mod storage;
 mod taint_nodes_by_condition;
 #[cfg(test)]
 pub(super) mod testing;
+mod token_audiences;
 mod validating_admission_policy;
 mod webhooks;
 
@@ -33,6 +35,7 @@ use std::sync::Arc;
 use component_base::auth::Authorizer;
 use component_base::features::FeatureGates;
 
+pub(crate) use certificates::may as may_for_signer;
 pub use pod_security::PodSecurityMetrics;
 pub use webhooks::WebhookMetrics;
 

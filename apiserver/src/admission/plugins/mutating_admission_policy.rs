@@ -24,6 +24,7 @@ use crate::admission::{
 use crate::registry::object::Object;
 
 const NAME: &str = "MutatingAdmissionPolicy";
+const FEATURE: &str = "MutatingAdmissionPolicy";
 
 pub(super) struct MutatingAdmissionPolicy {
     source: Option<Source<Evaluator>>,
@@ -33,7 +34,9 @@ pub(super) struct MutatingAdmissionPolicy {
 
 impl MutatingAdmissionPolicy {
     pub(super) fn new(settings: &Settings) -> Self {
-        let source = settings.resources.as_ref().and_then(|resources| {
+        let resources = settings.resources.as_ref();
+        let resources = resources.filter(|_| settings.features.enabled(FEATURE));
+        let source = resources.and_then(|resources| {
             Source::new(
                 resources,
                 "mutatingadmissionpolicies",

@@ -6,18 +6,19 @@ use std::sync::Arc;
 
 use api_types::authentication::v1::TokenRequest;
 use api_types::certificates::v1::CertificateSigningRequest;
-use api_types::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, Volume};
+use api_types::core::v1::{Node, PersistentVolumeClaim, Pod, Volume};
 use api_types::resource::v1::ResourceSlice;
-use api_types::storage::v1::CSIDriver;
 use apimachinery::gvk::GroupResource;
+use apimachinery::quote::quote;
 use apimachinery::status::{self, StatusError};
-use component_base::auth::{Attributes as AccessAttributes, Authorizer, BoxFuture};
+use component_base::auth::{Attributes as AccessAttributes, Authorizer, BoxFuture, Decision};
 
-use super::certificates;
+use super::{certificates, pod_certificates, token_audiences};
 use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Steps, Verdict};
+use crate::apis::gates;
 use crate::authz::node::{Kind, node_identity, pod_references};
 
-const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+pub(super) const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 const NODE_LEASES: &str = "kube-node-lease";
 
 /// Kubernetes' own labels that a kubelet sets on its node.
@@ -102,6 +103,9 @@ impl NodeRestriction {
             ("certificates.k8s.io", "certificatesigningrequests", _) => {
                 certificate_request(attributes)
             }
+            ("certificates.k8s.io", "podcertificaterequests", _) => {
+                pod_certificates::judge(node, attributes, cluster).await
+            }
             _ => Ok(()),
         }
     }
@@ -141,13 +145,24 @@ impl NodeRestriction {
                 "node requested token bound to a pod scheduled on a different node",
             );
         }
+        if !gates::enabled("ServiceAccountNodeAudienceRestriction") {
+            return Ok(());
+        }
         let audience = match request.spec.audiences.as_slice() {
             [] => "",
             [one] => one,
             _ => return refuse(attributes, "node may only request 0 or 1 audiences"),
         };
-        if names_audience(&pod, audience, cluster).await? {
-            return Ok(());
+        match token_audiences::named(&pod, audience, cluster).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(why) => {
+                let audience = quote(audience);
+                return refuse(
+                    attributes,
+                    format!("error validating audience {audience}: {why}"),
+                );
+            }
         }
         let question = AccessAttributes {
             user: attributes.user.clone(),
@@ -159,25 +174,30 @@ impl NodeRestriction {
             resource_request: true,
             ..AccessAttributes::default()
         };
-        if let Some(authorizer) = &self.authorizer
-            && authorizer
-                .authorize(&question)
-                .await
-                .is_ok_and(|decision| decision.is_allowed())
-        {
-            return Ok(());
-        }
-        refuse(
-            attributes,
-            format!(
-                "audience {audience:?} not found in pod spec volume, {} is not authorized to request tokens for this audience",
-                attributes.user.name
+        let decision = match &self.authorizer {
+            Some(authorizer) => authorizer.authorize(&question).await,
+            None => Ok(Decision::NoOpinion(String::new())),
+        };
+        let (audience, user) = (quote(audience), &attributes.user.name);
+        match decision {
+            Ok(decision) if decision.is_allowed() => Ok(()),
+            Ok(_) => refuse(
+                attributes,
+                format!(
+                    "audience {audience} not found in pod spec volume, {user} is not authorized to request tokens for this audience"
+                ),
             ),
-        )
+            Err(error) => refuse(
+                attributes,
+                format!(
+                    "audience {audience} not found in pod spec volume, error authorizing {user} to request tokens for this audience: {error}"
+                ),
+            ),
+        }
     }
 }
 
-fn refuse(attributes: &Attributes, reason: impl std::fmt::Display) -> Verdict {
+pub(super) fn refuse(attributes: &Attributes, reason: impl std::fmt::Display) -> Verdict {
     Err(attributes.forbidden(reason))
 }
 
@@ -619,94 +639,6 @@ fn certificate_request(attributes: &Attributes) -> Verdict {
         ),
         Ok(_) => Ok(()),
     }
-}
-
-/// Does a volume of the pod ask for a token of this audience, itself or through its CSI driver?
-async fn names_audience(
-    pod: &Pod,
-    audience: &str,
-    cluster: &dyn Cluster,
-) -> Result<bool, StatusError> {
-    for volume in &pod.spec.volumes {
-        let source = &volume.volume_source;
-        let tokens = source
-            .projected
-            .iter()
-            .flat_map(|projected| &projected.sources)
-            .filter_map(|source| source.service_account_token.as_ref());
-        if tokens.into_iter().any(|token| token.audience == audience) {
-            return Ok(true);
-        }
-        let driver = if let Some(csi) = &source.csi {
-            Some(csi.driver.clone())
-        } else if let Some(claim) = &source.persistent_volume_claim {
-            driver_of_claim(&pod.metadata.namespace, &claim.claim_name, cluster).await?
-        } else if source.ephemeral.is_some() {
-            driver_of_claim(
-                &pod.metadata.namespace,
-                &format!("{}-{}", pod.metadata.name, volume.name),
-                cluster,
-            )
-            .await?
-        } else {
-            None
-        };
-        let Some(driver) = driver else { continue };
-        let found = cluster
-            .get(
-                "storage.k8s.io",
-                "csidrivers",
-                "",
-                &driver,
-                Freshness::Cached,
-            )
-            .await?;
-        if found
-            .as_ref()
-            .and_then(|object| object.get::<CSIDriver>())
-            .is_some_and(|driver| {
-                driver
-                    .spec
-                    .token_requests
-                    .iter()
-                    .any(|request| request.audience == audience)
-            })
-        {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-async fn driver_of_claim(
-    namespace: &str,
-    claim: &str,
-    cluster: &dyn Cluster,
-) -> Result<Option<String>, StatusError> {
-    let claim = cluster
-        .get(
-            "",
-            "persistentvolumeclaims",
-            namespace,
-            claim,
-            Freshness::Cached,
-        )
-        .await?;
-    let Some(volume) = claim
-        .as_ref()
-        .and_then(|object| object.get::<PersistentVolumeClaim>())
-        .map(|claim| claim.spec.volume_name.clone())
-    else {
-        return Ok(None);
-    };
-    let volume = cluster
-        .get("", "persistentvolumes", "", &volume, Freshness::Cached)
-        .await?;
-    let csi = volume
-        .as_ref()
-        .and_then(|object| object.get::<PersistentVolume>())
-        .and_then(|volume| volume.spec.persistent_volume_source.csi.as_ref());
-    Ok(csi.map(|csi| csi.driver.clone()))
 }
 
 #[cfg(test)]

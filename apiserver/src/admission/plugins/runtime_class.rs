@@ -7,6 +7,7 @@ use component_base::auth::BoxFuture;
 
 use super::pod_toleration_restriction::merged;
 use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Steps, Verdict};
+use crate::registry::sent_empty::has_empty_overhead;
 
 pub(super) struct RuntimeClass;
 
@@ -63,7 +64,10 @@ impl Plugin for RuntimeClass {
                 Some(fixed) if pod.spec.overhead != *fixed => {
                     Err(attributes.forbidden("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"))
                 }
-                None if !pod.spec.overhead.is_empty() => {
+                // One of nothing, as JSON can say it, is set as well.
+                None if !pod.spec.overhead.is_empty()
+                    || attributes.object.as_ref().is_some_and(has_empty_overhead) =>
+                {
                     Err(attributes.forbidden("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"))
                 }
                 _ => Ok(()),

@@ -4,18 +4,28 @@ use api_types::Time;
 use api_types::certificates::v1::{
     CertificateSigningRequest as Request, CertificateSigningRequestCondition,
 };
+use api_types::certificates::v1beta1::PodCertificateRequest;
 
 use super::{Kind, Row, Status, row};
 use crate::apis::validation::certificates::{self, APPROVED, Allowed, DENIED};
+use crate::apis::validation::pod_certificates;
 use crate::registry::strategy::Context;
 
 const CERTIFICATES: &str = "certificates.k8s.io";
 const REQUEST: &str = "CertificateSigningRequest";
+const POD_REQUEST: &str = "PodCertificateRequest";
 
 pub(super) static ROWS: &[Row] = &[
     row(CERTIFICATES, REQUEST, "", &SIGNING_REQUEST),
     row(CERTIFICATES, REQUEST, "status", &SIGNING_REQUEST_STATUS),
     row(CERTIFICATES, REQUEST, "approval", &SIGNING_REQUEST_APPROVAL),
+    row(CERTIFICATES, POD_REQUEST, "", &POD_CERTIFICATE_REQUEST),
+    row(
+        CERTIFICATES,
+        POD_REQUEST,
+        "status",
+        &POD_CERTIFICATE_REQUEST_STATUS,
+    ),
 ];
 
 static SIGNING_REQUEST: Kind<Request> = Kind {
@@ -68,6 +78,23 @@ static SIGNING_REQUEST_APPROVAL: Status<Request> = Status {
             ..Allowed::default()
         };
         certificates::validate_signing_request_update(request, old, allowed)
+    })
+};
+
+static POD_CERTIFICATE_REQUEST: Kind<PodCertificateRequest> = Kind {
+    unconditional_update: false,
+    ..Kind::new(
+        |_, request| pod_certificates::validate_create(request),
+        |_, request, old| pod_certificates::validate_update(request, old),
+    )
+};
+
+/// Who may sign is looked at after this ([`crate::registry::signing_rights`]).
+static POD_CERTIFICATE_REQUEST_STATUS: Status<PodCertificateRequest> = Status {
+    keeps_metadata: true,
+    unconditional_update: false,
+    ..Status::new(|_, request, old| {
+        pod_certificates::validate_status_update(request, old, Time::now())
     })
 };
 

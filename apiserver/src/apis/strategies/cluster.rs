@@ -159,10 +159,24 @@ static IP_ADDRESS: Kind<IPAddress> = Kind {
     )
 };
 
-static SERVICE_CIDR: Kind<ServiceCIDR> = Kind::new(
-    |_, cidr| networking::validate_service_cidr(cidr),
-    |_, cidr, old| networking::validate_service_cidr_update(cidr, old),
-);
+static SERVICE_CIDR: Kind<ServiceCIDR> = Kind {
+    keeps_status: true,
+    reset_fields: &[],
+    prepare: |_, cidr| {
+        if gates::enabled("ServiceCIDRStatusFieldWiping") {
+            cidr.status = ServiceCIDRStatus::default();
+        }
+    },
+    prepare_update: |_, cidr, old| {
+        if gates::enabled("ServiceCIDRStatusFieldWiping") {
+            cidr.status.clone_from(&old.status);
+        }
+    },
+    ..Kind::new(
+        |_, cidr| networking::validate_service_cidr(cidr),
+        |_, cidr, old| networking::validate_service_cidr_update(cidr, old),
+    )
+};
 
 static SERVICE_CIDR_STATUS: Status<ServiceCIDR> = Status {
     keeps_metadata: true,

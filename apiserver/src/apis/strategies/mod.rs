@@ -8,6 +8,7 @@ mod admission_registration;
 mod api_extensions;
 pub(crate) mod api_registration;
 mod certificates;
+mod claim_fields;
 mod cluster;
 mod core;
 mod flowcontrol;

@@ -11,7 +11,7 @@ use api_types::scheduling::v1alpha2::PodGroup;
 use api_types::storagemigration::v1beta1::StorageVersionMigration;
 use apimachinery::quote::quote;
 
-use super::{Generation, Kind, Row, Status, row};
+use super::{Generation, Kind, Row, Status, claim_fields, row};
 use crate::apis::gates;
 use crate::apis::validation::{dra, object_meta_update};
 
@@ -64,10 +64,16 @@ fn drop_extended_resource(class: &mut DeviceClass, old: Option<&DeviceClass>) {
     }
 }
 
-static CLAIM: Kind<ResourceClaim> = Kind::new(
-    |context, claim| dra::validate_resource_claim(claim, &context.admin_access),
-    |_, claim, old| dra::validate_resource_claim_update(claim, old),
-);
+static CLAIM: Kind<ResourceClaim> = Kind {
+    prepare: |_, claim| claim_fields::drop_disabled(&mut claim.spec, None),
+    prepare_update: |_, claim, old| {
+        claim_fields::drop_disabled(&mut claim.spec, Some(&old.spec));
+    },
+    ..Kind::new(
+        |context, claim| dra::validate_resource_claim(claim, &context.admin_access),
+        |_, claim, old| dra::validate_resource_claim_update(claim, old),
+    )
+};
 
 static CLAIM_STATUS: Status<ResourceClaim> = Status {
     keeps_metadata: true,
@@ -77,10 +83,16 @@ static CLAIM_STATUS: Status<ResourceClaim> = Status {
     })
 };
 
-static CLAIM_TEMPLATE: Kind<ResourceClaimTemplate> = Kind::new(
-    |context, template| dra::validate_claim_template(template, &context.admin_access),
-    |_, template, old| dra::validate_claim_template_update(template, old),
-);
+static CLAIM_TEMPLATE: Kind<ResourceClaimTemplate> = Kind {
+    prepare: |_, template| claim_fields::drop_disabled(&mut template.spec.spec, None),
+    prepare_update: |_, template, old| {
+        claim_fields::drop_disabled(&mut template.spec.spec, Some(&old.spec.spec));
+    },
+    ..Kind::new(
+        |context, template| dra::validate_claim_template(template, &context.admin_access),
+        |_, template, old| dra::validate_claim_template_update(template, old),
+    )
+};
 
 static SLICE: Kind<ResourceSlice> = Kind {
     prepare: |_, slice| drop_disabled_slice_fields(&mut slice.spec, None),

@@ -104,6 +104,28 @@ fn issuers() {
 }
 
 #[test]
+fn egress_selectors_need_a_feature() {
+    let off = [(
+        "StructuredAuthenticationConfigurationEgressSelector".to_owned(),
+        false,
+    )];
+    let off = component_base::features::FeatureGates::default().with(&off.into());
+    crate::apis::gates::install(off.unwrap());
+    let why = "egress selector is not supported when StructuredAuthenticationConfigurationEgressSelector feature gate is disabled";
+    let authenticator = |selector: &str| {
+        json!({
+            "issuer": {"url": "https://issuer", "audiences": ["a"], "egressSelectorType": selector},
+            "claimMappings": {"username": {"claim": "sub", "prefix": ""}},
+        })
+    };
+    assert_eq!(
+        problems(json!({"jwt": [authenticator("cluster")]})),
+        format!("jwt[0].issuer.egressSelectorType: Invalid value: \"cluster\": {why}")
+    );
+    assert_eq!(problems(json!({"jwt": [authenticator("")]})), "");
+}
+
+#[test]
 fn mappings() {
     let mappings = |fields: Json, want: &str| check(json!({"claimMappings": fields}), want);
     mappings(

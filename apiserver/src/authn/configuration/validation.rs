@@ -14,6 +14,7 @@ use component_base::auth::x509::CaBundle;
 use serde_json::json;
 
 use super::expressions::{About, Expression, Expressions, ExtraExpression, Rule};
+use crate::apis::gates;
 
 const MAX_AUTHENTICATORS: usize = 64;
 const BOTH: &str = "claim and expression can't both be set";
@@ -126,15 +127,20 @@ fn validate_issuer(issuer: &Issuer, disallowed: &[String], path: &Path, errors: 
         let path = path.child("certificateAuthority");
         errors.push(field::invalid(&path, "<omitted>", error.to_string()));
     }
-    if !matches!(
-        issuer.egress_selector_type.as_str(),
-        "" | "controlplane" | "cluster"
-    ) {
-        errors.push(field::invalid(
-            &path.child("egressSelectorType"),
-            &issuer.egress_selector_type,
-            "egress selector must be either controlplane or cluster",
-        ));
+    let selector = issuer.egress_selector_type.as_str();
+    let mut wrong_selector = |detail: &str| {
+        let path = path.child("egressSelectorType");
+        errors.push(field::invalid(&path, selector, detail));
+    };
+    if !selector.is_empty()
+        && !gates::enabled("StructuredAuthenticationConfigurationEgressSelector")
+    {
+        wrong_selector(
+            "egress selector is not supported when StructuredAuthenticationConfigurationEgressSelector feature gate is disabled",
+        );
+    }
+    if !matches!(selector, "" | "controlplane" | "cluster") {
+        wrong_selector("egress selector must be either controlplane or cluster");
     }
 }
 

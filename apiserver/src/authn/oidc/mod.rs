@@ -32,6 +32,7 @@ pub(super) use token::decode_base64;
 
 use super::configuration::{Expressions, compile_authenticator};
 use super::tokens::TokenAuthenticator;
+use crate::apis::gates;
 use crate::config::reload::hash;
 use crate::egress::{Dialer, Egress, Unnamed};
 use distributed::Resolver;
@@ -136,14 +137,15 @@ impl Authenticator {
             }
             tokio::time::sleep(RETRY).await;
         };
-        let watched = Watched {
-            metrics: self.metrics.clone(),
-            issuer_hash: self.issuer_hash.clone(),
-            life,
-        };
+        let watched =
+            gates::enabled("StructuredAuthenticationConfigurationJWKSMetrics").then(|| Watched {
+                metrics: self.metrics.clone(),
+                issuer_hash: self.issuer_hash.clone(),
+                life,
+            });
         let _ = self.verifier.set(Verifier {
             issuer: issuer.url.clone(),
-            keys: RemoteKeySet::new(url, fetcher, Some(watched)),
+            keys: RemoteKeySet::new(url, fetcher, watched),
             audiences: issuer.audiences.clone(),
             algorithms: common.signing_algorithms,
         });

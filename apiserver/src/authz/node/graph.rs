@@ -23,6 +23,18 @@ pub enum Kind {
     ServiceAccount,
     VolumeAttachment,
     ResourceSlice,
+    PodCertificateRequest,
+}
+
+impl Kind {
+    /// What upstream calls the kinds that name a node themselves.
+    fn owned_name(self) -> &'static str {
+        match self {
+            Kind::ResourceSlice => "ResourceSlice",
+            Kind::PodCertificateRequest => "PodCertificateRequest",
+            _ => "VolumeAttachment",
+        }
+    }
 }
 
 /// Kind, namespace (empty for cluster-scoped kinds) and name.
@@ -149,11 +161,11 @@ impl Graph {
         self.measure("DeletePV", started);
     }
 
-    /// A VolumeAttachment or ResourceSlice, and the node it names (empty for none).
-    pub fn set_owned(&self, kind: Kind, name: &str, node: &str) {
+    /// A VolumeAttachment, ResourceSlice or PodCertificateRequest, and the node it names (empty for none).
+    pub fn set_owned(&self, kind: Kind, namespace: &str, name: &str, node: &str) {
         let started = Instant::now();
         let mut inner = self.inner.write();
-        let key = (kind, String::new(), name.to_owned());
+        let key = (kind, namespace.to_owned(), name.to_owned());
         if inner.owned.get(&key).is_some_and(|known| known == node) {
             return;
         }
@@ -162,26 +174,14 @@ impl Graph {
             inner.add(&key, node);
             inner.owned.insert(key, node.to_owned());
         }
-        let slice = kind == Kind::ResourceSlice;
-        let operation = if slice {
-            "AddResourceSlice"
-        } else {
-            "AddVolumeAttachment"
-        };
-        self.measure(operation, started);
+        self.measure(&format!("Add{}", kind.owned_name()), started);
     }
 
-    pub fn remove_owned(&self, kind: Kind, name: &str) {
+    pub fn remove_owned(&self, kind: Kind, namespace: &str, name: &str) {
         let started = Instant::now();
-        let key = (kind, String::new(), name.to_owned());
+        let key = (kind, namespace.to_owned(), name.to_owned());
         self.inner.write().remove_owned(&key);
-        let slice = kind == Kind::ResourceSlice;
-        let operation = if slice {
-            "DeleteResourceSlice"
-        } else {
-            "DeleteVolumeAttachment"
-        };
-        self.measure(operation, started);
+        self.measure(&format!("Delete{}", kind.owned_name()), started);
     }
 
     /// Is the object one that the node may reach?
@@ -369,13 +369,18 @@ mod tests {
         graph.remove_pod("ns", "b");
         graph.set_persistent_volume(&PersistentVolume::default());
         graph.remove_persistent_volume("");
-        for kind in [Kind::VolumeAttachment, Kind::ResourceSlice] {
-            graph.set_owned(kind, "x", "node");
-            graph.set_owned(kind, "x", "node");
-            graph.set_owned(kind, "x", "other");
-            assert!(graph.related("other", kind, "", "x"));
-            assert!(!graph.related("node", kind, "", "x"));
-            graph.remove_owned(kind, "x");
+        for (kind, namespace) in [
+            (Kind::VolumeAttachment, ""),
+            (Kind::ResourceSlice, ""),
+            (Kind::PodCertificateRequest, "ns"),
+        ] {
+            graph.set_owned(kind, namespace, "x", "node");
+            graph.set_owned(kind, namespace, "x", "node");
+            graph.set_owned(kind, namespace, "x", "other");
+            assert!(graph.related("other", kind, namespace, "x"));
+            assert!(!graph.related("node", kind, namespace, "x"));
+            graph.remove_owned(kind, namespace, "x");
+            assert!(!graph.related("other", kind, namespace, "x"));
         }
         let text = String::from_utf8(metrics.text()).expect("text");
         for (operation, count) in [
@@ -387,6 +392,8 @@ mod tests {
             ("DeleteVolumeAttachment", 1),
             ("AddResourceSlice", 2),
             ("DeleteResourceSlice", 1),
+            ("AddPodCertificateRequest", 2),
+            ("DeletePodCertificateRequest", 1),
         ] {
             let series = format!(
                 "node_authorizer_graph_actions_duration_seconds_count{{operation=\"{operation}\"}} {count}\n"

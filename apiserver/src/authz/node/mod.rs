@@ -15,6 +15,7 @@ use component_base::auth::{
 
 use super::rbac::{bootstrap, rule_allows};
 use super::{RuleResolver, Rules};
+use crate::apis::gates;
 
 pub use graph::{Graph, Kind, pod_references};
 
@@ -33,7 +34,7 @@ impl NodeAuthorizer {
     pub fn new(graph: std::sync::Arc<Graph>) -> Self {
         Self {
             graph,
-            rules: bootstrap::rules_of("system:node", crate::apis::gates::enabled),
+            rules: bootstrap::rules_of("system:node", gates::enabled),
         }
     }
 
@@ -71,7 +72,9 @@ impl NodeAuthorizer {
                 }
                 ("", "nodes") => Some(own_node(node, attributes)),
                 ("", "pods") => Some(self.pod(node, attributes)),
-                ("certificates.k8s.io", "podcertificaterequests") => Some(no("")),
+                ("certificates.k8s.io", "podcertificaterequests") => {
+                    Some(self.certificate_request(node, attributes))
+                }
                 _ => None,
             };
             if let Some(verdict) = verdict {
@@ -132,6 +135,12 @@ impl NodeAuthorizer {
 
     fn service_account(&self, node: &str, attributes: &Attributes) -> Decision {
         if attributes.verb == "get" && attributes.subresource.is_empty() {
+            // For credentials of images, and for certificates.
+            if !gates::enabled("KubeletServiceAccountTokenForCredentialProviders")
+                && !gates::enabled("PodCertificateRequest")
+            {
+                return no("not allowed to get service accounts");
+            }
             return self.read_one(node, Kind::ServiceAccount, attributes);
         }
         if attributes.verb != "create" || attributes.name.is_empty() {
@@ -141,6 +150,25 @@ impl NodeAuthorizer {
             return no("can only create token subresource of serviceaccount");
         }
         self.related(node, Kind::ServiceAccount, attributes)
+    }
+
+    fn certificate_request(&self, node: &str, attributes: &Attributes) -> Decision {
+        if !gates::enabled("PodCertificateRequest") {
+            return no("");
+        }
+        if !attributes.subresource.is_empty() {
+            return no("nodes may not access the status subresource of PodCertificateRequests");
+        }
+        match attributes.verb.as_str() {
+            // NodeRestriction looks into what is created.
+            "create" => Decision::allow(),
+            "get" => self.related(node, Kind::PodCertificateRequest, attributes),
+            "list" | "watch" if selects(attributes, "spec.nodeName", node) => Decision::allow(),
+            "list" | "watch" => {
+                no("can only list/watch podcertificaterequests with nodeName field selector")
+            }
+            verb => no(format!("nodes may not {verb} podcertificaterequests")),
+        }
     }
 
     fn resource_slice(&self, node: &str, attributes: &Attributes) -> Decision {

@@ -73,7 +73,7 @@ fn authorizer() -> NodeAuthorizer {
         ..ObjectReference::default()
     }));
     graph.set_persistent_volume(&persistent);
-    graph.set_owned(Kind::VolumeAttachment, "attachment", "node0");
+    graph.set_owned(Kind::VolumeAttachment, "", "attachment", "node0");
     NodeAuthorizer::new(graph)
 }
 
@@ -213,7 +213,7 @@ fn a_reference_ends_with_its_pod() {
     check(&authorizer, "node0", "get persistentvolumes volume", false);
     authorizer
         .graph
-        .remove_owned(Kind::VolumeAttachment, "attachment");
+        .remove_owned(Kind::VolumeAttachment, "", "attachment");
     check(
         &authorizer,
         "node0",
@@ -243,5 +243,98 @@ fn others_get_no_opinion() {
     assert_eq!(
         authorizer.decide(&attributes),
         no("unknown node for user \"system:node:\"")
+    );
+}
+
+/// The attributes of a kubelet's request.
+fn asks(verb: &str, group: &str, resource: &str, name: &str) -> Attributes {
+    Attributes {
+        user: UserInfo {
+            name: "system:node:node0".to_owned(),
+            groups: vec![NODES_GROUP.to_owned()],
+            ..UserInfo::default()
+        },
+        verb: verb.to_owned(),
+        namespace: "ns".to_owned(),
+        api_group: group.to_owned(),
+        resource: resource.to_owned(),
+        name: name.to_owned(),
+        resource_request: true,
+        ..Attributes::default()
+    }
+}
+
+fn reason(decision: Decision) -> String {
+    match decision {
+        Decision::Allow(_) => "allowed".to_owned(),
+        Decision::Deny(reason) | Decision::NoOpinion(reason) => reason,
+    }
+}
+
+#[test]
+fn requests_for_certificates_are_a_nodes_own() {
+    let on = [("PodCertificateRequest".to_owned(), true)].into();
+    let on = component_base::features::FeatureGates::default().with(&on);
+    gates::install(on.unwrap());
+    let authorizer = authorizer();
+    let kind = Kind::PodCertificateRequest;
+    authorizer.graph.set_owned(kind, "ns", "own", "node0");
+    authorizer.graph.set_owned(kind, "ns", "other", "node1");
+    let decide = |verb: &str, name: &str, change: &dyn Fn(&mut Attributes)| {
+        let mut asked = asks(verb, "certificates.k8s.io", "podcertificaterequests", name);
+        change(&mut asked);
+        reason(authorizer.decide(&asked))
+    };
+    let selected = |asked: &mut Attributes| {
+        let selector = apimachinery::fields::Selector::parse("spec.nodeName=node0");
+        asked.field_selector = selector.unwrap().requirements().to_vec();
+    };
+    let as_is = |_: &mut Attributes| {};
+    let unselected = "can only list/watch podcertificaterequests with nodeName field selector";
+    for (verb, name, change, want) in [
+        ("create", "", &as_is as &dyn Fn(&mut Attributes), "allowed"),
+        ("get", "own", &as_is, "allowed"),
+        (
+            "get",
+            "other",
+            &as_is,
+            "no relationship found between node 'node0' and this object",
+        ),
+        ("list", "", &selected, "allowed"),
+        ("watch", "", &as_is, unselected),
+        (
+            "delete",
+            "own",
+            &as_is,
+            "nodes may not delete podcertificaterequests",
+        ),
+        (
+            "update",
+            "own",
+            &|asked| asked.subresource = "status".to_owned(),
+            "nodes may not access the status subresource of PodCertificateRequests",
+        ),
+    ] {
+        assert_eq!(decide(verb, name, change), want, "{verb}");
+    }
+}
+
+#[test]
+fn service_accounts_are_read_for_a_feature() {
+    let authorizer = authorizer();
+    let asked = asks("get", "", "serviceaccounts", "account");
+    assert_eq!(reason(authorizer.decide(&asked)), "allowed");
+}
+
+#[test]
+fn without_the_feature_nodes_read_no_service_accounts() {
+    let off = "KubeletServiceAccountTokenForCredentialProviders";
+    let off =
+        component_base::features::FeatureGates::default().with(&[(off.to_owned(), false)].into());
+    gates::install(off.unwrap());
+    let asked = asks("get", "", "serviceaccounts", "account");
+    assert_eq!(
+        reason(authorizer().decide(&asked)),
+        "not allowed to get service accounts"
     );
 }

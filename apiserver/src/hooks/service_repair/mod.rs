@@ -17,25 +17,39 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::Failed;
 use crate::loopback::Loopback;
 use crate::server::ApiServer;
 
 pub(super) const HOOK: &str = "start-service-ip-repair-controllers";
 /// Between two looks at everything.
 const INTERVAL: Duration = Duration::from_secs(3 * 60);
+/// The first look at everything has this long.
+const FIRST_LOOK: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Starts both loops. The server is ready when each has looked at everything once.
-pub(super) fn start(server: &Arc<ApiServer>, client: &Loopback, stop: CancellationToken) {
+/// Starts both loops. The server is ready when each has looked at everything once, and ends when that takes too long.
+pub(super) fn start(
+    server: &Arc<ApiServer>,
+    client: &Loopback,
+    failed: Failed,
+    stop: CancellationToken,
+) {
     let (looked, mut done) = mpsc::channel::<()>(1);
     addresses::start(server, client, looked.clone(), stop.clone());
-    ports::start(server, client, looked, stop);
+    ports::start(server, client, looked, stop.clone());
     let server = server.clone();
-    tokio::spawn(async move {
+    let first = async move {
         // Nothing is ever sent.
-        done.recv().await;
-        server.health.hook_done(HOOK);
-    });
+        match tokio::time::timeout(FIRST_LOOK, done.recv()).await {
+            Ok(_) => server.health.hook_done(HOOK),
+            Err(_) => {
+                let why = "unable to perform initial IP and Port allocation check";
+                failed.tell(HOOK, why).await;
+            }
+        }
+    };
+    tokio::spawn(stop.run_until_cancelled_owned(first));
 }
 
 /// Where what was wrong is told.

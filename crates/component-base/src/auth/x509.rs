@@ -51,8 +51,10 @@ struct Bundle {
 pub(super) struct Judgement {
     /// Whether the chain leads to the bundle. The error text is Go's.
     pub(super) trusted: Result<(), String>,
-    /// Whom the leaf names, see [`user_of`].
+    /// Whom the leaf names, without a UID. See [`user_of`].
     pub(super) user: Result<Option<UserInfo>, String>,
+    /// The UID that the leaf's subject has, or empty.
+    uid: Result<String, String>,
     /// When the leaf expires, in seconds since 1970.
     not_after: Option<i64>,
     /// When it must be judged again.
@@ -77,6 +79,7 @@ impl Judgement {
         Self {
             trusted: verify_client(chain, roots, now),
             user: user_of(leaf),
+            uid: uid_of(leaf),
             not_after,
             until: expires
                 .filter(|expires| *expires > now)
@@ -456,8 +459,8 @@ fn check_usage(chain: &[&X509Certificate<'_>]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whom a certificate names: the common name, organizations as groups, a UID where the subject has one, and the
-/// certificate's fingerprint as the credential. `None` without a common name.
+/// Whom a certificate names: the common name, organizations as groups, and the certificate's fingerprint as the credential.
+/// `None` without a common name.
 pub fn user_of(certificate: &[u8]) -> Result<Option<UserInfo>, String> {
     let (_, parsed) =
         x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
@@ -476,27 +479,6 @@ pub fn user_of(certificate: &[u8]) -> Result<Option<UserInfo>, String> {
         .filter_map(|group| group.as_str().ok())
         .map(str::to_owned)
         .collect();
-    let mut uids = Vec::new();
-    for attribute in subject.iter_attributes() {
-        if attribute.attr_type().to_id_string() == UID_OID {
-            uids.push(
-                attribute
-                    .as_str()
-                    .map_err(|_| "unable to parse UID into a string".to_owned())?,
-            );
-        }
-    }
-    let uid = match uids[..] {
-        [] => String::new(),
-        [""] => return Err("UID cannot be an empty string".to_owned()),
-        [uid] => uid.to_owned(),
-        _ => {
-            return Err(format!(
-                "expected 1 UID, but found multiple: [{}]",
-                uids.join(" ")
-            ));
-        }
-    };
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
     let hex: String = digest
         .as_ref()
@@ -506,10 +488,35 @@ pub fn user_of(certificate: &[u8]) -> Result<Option<UserInfo>, String> {
     let extra = [(CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={hex}")])].into();
     Ok(Some(UserInfo {
         name: name.to_owned(),
-        uid,
         groups,
         extra,
+        ..UserInfo::default()
     }))
+}
+
+/// The UID in the subject of a certificate; empty when it has none.
+fn uid_of(certificate: &[u8]) -> Result<String, String> {
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(certificate).map_err(|error| error.to_string())?;
+    let mut uids = Vec::new();
+    for attribute in parsed.subject().iter_attributes() {
+        if attribute.attr_type().to_id_string() == UID_OID {
+            uids.push(
+                attribute
+                    .as_str()
+                    .map_err(|_| "unable to parse UID into a string".to_owned())?,
+            );
+        }
+    }
+    match uids[..] {
+        [] => Ok(String::new()),
+        [""] => Err("UID cannot be an empty string".to_owned()),
+        [uid] => Ok(uid.to_owned()),
+        _ => Err(format!(
+            "expected 1 UID, but found multiple: [{}]",
+            uids.join(" ")
+        )),
+    }
 }
 
 /// How logs name a certificate: `SN=..., SKID=..., AKID=...`.
@@ -549,6 +556,7 @@ fn identifier(certificate: &[u8]) -> String {
 pub struct CertificateAuthenticator {
     ca: CaBundle,
     expiration: Option<Histogram>,
+    uids: bool,
 }
 
 impl CertificateAuthenticator {
@@ -556,6 +564,7 @@ impl CertificateAuthenticator {
         Self {
             ca,
             expiration: None,
+            uids: true,
         }
     }
 
@@ -589,7 +598,14 @@ impl CertificateAuthenticator {
         Self {
             ca,
             expiration: Some(expiration),
+            uids: true,
         }
+    }
+
+    /// Whether UIDs in certificates count (feature gate AllowParsingUserUIDFromCertAuth). They do unless told otherwise.
+    pub fn with_uids(mut self, uids: bool) -> Self {
+        self.uids = uids;
+        self
     }
 
     fn judge(&self, chain: &Arc<[Vec<u8>]>) -> Result<Option<Authenticated>, AuthenticateError> {
@@ -609,8 +625,13 @@ impl CertificateAuthenticator {
                 identifier(leaf)
             )));
         }
-        let user = judgement.user.clone().map_err(AuthenticateError)?;
-        Ok(user.map(|user| Authenticated {
+        let Some(mut user) = judgement.user.clone().map_err(AuthenticateError)? else {
+            return Ok(None);
+        };
+        if self.uids {
+            user.uid = judgement.uid.clone().map_err(AuthenticateError)?;
+        }
+        Ok(Some(Authenticated {
             user,
             ..Authenticated::default()
         }))

@@ -252,14 +252,11 @@ fn version_1_certificates_count() {
 fn users_have_name_groups_uid_and_credential() {
     let root = ca("root", None, BasicConstraints::Unconstrained);
     let uid = DnType::CustomDnType(vec![1, 3, 6, 1, 4, 1, 57683, 2]);
-    let user = user_of(&leaf(&root, |params| {
-        params.distinguished_name.push(uid, "u-1")
-    }))
-    .unwrap()
-    .unwrap();
+    let certificate = leaf(&root, |params| params.distinguished_name.push(uid, "u-1"));
+    let user = user_of(&certificate).unwrap().unwrap();
     assert_eq!(
-        (user.name.as_str(), user.uid.as_str()),
-        ("system:node:a", "u-1")
+        (user.name.as_str(), uid_of(&certificate)),
+        ("system:node:a", Ok("u-1".to_owned()))
     );
     assert_eq!(user.groups, ["system:nodes"]);
     let credential = &user.extra[CREDENTIAL_ID][0];

@@ -104,6 +104,11 @@ impl ConnectionInfo {
     pub fn close_gracefully(&self) {
         self.close.cancel();
     }
+
+    /// Whether the connection will be closed so.
+    pub fn closes(&self) -> bool {
+        self.close.is_cancelled()
+    }
 }
 
 /// The connection of a request; requests made in the process have [`ConnectionInfo::in_process`].

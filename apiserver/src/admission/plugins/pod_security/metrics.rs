@@ -1,6 +1,6 @@
 //! What is counted. Upstream: pod-security-admission/metrics.
 
-use prometheus::{CounterVec, Opts, Registry};
+use component_base::metrics::{CounterVec, Metrics, Opts};
 
 use super::levels::{Level, LevelVersion, Version};
 use crate::admission::{Attributes, Operation};
@@ -18,13 +18,11 @@ pub struct PodSecurityMetrics {
 
 impl PodSecurityMetrics {
     /// Registers all families.
-    pub fn new(registry: &Registry) -> prometheus::Result<Self> {
+    pub fn new(metrics: &Metrics) -> Self {
         let counter = |name: &str, help: &str, labels: &[&str]| {
-            let metric = CounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(metric.clone()))?;
-            prometheus::Result::Ok(metric)
+            metrics.counter_vec(Opts::new(name, help), labels)
         };
-        let metrics = Self {
+        let families = Self {
             evaluations: counter(
                 "pod_security_evaluations_total",
                 "Number of policy evaluations that occurred, not counting ignored or exempt requests.",
@@ -37,17 +35,17 @@ impl PodSecurityMetrics {
                     "resource",
                     "subresource",
                 ],
-            )?,
+            ),
             exemptions: counter(
                 "pod_security_exemptions_total",
                 "Number of exempt requests, not counting ignored or out of scope requests.",
                 &["request_operation", "resource", "subresource"],
-            )?,
+            ),
             errors: counter(
                 "pod_security_errors_total",
                 "Number of errors preventing normal evaluation. Non-fatal errors may result in the latest restricted profile being used for evaluation.",
                 &["fatal", "request_operation", "resource", "subresource"],
-            )?,
+            ),
         };
         // There from the start.
         for operation in ["create", "update"] {
@@ -60,13 +58,13 @@ impl PodSecurityMetrics {
                 "pod",
                 "",
             ];
-            metrics.evaluations.with_label_values(&labels);
+            families.evaluations.with_label_values(&labels);
             for resource in ["pod", "controller"] {
                 let labels = [operation, resource, ""];
-                metrics.exemptions.with_label_values(&labels);
+                families.exemptions.with_label_values(&labels);
             }
         }
-        Ok(metrics)
+        families
     }
 
     pub(super) fn evaluated(
