@@ -388,6 +388,11 @@ fn verb(cx: &RequestContext, canonical: &'static str) -> &'static str {
     canonical
 }
 
+/// The verb of a request as logs have it.
+pub(crate) fn normalized_verb(cx: &RequestContext) -> &'static str {
+    verb(cx, canonical(&cx.method, scope_of(&cx.info)))
+}
+
 /// The option as a label: all of its values, or that they make no sense.
 fn dry_run(cx: &RequestContext) -> Box<str> {
     let mut label = "";

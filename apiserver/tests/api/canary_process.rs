@@ -284,6 +284,20 @@ async fn the_program_tells_no_secrets() {
     for told in ["FLAG: --token-auth-file=", "dial tcp 127.0.0.1:9: "] {
         assert!(text.contains(told), "{told} is not in {} bytes", text.len());
     }
+    // Every request has its line.
+    let start = format!("\"HTTP\" verb=\"POST\" URI=\"{path}\" latency=\"");
+    let mut lines = text.lines();
+    let line = lines.find(|line| line.contains(&start));
+    let line = line.unwrap_or_else(|| panic!("no line with {start}"));
+    let parts = [
+        "ms\" userAgent=\"",
+        "\" audit-ID=\"",
+        "\" srcIP=\"127.0.0.1:",
+    ];
+    for part in parts {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    assert!(line.ends_with("\" resp=201"), "{line}");
     let number = secret_number(&signing_key);
     let (_, signature) = token.rsplit_once('.').unwrap();
     let tells = |text: &str, secret: &[u8]| {
