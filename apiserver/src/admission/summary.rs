@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use component_base::metrics::families::{family, pair};
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto;
@@ -97,20 +98,9 @@ impl Collector for Summary {
         if metrics.is_empty() {
             return Vec::new();
         }
-        let mut family = proto::MetricFamily::default();
-        family.set_name(inner.desc.fq_name.clone());
-        family.set_help(inner.desc.help.clone());
-        family.set_field_type(proto::MetricType::SUMMARY);
-        family.set_metric(metrics);
-        vec![family]
+        let (name, help) = (inner.desc.fq_name.clone(), &inner.desc.help);
+        vec![family(name, help, proto::MetricType::SUMMARY, metrics)]
     }
-}
-
-fn pair(name: &str, value: &str) -> proto::LabelPair {
-    let mut pair = proto::LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_owned());
-    pair
 }
 
 /// The values of one series.

@@ -4,10 +4,10 @@
 
 use std::sync::{Arc, Weak};
 
+use component_base::metrics::families::{counter, family, gauge, pair};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram as ProtoHistogram, LabelPair, Metric, MetricFamily,
-    MetricType,
+    Bucket, Histogram as ProtoHistogram, LabelPair, Metric, MetricFamily, MetricType,
 };
 
 use super::FlowControl;
@@ -52,29 +52,6 @@ fn name(short: &str) -> String {
     format!("apiserver_flowcontrol_{short}")
 }
 
-fn pair(name: &str, value: &str) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_owned());
-    pair
-}
-
-fn gauge(labels: Vec<LabelPair>, value: f64) -> Metric {
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
-    let mut metric = Metric::from_label(labels);
-    metric.set_gauge(gauge);
-    metric
-}
-
-fn counter(labels: Vec<LabelPair>, value: u64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(value as f64);
-    let mut metric = Metric::from_label(labels);
-    metric.set_counter(counter);
-    metric
-}
-
 fn histogram(labels: Vec<LabelPair>, histogram: &Histogram) -> Metric {
     let mut count = 0;
     let buckets = histogram
@@ -111,12 +88,7 @@ impl Families {
         if metrics.is_empty() {
             return;
         }
-        let mut family = MetricFamily::default();
-        family.set_name(name);
-        family.set_help(help.to_owned());
-        family.set_field_type(kind);
-        family.set_metric(metrics);
-        self.0.push(family);
+        self.0.push(family(name, help, kind, metrics));
     }
 }
 

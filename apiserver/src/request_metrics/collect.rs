@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
+use component_base::metrics::families::{self, counter, gauge, pair};
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 
 use super::histogram::{self, Histogram};
 use super::{Filter, Inner, RequestMetrics, Route};
@@ -299,19 +300,7 @@ fn family(
     kind: MetricType,
     metrics: impl Iterator<Item = Metric>,
 ) -> MetricFamily {
-    let mut family = MetricFamily::default();
-    family.set_name(format!("apiserver_{name}"));
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    family.set_metric(metrics.collect());
-    family
-}
-
-fn pair(name: &str, value: &str) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_owned());
-    pair
+    families::family(format!("apiserver_{name}"), help, kind, metrics.collect())
 }
 
 fn pairs(labels: &[(&str, &str)]) -> Vec<LabelPair> {
@@ -336,22 +325,6 @@ fn labels(route: &Route, more: &[(&str, String)]) -> Vec<LabelPair> {
     pairs.extend(more.iter().map(|(name, value)| pair(name, value)));
     pairs.sort_by(|a, b| a.name().cmp(b.name()));
     pairs
-}
-
-fn gauge(labels: Vec<LabelPair>, value: f64) -> Metric {
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
-    let mut metric = Metric::from_label(labels);
-    metric.set_gauge(gauge);
-    metric
-}
-
-fn counter(labels: Vec<LabelPair>, value: u64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(value as f64);
-    let mut metric = Metric::from_label(labels);
-    metric.set_counter(counter);
-    metric
 }
 
 fn histogram(labels: Vec<LabelPair>, values: &Histogram) -> Metric {

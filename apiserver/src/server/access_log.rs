@@ -1,14 +1,10 @@
 //! A line per request at `-v=3`. Upstream: apiserver/pkg/server/httplog.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use component_base::logs;
-use component_base::serving::{Body, Response};
+use component_base::serving::Response;
 use http::{HeaderValue, StatusCode};
-use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::request::context::RequestContext;
@@ -60,7 +56,7 @@ impl Line {
         {
             return response;
         }
-        response.map(|body| Body::wrap(Logged { body, _line: self }))
+        response.map(|body| body.holding(self))
     }
 }
 
@@ -81,31 +77,5 @@ impl Drop for Line {
                 srcIP = %self.remote, resp = self.code.map_or(0, |code| code.as_u16()), "HTTP"
             );
         }
-    }
-}
-
-/// A body whose end is the end of its request.
-struct Logged {
-    body: Body,
-    _line: Line,
-}
-
-impl http_body::Body for Logged {
-    type Data = Bytes;
-    type Error = component_base::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

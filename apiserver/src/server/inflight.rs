@@ -2,14 +2,10 @@
 //!
 //! Watches and connections to pods do not count, and members of system:masters are never turned away.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use component_base::Error;
-use component_base::serving::{Body, Response};
-use http_body::{Body as HttpBody, Frame, SizeHint};
+use component_base::serving::Response;
+use http_body::Body as _;
 use parking_lot::Mutex;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -163,43 +159,22 @@ impl Place {
             });
             alarm.abort_handle()
         });
-        response.map(|body| Body::wrap(Counted { body, place, alarm }))
+        response.map(|body| body.holding(Held { place, alarm }))
     }
 }
 
-/// A body whose request counts until its end.
-struct Counted {
-    body: Body,
+/// A place until its request's answer is sent.
+struct Held {
     place: Arc<Mutex<Option<Place>>>,
     alarm: Option<AbortHandle>,
 }
 
-impl Drop for Counted {
+impl Drop for Held {
     fn drop(&mut self) {
         if let Some(alarm) = &self.alarm {
             alarm.abort();
         }
         drop(self.place.lock().take());
-    }
-}
-
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

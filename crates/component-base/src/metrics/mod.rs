@@ -4,6 +4,8 @@
 //! A constructor called twice with the same name gives the same metric, so that parts of a daemon need not know of each
 //! other. Metrics that are disabled or past their deprecation can still be written to, they are only not shown.
 
+/// Pieces of families.
+pub mod families;
 mod process;
 
 use std::any::Any;

@@ -11,13 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::{Body, ServerLimits};
-use crate::Error;
+use super::ServerLimits;
 
 /// The notes on a connection. Times are milliseconds since it was made.
 #[derive(Debug)]
@@ -131,32 +128,6 @@ impl Drop for Open {
     }
 }
 
-/// The body of an answer, with whose end the request ends.
-pub(super) struct Answer {
-    pub(super) body: Body,
-    pub(super) _open: Open,
-}
-
-impl HttpBody for Answer {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// A connection of which it is noted when something is read.
 pub(super) struct Noted<S> {
     stream: S,
@@ -221,7 +192,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
 mod tests {
     use super::super::server::{Shared, Tls};
     use super::super::{ConnectionInfo, handler_fn};
+    use bytes::Bytes;
+
     use super::*;
+    use crate::serving::Body;
     use http_body_util::{BodyExt as _, Empty};
     use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};

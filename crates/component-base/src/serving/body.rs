@@ -64,6 +64,11 @@ impl Body {
         Self(Repr::Boxed(Box::pin(body.map_err(Into::into))))
     }
 
+    /// This body and something that is dropped with it, at its end or when nobody reads it any more.
+    pub fn holding(self, held: impl Send + Sync + 'static) -> Self {
+        Self(Repr::Boxed(Box::pin(Holding::new(self, held))))
+    }
+
     /// The bytes, when they are all at hand.
     pub fn bytes(&self) -> Option<&Bytes> {
         match &self.0 {
@@ -242,6 +247,41 @@ impl HttpBody for Body {
             Repr::Incoming(body) => body.size_hint(),
             Repr::Boxed(body) => body.size_hint(),
         }
+    }
+}
+
+/// See [`Body::holding`].
+pub(super) struct Holding<T> {
+    body: Body,
+    _held: T,
+}
+
+impl<T> Holding<T> {
+    pub(super) fn new(body: Body, held: T) -> Self {
+        Self { body, _held: held }
+    }
+}
+
+// The held is never pinned.
+impl<T> Unpin for Holding<T> {}
+
+impl<T> HttpBody for Holding<T> {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

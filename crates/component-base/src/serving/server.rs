@@ -17,8 +17,9 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::activity::{Activity, Answer, Noted, Over};
+use super::activity::{Activity, Noted, Open, Over};
 use super::bind::Listener;
+use super::body::Holding;
 use super::gather::Gathered;
 use super::tls::CurrentTls;
 use super::{Body, ConnectionInfo, Handler, error_response};
@@ -257,7 +258,7 @@ impl Shared {
         activity: &Arc<Activity>,
     ) -> impl hyper::service::Service<
         http::Request<Incoming>,
-        Response = http::Response<Answer>,
+        Response = http::Response<Holding<Open>>,
         Error = Infallible,
         Future: Send + 'static,
     > + use<> {
@@ -283,7 +284,7 @@ impl Shared {
                 } else {
                     answer
                 };
-                Ok::<_, Infallible>(answer.map(|body| Answer { body, _open: open }))
+                Ok::<_, Infallible>(answer.map(|body| Holding::new(body, open)))
             }
         })
     }
