@@ -31,6 +31,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
+use api_types::resources::{RESOURCES, ResourceInfo};
 use component_base::auth::{Authenticator, Authorizer, request_header};
 use component_base::metrics::Metrics;
 use http::HeaderValue;
@@ -164,15 +165,26 @@ impl ApiServer {
         features.register_metrics(&metrics);
         let runtime_config = config.runtime_config.clone();
         let encryption = encryption(&config, &metrics, &stop).await?;
+        let wanted = |info: &ResourceInfo| {
+            runtime_config.serves(info.group, info.version, info.resource, info.default_on)
+                && (info.feature_gate.is_empty()
+                    || (features.knows(info.feature_gate) && features.enabled(info.feature_gate)))
+        };
+        let left_out: Vec<String> = RESOURCES
+            .iter()
+            .filter(|info| wanted(info) && !strategies::can_serve(info))
+            .map(|info| format!("{}/{}/{}", info.group, info.version, info.resource))
+            .collect();
+        if !left_out.is_empty() {
+            tracing::warn!(
+                resources = left_out.join(","),
+                "--runtime-config asks for resources that this server does not have"
+            );
+        }
         let resources = Resources::open(
             &backend,
             &TableOptions {
-                serve: &|info| {
-                    runtime_config.serves(info.group, info.version, info.resource, info.default_on)
-                        && (info.feature_gate.is_empty()
-                            || (features.knows(info.feature_gate)
-                                && features.enabled(info.feature_gate)))
-                },
+                serve: &|info| wanted(info) && strategies::can_serve(info),
                 cached: &|group, resource| watch_caches.has(group, resource),
                 backend: &|group, resource| etcd_overrides.backend(group, resource).cloned(),
                 transformer: &|info| {

@@ -40,6 +40,7 @@ mod reviews;
 mod service_account_tokens;
 mod service_repair;
 mod serving;
+mod stored_versions;
 mod subresources;
 mod traces;
 mod unauthorized;

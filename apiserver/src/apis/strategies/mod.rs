@@ -143,6 +143,10 @@ fn spec_changed(object: &Object, old: &Object) -> bool {
 }
 
 impl<T: Struct> Strategy for Kind<T> {
+    fn is_for(&self, object: &dyn Struct) -> bool {
+        object.downcast_ref::<T>().is_some()
+    }
+
     fn default(&self, object: &mut Object) {
         defaults::set_defaults(object.value_mut());
     }
