@@ -19,7 +19,7 @@ pub(crate) mod identity;
 /// default/kubernetes and its endpoints.
 mod kubernetes_service;
 /// system-cluster-critical and system-node-critical.
-mod priority_classes;
+pub(crate) mod priority_classes;
 /// Default roles and bindings.
 mod rbac;
 /// The default ServiceCIDR.
