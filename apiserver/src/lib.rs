@@ -106,6 +106,7 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<(), component_
         grace,
     );
     let mut failures = hooks::start(&server, internal.clone());
+    component_base::notify::ready();
     tokio::select! {
         () = stop.cancelled() => {}
         failure = failures.next() => return Err(component_base::run::Fatal(failure).into()),
