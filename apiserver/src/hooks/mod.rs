@@ -10,6 +10,8 @@ pub(crate) mod api_services;
 mod authentication_info;
 /// OpenAPI of custom resources.
 mod custom_openapi;
+/// Events this server writes.
+mod events;
 /// Default priority levels and flow schemas.
 pub(crate) mod flow_control;
 /// Which flow schemas have no priority level.
@@ -172,8 +174,14 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) -> Failures {
     service_repair::start(server, &client, failed.clone(), stop.clone());
     custom_openapi::start(server, stop.clone());
     crate::aggregator::start(server, &client, stop.clone());
-    once("start-kubernetes-service-cidr-controller", &client)
-        .run(|server, client| async move { service_cidr::run(&server, &client).await });
+    let default_cidr = Arc::new(service_cidr::DefaultServiceCidr::new(server, &client));
+    once("start-kubernetes-service-cidr-controller", &client).repeat(
+        service_cidr::INTERVAL,
+        move |_, _| {
+            let default_cidr = default_cidr.clone();
+            async move { default_cidr.sync().await }
+        },
+    );
     let told = once("start-cluster-authentication-info-controller", &client);
     authentication_info::follow(server, &told.wake, &stop);
     told.repeat(Duration::from_secs(60), |server, client| async move {

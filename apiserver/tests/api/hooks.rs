@@ -203,3 +203,68 @@ async fn leases_of_servers_that_are_gone_are_removed() {
         server.get(&format!("{leases}/{name}")).await.expect(200);
     }
 }
+
+/// Polls until a path answers something.
+async fn until(server: &Server, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
+    let answered = async {
+        loop {
+            let answer = server.get(path).await;
+            if wanted(&answer) {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(30), answered).await;
+    answer.unwrap_or_else(|_| panic!("{path} does not answer as it should"))
+}
+
+/// Administrators learn by an Event that the flags and the default ServiceCIDR differ.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_default_service_cidr_is_told_of() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let cidrs = "/apis/networking.k8s.io/v1/servicecidrs";
+    let other = json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.100.0.0/16"]}});
+    server.post(cidrs, other).await.expect(201);
+    apiserver::hooks::start(server.inner(), server.stop.clone());
+    let events = "/api/v1/namespaces/default/events?fieldSelector=reason=KubernetesDefaultServiceCIDRInconsistent";
+    let told = until(&server, events, |answer| {
+        answer.code == 200 && answer.json()["items"][0].is_object()
+    })
+    .await
+    .json();
+    let event = &told["items"][0];
+    assert_eq!(
+        event["message"],
+        "The default ServiceCIDR [10.100.0.0/16] does not match the controller flag configurations [10.96.0.0/16]"
+    );
+    assert_eq!(event["type"], "Warning");
+    assert_eq!(
+        event["source"]["component"],
+        "kubernetes-service-cidr-controller"
+    );
+    assert_eq!(event["involvedObject"]["kind"], "ServiceCIDR");
+}
+
+/// A default ServiceCIDR that goes away comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_default_service_cidr_is_made_again() {
+    let Some(server) = Server::start_empty().await else {
+        return;
+    };
+    apiserver::hooks::start(server.inner(), server.stop.clone());
+    let path = "/apis/networking.k8s.io/v1/servicecidrs/kubernetes";
+    let first = until(&server, path, |answer| answer.code == 200)
+        .await
+        .json();
+    server.delete(path, json!({})).await.expect(200);
+    server
+        .patch(path, MERGE, r#"{"metadata":{"finalizers":null}}"#)
+        .await;
+    until(&server, path, |answer| {
+        answer.code == 200 && answer.json()["metadata"]["uid"] != first["metadata"]["uid"]
+    })
+    .await;
+}
