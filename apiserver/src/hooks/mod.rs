@@ -19,7 +19,7 @@ mod flow_schema_status;
 /// This server's Lease.
 pub(crate) mod identity;
 /// default/kubernetes and its endpoints.
-mod kubernetes_service;
+pub(crate) mod kubernetes_service;
 /// system-cluster-critical and system-node-critical.
 pub(crate) mod priority_classes;
 /// Default roles and bindings.
@@ -64,7 +64,7 @@ const WORKING: &[&str] = &[
     RBAC_HOOK,
     "scheduling/bootstrap-system-priority-classes",
     "priority-and-fairness-config-producer",
-    "bootstrap-controller",
+    kubernetes_service::HOOK,
     "start-kubernetes-service-cidr-controller",
     "storage-readiness",
     "kube-apiserver-autoregistration",
@@ -215,15 +215,7 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) -> Failures {
     );
     once("kube-apiserver-autoregistration", &client)
         .run(|server, client| async move { api_services::run(&server, &client).await });
-    // As upstream, the server is ready without it: a loopback address cannot be published, for one.
-    once("bootstrap-controller", &client).repeat_beside(
-        Duration::from_secs(10),
-        |server, client| async move {
-            kubernetes_service::run(&server, &client).await.inspect_err(
-                |error| tracing::error!(error = %error, "Unable to sync kubernetes service"),
-            )
-        },
-    );
+    kubernetes_service::start(once(kubernetes_service::HOOK, &client));
     Failures(failures)
 }
 

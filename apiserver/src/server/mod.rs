@@ -55,6 +55,7 @@ use crate::egress::Egress;
 use crate::flowcontrol::{self, FlowControl, Place};
 use crate::handlers::{self, Endpoint, respond};
 use crate::hooks;
+use crate::hooks::kubernetes_service::Reconciling;
 use crate::loopback::LateLoopback;
 use crate::peers::{self, Peers};
 use crate::registry::resource::Resource;
@@ -136,6 +137,8 @@ pub struct ApiServer {
     pub service_hooks: Arc<ServiceHooks>,
     /// Signs of life of the cluster's apiservers.
     pub master_leases: Storage,
+    /// Whether this server is among the endpoints of default/kubernetes.
+    pub(crate) reconciling: Reconciling,
     /// Tells this process from earlier ones of the same host.
     pub instance: String,
     pub tokens: authn::TokenService,
@@ -288,6 +291,7 @@ impl ApiServer {
             etcd_overrides,
             config,
             master_leases,
+            reconciling: Reconciling::default(),
             instance: uuid::Uuid::new_v4().to_string(),
             tokens,
             rbac,
