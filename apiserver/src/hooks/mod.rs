@@ -45,7 +45,7 @@ use crate::custom_resources::controllers;
 use crate::loopback::Loopback;
 use crate::peers::Peers;
 use crate::registry::resource::Resource;
-use crate::server::health::{RBAC_HOOK, RELOAD_HOOK};
+use crate::server::health::{CRDS_HOOK, RBAC_HOOK, RELOAD_HOOK};
 use crate::server::{ApiServer, LATE_HOOKS, POST_START_HOOKS};
 
 /// The wait after a first failure, which doubles: hooks wait for the storage and for each other's objects.
@@ -68,7 +68,7 @@ const WORKING: &[&str] = &[
     "start-kubernetes-service-cidr-controller",
     "storage-readiness",
     "kube-apiserver-autoregistration",
-    "crd-informer-synced",
+    CRDS_HOOK,
     "start-apiextensions-controllers",
     "apiservice-registration-controller",
     "apiservice-wait-for-first-sync",
@@ -128,7 +128,7 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) -> Failures {
     }
     let done = server.clone();
     crate::custom_resources::serving::start(server, stop.clone(), move || {
-        done.health.hook_done("crd-informer-synced");
+        done.health.hook_done(CRDS_HOOK);
     });
     let client = Loopback::new(server);
     let done = server.clone();

@@ -338,6 +338,36 @@ async fn the_default_service_cidr_is_made_again() {
     .await;
 }
 
+/// Paths that a CustomResourceDefinition may add are not missing before those are read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unknown_paths_are_unavailable_at_first() {
+    let Some(etcd) = Etcd::start().await else {
+        return;
+    };
+    let server = Server::serve_as(Arc::new(etcd), &[], |_| {}).await.unwrap();
+    let paths = [
+        "/apis/example.com",
+        "/apis/example.com/v1",
+        "/apis/example.com/v1/things",
+        "/nonsense",
+    ];
+    for path in paths {
+        let answer = server.get(path).await;
+        answer.refuses(503, "the request has been made before all known HTTP paths have been installed, please try again");
+        assert_eq!(answer.headers["retry-after"], "5");
+    }
+    assert_eq!(server.get("/apis/apps/v9").await.code, 404);
+    apiserver::hooks::start(server.inner(), server.stop.clone());
+    for path in paths {
+        let answer = until(&server, path, |answer| answer.code != 503).await;
+        assert_eq!(
+            (answer.code, &*answer.text),
+            (404, &b"404 page not found\n"[..]),
+            "{path}"
+        );
+    }
+}
+
 /// Who goes by the endpoints leaves while the server still answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_stops_leaves_the_endpoints_before_the_delay_is_over() {
