@@ -734,6 +734,7 @@ fn internal_storage(
         Arc::new(|_, _| Ok(Header::default())),
     );
     config.watch_cache = false;
+    config.counted = false;
     backend.storage(config)
 }
 
