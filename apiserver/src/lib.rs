@@ -106,6 +106,7 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<(), component_
         grace,
     );
     let mut failures = hooks::start(&server, internal.clone());
+    component_base::notify::ready();
     tokio::select! {
         () = stop.cancelled() => {}
         failure = failures.next() => return Err(component_base::run::Fatal(failure).into()),
@@ -115,10 +116,13 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<(), component_
         .health
         .readyz
         .add(component_base::healthz::shutdown(stop.clone()));
-    tokio::time::sleep(server.config.shutdown_delay).await;
+    // Nor do those who look at the endpoints have to come here meanwhile.
+    tokio::join!(
+        tokio::time::sleep(server.config.shutdown_delay),
+        hooks::stop(&server),
+    );
     server.draining.begin();
     server.shutdown_watches.cancel();
-    hooks::stop(&server).await;
     server.draining.wait(server.config.request_timeout).await;
     serving_stop.cancel();
     let _ = serving.await;

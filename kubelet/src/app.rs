@@ -741,6 +741,7 @@ async fn run_with(options: Options, flagz: Flagz, token: CancellationToken) -> R
             .map_or(Duration::from_secs(10), std_duration),
     };
     tokio::spawn(rotation.run(runtime, token.clone()));
+    component_base::notify::ready();
     kubelet
         .clone()
         .run(

@@ -110,7 +110,11 @@ pub fn start(
         match change {
             Change::Set(crd) => serving.set(&follower, &crd),
             Change::Gone { name, .. } => serving.remove(&follower, &name),
-            Change::Synced => synced(),
+            Change::Synced => {
+                // Not later: until now clients have been told to come again.
+                follower.discovery.update(&follower.resources);
+                synced();
+            }
         }
     });
     let publisher = server.clone();

@@ -17,6 +17,7 @@ use super::{Endpoint, body, list, respond};
 use crate::admission::{self, Attributes, Operation};
 use crate::apis::defaults::set_defaults;
 use crate::apis::validation::dra::AdminAccess;
+use crate::hooks::priority_classes;
 use crate::loopback::Loopback;
 use crate::negotiation::{self, Encoding};
 use crate::registry::escalation;
@@ -615,6 +616,16 @@ pub async fn delete_one(
 ) -> Result<(Deleted, bool), StatusError> {
     let dry_run = is_dry_run(&options.dry_run);
     warn_of_preserved_pods(cx, endpoint, &options);
+    // Not so of a collection, as upstream.
+    let one = cx.info.verb != "deletecollection";
+    if one && is_system_priority_class(endpoint, name) {
+        let text = "this is a system priority class and cannot be deleted";
+        return Err(status::forbidden(
+            &endpoint.resource.group_resource(),
+            name,
+            text,
+        ));
+    }
     let mut attributes = endpoint.admission_attributes(
         cx,
         Operation::Delete,
@@ -622,7 +633,7 @@ pub async fn delete_one(
         dry_run,
     );
     // Objects of a collection are judged without a name, as upstream.
-    if cx.info.verb != "deletecollection" {
+    if one {
         name.clone_into(&mut attributes.name);
     }
     let mut write = write_of(server, cx, endpoint, &*endpoint.resource.strategy, dry_run);
@@ -645,6 +656,13 @@ pub async fn delete_one(
         return crate::custom_resources::deletion::delete(&write, &mut options, &validate).await;
     }
     write.delete(&mut options, &validate).await
+}
+
+/// Upstream: pkg/registry/scheduling/priorityclass/storage.
+fn is_system_priority_class(endpoint: &Endpoint, name: &str) -> bool {
+    let info = &endpoint.resource.info;
+    (&*info.group, &*info.resource) == ("scheduling.k8s.io", "priorityclasses")
+        && priority_classes::is_system(name)
 }
 
 /// DELETE of a collection: each selected object is deleted by itself.

@@ -1,44 +1,112 @@
-//! The Service default/kubernetes and its endpoints: the addresses of all apiservers that are alive, as their
-//! masterleases in etcd say. Upstream: pkg/controlplane/controller/kubernetesservice and pkg/controlplane/reconcilers.
+//! The Service default/kubernetes and its endpoints. Upstream: pkg/controlplane/controller/kubernetesservice.
 
-use std::net::IpAddr;
+mod endpoints;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use api_types::IntOrString;
-use api_types::core::v1::{
-    EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Service, ServicePort,
-};
-use api_types::discovery::v1::{
-    Endpoint, EndpointConditions, EndpointPort as SlicePort, EndpointSlice,
-};
+use api_types::core::v1::{Service, ServicePort};
 use apimachinery::status::StatusError;
+use http::StatusCode;
+use tokio::sync::Mutex;
 
-use super::system_namespaces;
+use super::{Runner, system_namespaces};
 use crate::loopback::Loopback;
-use crate::registry::server_leases;
 use crate::server::ApiServer;
 
+pub(super) const HOOK: &str = "bootstrap-controller";
 const NAME: &str = "kubernetes";
 const NAMESPACE: &str = "default";
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_secs(10);
+/// Between two questions whether the server is ready.
+const READY_INTERVAL: Duration = Duration::from_millis(100);
 
-pub(super) async fn run(server: &ApiServer, client: &Loopback) -> Result<(), StatusError> {
+/// Whether the endpoints are still this server's to write.
+#[derive(Default)]
+pub(crate) struct Reconciling {
+    stopped: AtomicBool,
+    /// Held while they are written: a server that goes must have the last word.
+    lock: Mutex<()>,
+}
+
+/// Starts to look after both. What an earlier run has left goes first: clients shall not find a server that is not ready. The
+/// hook is done then, since readiness waits for it.
+pub(super) fn start(runner: Runner) {
+    let (server, client) = (runner.server.clone(), runner.client.clone());
+    let stop = runner.stop.clone();
+    if server.config.endpoint_reconciler == "master-count" {
+        tracing::warn!(
+            "--endpoint-reconciler-type=master-count is treated as lease, and --apiserver-count has no part in it"
+        );
+    }
+    let work = async move {
+        remove_stale(&server, &client).await;
+        server.health.hook_done(HOOK);
+        while !is_ready(&server).await {
+            tokio::time::sleep(READY_INTERVAL).await;
+        }
+        // A loopback address cannot be published, for one: the server goes on without.
+        runner.repeat_beside(INTERVAL, |server, client| async move {
+            run(&server, &client).await.inspect_err(
+                |error| tracing::error!(error = %error, "Unable to sync kubernetes service"),
+            )
+        });
+    };
+    tokio::spawn(stop.run_until_cancelled_owned(work));
+}
+
+async fn is_ready(server: &ApiServer) -> bool {
+    let answer = server.health.readyz.answer("/readyz", "").await;
+    answer.is_some_and(|answer| answer.status() == StatusCode::OK)
+}
+
+async fn remove_stale(server: &ApiServer, client: &Loopback) {
+    if server.config.endpoint_reconciler == "none" {
+        return;
+    }
+    let _writing = server.reconciling.lock.lock().await;
+    match endpoints::remove(server, client, false).await {
+        Ok(true) => tracing::error!(
+            "Found stale data, removed previous endpoints on kubernetes service, apiserver didn't exit successfully previously"
+        ),
+        Ok(false) => {}
+        Err(error) => {
+            tracing::error!(%error, "Error removing old endpoints from kubernetes service");
+        }
+    }
+}
+
+async fn run(server: &ApiServer, client: &Loopback) -> Result<(), StatusError> {
     ensure_service(server, client).await?;
     if server.config.endpoint_reconciler == "none" {
         return Ok(());
     }
-    renew(server).await?;
-    let addresses = alive(server).await?;
-    reconcile(server, client, &addresses).await
+    let _writing = server.reconciling.lock.lock().await;
+    if server.reconciling.stopped.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    endpoints::publish(server, client).await
 }
 
-/// Takes this server out of the endpoints.
-pub(super) async fn stop(server: &ApiServer, client: &Loopback) {
+/// Takes this server out of the endpoints, for good.
+pub(super) async fn stop(server: &Arc<ApiServer>, client: &Loopback) {
     if server.config.endpoint_reconciler == "none" {
         return;
     }
-    let address = server.config.advertise_address.to_string();
-    server_leases::remove(&server.master_leases, &address).await;
-    if let Ok(addresses) = alive(server).await {
-        let _ = reconcile(server, client, &addresses).await;
+    let removed = async {
+        server.reconciling.stopped.store(true, Ordering::Release);
+        let _writing = server.reconciling.lock.lock().await;
+        endpoints::remove(server, client, true).await
+    };
+    match tokio::time::timeout(2 * INTERVAL, removed).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => {
+            tracing::error!(%error, "Unable to remove endpoints from kubernetes service");
+        }
+        Err(_) => tracing::warn!("RemoveEndpoints() timed out"),
     }
 }
 
@@ -84,139 +152,4 @@ async fn ensure_service(server: &ApiServer, client: &Loopback) -> Result<(), Sta
     }
     .to_owned();
     client.ensure(service).await
-}
-
-/// Writes this server's masterlease.
-async fn renew(server: &ApiServer) -> Result<(), StatusError> {
-    let address = server.config.advertise_address.to_string();
-    server_leases::renew(&server.master_leases, &address, |endpoints| {
-        endpoints.subsets = vec![EndpointSubset {
-            addresses: vec![EndpointAddress {
-                ip: address.clone(),
-                ..EndpointAddress::default()
-            }],
-            ..EndpointSubset::default()
-        }];
-    })
-    .await
-}
-
-/// Addresses of the servers whose masterlease is there.
-async fn alive(server: &ApiServer) -> Result<Vec<String>, StatusError> {
-    let leases = server_leases::list(&server.master_leases).await?;
-    let mut addresses: Vec<String> = leases.into_iter().map(|(name, _)| name).collect();
-    addresses.sort();
-    Ok(addresses)
-}
-
-async fn reconcile(
-    server: &ApiServer,
-    client: &Loopback,
-    addresses: &[String],
-) -> Result<(), StatusError> {
-    let port = i32::from(server.config.serving.bind_port);
-    let subsets = if addresses.is_empty() {
-        Vec::new()
-    } else {
-        vec![EndpointSubset {
-            addresses: addresses
-                .iter()
-                .map(|ip| EndpointAddress {
-                    ip: ip.clone(),
-                    ..EndpointAddress::default()
-                })
-                .collect(),
-            ports: vec![EndpointPort {
-                name: "https".to_owned(),
-                port,
-                protocol: "TCP".to_owned(),
-                ..EndpointPort::default()
-            }],
-            ..EndpointSubset::default()
-        }]
-    };
-    // The EndpointSlice mirrors these endpoints; the mirroring controller is told to leave them alone.
-    let skip_mirror = "endpointslice.kubernetes.io/skip-mirror".to_owned();
-    match client.get::<Endpoints>(NAMESPACE, NAME).await? {
-        None => {
-            let mut endpoints = Endpoints {
-                subsets,
-                ..Endpoints::default()
-            };
-            NAME.clone_into(&mut endpoints.metadata.name);
-            NAMESPACE.clone_into(&mut endpoints.metadata.namespace);
-            endpoints
-                .metadata
-                .labels
-                .insert(skip_mirror, "true".to_owned());
-            client.ensure(endpoints).await?;
-        }
-        Some(mut endpoints)
-            if endpoints.subsets != subsets
-                || endpoints
-                    .metadata
-                    .labels
-                    .get(&skip_mirror)
-                    .is_none_or(|value| value != "true") =>
-        {
-            endpoints.subsets = subsets;
-            endpoints
-                .metadata
-                .labels
-                .insert(skip_mirror, "true".to_owned());
-            client.update(endpoints).await?;
-        }
-        Some(_) => {}
-    }
-    reconcile_slice(client, addresses, port).await
-}
-
-async fn reconcile_slice(
-    client: &Loopback,
-    addresses: &[String],
-    port: i32,
-) -> Result<(), StatusError> {
-    let ipv6 = addresses
-        .first()
-        .is_some_and(|ip| ip.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6()));
-    let endpoints: Vec<Endpoint> = addresses
-        .iter()
-        .map(|ip| Endpoint {
-            addresses: vec![ip.clone()],
-            conditions: EndpointConditions {
-                ready: Some(true),
-                ..EndpointConditions::default()
-            },
-            ..Endpoint::default()
-        })
-        .collect();
-    let ports = vec![SlicePort {
-        name: Some("https".to_owned()),
-        port: Some(port),
-        protocol: Some("TCP".to_owned()),
-        ..SlicePort::default()
-    }];
-    match client.get::<EndpointSlice>(NAMESPACE, NAME).await? {
-        None => {
-            let mut slice = EndpointSlice {
-                endpoints,
-                ports,
-                address_type: if ipv6 { "IPv6" } else { "IPv4" }.to_owned(),
-                ..EndpointSlice::default()
-            };
-            NAME.clone_into(&mut slice.metadata.name);
-            NAMESPACE.clone_into(&mut slice.metadata.namespace);
-            slice
-                .metadata
-                .labels
-                .insert("kubernetes.io/service-name".to_owned(), NAME.to_owned());
-            client.ensure(slice).await
-        }
-        Some(mut slice) if slice.endpoints != endpoints || slice.ports != ports => {
-            slice.endpoints = endpoints;
-            slice.ports = ports;
-            client.update(slice).await.map(drop)
-        }
-        Some(_) => Ok(()),
-    }
 }

@@ -10,6 +10,8 @@ pub(crate) mod api_services;
 mod authentication_info;
 /// OpenAPI of custom resources.
 mod custom_openapi;
+/// Events this server writes.
+mod events;
 /// Default priority levels and flow schemas.
 pub(crate) mod flow_control;
 /// Which flow schemas have no priority level.
@@ -17,9 +19,9 @@ mod flow_schema_status;
 /// This server's Lease.
 pub(crate) mod identity;
 /// default/kubernetes and its endpoints.
-mod kubernetes_service;
+pub(crate) mod kubernetes_service;
 /// system-cluster-critical and system-node-critical.
-mod priority_classes;
+pub(crate) mod priority_classes;
 /// Default roles and bindings.
 mod rbac;
 /// The default ServiceCIDR.
@@ -43,7 +45,7 @@ use crate::custom_resources::controllers;
 use crate::loopback::Loopback;
 use crate::peers::Peers;
 use crate::registry::resource::Resource;
-use crate::server::health::{RBAC_HOOK, RELOAD_HOOK};
+use crate::server::health::{CRDS_HOOK, RBAC_HOOK, RELOAD_HOOK};
 use crate::server::{ApiServer, LATE_HOOKS, POST_START_HOOKS};
 
 /// The wait after a first failure, which doubles: hooks wait for the storage and for each other's objects.
@@ -62,11 +64,11 @@ const WORKING: &[&str] = &[
     RBAC_HOOK,
     "scheduling/bootstrap-system-priority-classes",
     "priority-and-fairness-config-producer",
-    "bootstrap-controller",
+    kubernetes_service::HOOK,
     "start-kubernetes-service-cidr-controller",
     "storage-readiness",
     "kube-apiserver-autoregistration",
-    "crd-informer-synced",
+    CRDS_HOOK,
     "start-apiextensions-controllers",
     "apiservice-registration-controller",
     "apiservice-wait-for-first-sync",
@@ -126,7 +128,7 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) -> Failures {
     }
     let done = server.clone();
     crate::custom_resources::serving::start(server, stop.clone(), move || {
-        done.health.hook_done("crd-informer-synced");
+        done.health.hook_done(CRDS_HOOK);
     });
     let client = Loopback::new(server);
     let done = server.clone();
@@ -172,8 +174,14 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) -> Failures {
     service_repair::start(server, &client, failed.clone(), stop.clone());
     custom_openapi::start(server, stop.clone());
     crate::aggregator::start(server, &client, stop.clone());
-    once("start-kubernetes-service-cidr-controller", &client)
-        .run(|server, client| async move { service_cidr::run(&server, &client).await });
+    let default_cidr = Arc::new(service_cidr::DefaultServiceCidr::new(server, &client));
+    once("start-kubernetes-service-cidr-controller", &client).repeat(
+        service_cidr::INTERVAL,
+        move |_, _| {
+            let default_cidr = default_cidr.clone();
+            async move { default_cidr.sync().await }
+        },
+    );
     let told = once("start-cluster-authentication-info-controller", &client);
     authentication_info::follow(server, &told.wake, &stop);
     told.repeat(Duration::from_secs(60), |server, client| async move {
@@ -207,15 +215,7 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) -> Failures {
     );
     once("kube-apiserver-autoregistration", &client)
         .run(|server, client| async move { api_services::run(&server, &client).await });
-    // As upstream, the server is ready without it: a loopback address cannot be published, for one.
-    once("bootstrap-controller", &client).repeat_beside(
-        Duration::from_secs(10),
-        |server, client| async move {
-            kubernetes_service::run(&server, &client).await.inspect_err(
-                |error| tracing::error!(error = %error, "Unable to sync kubernetes service"),
-            )
-        },
-    );
+    kubernetes_service::start(once(kubernetes_service::HOOK, &client));
     Failures(failures)
 }
 

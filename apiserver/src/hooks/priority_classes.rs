@@ -19,6 +19,11 @@ const CLASSES: [(&str, i32, &str); 2] = [
     ),
 ];
 
+/// Whether a class is one of the system's.
+pub(crate) fn is_system(class: &str) -> bool {
+    CLASSES.iter().any(|(name, ..)| *name == class)
+}
+
 pub(super) async fn run(client: &Loopback) -> Result<(), StatusError> {
     for (name, value, description) in CLASSES {
         if client.get::<PriorityClass>("", name).await?.is_some() {

@@ -47,17 +47,18 @@ pub async fn renew(
     }
 }
 
-/// Takes a server's lease away. It would end by itself, so a failure changes little.
-pub async fn remove(storage: &Storage, name: &str) {
-    let Ok(key) = storage.key("", name) else {
-        return;
-    };
+/// Takes a server's lease away. False where there was none.
+pub async fn remove(storage: &Storage, name: &str) -> Result<bool, StatusError> {
+    let key = storage.key("", name).map_err(failed)?;
     let allowed = |_| std::future::ready(Ok::<(), StatusError>(()));
     let removed = storage
         .delete(&key, DeleteOptions::default(), allowed)
         .await;
-    if removed.is_err() {
-        tracing::debug!(name, "The lease of this server was not there to be removed");
+    match removed {
+        Ok(_) => Ok(true),
+        Err(UpdateError::Storage(error)) if error.is_not_found() => Ok(false),
+        Err(UpdateError::Storage(error)) => Err(failed(error)),
+        Err(UpdateError::Rejected(error)) => Err(error),
     }
 }
 

@@ -426,7 +426,7 @@ impl ApiServer {
             self.resources.is_built_in(&info.api_group) || self.serves_custom(info).await
         };
         if !known {
-            return serving::not_found();
+            return nonresource::not_found(self, cx);
         }
         let response = match handlers::dispatch(self, cx, body, upgrade).await {
             Ok(response) => response,

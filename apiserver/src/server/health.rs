@@ -25,7 +25,7 @@ pub const POST_START_HOOKS: &[&str] = &[
     "storage-object-count-tracker-hook",
     "start-apiextensions-informers",
     "start-apiextensions-controllers",
-    "crd-informer-synced",
+    CRDS_HOOK,
     "start-system-namespaces-controller",
     PEERS_HOOK,
     "start-cluster-authentication-info-controller",
@@ -53,6 +53,8 @@ const IDENTITY_HOOKS: [&str; 2] = [
     "start-kube-apiserver-identity-lease-controller",
     "start-kube-apiserver-identity-lease-garbage-collector",
 ];
+/// The hook that waits for the CustomResourceDefinitions.
+pub const CRDS_HOOK: &str = "crd-informer-synced";
 /// The hook that waits for watch caches.
 const STORAGE_HOOK: &str = "storage-readiness";
 /// The hook that tells peers where this server is.
@@ -231,5 +233,10 @@ impl Health {
     /// Says that a hook has done its work.
     pub fn hook_done(&self, name: &str) {
         self.running.lock().remove(name);
+    }
+
+    /// Whether a hook has done its work.
+    pub fn is_hook_done(&self, name: &str) -> bool {
+        !self.running.lock().contains_key(name)
     }
 }

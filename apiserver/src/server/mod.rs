@@ -50,6 +50,7 @@ use crate::egress::Egress;
 use crate::flowcontrol::{self, FlowControl};
 use crate::handlers::Endpoint;
 use crate::hooks;
+use crate::hooks::kubernetes_service::Reconciling;
 use crate::loopback::LateLoopback;
 use crate::peers::Peers;
 use crate::registry::resource::Resource;
@@ -126,6 +127,8 @@ pub struct ApiServer {
     pub service_hooks: Arc<ServiceHooks>,
     /// Signs of life of the cluster's apiservers.
     pub master_leases: Storage,
+    /// Whether this server is among the endpoints of default/kubernetes.
+    pub(crate) reconciling: Reconciling,
     /// Tells this process from earlier ones of the same host.
     pub instance: String,
     pub tokens: authn::TokenService,
@@ -289,6 +292,7 @@ impl ApiServer {
             etcd_overrides,
             config,
             master_leases,
+            reconciling: Reconciling::default(),
             instance: uuid::Uuid::new_v4().to_string(),
             tokens,
             rbac,
@@ -340,6 +344,7 @@ fn internal_storage(
         Arc::new(|_, _| Ok(Header::default())),
     );
     config.watch_cache = false;
+    config.counted = false;
     backend.storage(config)
 }
 

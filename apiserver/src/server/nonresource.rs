@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use apimachinery::status;
 use component_base::serving::{self, Body, Response};
 use http::{HeaderValue, StatusCode, header};
 
+use super::health::CRDS_HOOK;
 use super::{ApiServer, pages};
 use crate::aggregator;
 use crate::authn::jwks;
@@ -73,8 +75,18 @@ pub async fn serve(server: &Arc<ApiServer>, cx: &RequestContext, body: Body) -> 
         Some(Page::Metrics) => server.metrics.handle(&request),
         Some(Page::Issuer) => issuer_document(server, path),
         Some(Page::Index) => index(server),
-        None => serving::not_found(),
+        None => not_found(server, cx),
     }
+}
+
+/// Nothing is at a path, or not yet: CustomResourceDefinitions that are not read may add it, and clients that are told that there
+/// is nothing could act on it. Upstream: util/notfoundhandler.
+pub(super) fn not_found(server: &ApiServer, cx: &RequestContext) -> Response {
+    if server.health.is_hook_done(CRDS_HOOK) {
+        return serving::not_found();
+    }
+    let text = "the request has been made before all known HTTP paths have been installed, please try again";
+    respond::error(cx, status::service_unavailable(text).with_retry_after(5))
 }
 
 /// What the requests for a page are counted as. Single health checks are not counted.

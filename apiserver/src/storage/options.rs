@@ -33,6 +33,8 @@ pub struct ResourceConfig {
     pub index_field: Option<&'static str>,
     /// Serve lists and watches from memory. Off for objects nobody watches (range allocations, masterleases).
     pub watch_cache: bool,
+    /// Tell in metrics how many there are.
+    pub counted: bool,
     /// Answer as etcd does though there is a cache, for what upstream does not cache (events): reads of a version are reads
     /// of etcd, and continue tokens have etcd's form.
     pub as_etcd: bool,
@@ -57,6 +59,7 @@ impl ResourceConfig {
             header,
             index_field: None,
             watch_cache: true,
+            counted: true,
             as_etcd: false,
             transformer: Arc::new(Identity),
         }

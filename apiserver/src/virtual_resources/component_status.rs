@@ -11,7 +11,7 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 
 use crate::connect;
-use crate::handlers::{Endpoint, encode, respond};
+use crate::handlers::{Endpoint, encode, list, respond};
 use crate::negotiation::Transform;
 use crate::registry::object::Object;
 use crate::request::context::RequestContext;
@@ -88,11 +88,23 @@ pub(super) async fn serve(
             None,
         );
     }
+    let options = list::options_of(cx, &endpoint.resource, false)?;
     let mut list = ComponentStatusList::default();
     for (name, port) in COMPONENTS {
         list.items.push(check(server, name, port).await);
     }
     list.items.push(check_etcd(server).await);
+    // They have no labels.
+    list.items.retain(|component| {
+        let fields = &options.field_selector;
+        options.label_selector.matches_with(|_| None)
+            && fields.matches(|field| {
+                Some(match field {
+                    "metadata.name" => component.metadata.name.as_str(),
+                    _ => "",
+                })
+            })
+    });
     if media
         .convert
         .is_some_and(|convert| convert.transform == Transform::Table)

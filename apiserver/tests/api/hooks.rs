@@ -203,3 +203,209 @@ async fn leases_of_servers_that_are_gone_are_removed() {
         server.get(&format!("{leases}/{name}")).await.expect(200);
     }
 }
+
+/// Polls until a path answers something.
+async fn until(server: &Server, path: &str, wanted: impl Fn(&Answer) -> bool) -> Answer {
+    let answered = async {
+        loop {
+            let answer = server.get(path).await;
+            if wanted(&answer) {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(30), answered).await;
+    answer.unwrap_or_else(|_| panic!("{path} does not answer as it should"))
+}
+
+const ENDPOINTS: &str = "/api/v1/namespaces/default/endpoints/kubernetes";
+
+fn addresses(answer: &Answer) -> Vec<String> {
+    if answer.code != 200 {
+        return Vec::new();
+    }
+    let subset = &answer.json()["subsets"][0];
+    let addresses = subset["addresses"].as_array().cloned().unwrap_or_default();
+    let ip = |address: &Value| address["ip"].as_str().unwrap().to_owned();
+    addresses.iter().map(ip).collect()
+}
+
+/// Clients that go by the endpoints of default/kubernetes find servers that are ready, and no others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_is_published_while_it_is_ready() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let (own, other) = ("10.1.2.3", "10.1.2.4");
+    // They end by themselves.
+    let lives = async |address: &str| {
+        let leases = &server.inner().master_leases;
+        apiserver::registry::server_leases::renew(leases, address, |_| {})
+            .await
+            .unwrap();
+    };
+    lives(own).await;
+    lives(other).await;
+    let stale = json!({
+        "metadata": {"name": "kubernetes"},
+        "subsets": [{"addresses": [{"ip": own}], "ports": [{"name": "https", "port": 6443}]}],
+    });
+    let all = "/api/v1/namespaces/default/endpoints";
+    server.post(all, stale).await.expect(201);
+    let ready = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let asked = Arc::new(tokio::sync::Notify::new());
+    let check = {
+        let (ready, asked) = (ready.clone(), asked.clone());
+        component_base::healthz::named_check("not-yet", move || {
+            asked.notify_one();
+            let ready = ready.load(std::sync::atomic::Ordering::Relaxed);
+            ready.then_some(()).ok_or_else(|| "wait".to_owned())
+        })
+    };
+    server.inner().health.readyz.add(check);
+    apiserver::hooks::start(server.inner(), server.stop.clone());
+    // It asks after it has removed what is stale.
+    tokio::time::timeout(Duration::from_secs(30), async {
+        asked.notified().await;
+        asked.notified().await;
+    })
+    .await
+    .expect("readiness is asked for");
+    assert_eq!(addresses(&server.get(ENDPOINTS).await), [other]);
+    lives(other).await;
+    ready.store(true, std::sync::atomic::Ordering::Relaxed);
+    until(&server, ENDPOINTS, |answer| {
+        addresses(answer) == [own, other]
+    })
+    .await;
+    lives(other).await;
+    apiserver::hooks::stop(server.inner()).await;
+    assert_eq!(addresses(&server.get(ENDPOINTS).await), [other]);
+    let slice = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes";
+    let slice = server.get(slice).await.expect(200);
+    assert_eq!(slice["endpoints"].as_array().unwrap().len(), 1);
+    assert_eq!(slice["endpoints"][0]["addresses"], json!([other]));
+}
+
+/// Administrators learn by an Event that the flags and the default ServiceCIDR differ.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_default_service_cidr_is_told_of() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let cidrs = "/apis/networking.k8s.io/v1/servicecidrs";
+    let other = json!({"metadata": {"name": "kubernetes"}, "spec": {"cidrs": ["10.100.0.0/16"]}});
+    server.post(cidrs, other).await.expect(201);
+    apiserver::hooks::start(server.inner(), server.stop.clone());
+    let events = "/api/v1/namespaces/default/events?fieldSelector=reason=KubernetesDefaultServiceCIDRInconsistent";
+    let told = until(&server, events, |answer| {
+        answer.code == 200 && answer.json()["items"][0].is_object()
+    })
+    .await
+    .json();
+    let event = &told["items"][0];
+    assert_eq!(
+        event["message"],
+        "The default ServiceCIDR [10.100.0.0/16] does not match the controller flag configurations [10.96.0.0/16]"
+    );
+    assert_eq!(event["type"], "Warning");
+    assert_eq!(
+        event["source"]["component"],
+        "kubernetes-service-cidr-controller"
+    );
+    assert_eq!(event["involvedObject"]["kind"], "ServiceCIDR");
+}
+
+/// A default ServiceCIDR that goes away comes back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_default_service_cidr_is_made_again() {
+    let Some(server) = Server::start_empty().await else {
+        return;
+    };
+    apiserver::hooks::start(server.inner(), server.stop.clone());
+    let path = "/apis/networking.k8s.io/v1/servicecidrs/kubernetes";
+    let first = until(&server, path, |answer| answer.code == 200)
+        .await
+        .json();
+    server.delete(path, json!({})).await.expect(200);
+    server
+        .patch(path, MERGE, r#"{"metadata":{"finalizers":null}}"#)
+        .await;
+    until(&server, path, |answer| {
+        answer.code == 200 && answer.json()["metadata"]["uid"] != first["metadata"]["uid"]
+    })
+    .await;
+}
+
+/// Paths that a CustomResourceDefinition may add are not missing before those are read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unknown_paths_are_unavailable_at_first() {
+    let Some(etcd) = Etcd::start().await else {
+        return;
+    };
+    let server = Server::serve_as(Arc::new(etcd), &[], |_| {}).await.unwrap();
+    let paths = [
+        "/apis/example.com",
+        "/apis/example.com/v1",
+        "/apis/example.com/v1/things",
+        "/nonsense",
+    ];
+    for path in paths {
+        let answer = server.get(path).await;
+        answer.refuses(503, "the request has been made before all known HTTP paths have been installed, please try again");
+        assert_eq!(answer.headers["retry-after"], "5");
+    }
+    assert_eq!(server.get("/apis/apps/v9").await.code, 404);
+    apiserver::hooks::start(server.inner(), server.stop.clone());
+    for path in paths {
+        let answer = until(&server, path, |answer| answer.code != 503).await;
+        assert_eq!(
+            (answer.code, &*answer.text),
+            (404, &b"404 page not found\n"[..]),
+            "{path}"
+        );
+    }
+}
+
+/// Who goes by the endpoints leaves while the server still answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stops_leaves_the_endpoints_before_the_delay_is_over() {
+    let Some(etcd) = Etcd::start().await else {
+        return;
+    };
+    let etcd = Arc::new(etcd);
+    let reader = Server::serve(etcd.clone(), &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("sa.key");
+    std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let arguments = [
+        format!("--etcd-servers={}", etcd.endpoint()),
+        format!("--cert-dir={}", folder.path().display()),
+        format!("--secure-port={port}"),
+        "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+        format!("--service-account-key-file={}", key.display()),
+        format!("--service-account-signing-key-file={}", key.display()),
+        "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+        "--advertise-address=10.1.2.3".to_owned(),
+        "--bind-address=127.0.0.1".to_owned(),
+        "--shutdown-delay-duration=1h".to_owned(),
+    ];
+    let parsed = Flags::parse(&config::flags::COMMAND, arguments.into_iter()).unwrap();
+    let component_base::flags::Parsed::Run(flags) = parsed else {
+        panic!("flags")
+    };
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(apiserver::run(flags, stop.clone()));
+    until(&reader, ENDPOINTS, |answer| {
+        addresses(answer) == ["10.1.2.3"]
+    })
+    .await;
+    stop.cancel();
+    until(&reader, ENDPOINTS, |answer| addresses(answer).is_empty()).await;
+    assert!(!running.is_finished());
+    running.abort();
+}

@@ -52,6 +52,7 @@ mod writes;
 use std::sync::Arc;
 
 use apiserver::config::{self, Config};
+use apiserver::server::health::CRDS_HOOK;
 use apiserver::server::{ApiServer, Service};
 use component_base::flags::Flags;
 use component_base::metrics::{Metrics, MetricsOptions};
@@ -154,7 +155,10 @@ impl Server {
     }
 
     async fn try_serve(etcd: Arc<Etcd>, more: &[String]) -> Result<Server, String> {
-        Server::serve_as(etcd, more, |_| {}).await
+        let server = Server::serve_as(etcd, more, |_| {}).await?;
+        // There are no CustomResourceDefinitions that could be read before a hook is started.
+        server.inner().health.hook_done(CRDS_HOOK);
+        Ok(server)
     }
 
     /// A server on this etcd, with more flags and what flags do not say.

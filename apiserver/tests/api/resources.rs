@@ -335,3 +335,27 @@ async fn discovery_and_openapi_agree_with_the_table() {
         swagger["definitions"]["io.k8s.api.core.v1.Pod"]["properties"]["spec"]["$ref"].is_string()
     );
 }
+
+/// Component statuses are selected by the fields that every object has.
+#[tokio::test(flavor = "multi_thread")]
+async fn component_statuses_are_selected() {
+    let Some(server) = Server::start_empty().await else {
+        return;
+    };
+    let all = "/api/v1/componentstatuses";
+    server
+        .get(&format!("{all}?fieldSelector=spec.x=y"))
+        .await
+        .refuses(400, "\"spec.x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"");
+    for (selector, wanted) in [
+        ("fieldSelector=metadata.name=etcd-0", 1),
+        ("fieldSelector=metadata.name!=etcd-0", 2),
+        ("fieldSelector=metadata.namespace=x", 0),
+        ("labelSelector=a=b", 0),
+        ("labelSelector=!a", 3),
+    ] {
+        let list = server.get(&format!("{all}?{selector}")).await.expect(200);
+        let found = list["items"].as_array().map_or(0, Vec::len);
+        assert_eq!(found, wanted, "{selector}");
+    }
+}

@@ -151,3 +151,37 @@ async fn a_server_without_watch_caches_reads_from_etcd() {
         .await
         .expect(201);
 }
+
+/// Objects are counted in etcd where no cache knows how many there are.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_cached_is_counted_all_the_same() {
+    let more = flags(&[
+        "--watch-cache=false",
+        "--etcd-count-metric-poll-period=100ms",
+    ]);
+    let Some(server) = Server::start_with(&more).await else {
+        return;
+    };
+    server.namespace("default").await;
+    for name in ["a", "b"] {
+        server.post(CONFIG_MAPS, config_map(name)).await.expect(201);
+    }
+    let wanted = [
+        "apiserver_storage_objects{resource=\"configmaps\"} 2\n",
+        "apiserver_resource_objects{group=\"\",resource=\"configmaps\"} 2\n",
+        "apiserver_resource_size_estimate_bytes{group=\"\",resource=\"configmaps\"} -1\n",
+    ];
+    let counted = async {
+        loop {
+            let metrics = String::from_utf8(server.get("/metrics").await.text).unwrap();
+            if wanted.iter().all(|series| metrics.contains(series)) {
+                return metrics;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let metrics = tokio::time::timeout(Duration::from_secs(30), counted)
+        .await
+        .expect("they are counted");
+    assert!(!metrics.contains("apiserver_storage_objects{resource=\"masterleases\"}"));
+}

@@ -308,3 +308,32 @@ async fn empty_lists_that_mean_something() {
         assert_eq!(field.is_some(), owned, "{name}: {made}");
     }
 }
+
+/// Classes of the system stay, unless the whole collection is deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn system_priority_classes_are_not_deleted() {
+    let Some(server) = Server::start_empty().await else {
+        return;
+    };
+    let classes = "/apis/scheduling.k8s.io/v1/priorityclasses";
+    let system = ["system-cluster-critical", "system-node-critical"];
+    for name in system {
+        // With names like these there are no others, so a missing one is refused as well.
+        server.delete(&format!("{classes}/{name}"), json!({})).await.refuses(
+            403,
+            &format!("priorityclasses.scheduling.k8s.io \"{name}\" is forbidden: this is a system priority class and cannot be deleted"),
+        );
+    }
+    let value = 2_000_000_000;
+    let class = json!({"metadata": {"name": system[0]}, "value": value});
+    server.post(classes, class).await.expect(201);
+    let class = json!({"metadata": {"name": "mine"}, "value": 1});
+    server.post(classes, class).await.expect(201);
+    server
+        .delete(&format!("{classes}/mine"), json!({}))
+        .await
+        .expect(200);
+    server.delete(classes, json!({})).await.expect(200);
+    let path = format!("{classes}/{}", system[0]);
+    assert_eq!(server.get(&path).await.code, 404);
+}

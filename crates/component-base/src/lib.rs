@@ -30,6 +30,8 @@ pub mod healthz;
 pub mod logs;
 /// The registry handed down from `main`, with upstream's buckets and text.
 pub mod metrics;
+/// Service managers.
+pub mod notify;
 /// The skeleton of `main`.
 pub mod run;
 /// Listeners, TLS, HTTP/1.1 and HTTP/2.

@@ -10,14 +10,12 @@ mod ports;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::events::v1::Event;
-use client::record::{EventRecorder, EventSink};
-use component_base::auth::BoxFuture;
-use serde_json::Value;
+use client::record::EventRecorder;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Failed;
+use super::events::Events;
 use crate::loopback::Loopback;
 use crate::server::ApiServer;
 
@@ -56,33 +54,4 @@ pub(super) fn start(
 fn recorder(server: &ApiServer, client: &Loopback, controller: &str) -> EventRecorder {
     let sink = Arc::new(Events(client.clone()));
     EventRecorder::events_v1_to(sink, controller, &server.config.hostname)
-}
-
-/// Writes events as this server's.
-struct Events(Loopback);
-
-impl EventSink for Events {
-    fn create<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Result<(), client::Error>> {
-        let event = event.clone();
-        Box::pin(async move {
-            let created = self.0.create(event).await;
-            created.map(drop).map_err(|error| api_error(error.into()))
-        })
-    }
-
-    fn patch<'a>(
-        &'a self,
-        namespace: &'a str,
-        name: &'a str,
-        patch: Value,
-    ) -> BoxFuture<'a, Result<(), client::Error>> {
-        Box::pin(async move {
-            let patched = self.0.merge_patch::<Event>(namespace, name, patch).await;
-            patched.map_err(|error| api_error(error.into()))
-        })
-    }
-}
-
-fn api_error(status: api_types::meta::v1::Status) -> client::Error {
-    client::Error::Api(Box::new(status))
 }

@@ -1,10 +1,11 @@
 //! One etcd cluster with everything that all resources stored in it share.
 //! Upstream: storagebackend/factory/etcd3.go.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use etcd_client::GetOptions;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -41,6 +42,8 @@ struct Inner {
     leases: Arc<LeaseManager>,
     compacted: Arc<CompactRevision>,
     hub: Arc<Hub>,
+    /// Resources without a cache whose objects are counted in etcd.
+    uncached: Mutex<Vec<Weak<Store>>>,
     metrics: Arc<StorageMetrics>,
     token: CancellationToken,
 }
@@ -77,6 +80,7 @@ impl Backend {
                 leases,
                 compacted,
                 hub,
+                uncached: Mutex::default(),
                 metrics,
                 token,
             }),
@@ -166,6 +170,9 @@ impl Backend {
             });
             Some(cache)
         } else {
+            if store.config.counted {
+                inner.uncached.lock().push(Arc::downgrade(&store));
+            }
             None
         };
         Ok(Storage::new(
@@ -298,6 +305,13 @@ impl Backend {
         }
     }
 
+    /// Those that are still served.
+    fn uncached(&self) -> Vec<Arc<Store>> {
+        let mut uncached = self.inner.uncached.lock();
+        uncached.retain(|store| store.strong_count() > 0);
+        uncached.iter().filter_map(Weak::upgrade).collect()
+    }
+
     async fn poll_counts(&self) {
         loop {
             for cache in self.inner.hub.caches() {
@@ -308,6 +322,12 @@ impl Backend {
                     }
                     Err(_) => cache.store.metrics.set_objects(None, None),
                 }
+            }
+            for store in self.uncached() {
+                let count = store.count().await.ok();
+                // As upstream: sizes are known of what is cached.
+                let bytes = count.filter(|count| *count == 0);
+                store.metrics.set_objects(count, bytes);
             }
             tokio::time::sleep(self.inner.config.count_metric_poll_period).await;
         }

@@ -1,5 +1,7 @@
 //! Sends `v1` events, one after the other. Upstream: `client-go/tools/record/event.go`.
 
+use std::sync::Arc;
+
 use api_types::Time;
 use api_types::core::v1::{Event, EventSource};
 use tokio::sync::mpsc;
@@ -8,18 +10,18 @@ use tokio_util::sync::CancellationToken;
 use super::correlator::{Correlator, Verdict};
 use super::{RETRY_WAIT, RecordedEvent, TRIES, event_name, event_namespace, next, worth_retrying};
 use crate::error::Error;
-use crate::rest::{Client, Patch};
+use crate::record::sink::CoreEventSink;
 
 pub(super) struct Sender {
-    client: Client,
+    sink: Arc<dyn CoreEventSink>,
     correlator: Correlator,
     token: CancellationToken,
 }
 
 impl Sender {
-    pub(super) fn new(client: Client, token: CancellationToken) -> Self {
+    pub(super) fn new(sink: Arc<dyn CoreEventSink>, token: CancellationToken) -> Self {
         Self {
-            client,
+            sink,
             correlator: Correlator::new(),
             token,
         }
@@ -79,18 +81,10 @@ impl Sender {
     }
 
     async fn write(&self, event: &Event, patch: &mut Option<Vec<u8>>) -> Result<Event, Error> {
-        let api = self
-            .client
-            .namespaced::<Event>(event.metadata.namespace.as_str());
         if let Some(body) = patch.take() {
-            match api
-                .patch(
-                    &event.metadata.name,
-                    &Patch::Strategic(body.clone()),
-                    &crate::PatchOptions::default(),
-                )
-                .await
-            {
+            let metadata = &event.metadata;
+            let patched = self.sink.patch(&metadata.namespace, &metadata.name, &body);
+            match patched.await {
                 // Events live for an hour: it may be gone, so make it again.
                 Err(error) if error.is_not_found() => {}
                 other => {
@@ -101,7 +95,7 @@ impl Sender {
         }
         let mut event = event.clone();
         event.metadata.resource_version = String::new();
-        api.create(&event).await
+        self.sink.create(&event).await
     }
 }
 

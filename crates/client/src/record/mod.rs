@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::error::Error;
 use crate::rest::Client;
 
-pub use sink::EventSink;
+pub use sink::{CoreEventSink, EventSink};
 
 /// As upstream.
 const QUEUE: usize = 1000;
@@ -90,13 +90,22 @@ impl EventRecorder {
     /// Records `v1` events of a component (`kubelet`, `deployment-controller`). `host` is the node's name for what runs on a
     /// node, else "". Starts a task: needs a runtime.
     pub fn new(client: &Client, component: impl Into<String>, host: impl Into<String>) -> Self {
+        Self::core_v1_to(Arc::new(client.clone()), component, host)
+    }
+
+    /// The same, written in another way than by requests.
+    pub fn core_v1_to(
+        sink: Arc<dyn CoreEventSink>,
+        component: impl Into<String>,
+        host: impl Into<String>,
+    ) -> Self {
         let (queue, receiver) = mpsc::channel(QUEUE);
         let end = Arc::new(End {
             token: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
         end.tasks
-            .spawn(core_v1::Sender::new(client.clone(), end.token.clone()).run(receiver));
+            .spawn(core_v1::Sender::new(sink, end.token.clone()).run(receiver));
         end.tasks.close();
         Self {
             component: component.into(),
