@@ -117,9 +117,7 @@ fn flags(folder: &Path, authority: &Authority, signing_key: &KeyPair, etcd: &Etc
 
 impl Program {
     fn start(flags: &[String], authority: &Authority, log: &Path) -> Program {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        let port = super::unused_port();
         let child = Command::new(env!("CARGO_BIN_EXE_kube-apiserver"))
             .args(flags)
             .arg(format!("--secure-port={port}"))

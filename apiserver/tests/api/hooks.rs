@@ -379,9 +379,7 @@ async fn a_server_that_stops_leaves_the_endpoints_before_the_delay_is_over() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("sa.key");
     std::fs::write(&key, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
+    let port = unused_port();
     let arguments = [
         format!("--etcd-servers={}", etcd.endpoint()),
         format!("--cert-dir={}", folder.path().display()),

@@ -313,6 +313,16 @@ impl Server {
     }
 }
 
+/// A port for a program that takes its time to listen. Those that connections get by themselves are higher.
+fn unused_port() -> u16 {
+    loop {
+        let port = rand::random_range(10_240..32_768);
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// Events of a watch that ended.
 fn events(answer: &Answer) -> Vec<Value> {
     serde_json::Deserializer::from_slice(&answer.text)

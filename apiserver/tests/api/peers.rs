@@ -71,7 +71,7 @@ impl Cluster {
         more: Option<String>,
     ) -> Server {
         let file = |flag: &str, name: &str| format!("--{flag}={}", self.path(name).display());
-        let port = free_port();
+        let port = unused_port();
         let mut flags = vec![
             format!("--runtime-config={without}=false"),
             "--requestheader-username-headers=X-Remote-User".to_owned(),
@@ -104,11 +104,6 @@ impl Cluster {
         apiserver::hooks::start(inner, server.stop.clone());
         server
     }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 fn groups(document: &Value) -> Vec<&str> {
