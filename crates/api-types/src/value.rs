@@ -111,6 +111,11 @@ pub trait Value: Send + Sync + 'static {
     /// What the value is, to change it.
     fn view_mut(&mut self) -> ViewMut<'_>;
 
+    /// Whether it is an empty text, list or map, zero, false or nil. Of anything else this says nothing: false.
+    fn is_nothing(&self) -> bool {
+        false
+    }
+
     /// How a map of these values presents itself; text has a shape of its own.
     #[doc(hidden)]
     fn view_map(map: &BTreeMap<String, Self>) -> View<'_>
@@ -138,6 +143,12 @@ pub trait Struct: Value + Any {
     fn get(&self, index: usize) -> &dyn Value;
     /// The field at an index, to change it. Panics beyond the end.
     fn get_mut(&mut self, index: usize) -> &mut dyn Value;
+
+    /// A bit for each of the first 128 fields that is not [nothing](Value::is_nothing): most fields of an object are, and walks
+    /// go past them without a look at each.
+    fn present(&self) -> u128 {
+        u128::MAX
+    }
 }
 
 /// A type whose table is known without a value at hand.
@@ -147,6 +158,23 @@ pub trait Described: Struct + Default {
 }
 
 impl dyn Struct {
+    /// The indices of the fields from one on that JSON may have something of, ascending.
+    pub fn shown(&self, from: usize) -> impl Iterator<Item = usize> + use<> {
+        let schema = self.schema();
+        let count = schema.fields.len();
+        let all = u128::MAX
+            .checked_shl(count as u32)
+            .map_or(u128::MAX, |high| !high);
+        let some = u128::MAX.checked_shl(from as u32).unwrap_or(0);
+        let mut bits = (self.present() | schema.written_when_absent) & all & some;
+        let first = std::iter::from_fn(move || {
+            let index = (bits != 0).then(|| bits.trailing_zeros() as usize);
+            bits &= bits.wrapping_sub(1);
+            index
+        });
+        first.chain(from.max(128)..count)
+    }
+
     /// The concrete value, if it is a `T`.
     pub fn downcast_ref<T: Struct>(&self) -> Option<&T> {
         (self as &dyn Any).downcast_ref()
@@ -300,6 +328,9 @@ impl<T: Value + Default> Value for Vec<T> {
     fn view_mut(&mut self) -> ViewMut<'_> {
         ViewMut::List(self)
     }
+    fn is_nothing(&self) -> bool {
+        self.is_empty()
+    }
 }
 
 impl<T: Value + Default> ListView for Vec<T> {
@@ -328,6 +359,9 @@ impl<T: Value + Default> Value for BTreeMap<String, T> {
     }
     fn view_mut(&mut self) -> ViewMut<'_> {
         T::view_map_mut(self)
+    }
+    fn is_nothing(&self) -> bool {
+        self.is_empty()
     }
 }
 
@@ -366,6 +400,9 @@ impl<T: Value + Default> Value for Option<T> {
     fn view_mut(&mut self) -> ViewMut<'_> {
         ViewMut::Pointer(self)
     }
+    fn is_nothing(&self) -> bool {
+        self.is_none()
+    }
 }
 
 impl<T: Value + Default> PointerView for Option<T> {
@@ -387,6 +424,9 @@ impl<T: Value> Value for Box<T> {
     fn view_mut(&mut self) -> ViewMut<'_> {
         (**self).view_mut()
     }
+    fn is_nothing(&self) -> bool {
+        (**self).is_nothing()
+    }
 }
 
 impl Value for String {
@@ -395,6 +435,9 @@ impl Value for String {
     }
     fn view_mut(&mut self) -> ViewMut<'_> {
         ViewMut::String(self)
+    }
+    fn is_nothing(&self) -> bool {
+        self.is_empty()
     }
     fn view_map(map: &BTreeMap<String, String>) -> View<'_> {
         View::StringMap(map)
@@ -405,7 +448,7 @@ impl Value for String {
 }
 
 macro_rules! scalar {
-    ($($ty:ty => $variant:ident, |$this:ident| $shared:expr;)*) => {$(
+    ($($ty:ty => $variant:ident, |$this:ident| $shared:expr, $nothing:expr;)*) => {$(
         impl Value for $ty {
             fn view(&self) -> View<'_> {
                 let $this = self;
@@ -414,24 +457,28 @@ macro_rules! scalar {
             fn view_mut(&mut self) -> ViewMut<'_> {
                 ViewMut::$variant(self)
             }
+            fn is_nothing(&self) -> bool {
+                let $this = self;
+                $nothing
+            }
         }
     )*};
 }
 
 scalar! {
-    bool => Bool, |v| *v;
-    i32 => Int32, |v| *v;
-    i64 => Int64, |v| *v;
-    u32 => Uint32, |v| *v;
-    f64 => Float64, |v| *v;
-    f32 => Float32, |v| *v;
-    ByteString => Bytes, |v| v;
-    Quantity => Quantity, |v| v;
-    Time => Time, |v| *v;
-    MicroTime => MicroTime, |v| *v;
-    Duration => Duration, |v| *v;
-    IntOrString => IntOrString, |v| v;
-    TimeOrMetaDuration => TimeOrMetaDuration, |v| v;
+    bool => Bool, |v| *v, !*v;
+    i32 => Int32, |v| *v, *v == 0;
+    i64 => Int64, |v| *v, *v == 0;
+    u32 => Uint32, |v| *v, *v == 0;
+    f64 => Float64, |v| *v, *v == 0.0;
+    f32 => Float32, |v| *v, *v == 0.0;
+    ByteString => Bytes, |v| v, v.0.is_empty();
+    Quantity => Quantity, |v| v, { let _ = v; false };
+    Time => Time, |v| *v, { let _ = v; false };
+    MicroTime => MicroTime, |v| *v, { let _ = v; false };
+    Duration => Duration, |v| *v, { let _ = v; false };
+    IntOrString => IntOrString, |v| v, { let _ = v; false };
+    TimeOrMetaDuration => TimeOrMetaDuration, |v| v, { let _ = v; false };
 }
 
 macro_rules! raw_json {
@@ -476,6 +523,9 @@ macro_rules! reflect {
                     _ => $crate::value::no_such_field(index),
                 }
             }
+            fn present(&self) -> u128 {
+                0 $(| $crate::value::bit($index, $crate::Value::is_nothing(&self.$field)))*
+            }
         }
         impl $crate::Described for $ty {
             const SCHEMA: &'static $crate::schema::StructSchema = &schema::$ty;
@@ -493,6 +543,16 @@ macro_rules! reflect {
     };
 }
 pub(crate) use reflect;
+
+/// The bit of a field, if it has one and there is something in it.
+#[inline(always)]
+pub(crate) const fn bit(index: u32, is_nothing: bool) -> u128 {
+    if index < 128 {
+        (!is_nothing as u128) << index
+    } else {
+        0
+    }
+}
 
 #[cold]
 pub(crate) fn no_such_field(index: usize) -> ! {
@@ -609,8 +669,13 @@ pub fn values_equal(a: &dyn Value, b: &dyn Value) -> bool {
 
 /// Deep equality of two structs; false when their types differ.
 pub fn structs_equal(a: &dyn Struct, b: &dyn Struct) -> bool {
+    // Fields in which there is nothing are equal.
+    let present = a.present();
     std::ptr::eq(a.schema(), b.schema())
-        && (0..a.schema().fields.len()).all(|index| values_equal(a.get(index), b.get(index)))
+        && present == b.present()
+        && (0..a.schema().fields.len())
+            .filter(|index| *index >= 128 || present >> index & 1 == 1)
+            .all(|index| values_equal(a.get(index), b.get(index)))
 }
 
 struct DebugValue<'a>(&'a dyn Value);

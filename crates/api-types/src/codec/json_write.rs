@@ -58,6 +58,14 @@ pub fn write_json(value: &dyn Struct, header: Option<Header<'_>>, out: &mut Vec<
     out.push(b'}');
 }
 
+/// Appends the JSON of a struct without its apiVersion and kind, as an item of a list has it.
+pub fn write_json_item(value: &dyn Struct, out: &mut Vec<u8>) {
+    let from = usize::from(value.schema().kind.is_some());
+    out.push(b'{');
+    write_fields(value, from, &mut true, out);
+    out.push(b'}');
+}
+
 fn is_custom(schema: &StructSchema) -> bool {
     schema.json_form == JsonForm::Custom
 }
@@ -191,7 +199,8 @@ pub fn json_is_left_out(field: &FieldSchema, value: &dyn Value) -> bool {
 
 fn write_fields(value: &dyn Struct, from: usize, first: &mut bool, out: &mut Vec<u8>) {
     let schema = value.schema();
-    for (index, field) in schema.fields.iter().enumerate().skip(from) {
+    for index in value.shown(from) {
+        let field = &schema.fields[index];
         let inner = value.get(index);
         if field.inline {
             if let View::Struct(inner) = inner.view() {

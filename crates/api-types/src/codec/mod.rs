@@ -25,11 +25,11 @@ pub use json_read::{
 pub use json_scan::compact;
 pub use json_write::{
     encode_json, encode_json_as, json_is_left_out, write_json, write_json_field, write_json_float,
-    write_json_string, write_json_value,
+    write_json_item, write_json_string, write_json_value,
 };
 pub use proto_read::{decode_protobuf, decode_protobuf_into};
 pub use proto_write::{encode_protobuf, write_protobuf};
-pub use transcode::transcode_protobuf_to_json;
+pub use transcode::{transcode_protobuf_to_json, transcode_protobuf_to_json_item};
 
 /// `apiVersion` and `kind` that a codec writes at the top of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -267,8 +267,18 @@ fn merge_struct(value: &mut dyn Struct, bytes: &[u8], depth: usize) -> Result<()
     let schema = value.schema();
     // Encoders write in tag order, so the field after the last one is nearly always the next.
     let mut hint = 0;
-    for record in Records::new(bytes) {
-        let (tag, payload) = record?;
+    let mut records = Records::new(bytes);
+    loop {
+        let (tag, payload) = if let Some((tag, bytes)) = records.read_bytes() {
+            (tag, Payload::Bytes(bytes))
+        } else if let Some((tag, number)) = records.read_number() {
+            (tag, Payload::Varint(number))
+        } else {
+            match records.next() {
+                Some(record) => record?,
+                None => return Ok(()),
+            }
+        };
         let Some(index) = find_tag(schema, tag, &mut hint) else {
             continue;
         };
@@ -281,7 +291,6 @@ fn merge_struct(value: &mut dyn Struct, bytes: &[u8], depth: usize) -> Result<()
             depth + 1,
         )?;
     }
-    Ok(())
 }
 
 /// The index of the field with a tag; `hint` is a position in `schema.wire` to look at first.
@@ -417,6 +426,14 @@ fn merge_leaf(target: ViewMut<'_>, payload: Payload<'_>, field: &str) -> Result<
 pub(super) fn read_entry(bytes: &[u8]) -> Result<(Cow<'_, str>, Option<Payload<'_>>), DecodeError> {
     let mut key = Cow::Borrowed("");
     let mut value = None;
+    let mut records = Records::new(bytes);
+    // As encoders write entries of text.
+    if let Some((1, text)) = records.read_bytes()
+        && let Some((2, payload)) = records.read_bytes()
+        && records.at == bytes.len()
+    {
+        return Ok((super::bytes::text(text), Some(Payload::Bytes(payload))));
+    }
     for record in Records::new(bytes) {
         match record? {
             (1, payload) => key = super::bytes::text(payload.bytes("mapkey")?),

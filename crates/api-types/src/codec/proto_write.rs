@@ -5,16 +5,19 @@ use crate::schema::TypeRef;
 use crate::special::IntOrString;
 use crate::value::{Struct, Value, View};
 
+/// Room at first: most objects need no more than four times as much.
+pub(super) const FIRST: usize = 2048;
+
 /// Encodes a struct as a protobuf message.
 pub fn encode_protobuf(value: &dyn Struct) -> Vec<u8> {
-    let mut buffer = BackBuffer::with_capacity(512);
+    let mut buffer = BackBuffer::with_capacity(FIRST);
     write_struct(value, &mut buffer);
     buffer.into_vec()
 }
 
 /// Appends a struct's protobuf message to a buffer.
 pub fn write_protobuf(value: &dyn Struct, out: &mut Vec<u8>) {
-    let mut buffer = BackBuffer::with_capacity(512);
+    let mut buffer = BackBuffer::with_capacity(FIRST);
     write_struct(value, &mut buffer);
     out.extend_from_slice(buffer.written());
 }
@@ -47,15 +50,21 @@ impl BackBuffer {
         self.buffer.len() - self.start
     }
 
+    #[inline]
     fn reserve(&mut self, more: usize) {
         if self.start < more {
-            let used = self.len();
-            let capacity = (self.buffer.len() * 2).max(used + more).max(64);
-            let mut grown = vec![0; capacity];
-            grown[capacity - used..].copy_from_slice(&self.buffer[self.start..]);
-            self.buffer = grown;
-            self.start = capacity - used;
+            self.grow(more);
         }
+    }
+
+    #[cold]
+    fn grow(&mut self, more: usize) {
+        let used = self.len();
+        let capacity = (self.buffer.len() * 2).max(used + more).max(64);
+        let mut grown = vec![0; capacity];
+        grown[capacity - used..].copy_from_slice(&self.buffer[self.start..]);
+        self.buffer = grown;
+        self.start = capacity - used;
     }
 
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
@@ -66,6 +75,12 @@ impl BackBuffer {
     }
 
     fn varint(&mut self, mut value: u64) {
+        if value < 0x80 {
+            self.reserve(1);
+            self.start -= 1;
+            self.buffer[self.start] = value as u8;
+            return;
+        }
         let mut text = [0_u8; 10];
         let mut len = 0;
         while value >= 0x80 {
@@ -81,38 +96,73 @@ impl BackBuffer {
         self.varint(u64::from(tag << 3 | wire));
     }
 
+    /// Key and length of a record of bytes.
+    #[inline]
+    fn header(&mut self, tag: u32, length: usize) {
+        if tag < 16 && length < 0x80 {
+            self.reserve(2);
+            self.start -= 2;
+            if let [key, size, ..] = &mut self.buffer[self.start..] {
+                (*key, *size) = ((tag << 3 | 2) as u8, length as u8);
+            }
+            return;
+        }
+        self.varint(length as u64);
+        self.key(tag, 2);
+    }
+
     fn int(&mut self, tag: u32, value: i64) {
         self.varint(value as u64);
         self.key(tag, 0);
     }
 
     pub(super) fn text(&mut self, tag: u32, bytes: &[u8]) {
-        self.bytes(bytes);
-        self.varint(bytes.len() as u64);
-        self.key(tag, 2);
+        if !bytes.is_empty() {
+            self.bytes(bytes);
+        }
+        self.header(tag, bytes.len());
     }
 
     pub(super) fn message(&mut self, tag: u32, body: impl FnOnce(&mut Self)) {
         let before = self.len();
         body(self);
         let written = self.len() - before;
-        self.varint(written as u64);
-        self.key(tag, 2);
+        self.header(tag, written);
     }
 }
 
 pub(super) fn write_struct(value: &dyn Struct, out: &mut BackBuffer) {
     let schema = value.schema();
+    let present = value.present();
     for index in schema.wire.iter().rev() {
-        let field = &schema.fields[usize::from(*index)];
-        write_field(value.get(usize::from(*index)), field.tag, &field.ty, out);
+        let index = usize::from(*index);
+        let field = &schema.fields[index];
+        if index < 128 && present >> index & 1 == 0 && !is_written_when_empty(&field.ty) {
+            continue;
+        }
+        write_field(value.get(index), field.tag, &field.ty, out);
     }
+}
+
+/// Whether a field has a record though there is nothing in it: scalars that are no pointers.
+fn is_written_when_empty(ty: &TypeRef) -> bool {
+    !matches!(
+        ty,
+        TypeRef::Pointer(_)
+            | TypeRef::List(_)
+            | TypeRef::WrappedList(_)
+            | TypeRef::Map(_)
+            | TypeRef::Bytes
+    )
 }
 
 /// Writes a field's records: none for nil and empty lists, one for scalars and messages.
 fn write_field(value: &dyn Value, tag: u32, ty: &TypeRef, out: &mut BackBuffer) {
     match value.view() {
+        // Most fields are one of these.
         View::Nil => {}
+        View::String(text) => out.text(tag, text.as_bytes()),
+        View::Struct(inner) => out.message(tag, |out| write_struct(inner, out)),
         View::Bytes(bytes) if bytes.0.is_empty() => {}
         View::Pointer(inner) => match ty {
             TypeRef::Pointer(ty) => write_field(inner, tag, ty, out),

@@ -1,16 +1,20 @@
 //! Turns a protobuf message into JSON with the tables alone, without building the object. The bytes equal those of
 //! decoding and encoding again; LIST in JSON from stored protobuf spends its time here.
 
+mod plan;
+mod stream;
+
 use super::json_write::{
     empty_list, write_base64, write_float, write_header, write_int, write_int_or_string,
-    write_json_string, write_key, write_micro_time, write_raw, write_text, write_time,
+    write_json_string, write_micro_time, write_raw, write_text, write_time,
 };
 use super::proto_read::{
-    Payload, Records, error, find_tag, read_duration, read_entry, read_int_or_string,
-    read_micro_time, read_quantity, read_raw, read_time, too_deep,
+    Payload, Records, error, read_duration, read_entry, read_int_or_string, read_micro_time,
+    read_quantity, read_raw, read_time, too_deep,
 };
 use super::{DecodeError, Header, MAX_TYPED_DEPTH};
 use crate::schema::{FieldSchema, JsonForm, Omit, StructSchema, TypeRef};
+use plan::{FieldPlan, Plan, Shape};
 
 /// Appends the JSON of a protobuf message to `out`. A kind gets `header` at its top, or its type's own names without
 /// one. On an error `out` may hold half an object.
@@ -21,8 +25,9 @@ pub fn transcode_protobuf_to_json(
     out: &mut Vec<u8>,
 ) -> Result<(), DecodeError> {
     let mut transcoder = Transcoder::new();
+    let plan = Plan::of(schema);
     let Some(name) = schema.kind else {
-        return transcoder.message(schema, raw, 0, out);
+        return transcoder.message(plan, raw, 0, out);
     };
     let header = header.unwrap_or(Header {
         api_version: name.api_version,
@@ -31,7 +36,23 @@ pub fn transcode_protobuf_to_json(
     out.push(b'{');
     let mut first = true;
     write_header(header.kind, header.api_version, &mut first, out);
-    transcoder.fields(schema, raw, 1, &mut first, 0, out)?;
+    transcoder.fields(plan, raw, 1, &mut first, 0, out)?;
+    out.push(b'}');
+    Ok(())
+}
+
+/// As [`transcode_protobuf_to_json`], without apiVersion and kind: an item of a list.
+pub fn transcode_protobuf_to_json_item(
+    schema: &'static StructSchema,
+    raw: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
+    let plan = Plan::of(schema);
+    if schema.kind.is_none() {
+        return Transcoder::new().message(plan, raw, 0, out);
+    }
+    out.push(b'{');
+    Transcoder::new().fields(plan, raw, 1, &mut true, 0, out)?;
     out.push(b'}');
     Ok(())
 }
@@ -107,16 +128,16 @@ impl Unrecorded {
 
 /// Finds the fields of a message's records, and notes whether they come in the order of the struct's fields.
 struct Order {
-    schema: &'static StructSchema,
+    plan: &'static Plan,
     hint: usize,
     last: usize,
     kept: bool,
 }
 
 impl Order {
-    fn new(schema: &'static StructSchema) -> Self {
+    fn new(plan: &'static Plan) -> Self {
         Order {
-            schema,
+            plan,
             hint: 0,
             last: 0,
             kept: true,
@@ -126,7 +147,7 @@ impl Order {
     /// The index of the field with a tag; None where there is no such field.
     #[inline(always)]
     fn field(&mut self, tag: u32) -> Option<usize> {
-        let field = find_tag(self.schema, tag, &mut self.hint)?;
+        let field = self.plan.field_of(tag, &mut self.hint)?;
         self.kept &= self.last <= field;
         self.last = field;
         Some(field)
@@ -142,30 +163,30 @@ impl<'a> Transcoder<'a> {
 
     fn message(
         &mut self,
-        schema: &'static StructSchema,
+        plan: &'static Plan,
         raw: &'a [u8],
         depth: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
-        match schema.json_form {
+        match plan.schema.json_form {
             JsonForm::Object => {
                 out.push(b'{');
                 let mut first = true;
-                self.fields(schema, raw, 0, &mut first, depth, out)?;
+                self.fields(plan, raw, 0, &mut first, depth, out)?;
                 out.push(b'}');
                 Ok(())
             }
             JsonForm::Custom => Err(error("custom objects have no protobuf form")),
             // The second field wins where it is there: the list, or the schema of SchemaOrBool.
             _ => {
-                let all = self.read(schema, raw, depth)?;
+                let all = self.read(plan, raw, depth)?;
                 let second = self.run(all, 1);
                 let (index, run) = if second.is_absent() {
                     (0, self.run(all, 0))
                 } else {
                     (1, second)
                 };
-                self.field_value(&schema.fields[index], run, b"null", depth + 1, out)?;
+                self.field_value(&plan.fields[index], run, b"null", depth + 1, out)?;
                 self.records.truncate(all.start);
                 Ok(())
             }
@@ -175,7 +196,7 @@ impl<'a> Transcoder<'a> {
     /// Reads a message's records and puts them in the order of its fields; the order on the wire stays that of one field's.
     fn read(
         &mut self,
-        schema: &'static StructSchema,
+        plan: &'static Plan,
         raw: &'a [u8],
         depth: usize,
     ) -> Result<Run, DecodeError> {
@@ -183,7 +204,7 @@ impl<'a> Transcoder<'a> {
             return Err(too_deep());
         }
         let start = self.records.len();
-        let mut order = Order::new(schema);
+        let mut order = Order::new(plan);
         let mut records = Records::new(raw);
         loop {
             // The payload is made where it is stored.
@@ -224,21 +245,48 @@ impl<'a> Transcoder<'a> {
         }
     }
 
+    /// Writes the fields of a message from the one at `from` on.
     fn fields(
         &mut self,
-        schema: &'static StructSchema,
+        plan: &'static Plan,
         raw: &'a [u8],
         from: usize,
         first: &mut bool,
         depth: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
-        let all = self.read(schema, raw, depth)?;
+        if depth > MAX_TYPED_DEPTH {
+            return Err(too_deep());
+        }
+        if plan.may_be_ordered() {
+            let (start, was_first, records) = (out.len(), *first, self.records.len());
+            if self.stream(plan, raw, from, first, depth, out)? {
+                return Ok(());
+            }
+            out.truncate(start);
+            *first = was_first;
+            self.records.truncate(records);
+            plan.was_disordered();
+        }
+        self.sorted(plan, raw, from, first, depth, out)
+    }
+
+    /// Writes the fields of a message whose records come in another order.
+    fn sorted(
+        &mut self,
+        plan: &'static Plan,
+        raw: &'a [u8],
+        from: usize,
+        first: &mut bool,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), DecodeError> {
+        let all = self.read(plan, raw, depth)?;
         let mut at = all.start;
         while at < all.end && self.records[at].field < from {
             at += 1;
         }
-        let mut unrecorded = Unrecorded::new(schema, from);
+        let mut unrecorded = Unrecorded::new(plan.schema, from);
         loop {
             let start = at;
             let mut index = unrecorded.peek();
@@ -255,7 +303,7 @@ impl<'a> Transcoder<'a> {
             } else {
                 unrecorded.advance();
             }
-            self.field(schema, index, Run { start, end: at }, first, depth + 1, out)?;
+            self.field(plan, index, Run { start, end: at }, first, depth + 1, out)?;
         }
         self.records.truncate(all.start);
         Ok(())
@@ -265,16 +313,33 @@ impl<'a> Transcoder<'a> {
     #[inline]
     fn field(
         &mut self,
-        schema: &'static StructSchema,
+        plan: &'static Plan,
         index: usize,
         run: Run,
         first: &mut bool,
         depth: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
-        let field = &schema.fields[index];
+        let planned = &plan.fields[index];
+        if let [record] = &self.records[run.start..run.end] {
+            match (planned.shape, record.payload) {
+                (Shape::Text | Shape::TextOrNothing, Payload::Bytes(bytes)) => {
+                    planned.write_text(bytes, first, out);
+                    return Ok(());
+                }
+                (Shape::Number | Shape::NumberOrNothing, Payload::Varint(number)) => {
+                    return planned.write_number(number, first, out);
+                }
+                (Shape::Struct, Payload::Bytes(raw)) => {
+                    planned.write_key(first, out);
+                    return self.message(planned.of_struct()?, raw, depth, out);
+                }
+                _ => {}
+            }
+        }
+        let field = planned.field;
         if field.inline {
-            let TypeRef::Struct(inner) = field.ty else {
+            let Some(inner) = planned.inner() else {
                 return Ok(());
             };
             return match self.merged(run, field)? {
@@ -293,8 +358,8 @@ impl<'a> Transcoder<'a> {
         if left_out {
             return Ok(());
         }
-        write_key(field.json, first, out);
-        self.field_value(field, run, empty_list(schema, index), depth, out)
+        planned.write_key(first, out);
+        self.field_value(planned, run, empty_list(plan.schema, index), depth, out)
     }
 
     fn merged(&self, run: Run, field: &FieldSchema) -> Result<Merged<'a>, DecodeError> {
@@ -380,13 +445,13 @@ impl<'a> Transcoder<'a> {
     /// Writes the JSON of a field; `empty` is what an empty list looks like.
     fn field_value(
         &mut self,
-        field: &FieldSchema,
+        planned: &'static FieldPlan,
         run: Run,
         empty: &[u8],
         depth: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
-        let mut ty = &field.ty;
+        let mut ty = &planned.field.ty;
         if let TypeRef::Pointer(inner) = ty {
             if run.is_absent() {
                 out.extend_from_slice(b"null");
@@ -395,13 +460,15 @@ impl<'a> Transcoder<'a> {
             ty = inner;
         }
         match ty {
-            TypeRef::Struct(schema) => match self.merged(run, field)? {
-                Merged::Whole(raw) => self.message(schema, raw, depth, out),
-                Merged::Joined(raw) => Transcoder::new().message(schema, &raw, depth, out),
+            TypeRef::Struct(_) => match self.merged(run, planned.field)? {
+                Merged::Whole(raw) => self.message(planned.of_struct()?, raw, depth, out),
+                Merged::Joined(raw) => {
+                    Transcoder::new().message(planned.of_struct()?, &raw, depth, out)
+                }
             },
-            TypeRef::List(item) => self.list(item, run, field, empty, depth, out),
-            TypeRef::Map(item) => self.map(item, run, field, depth, out),
-            _ => self.plain_field(ty, run, field, empty, depth, out),
+            TypeRef::List(item) => self.list(item, run, planned, empty, depth, out),
+            TypeRef::Map(item) => self.map(item, run, planned, depth, out),
+            _ => self.plain_field(ty, run, planned, empty, depth, out),
         }
     }
 
@@ -411,14 +478,14 @@ impl<'a> Transcoder<'a> {
         &mut self,
         ty: &TypeRef,
         run: Run,
-        field: &FieldSchema,
+        planned: &'static FieldPlan,
         empty: &[u8],
         depth: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
         match ty {
             TypeRef::RawExtension | TypeRef::FieldsV1 | TypeRef::Json => {
-                match self.merged(run, field)? {
+                match self.merged(run, planned.field)? {
                     Merged::Whole(raw) => write_raw(read_raw(raw)?.unwrap_or_default(), out),
                     Merged::Joined(raw) => write_raw(read_raw(&raw)?.unwrap_or_default(), out),
                 }
@@ -428,14 +495,14 @@ impl<'a> Transcoder<'a> {
                 let start = out.len();
                 for at in run.start..run.end {
                     let payload = self.records[at].payload;
-                    self.wrapped_items(item, payload, field, start, depth, out)?;
+                    self.wrapped_items(item, payload, planned, start, depth, out)?;
                 }
                 close_list(start, empty, out);
                 Ok(())
             }
             TypeRef::Bytes => match self.last(run) {
-                Some(payload) if !payload.bytes(field.go)?.is_empty() => {
-                    self.item(ty, payload, field, depth, out)
+                Some(payload) if !payload.bytes(planned.field.go)?.is_empty() => {
+                    self.item(ty, payload, planned, depth, out)
                 }
                 _ => {
                     out.extend_from_slice(b"null");
@@ -451,7 +518,7 @@ impl<'a> Transcoder<'a> {
                     TypeRef::Float32 => Payload::Fixed32(0),
                     _ => Payload::Bytes(&[]),
                 });
-                self.item(ty, payload, field, depth, out)
+                self.item(ty, payload, planned, depth, out)
             }
         }
     }
@@ -460,7 +527,7 @@ impl<'a> Transcoder<'a> {
         &mut self,
         item: &TypeRef,
         run: Run,
-        field: &FieldSchema,
+        planned: &'static FieldPlan,
         empty: &[u8],
         depth: usize,
         out: &mut Vec<u8>,
@@ -474,12 +541,12 @@ impl<'a> Transcoder<'a> {
                         let (number, used) = read_varint(rest)?;
                         rest = &rest[used..];
                         out.push(if out.len() == start { b'[' } else { b',' });
-                        self.item(item, Payload::Varint(number), field, depth, out)?;
+                        self.item(item, Payload::Varint(number), planned, depth, out)?;
                     }
                 }
                 payload => {
                     out.push(if out.len() == start { b'[' } else { b',' });
-                    self.item(item, payload, field, depth, out)?;
+                    self.item(item, payload, planned, depth, out)?;
                 }
             }
         }
@@ -495,16 +562,16 @@ impl<'a> Transcoder<'a> {
         &mut self,
         item: &TypeRef,
         payload: Payload<'a>,
-        field: &FieldSchema,
+        planned: &'static FieldPlan,
         start: usize,
         depth: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
-        for inner in Records::new(payload.bytes(field.go)?) {
+        for inner in Records::new(payload.bytes(planned.field.go)?) {
             let (tag, payload) = inner?;
             if tag == 1 {
                 out.push(if out.len() == start { b'[' } else { b',' });
-                self.item(item, payload, field, depth, out)?;
+                self.item(item, payload, planned, depth, out)?;
             }
         }
         Ok(())
@@ -514,7 +581,7 @@ impl<'a> Transcoder<'a> {
         &mut self,
         item: &TypeRef,
         run: Run,
-        field: &FieldSchema,
+        planned: &'static FieldPlan,
         depth: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
@@ -524,7 +591,7 @@ impl<'a> Transcoder<'a> {
         }
         let mut entries = self.records[run.start..run.end]
             .iter()
-            .map(|record| read_entry(record.payload.bytes(field.go)?))
+            .map(|record| read_entry(record.payload.bytes(planned.field.go)?))
             .collect::<Result<Vec<_>, _>>()?;
         // Encoders sort, so this is nearly always done already. The last of equal keys counts.
         entries.sort_by(|a, b| a.0.cmp(&b.0));
@@ -547,7 +614,7 @@ impl<'a> Transcoder<'a> {
                 TypeRef::Float64 => Payload::Fixed64(0),
                 _ => Payload::Bytes(&[]),
             });
-            self.item(item, payload, field, depth + 1, out)?;
+            self.item(item, payload, planned, depth + 1, out)?;
         }
         out.push(b'}');
         Ok(())
@@ -558,20 +625,23 @@ impl<'a> Transcoder<'a> {
         &mut self,
         ty: &TypeRef,
         payload: Payload<'a>,
-        field: &FieldSchema,
+        planned: &'static FieldPlan,
         depth: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
         match ty {
-            TypeRef::Struct(schema) => self.message(schema, payload.bytes(field.go)?, depth, out),
+            TypeRef::Struct(_) => {
+                let raw = payload.bytes(planned.field.go)?;
+                self.message(planned.of_struct()?, raw, depth, out)
+            }
             TypeRef::WrappedList(item) => {
                 let start = out.len();
-                self.wrapped_items(item, payload, field, start, depth, out)?;
+                self.wrapped_items(item, payload, planned, start, depth, out)?;
                 close_list(start, b"null", out);
                 Ok(())
             }
-            TypeRef::Pointer(inner) => self.item(inner, payload, field, depth, out),
-            _ => write_leaf(ty, payload, field.go, out),
+            TypeRef::Pointer(inner) => self.item(inner, payload, planned, depth, out),
+            _ => write_leaf(ty, payload, planned.field.go, out),
         }
     }
 }
@@ -605,7 +675,11 @@ fn write_leaf(
         TypeRef::Bytes => write_base64(payload.bytes(name)?, out),
         TypeRef::Quantity => {
             out.push(b'"');
-            read_quantity(payload.bytes(name)?)?.write_canonical(out);
+            let bytes = payload.bytes(name)?;
+            match plain_quantity(bytes) {
+                Some(text) => out.extend_from_slice(text),
+                None => read_quantity(bytes)?.write_canonical(out),
+            }
             out.push(b'"');
         }
         TypeRef::Time => write_time(read_time(payload.bytes(name)?)?, out),
@@ -629,6 +703,24 @@ fn write_leaf(
         }
     }
     Ok(())
+}
+
+/// The text of a quantity that is canonical as it is: one to three digits that begin with none, and a suffix that they do not carry
+/// over.
+fn plain_quantity(message: &[u8]) -> Option<&[u8]> {
+    let [0x0a, length, text @ ..] = message else {
+        return None;
+    };
+    if text.len() != usize::from(*length) || !matches!(text.first(), Some(b'1'..=b'9')) {
+        return None;
+    }
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let suffix = &text[digits..];
+    let plain = matches!(
+        suffix,
+        b"" | b"m" | b"k" | b"M" | b"G" | b"T" | b"Ki" | b"Mi" | b"Gi" | b"Ti"
+    );
+    (digits <= 3 && plain).then_some(text)
 }
 
 fn close_list(start: usize, empty: &[u8], out: &mut Vec<u8>) {
