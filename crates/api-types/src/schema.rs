@@ -246,6 +246,24 @@ impl StructSchema {
         self.find_json_at(key, 0, [0; 4])
     }
 
+    /// As [`Self::find_json`], looking first at the fields from `hint` on: keys mostly come in the order of the fields.
+    pub(crate) fn find_json_near(
+        &self,
+        key: &str,
+        hint: &mut usize,
+    ) -> Option<(FieldPath, &'static FieldSchema)> {
+        let rest = self.fields.get(*hint..).unwrap_or_default();
+        if let Some(ahead) = rest.iter().position(|field| field.json == key)
+            && !key.is_empty()
+        {
+            let index = *hint + ahead;
+            *hint = index + 1;
+            let steps = [index as u8, 0, 0, 0];
+            return Some((FieldPath { len: 1, steps }, &self.fields[index]));
+        }
+        self.find_json(key)
+    }
+
     fn find_json_at(
         &self,
         key: &str,

@@ -1,7 +1,7 @@
 //! The envelope of protobuf objects: four magic bytes, then a `runtime.Unknown` message that names the kind.
 
 use super::proto_read::{Payload, Records};
-use super::proto_write::{BackBuffer, write_struct};
+use super::proto_write::{BackBuffer, FIRST, write_struct};
 use super::{DecodeError, Header};
 use crate::value::Struct;
 
@@ -75,7 +75,7 @@ pub fn encode_envelope(value: &dyn Struct) -> Vec<u8> {
 
 /// Encodes an object into an envelope that names another kind or version.
 pub fn encode_envelope_as(value: &dyn Struct, header: Header<'_>) -> Vec<u8> {
-    let mut buffer = BackBuffer::with_capacity(512);
+    let mut buffer = BackBuffer::with_capacity(FIRST);
     close_envelope(&mut buffer, header, |buffer| write_struct(value, buffer));
     buffer.into_vec()
 }

@@ -532,6 +532,7 @@ impl<'a> Decoder<'a> {
         let schema: &'static StructSchema = target.schema();
         let (owner, fields_len, path_len) = (self.owner, self.fields.len(), self.path.len());
         let mut seen: Vec<&'static str> = Vec::new();
+        let mut hint = 0;
         self.scan.at += 1;
         if self.scan.peek() == Some(b'}') {
             self.scan.at += 1;
@@ -547,7 +548,7 @@ impl<'a> Decoder<'a> {
             }
             let key = self.scan.string()?;
             self.scan.colon()?;
-            match schema.find_json(&key) {
+            match schema.find_json_near(&key, &mut hint) {
                 None if schema.json_form == JsonForm::Custom => self.custom_field(target, key)?,
                 None => {
                     if self.reporting {
@@ -557,7 +558,8 @@ impl<'a> Decoder<'a> {
                 }
                 Some((steps, field)) => {
                     if self.reporting {
-                        if seen.contains(&field.json) {
+                        // The same field has the same text, not just an equal one.
+                        if seen.iter().any(|name| std::ptr::eq(*name, field.json)) {
                             self.problem(FieldProblemKind::Duplicate, field.json);
                         } else {
                             seen.push(field.json);

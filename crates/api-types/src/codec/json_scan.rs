@@ -61,6 +61,7 @@ impl<'a> Scanner<'a> {
         let start = self.at;
         let mut special = false;
         loop {
+            self.at += plain(&self.data[self.at..]);
             match self.data.get(self.at) {
                 None => return Err(self.unexpected("in string literal")),
                 Some(b'"') => {
@@ -92,8 +93,8 @@ impl<'a> Scanner<'a> {
                     }
                 }
                 Some(0..0x20) => return Err(self.unexpected("in string literal")),
-                Some(byte) => {
-                    special |= *byte >= 0x80;
+                Some(_) => {
+                    special = true;
                     self.at += 1;
                 }
             }
@@ -256,6 +257,27 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// How many bytes at the start of a string's rest are plain ASCII: no quote, no backslash, no control character. Eight at a time, since
+/// most strings are short; a bit stands for each byte that is not plain, and the lowest one is right.
+fn plain(rest: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    const HIGH: u64 = ONES * 0x80;
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let (words, tail) = rest.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+        let quote = zero(word ^ ONES * u64::from(b'"'));
+        let backslash = zero(word ^ ONES * u64::from(b'\\'));
+        let found = control | quote | backslash | word & HIGH;
+        if found != 0 {
+            return at * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let is_plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..0x20 | 0x80..);
+    words.len() * 8 + tail.iter().take_while(|byte| is_plain(byte)).count()
+}
+
 fn quote_char(byte: u8) -> String {
     match byte {
         b'\'' => r"'\''".to_string(),
@@ -379,4 +401,32 @@ pub(super) fn write_compact(raw: &[u8], out: &mut Vec<u8>) {
         escaped = false;
     }
     out.extend_from_slice(&raw[start..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn what_is_not_plain_is_found_at_every_place() {
+        for bad in 0..=u8::MAX {
+            let is_plain = (0x20..0x80).contains(&bad) && bad != b'"' && bad != b'\\';
+            for place in 0..20 {
+                let mut bytes = [b'a'; 20];
+                bytes[place] = bad;
+                assert_eq!(
+                    plain(&bytes),
+                    if is_plain { 20 } else { place },
+                    "{bad} at {place}"
+                );
+                // What comes behind it does not matter.
+                bytes[place..].fill(bad);
+                assert_eq!(
+                    plain(&bytes),
+                    if is_plain { 20 } else { place },
+                    "{bad} from {place}"
+                );
+            }
+        }
+    }
 }
