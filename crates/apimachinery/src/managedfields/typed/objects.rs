@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use api_types::codec::{json_is_left_out, write_json_value};
-use api_types::schema::{FieldSchema, JsonForm, StructSchema};
+use api_types::schema::{FieldSchema, JsonForm, Omit, StructSchema};
 use api_types::value::{View, values_equal};
 use api_types::{Struct, Value};
 use serde_json::Value as Json;
@@ -18,6 +18,7 @@ use super::{Collected, Errors};
 use crate::managedfields::built_in::{BuiltIn, PlannedField, built_in};
 use crate::managedfields::path::{self, PathElement};
 use crate::managedfields::schema::{List, ListRelationship, Schema, TypeId};
+use crate::managedfields::set::Set;
 
 /// What differs in `new`, an object of the same type as `live`. Types that are no kind cannot be compared.
 pub(in crate::managedfields) fn compare_objects(
@@ -233,11 +234,70 @@ impl Walker {
         out: &mut Comparison,
         errors: &mut Collected,
     ) {
+        if let (None, Some(part), Level::Below) = (pair.0, pair.1, level)
+            && self.add(ty, element, part, &mut out.added).is_some()
+        {
+            return;
+        }
         let mut below = Comparison::default();
         match self.visit(ty, pair, level, &mut below) {
             Ok(itself) => out.attach(element, itself, below),
             Err(problems) => errors.add(Err(problems), element),
         }
+    }
+
+    /// Adds a part that only the second value has, and all below it. None, and nothing added, where that takes more than one look.
+    fn add(&self, ty: TypeId, element: &PathElement, part: Part<'_>, set: &mut Set) -> Option<()> {
+        let below = self.added(ty, part)?;
+        set.insert_child(element.clone(), below);
+        set.insert_element(element.clone());
+        Some(())
+    }
+
+    /// What there is below a part.
+    fn added(&self, ty: TypeId, part: Part<'_>) -> Option<Set> {
+        let mut set = Set::new();
+        let atom = self.schema().atom(ty);
+        match Self::walk((None, Some(part))) {
+            Walk::Scalar => {}
+            Walk::Json => return None,
+            Walk::Struct(_, fields) => {
+                if let Some(fields) = fields
+                    && atom.map.as_ref().is_some_and(|map| !map.atomic)
+                {
+                    let present = fields.present();
+                    for planned in self.types.fields(ty, fields.schema()) {
+                        if let Some(part) = part_of(planned, fields, present) {
+                            self.add(planned.ty, &planned.element, part, &mut set)?;
+                        }
+                    }
+                }
+            }
+            Walk::Map => {
+                if let Some(map) = atom.map.as_ref().filter(|map| !map.atomic) {
+                    let ty = map.element?;
+                    for (key, value) in entries(Some(part)) {
+                        let element = PathElement::field(key.to_owned());
+                        self.add(ty, &element, Part::of(value), &mut set)?;
+                    }
+                }
+            }
+            Walk::List => {
+                let list = atom.list.as_ref();
+                if let Some(list) =
+                    list.filter(|list| list.relationship != ListRelationship::Atomic)
+                {
+                    for item in items(Some(part)) {
+                        let element = self.item_element(list, item).ok()?;
+                        if set.has_element(&element) {
+                            return None;
+                        }
+                        self.add(list.element, &element, item, &mut set)?;
+                    }
+                }
+            }
+        }
+        Some(set)
     }
 
     fn visit_fields(
@@ -252,13 +312,15 @@ impl Walker {
             return Ok(());
         };
         let mut errors = Collected::default();
+        let present = |of: Option<&dyn Struct>| of.map_or(0, Struct::present);
+        let (left, right) = (present(lhs), present(rhs));
         for planned in self.types.fields(ty, any.schema()) {
             if level.skips(planned.field.json) {
                 continue;
             }
             let pair = (
-                lhs.and_then(|of| part_of(planned, of)),
-                rhs.and_then(|of| part_of(planned, of)),
+                lhs.and_then(|of| part_of(planned, of, left)),
+                rhs.and_then(|of| part_of(planned, of, right)),
             );
             if pair.0.is_none() && pair.1.is_none() {
                 continue;
@@ -359,7 +421,7 @@ impl Walker {
                 let map = self.schema().atom(list.element).map.as_ref()?;
                 map.field(name)?.default.as_deref().cloned()
             };
-            let part = part_of(&fields[at], item_struct);
+            let part = part_of(&fields[at], item_struct, u128::MAX);
             if let Some(value) = part.map(key_json).or_else(default) {
                 key.push((name.clone(), value));
             }
@@ -386,8 +448,17 @@ fn key_json(part: Part<'_>) -> Json {
     }
 }
 
-fn part_of<'a>(planned: &PlannedField, of: &'a dyn Struct) -> Option<Part<'a>> {
+/// The field of a struct whose [present](Struct::present) fields are known.
+fn part_of<'a>(planned: &PlannedField, of: &'a dyn Struct, present: u128) -> Option<Part<'a>> {
     let (last, through) = planned.path.steps().split_last()?;
+    // One that is left out when there is nothing in it.
+    if through.is_empty()
+        && planned.field.omit != Omit::Never
+        && *last < 128
+        && present >> last & 1 == 0
+    {
+        return None;
+    }
     let mut at = of;
     for step in through {
         match at.get(usize::from(*step)).view() {
@@ -401,8 +472,8 @@ fn part_of<'a>(planned: &PlannedField, of: &'a dyn Struct) -> Option<Part<'a>> {
 /// Whether JSON has any field of a struct.
 fn has_fields(of: &dyn Struct) -> bool {
     fn any(of: &dyn Struct, schema: &StructSchema) -> bool {
-        schema.fields.iter().enumerate().any(|(index, field)| {
-            let value = of.get(index);
+        of.shown(0).any(|index| {
+            let (field, value) = (&schema.fields[index], of.get(index));
             match value.view() {
                 View::Struct(inner) if field.inline => any(inner, inner.schema()),
                 _ => !field.json.is_empty() && !json_is_left_out(field, value),
