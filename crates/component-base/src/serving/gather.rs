@@ -14,8 +14,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that are gathered before they are sent without waiting for more: two full TLS records.
-const LIMIT: usize = 32 * 1024;
+/// Bytes that are gathered before they are sent without waiting for more: four full TLS records, as many as TLS takes at once.
+const LIMIT: usize = 64 * 1024;
 
 /// A stream that is written by the connection of [`Gathered::drive`] only. Clones are the same stream.
 pub(super) struct Gathered<S>(Arc<Mutex<State<S>>>);
