@@ -8,7 +8,7 @@ use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
 use super::super::DecodeError;
 use super::super::json_write::write_text;
 use super::super::proto_read::{Payload, error, find_tag};
-use super::write_leaf;
+use super::values::write_leaf;
 use crate::schema::{FieldSchema, JsonForm, Omit, StructSchema, TypeRef};
 
 /// How many fields of a struct have a bit.
