@@ -78,6 +78,21 @@ pub fn json(form: Form, raw: &[u8], out: &mut Vec<u8>) -> Result<(), StatusError
         .map_err(transcode_error)
 }
 
+/// As [`json`], without apiVersion and kind: an item of a list, as Go's structs are written. Custom objects keep theirs.
+pub fn json_item(form: Form, raw: &[u8], out: &mut Vec<u8>) -> Result<(), StatusError> {
+    if form.is_json() {
+        out.extend_from_slice(raw);
+        return Ok(());
+    }
+    if std::ptr::eq(form.schema, StatefulSet::SCHEMA) && has_claims(raw) {
+        let mut set = api_types::decode_protobuf(raw).map_err(transcode_error)?;
+        name_claims(&mut set);
+        api_types::codec::write_json_item(&set, out);
+        return Ok(());
+    }
+    api_types::transcode_protobuf_to_json_item(form.schema, raw, out).map_err(transcode_error)
+}
+
 /// Tags of StatefulSet's spec and of its claim templates.
 const CLAIM_TEMPLATES: [u32; 2] = [2, 4];
 

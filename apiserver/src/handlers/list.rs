@@ -403,7 +403,7 @@ impl ListWriter {
         let raw = served.contiguous(&mut self.scratch);
         match &self.items {
             // Items of a list carry no kind, as Go's structs do not.
-            Items::Objects(form) => json_item(*form, raw, out),
+            Items::Objects(form) => encode::json_item(*form, raw, out),
             Items::Metadata(form) => {
                 let partial = encode::partial_metadata(respond::served_form(&self.resource), raw);
                 encode::json(*form, &partial, out)
@@ -419,30 +419,6 @@ impl ListWriter {
             }
         }
     }
-}
-
-/// An item's JSON without apiVersion and kind.
-fn json_item(form: Form, raw: &[u8], out: &mut Vec<u8>) -> Result<(), StatusError> {
-    let start = out.len();
-    encode::json(form, raw, out)?;
-    if form.is_json() {
-        return Ok(());
-    }
-    // The transcoder begins a kind with both names; they are the first two keys.
-    let prefix = format!(
-        "{{\"kind\":\"{}\",\"apiVersion\":\"{}\"",
-        form.kind, form.api_version
-    );
-    if out[start..].starts_with(prefix.as_bytes()) {
-        let end = start + prefix.len();
-        let skip = if out.get(end) == Some(&b',') {
-            end + 1
-        } else {
-            end
-        };
-        out.drain(start + 1..skip);
-    }
-    Ok(())
 }
 
 /// The rest of a long list, encoded as fast as it is read.

@@ -4,6 +4,7 @@
 use api_types::meta::v1::ObjectMeta;
 use api_types::value::{self, View, ViewMut};
 use api_types::{Struct, Value};
+use bytes::Bytes;
 
 /// A decoded object. Cloning copies it deeply.
 pub struct Object {
@@ -14,6 +15,8 @@ pub struct Object {
     pub shares_template_labels: bool,
     /// Where [`super::sent_empty`] found lists in what the object was decoded from, as JSON pointers.
     pub(super) sent_empty: Vec<String>,
+    /// What it was stored as, until it is changed.
+    stored: Option<Bytes>,
 }
 
 impl Object {
@@ -24,7 +27,18 @@ impl Object {
             metadata,
             shares_template_labels: false,
             sent_empty: Vec::new(),
+            stored: None,
         }
+    }
+
+    /// Notes that these are the object's bytes in storage, where no resourceVersion is.
+    pub fn set_stored(&mut self, value: Bytes) {
+        self.stored = Some(value);
+    }
+
+    /// The object's bytes in storage, if it has been stored and not changed since.
+    pub fn stored(&self) -> Option<&Bytes> {
+        self.stored.as_ref()
     }
 
     pub fn from<T: Struct>(value: T) -> Object {
@@ -36,6 +50,7 @@ impl Object {
     }
 
     pub fn value_mut(&mut self) -> &mut dyn Struct {
+        self.stored = None;
         &mut *self.value
     }
 
@@ -49,6 +64,7 @@ impl Object {
     }
 
     pub fn get_mut<T: Struct>(&mut self) -> Option<&mut T> {
+        self.stored = None;
         self.value.downcast_mut::<T>()
     }
 
@@ -67,6 +83,7 @@ impl Object {
     }
 
     pub fn metadata_mut(&mut self) -> Option<&mut ObjectMeta> {
+        self.stored = None;
         match self.value.get_mut(self.metadata?).view_mut() {
             ViewMut::Struct(metadata) => metadata.downcast_mut(),
             _ => None,
@@ -93,6 +110,7 @@ impl Object {
             && std::ptr::eq(self.value.schema(), from.value.schema())
             && !value::values_equal(self.value.get(index), from.value.get(index))
         {
+            self.stored = None;
             copy(from.value.get(index), self.value.get_mut(index));
         }
     }
@@ -100,6 +118,7 @@ impl Object {
     /// Sets a field to its zero value.
     pub fn clear_field(&mut self, go: &str) {
         if let Some((index, _)) = self.value.schema().field(go) {
+            self.stored = None;
             value::clear(self.value.get_mut(index));
         }
     }
@@ -129,6 +148,7 @@ impl Clone for Object {
                 metadata: self.metadata,
                 shares_template_labels: false,
                 sent_empty: self.sent_empty.clone(),
+                stored: self.stored.clone(),
             };
         }
         let name = self.value.schema().kind;
@@ -140,6 +160,7 @@ impl Clone for Object {
             metadata: self.metadata,
             shares_template_labels: self.shares_template_labels,
             sent_empty: self.sent_empty.clone(),
+            stored: self.stored.clone(),
         }
     }
 }
@@ -220,5 +241,32 @@ mod tests {
         assert!(!copied.field_equals(&object, "Spec"));
         copied.copy_field(&object, "Spec");
         assert!(copied.field_equals(&object, "Spec"));
+    }
+
+    #[test]
+    fn a_change_forgets_what_was_stored() {
+        let kept = |change: fn(&mut Object)| {
+            let mut object = Object::from(Pod::default());
+            object.set_stored(Bytes::from_static(b"stored"));
+            change(&mut object);
+            object.stored().is_some()
+        };
+        assert!(kept(|_| {}));
+        assert!(kept(|object| *object = object.clone()));
+        assert!(!kept(|object| object.edit_metadata(|_| {})));
+        assert!(!kept(|object| {
+            object.get_mut::<Pod>();
+        }));
+        assert!(!kept(|object| {
+            object.value_mut();
+        }));
+        assert!(!kept(|object| object.clear_field("Spec")));
+        let mut other = Pod::default();
+        other.spec.node_name = "a".to_owned();
+        let other = Object::from(other);
+        let mut object = Object::from(Pod::default());
+        object.set_stored(Bytes::new());
+        object.copy_field(&other, "Spec");
+        assert!(object.stored().is_none());
     }
 }

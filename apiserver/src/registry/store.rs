@@ -301,7 +301,7 @@ impl Write<'_> {
             }
         } else {
             storage
-                .create(&key, value, self.resource.ttl)
+                .create(&key, value.clone(), self.resource.ttl)
                 .await
                 .map(Some)
         };
@@ -311,6 +311,7 @@ impl Write<'_> {
                     .map(|stored| stored.resource_version.to_string())
                     .unwrap_or_default();
                 object.edit_metadata(|metadata| metadata.resource_version = version);
+                object.set_stored(value);
                 Ok(object)
             }
             Err(error) => Err(self.create_failed(error, &object, &key).await),
@@ -524,6 +525,7 @@ impl Write<'_> {
                     stored.resource_version.to_string()
                 };
                 object.edit_metadata(|metadata| metadata.resource_version = version);
+                object.set_stored(stored.value);
                 Ok((object, created))
             }
             Err(UpdateError::Rejected(Refused::Error(error))) => Err(error),
@@ -686,6 +688,7 @@ impl Write<'_> {
                 object.edit_metadata(|metadata| {
                     metadata.resource_version = stored.resource_version.to_string()
                 });
+                object.set_stored(stored.value);
                 Ok(object)
             }
             Err(UpdateError::Rejected(Refused::Error(error))) => Err(error),

@@ -11,9 +11,10 @@ mod workloads;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use api_types::schema::{StructSchema, TypeRef};
+use api_types::schema::{FieldSchema, StructSchema, TypeRef};
 use api_types::value::{Described, View, ViewMut};
 use api_types::{Quantity, Struct, Value};
+use parking_lot::RwLock;
 
 /// One row of the tables: a type and what fills it in.
 pub(crate) struct Row {
@@ -48,22 +49,74 @@ fn address(schema: &'static StructSchema) -> usize {
     std::ptr::from_ref(schema) as usize
 }
 
+/// What there is to do in a struct of one type.
+struct Steps {
+    rows: &'static [Row],
+    fields: Box<[Step]>,
+}
+
+/// A field with a default of its own, or with structs in it.
+struct Step {
+    index: usize,
+    field: &'static FieldSchema,
+    holds_structs: bool,
+}
+
+impl Steps {
+    fn of(schema: &'static StructSchema) -> &'static Steps {
+        static STEPS: LazyLock<RwLock<HashMap<usize, &'static Steps>>> =
+            LazyLock::new(RwLock::default);
+        let key = address(schema);
+        if let Some(steps) = STEPS.read().get(&key) {
+            return steps;
+        }
+        // There are no more than there are types.
+        STEPS
+            .write()
+            .entry(key)
+            .or_insert_with(|| Box::leak(Box::new(Steps::new(schema))))
+    }
+
+    fn new(schema: &'static StructSchema) -> Steps {
+        let fields = schema.fields.iter().enumerate();
+        let fields = fields.filter_map(|(index, field)| {
+            // Metadata has no defaults; it is in every object and not small.
+            if matches!(field.go, "ObjectMeta" | "TypeMeta" | "ListMeta") {
+                return None;
+            }
+            let holds_structs = holds_structs(&field.ty);
+            (holds_structs || !field.default.is_empty()).then_some(Step {
+                index,
+                field,
+                holds_structs,
+            })
+        });
+        Steps {
+            rows: ROWS.get(&address(schema)).map_or(&[], Vec::as_slice),
+            fields: fields.collect(),
+        }
+    }
+}
+
 /// Sets the defaults of an object and of everything in it.
 pub fn set_defaults(object: &mut dyn Struct) {
-    let schema = object.schema();
-    for row in ROWS.get(&address(schema)).into_iter().flatten() {
+    let steps = Steps::of(object.schema());
+    for row in steps.rows {
         (row.apply)(object);
     }
-    for (index, field) in schema.fields.iter().enumerate() {
-        // Metadata has no defaults; it is in every object and not small.
-        if field.go == "ObjectMeta" || field.go == "TypeMeta" || field.go == "ListMeta" {
-            continue;
+    let present = object.present();
+    for step in &steps.fields {
+        let has_default = !step.field.default.is_empty();
+        if has_default {
+            declared_default(
+                object.get_mut(step.index),
+                step.field.default,
+                &step.field.ty,
+            );
         }
-        if !field.default.is_empty() {
-            declared_default(object.get_mut(index), field.default, &field.ty);
-        }
-        if holds_structs(&field.ty) {
-            descend(object.get_mut(index));
+        let is_present = step.index >= 128 || present >> step.index & 1 == 1;
+        if step.holds_structs && (is_present || has_default) {
+            descend(object.get_mut(step.index));
         }
     }
 }
