@@ -216,6 +216,10 @@ impl Config {
                 ),
                 ..LeaseConfig::default()
             },
+            consistency_check_period: match features.enabled("DetectCacheInconsistency") {
+                true => EtcdConfig::default().consistency_check_period,
+                false => Duration::ZERO,
+            },
             ..EtcdConfig::default()
         };
         let runtime_config = RuntimeConfig::new(

@@ -40,6 +40,7 @@ pub struct StorageMetrics {
     initializations: CounterVec,
     read_wait: HistogramVec,
     consistent_read: CounterVec,
+    consistency_checks: CounterVec,
 }
 
 const GROUP_RESOURCE: &[&str] = &["group", "resource"];
@@ -224,6 +225,11 @@ impl StorageMetrics {
                 "Counter for consistent reads from cache.",
                 &["group", "resource", "success", "fallback"],
             )?,
+            consistency_checks: counter(
+                "apiserver_storage_consistency_checks_total",
+                "Counter for status of consistency checks between etcd and watch cache",
+                &["group", "resource", "status"],
+            )?,
         }))
     }
 
@@ -362,6 +368,14 @@ impl ResourceMetrics {
         self.all
             .consistent_read
             .with_label_values(&[&self.group, &self.resource, text(success), text(fallback)])
+            .inc();
+    }
+
+    /// A comparison of the cache with etcd has ended.
+    pub(crate) fn consistency_check(&self, status: &str) {
+        self.all
+            .consistency_checks
+            .with_label_values(&[&self.group, &self.resource, status])
             .inc();
     }
 

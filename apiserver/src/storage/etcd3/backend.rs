@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::storage::cacher::cache::Cache;
+use crate::storage::cacher::consistency;
 use crate::storage::error::Error;
 use crate::storage::etcd3::client::EtcdClient;
 use crate::storage::etcd3::compact::{self, COMPACT_REV_KEY, CompactRevision};
@@ -107,6 +108,15 @@ impl Backend {
                 Arc::clone(&inner.compacted),
                 inner.token.clone(),
             ));
+        }
+        let period = inner.config.consistency_check_period;
+        if !period.is_zero() {
+            let (token, hub) = (inner.token.clone(), Arc::clone(&inner.hub));
+            tokio::spawn(async move {
+                let _ = token
+                    .run_until_cancelled(consistency::run(hub, period))
+                    .await;
+            });
         }
         let token = inner.token.clone();
         let backend = self.clone();

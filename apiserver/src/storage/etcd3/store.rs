@@ -570,7 +570,7 @@ fn found(key: &Key, state: State, ignore_not_found: bool) -> Result<State, Error
     Ok(state)
 }
 
-fn page(mut response: etcd_client::GetResponse) -> Page {
+pub(crate) fn page(mut response: etcd_client::GetResponse) -> Page {
     let revision = response.header().map_or(0, |header| header.revision());
     let count = response.count();
     let items = response
@@ -600,7 +600,7 @@ fn header_revision(response: &TxnResponse) -> u64 {
         .unwrap_or(0)
 }
 
-fn signed(revision: u64) -> i64 {
+pub(crate) fn signed(revision: u64) -> i64 {
     i64::try_from(revision).unwrap_or(i64::MAX)
 }
 
