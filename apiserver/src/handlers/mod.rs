@@ -41,6 +41,7 @@ use crate::registry::resource::Resource;
 use crate::request::context::RequestContext;
 use crate::request_metrics::{self, Labels};
 use crate::server::ApiServer;
+use crate::traces::trace;
 
 /// The resource, or subresource, of a request.
 #[derive(Clone)]
@@ -300,6 +301,7 @@ async fn main_resource(
     }
     // Requests that upstream's router refuses end before this.
     begin(server, cx, endpoint);
+    let _span = trace::of_request(cx);
     if resource.storage.is_none() {
         return crate::virtual_resources::serve(server, cx, endpoint, body).await;
     }
@@ -334,6 +336,7 @@ pub async fn get(cx: &RequestContext, endpoint: &Endpoint) -> Result<Response, S
             "the export parameter, deprecated since v1.14, is no longer supported",
         ));
     }
+    trace::step("About to Get from storage");
     let object = read(
         resource,
         &cx.info.namespace,
@@ -341,7 +344,7 @@ pub async fn get(cx: &RequestContext, endpoint: &Endpoint) -> Result<Response, S
         cx.query.first("resourceVersion").unwrap_or_default(),
     )
     .await?;
-    respond::stored(cx, resource, media, &object)
+    respond::written(|| respond::stored(cx, resource, media, &object))
 }
 
 /// Reads one stored object.

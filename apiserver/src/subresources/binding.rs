@@ -32,7 +32,7 @@ pub async fn create(
         inner.info.name.clone_from(&posted.object.metadata().name);
     }
     let (server, cx, endpoint) = (server.clone(), Arc::new(inner), endpoint.clone());
-    run_write(async move {
+    run_write(server.request_metrics.clone(), async move {
         let dry_run = is_dry_run(&posted.options.dry_run);
         let (object, attributes) = post::admit(&server, &cx, &endpoint, &posted).await?;
         let binding = object

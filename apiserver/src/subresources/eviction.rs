@@ -37,7 +37,7 @@ pub(super) async fn create(
 ) -> Result<Response, StatusError> {
     let posted = post::read(cx, endpoint, body).await?;
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
-    run_write(async move {
+    run_write(server.request_metrics.clone(), async move {
         let (object, attributes) = post::admit(&server, &cx, &endpoint, &posted).await?;
         let eviction = object
             .get::<Eviction>()
