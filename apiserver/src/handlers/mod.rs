@@ -7,6 +7,8 @@
 pub mod body;
 /// Object bytes in every form.
 pub mod encode;
+/// Writes in tasks of their own.
+pub mod finisher;
 /// LIST.
 pub mod list;
 /// Query and delete options.
@@ -366,4 +368,4 @@ pub async fn read(
 }
 
 pub use patch::patch as patch_object;
-pub use write::{create as create_object, run_write, update as update_object};
+pub use write::{create as create_object, update as update_object};

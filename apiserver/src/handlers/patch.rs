@@ -17,10 +17,9 @@ use component_base::serving::{Body, Response};
 use http::StatusCode;
 use serde_json::{Map, Value};
 
+use super::finisher::run_write;
 use super::options::{self, FieldValidation};
-use super::write::{
-    self, both_attributes, dedup_owner_references, is_dry_run, run_write, validator,
-};
+use super::write::{self, both_attributes, dedup_owner_references, is_dry_run, validator};
 use super::{Endpoint, body, respond, yaml};
 use crate::custom_resources::CustomResource;
 use crate::go_json;

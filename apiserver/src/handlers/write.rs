@@ -1,7 +1,6 @@
 //! CREATE, UPDATE, DELETE and DELETECOLLECTION. Upstream: endpoints/handlers/{create,update,delete}.go.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use api_types::core::v1::Namespace;
 use api_types::meta::v1::{CreateOptions, DeleteOptions, OwnerReference, UpdateOptions};
@@ -10,10 +9,9 @@ use component_base::auth::{BoxFuture, Decision};
 use component_base::serving::{Body, Response};
 use http::StatusCode;
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::Instant;
+use tokio::task::JoinSet;
 
+use super::finisher::run_write;
 use super::options::{self, FieldValidation};
 use super::{Endpoint, body, list, respond};
 use crate::admission::{self, Attributes, Operation};
@@ -31,61 +29,8 @@ use crate::registry::store::{self, Deleted, Write};
 use crate::registry::strategy::{Context, Strategy};
 use crate::registry::{claim_rights, signing_rights};
 use crate::request::context::RequestContext;
-use crate::request_metrics::{PostTimeout, RequestMetrics};
 use crate::server::ApiServer;
 use crate::traces::trace;
-
-/// Single-object writes are answered within this, however long the client would wait.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(34);
-
-/// How long it is waited for a write whose request is over, to count what became of it.
-const POST_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-
-/// Runs a write in a task of its own, so that a client that goes away does not break it off half-way.
-pub async fn run_write<T, F>(metrics: RequestMetrics, write: F) -> Result<T, StatusError>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T, StatusError>> + Send + 'static,
-{
-    let task = Some(trace::spawn(write));
-    let mut running = Running { task, metrics };
-    let Some(task) = &mut running.task else {
-        return Err(status::internal("a write was not started"));
-    };
-    let Ok(ended) = tokio::time::timeout(WRITE_TIMEOUT, task).await else {
-        return Err(status::timeout(
-            "request did not complete within requested timeout - context deadline exceeded",
-            0,
-        ));
-    };
-    running.task = None;
-    ended.unwrap_or_else(|panicked| Err(status::internal(panicked)))
-}
-
-/// A write that somebody waits for, or has given up. Upstream: endpoints/handlers/finisher.
-struct Running<T: Send + 'static> {
-    task: Option<JoinHandle<Result<T, StatusError>>>,
-    metrics: RequestMetrics,
-}
-
-impl<T: Send + 'static> Drop for Running<T> {
-    fn drop(&mut self) {
-        let (Some(task), Ok(runtime)) = (self.task.take(), Handle::try_current()) else {
-            return;
-        };
-        let (metrics, since) = (self.metrics.clone(), Instant::now());
-        runtime.spawn(async move {
-            let outcome = match tokio::time::timeout(POST_TIMEOUT, task).await {
-                Err(_) => PostTimeout::Pending,
-                Ok(Err(_)) => PostTimeout::Panic,
-                Ok(Ok(Err(_))) => PostTimeout::Error,
-                Ok(Ok(Ok(_))) => PostTimeout::Ok,
-            };
-            tracing::error!(took = ?since.elapsed(), ?outcome, "FinishRequest: post-timeout activity");
-            metrics.post_timeout(outcome);
-        });
-    }
-}
 
 /// What a write needs besides its object.
 pub fn write_of<'a>(

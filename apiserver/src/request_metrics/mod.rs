@@ -31,6 +31,7 @@ use tokio::time::Instant;
 
 use crate::request::RequestInfo;
 use crate::request::context::{AuditAnnotations, RequestContext};
+use crate::server::httplog::Details;
 use histogram::Histogram;
 use route::SystemClient;
 pub(crate) use route::{Labels, Route};
@@ -150,6 +151,7 @@ impl RequestMetrics {
                 dry_run: dry_run(cx),
                 client: SystemClient::of(cx.user_agent()),
                 notes: cx.annotations.clone(),
+                line: cx.line.clone(),
                 sized,
                 code: AtomicU16::new(UNANSWERED),
                 written: AtomicU64::new(0),
@@ -201,6 +203,13 @@ impl RequestMetrics {
         self.0.post_timeouts.count(Source::RestHandler, outcome);
     }
 
+    /// Those, by outcome.
+    #[cfg(test)]
+    pub(crate) fn post_timeouts(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.0.post_timeouts.counts();
+        counts.map(|(_, status, count)| (status, count)).collect()
+    }
+
     /// An update was compared with what there was.
     pub(crate) fn compared(&self, outcome: Comparison, took: Duration) {
         self.0.comparisons.observe(outcome, took);
@@ -226,6 +235,8 @@ pub(crate) struct Measurement {
     client: SystemClient,
     /// Where webhooks and queues note what they took.
     notes: AuditAnnotations,
+    /// What the log is to say.
+    line: Option<Arc<Details>>,
     /// Answers to reads are measured in bytes.
     sized: bool,
     code: AtomicU16,
@@ -248,7 +259,11 @@ impl Measurement {
     pub(crate) fn listed(&self) {
         let lists = &self.route.watch_lists;
         let lists = lists.get_or_init(|| Histogram::new(&histogram::WATCH_LISTS));
-        lists.observe_duration(self.received.elapsed());
+        let took = self.received.elapsed();
+        lists.observe_duration(took);
+        if let Some(line) = &self.line {
+            line.listed(took);
+        }
     }
 }
 

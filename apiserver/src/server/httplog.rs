@@ -43,6 +43,7 @@ struct Pairs {
     slow: [Option<String>; 5],
     flow: Option<Flow>,
     init_latency: Option<String>,
+    listed: Option<String>,
     execution_time: Option<String>,
 }
 
@@ -75,6 +76,11 @@ impl Details {
         let mut pairs = self.0.lock();
         pairs.init_latency = Some(text(took));
         pairs.execution_time = Some(text(took));
+    }
+
+    /// The initial events of a watch are out.
+    pub fn listed(&self, took: Duration) {
+        self.0.lock().listed = Some(text(took));
     }
 
     /// A request has had its turn.
@@ -138,6 +144,7 @@ impl Drop for Line {
                 ],
             flow,
             init_latency: apf_init_latency,
+            listed: watchlist_init_latency,
             execution_time: apf_execution_time,
         } = std::mem::take(&mut *self.details.0.lock());
         let flow = flow.as_ref();
@@ -161,6 +168,7 @@ impl Drop for Line {
             fl_authorization,
             apf_init_latency,
             apf_execution_time,
+            watchlist_init_latency,
             hijacked = hijacked.then_some(true),
             resp = (!hijacked).then_some(resp),
             "HTTP"

@@ -12,7 +12,8 @@ use apimachinery::status::{self, StatusError};
 use component_base::serving::{Body, Response};
 use http::StatusCode;
 
-use crate::handlers::write::{self, is_dry_run, run_write};
+use crate::handlers::finisher::run_write;
+use crate::handlers::write::{self, is_dry_run};
 use crate::handlers::{Endpoint, post, respond};
 use crate::registry::object::Object;
 use crate::request::context::RequestContext;

@@ -5,6 +5,7 @@
 //! sampling rate says, and linked to theirs. What a request does on its way has spans below it ([`trace`]).
 
 pub mod configuration;
+mod lines;
 mod otlp;
 pub mod trace;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use etcd_client::GetOptions;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::storage::cacher::cache::Cache;
 use crate::storage::cacher::consistency;
@@ -158,6 +158,10 @@ impl Backend {
             metrics,
         });
         let token = inner.token.child_token();
+        if cached && !inner.config.consistency_check_period.is_zero() {
+            let (group, resource) = (&store.config.group, &store.config.resource);
+            debug!(v = 3, group, resource, "Cache consistency check start");
+        }
         let cache = if cached {
             let cache = Cache::new(
                 Arc::clone(&store),
