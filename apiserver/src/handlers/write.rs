@@ -25,6 +25,7 @@ use crate::registry::managed_fields;
 use crate::registry::normalize::normalize;
 use crate::registry::object::Object;
 use crate::registry::resource::Resource;
+use crate::registry::sent_empty;
 use crate::registry::store::{self, Deleted, Write};
 use crate::registry::strategy::{Context, Strategy};
 use crate::registry::{claim_rights, signing_rights};
@@ -285,6 +286,7 @@ pub fn hub_of(endpoint: &Endpoint, served: Object) -> Result<Object, StatusError
     }
     if resource.conversion.is_none() {
         resource.strategy.default(&mut object);
+        sent_empty::take_out_defaults(&mut object);
     }
     normalize(&mut object);
     Ok(object)
@@ -391,7 +393,7 @@ pub async fn update(
     .await
 }
 
-/// Notes how a write has ended of which these bytes were sent.
+/// Notes how a write has ended of which these bytes were sent, and says of them what was wrong.
 fn stored<T>(bytes: &[u8], outcome: Result<T, StatusError>) -> Result<T, StatusError> {
     let length = bytes.len();
     match outcome {
@@ -407,7 +409,7 @@ fn stored<T>(bytes: &[u8], outcome: Result<T, StatusError>) -> Result<T, StatusE
                     .number("len", length)
                     .text("err", error.message.as_str());
             });
-            Err(error)
+            Err(sent_empty::explain(error, bytes))
         }
     }
 }
