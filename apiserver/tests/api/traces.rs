@@ -103,6 +103,10 @@ async fn requests_have_spans() {
     for path in [&format!("{CONFIG_MAPS}/missing"), &watch] {
         server.send("GET", path, &headers, "").await;
     }
+    let made = config_map("made").to_string();
+    let headers = [("traceparent", context), ("content-type", JSON)];
+    let made = server.send("POST", CONFIG_MAPS, &headers, made).await;
+    made.expect(201);
     let told = async {
         loop {
             let spans = collector.spans();
@@ -110,7 +114,7 @@ async fn requests_have_spans() {
                 .iter()
                 .filter(|span| span.parent[..2] == [0, 0xf0])
                 .count()
-                >= 2
+                >= 3
             {
                 return spans;
             }
@@ -122,7 +126,7 @@ async fn requests_have_spans() {
     let (spans, inner): (Vec<_>, Vec<_>) = spans
         .into_iter()
         .partition(|span| span.parent[..2] == [0, 0xf0]);
-    assert_eq!(spans.len(), 2, "{spans:?}");
+    assert_eq!(spans.len(), 3, "{spans:?}");
     let below = |name: &str, parent: &str| {
         let find = |name| spans.iter().chain(&inner).find(|span| span.name == name);
         let (span, parent) = (find(name).expect(name), find(parent).expect(parent));
@@ -135,6 +139,11 @@ async fn requests_have_spans() {
     );
     assert_eq!(get.events[0].name, "About to Get from storage");
     below("cacher.Get", "Get");
+    // A write goes on in a task of its own.
+    below("Create", "POST /api/v1/namespaces/{:namespace}/configmaps");
+    let stored = below("Create etcd3", "Create");
+    assert_eq!(stored.events.last().unwrap().name, "Txn call succeeded");
+    below("etcdserverpb.KV/Txn", "Create etcd3");
     let name = "GET /api/v1/namespaces/{:namespace}/configmaps";
     assert_eq!(spans[0].name, format!("{name}/{{:name}}"));
     assert_eq!(spans[1].name, name);
