@@ -91,6 +91,8 @@ pub fn context(verb: &str, resource: &Resource, namespace: &str, name: &str) -> 
         connection: Arc::new(ConnectionInfo::in_process()),
         place: Place::default(),
         measured: Measured::default(),
+        trace: None,
+        line: None,
     }
 }
 

@@ -9,7 +9,7 @@ use component_base::features::FeatureGates;
 use super::metrics::{ADMIT, AdmissionMetrics, Timer, VALIDATE};
 use super::plugins::{ConfigurationError, PLUGINS, PluginRow, Settings, State};
 use super::policy::rights;
-use super::{Attributes, Cluster, Operation, Plugin, Reinvocation, Verdict};
+use super::{Attributes, Cluster, Operation, Plugin, Reinvocation, Steps, Verdict};
 
 /// The plugins of this server, in the order they run in.
 #[derive(Clone)]
@@ -114,6 +114,19 @@ impl Chain {
                 State::Gated(_) => {}
             }
         }
+        let loaded = |kind: &str, does: fn(Steps) -> bool| {
+            let names = plugins.iter().filter(|plugin| does(plugin.steps()));
+            let names: Vec<&str> = names.map(|plugin| plugin.name()).collect();
+            if !names.is_empty() {
+                tracing::info!(
+                    "Loaded {} {kind} admission controller(s) successfully in the following order: {}.",
+                    names.len(),
+                    names.join(",")
+                );
+            }
+        };
+        loaded("mutating", Steps::admits);
+        loaded("validating", Steps::validates);
         let metrics = settings.metrics.clone();
         let link = |plugin| Link::new(plugin, metrics.as_ref());
         let steps = metrics.as_ref().map(|metrics| &metrics.steps);

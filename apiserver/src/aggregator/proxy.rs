@@ -18,6 +18,7 @@ use crate::apis::gates;
 use crate::connect::{self, Upgrade};
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
+use crate::traces::trace;
 
 /// Clients learn what there is from all servers in turn: one that does not answer must not hold them up.
 const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -137,6 +138,15 @@ pub(crate) async fn forward(
             Err(error) => unavailable(&format!("error dialing backend: {error}")),
         };
     }
+    let call = trace::call(match cx.method.as_str() {
+        "GET" => "HTTP GET",
+        "POST" => "HTTP POST",
+        "PUT" => "HTTP PUT",
+        "PATCH" => "HTTP PATCH",
+        "DELETE" => "HTTP DELETE",
+        _ => "HTTP",
+    });
+    call.tell(request.headers_mut());
     let sent = link.send(&authority, request);
     let answer = if is_discovery(cx) {
         tokio::time::timeout(DISCOVERY_TIMEOUT, sent)
@@ -145,6 +155,7 @@ pub(crate) async fn forward(
     } else {
         sent.await
     };
+    drop(call);
     count(&answer);
     match answer {
         Ok(answer)

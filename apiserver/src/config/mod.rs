@@ -43,6 +43,8 @@ pub struct KubeletConfig {
     pub certificate_authority: Option<PathBuf>,
     /// Node address types, best first.
     pub preferred_address_types: Vec<String>,
+    /// Where kubelets listen whose nodes do not say it.
+    pub port: i32,
     pub timeout: Duration,
 }
 
@@ -216,6 +218,10 @@ impl Config {
                 ),
                 ..LeaseConfig::default()
             },
+            consistency_check_period: match features.enabled("DetectCacheInconsistency") {
+                true => EtcdConfig::default().consistency_check_period,
+                false => Duration::ZERO,
+            },
             ..EtcdConfig::default()
         };
         let runtime_config = RuntimeConfig::new(
@@ -255,6 +261,7 @@ impl Config {
                 client_key: path("kubelet-client-key"),
                 certificate_authority: path("kubelet-certificate-authority"),
                 preferred_address_types: flags.strings("kubelet-preferred-address-types").to_vec(),
+                port: i32::try_from(flags.uint("kubelet-port")).unwrap_or(i32::MAX),
                 timeout: flags.duration("kubelet-timeout"),
             },
             shutdown_delay: flags.duration("shutdown-delay-duration"),

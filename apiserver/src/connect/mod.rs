@@ -8,6 +8,8 @@
 mod dial;
 /// Links in proxied answers.
 mod links;
+/// What is counted.
+mod metrics;
 /// Exec, attach, port-forward and logs.
 mod pods;
 /// Proxies to nodes, pods and services.
@@ -22,6 +24,7 @@ use api_types::value::{Value, ViewMut};
 use apimachinery::gvk::GroupResource;
 use apimachinery::status::{self, StatusError};
 use component_base::auth::Decision;
+use component_base::metrics::Metrics;
 use component_base::serving::{Body, Response};
 
 use crate::admission;
@@ -34,18 +37,18 @@ use crate::request::context::RequestContext;
 use crate::server::ApiServer;
 pub(crate) use dial::{DialError, authority, exchange, secure};
 use dial::{Security, Target, TlsConfigs};
+use metrics::ConnectMetrics;
 pub(crate) use relay::{own_headers, passed_on, remove_hop_by_hop, switched, upgrade_headers};
 
 /// The client's side of an upgrade, if its connection can be upgraded.
 pub type Upgrade = Option<hyper::upgrade::OnUpgrade>;
-
-const DEFAULT_KUBELET_PORT: i32 = 10250;
 
 /// Dials kubelets, pods and services.
 pub struct Connector {
     kubelet: KubeletConfig,
     tls: TlsConfigs,
     via: Dialer,
+    metrics: ConnectMetrics,
 }
 
 /// A node's kubelet.
@@ -56,9 +59,14 @@ struct Kubelet {
 }
 
 impl Connector {
-    pub fn new(config: &Config, via: Dialer) -> Result<Connector, component_base::Error> {
+    pub fn new(
+        config: &Config,
+        via: Dialer,
+        metrics: &Metrics,
+    ) -> Result<Connector, component_base::Error> {
         Ok(Connector {
             via,
+            metrics: ConnectMetrics::new(metrics),
             tls: TlsConfigs::new(&config.kubelet)?,
             kubelet: config.kubelet.clone(),
         })
@@ -94,7 +102,7 @@ impl Connector {
             )));
         };
         let port = match node.status.daemon_endpoints.kubelet_endpoint.port {
-            0 => DEFAULT_KUBELET_PORT,
+            0 => self.kubelet.port,
             port => port,
         };
         Ok(Kubelet {

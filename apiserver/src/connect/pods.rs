@@ -18,6 +18,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::dial::{self, Target};
+use super::metrics::ConnectMetrics;
 use super::relay::{self, plain_error};
 use super::{Kubelet, Upgrade, authorize_upgrade, node_of, pod_of};
 use crate::apis::gates;
@@ -200,6 +201,9 @@ pub(super) async fn log(
     cx: &Arc<RequestContext>,
     upgrade: Upgrade,
 ) -> Result<Response, StatusError> {
+    let insecure = cx.query.bool("insecureSkipTLSVerifyBackend");
+    let metrics = &server.connector.metrics;
+    metrics.log(insecure);
     let pairs = log_query(cx)?;
     let pod = pod_of(server, &cx.info.namespace, &cx.info.name).await?;
     let container = container_of(&pod, cx.query.first("container").unwrap_or_default())?;
@@ -209,7 +213,6 @@ pub(super) async fn log(
         *response.status_mut() = StatusCode::NO_CONTENT;
         return Ok(response);
     }
-    let insecure = cx.query.bool("insecureSkipTLSVerifyBackend");
     let kubelet = kubelet_of(server, &pod.spec.node_name, insecure).await?;
     let path = with_query(
         format!(
@@ -225,6 +228,9 @@ pub(super) async fn log(
     let answer = dial::send(&kubelet.target, request)
         .await
         .map_err(|error| {
+            if error.to_string().contains("x509:") {
+                metrics.log_not_trusted();
+            }
             let url = format!(
                 "{}://{}{path}",
                 kubelet.target.scheme(),
@@ -299,6 +305,14 @@ pub(super) async fn stream(
         )));
     }
     let kubelet = kubelet_of(server, &pod.spec.node_name, false).await?;
+    let metrics = &server.connector.metrics;
+    let may_take = match kind {
+        "portforward" => "PortForwardWebsockets",
+        _ => "TranslateStreamCloseWebsocketRequests",
+    };
+    if gates::enabled(may_take) {
+        metrics.streamed(kind, kubelet.takes_web_sockets);
+    }
     if !streaming::is_upgrade_request(&cx.headers) {
         return Err(status::bad_request("Upgrade request required"));
     }
@@ -306,17 +320,17 @@ pub(super) async fn stream(
         return Err(status::bad_request("Upgrade request required"));
     };
     if !kubelet.takes_web_sockets {
-        if kind == "portforward"
-            && gates::enabled("PortForwardWebsockets")
-            && websocket::offers_tunneling(&cx.headers)
-        {
-            return tunnel(cx, &kubelet.target, &path, client).await;
+        let may = gates::enabled(may_take);
+        if kind == "portforward" && may && websocket::offers_tunneling(&cx.headers) {
+            let answer = tunnel(cx, &kubelet.target, &path, client).await;
+            metrics.tunneled(answer.as_ref().map_or_else(
+                |error| u16::try_from(error.code).unwrap_or(500),
+                |answer| answer.status().as_u16(),
+            ));
+            return answer;
         }
-        if kind != "portforward"
-            && gates::enabled("TranslateStreamCloseWebsocketRequests")
-            && websocket::offers_stream_close(&cx.headers)
-        {
-            return translate(cx, &kubelet.target, &path, options, client).await;
+        if kind != "portforward" && may && websocket::offers_stream_close(&cx.headers) {
+            return translate(cx, metrics, &kubelet.target, &path, options, client).await;
         }
     }
     relay::upgrade(cx, &kubelet.target, &path, client).await
@@ -381,19 +395,26 @@ fn accepted(cx: &RequestContext, protocol: &str) -> Result<Response, StatusError
 /// Speaks WebSocket with the client and SPDY with the kubelet.
 async fn translate(
     cx: &RequestContext,
+    metrics: &ConnectMetrics,
     target: &Target,
     path: &str,
     options: Options,
     client: OnUpgrade,
 ) -> Result<Response, StatusError> {
-    let protocol = websocket::negotiate(&cx.headers, &[remotecommand::V5])
-        .map_err(|error| status::bad_request(error.to_string()))?;
+    let protocol = websocket::negotiate(&cx.headers, &[remotecommand::V5]).map_err(|error| {
+        metrics.translated(400).inc();
+        status::bad_request(error.to_string())
+    })?;
     let response = accepted(cx, &protocol)?;
     let mut answer =
         match relay::switch_to_spdy(target, path, remotecommand::SPDY_PROTOCOLS).await? {
             Ok(answer) => answer,
-            Err(refused) => return Ok(refused),
+            Err(refused) => {
+                metrics.translated(refused.status().as_u16()).inc();
+                return Ok(refused);
+            }
         };
+    let (done, failed) = (metrics.translated(200), metrics.translated(500));
     let spdy_protocol = answer
         .headers()
         .get(streaming::PROTOCOL_VERSION)
@@ -415,8 +436,12 @@ async fn translate(
             Ok(connection) => {
                 let ended =
                     remotecommand::translate(session, &connection, &spdy_protocol, options).await;
-                if let Err(error) = ended {
-                    tracing::debug!(error = %error, "A translated command did not end well");
+                match ended {
+                    Ok(_) => done.inc(),
+                    Err(error) => {
+                        failed.inc();
+                        tracing::debug!(error = %error, "A translated command did not end well");
+                    }
                 }
                 connection.go_away().await;
             }

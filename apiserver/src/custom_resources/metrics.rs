@@ -12,6 +12,7 @@ pub struct CustomResourceMetrics {
     compilations: Histogram,
     evaluations: Histogram,
     conversions: HistogramVec,
+    ratcheting: Histogram,
     webhook_requests: CounterVec,
     webhook_seconds: HistogramVec,
 }
@@ -33,6 +34,13 @@ impl CustomResourceMetrics {
                     "CEL evaluation time in seconds.",
                 )
                 .stability(Stability::Beta),
+            ),
+            ratcheting: metrics.histogram(
+                Opts::new(
+                    "apiextensions_apiserver_validation_ratcheting_seconds",
+                    "Time for comparison of old to new for the purposes of CRDValidationRatcheting during an UPDATE in seconds.",
+                )
+                .buckets(exponential_buckets(0.000_01, 4.0, 10)),
             ),
             conversions: metrics.histogram_vec(
                 Opts::new(
@@ -71,6 +79,11 @@ impl CustomResourceMetrics {
     /// The rules of a schema were evaluated.
     pub(super) fn evaluated(&self, start: Instant) {
         self.evaluations.observe(start.elapsed().as_secs_f64());
+    }
+
+    /// An update was judged by what it changes.
+    pub(super) fn ratcheted(&self, start: Instant) {
+        self.ratcheting.observe(start.elapsed().as_secs_f64());
     }
 
     /// A webhook was asked; `failure` is upstream's type of it.

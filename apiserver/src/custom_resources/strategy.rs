@@ -178,6 +178,7 @@ impl Strategy for CustomStrategy {
             old.metadata(),
             &Path::new("metadata"),
         );
+        let start = Instant::now();
         if self.status {
             if let (Some(schema), Some(status)) =
                 (&self.version().status_schema, document.get(STATUS))
@@ -185,9 +186,11 @@ impl Strategy for CustomStrategy {
                 let old = before.get(STATUS).unwrap_or(&Value::Null);
                 errors.extend(schema.validate_update(status, old, &Path::new(STATUS)));
             }
+            self.definition.metrics.ratcheted(start);
             errors.extend(self.scale_errors(&document));
         } else {
             errors.extend(schema.validate_update(&document, &before, &Path::nil()));
+            self.definition.metrics.ratcheted(start);
             errors.extend(self.scale_errors(&document));
             errors.extend(schema.validate_embedded(&document, &Path::nil(), false));
         }

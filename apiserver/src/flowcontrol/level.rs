@@ -71,7 +71,7 @@ pub(crate) struct Peak {
     pub(crate) executing: u32,
 }
 
-const READ_WRITE_RATIOS: &[f64] = &[
+pub(crate) const READ_WRITE_RATIOS: &[f64] = &[
     0.0, 0.001, 0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0,
 ];
 

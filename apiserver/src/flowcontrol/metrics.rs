@@ -11,7 +11,7 @@ use prometheus::proto::{
 };
 
 use super::FlowControl;
-use super::stats::{Histogram, REASONS, SchemaStats};
+use super::stats::{Histogram, REASONS, SchemaStats, TimingHistogram};
 
 /// Shows the numbers of a server's flow control as long as there is one.
 pub(crate) struct FlowCollector {
@@ -143,14 +143,41 @@ fn schemas(
     metrics
 }
 
+const READ_VS_WRITE: &str = "read_vs_write_current_requests";
+const READ_VS_WRITE_HELP: &str = "EXPERIMENTAL: [ALPHA] Observations, at the end of every nanosecond, of the number of requests (as a fraction of the relevant limit) waiting or in regular stage of execution";
+const FAIR_FRACTION: &str = "seat_fair_frac";
+const FAIR_FRACTION_HELP: &str = "[ALPHA] Fair fraction of server's concurrency to allocate to each priority level that can use it";
+
+/// What is shown where there are only limits of requests in flight: how far each kind uses its own.
+pub(crate) fn without_levels(executing: [(&str, &TimingHistogram); 2]) -> Vec<MetricFamily> {
+    let mut families = Families::default();
+    let read_write = executing.map(|(kind, timing)| {
+        let labels = vec![pair("phase", "executing"), pair("request_kind", kind)];
+        histogram(labels, &timing.histogram)
+    });
+    families.add(
+        READ_VS_WRITE,
+        READ_VS_WRITE_HELP,
+        MetricType::HISTOGRAM,
+        read_write.into(),
+    );
+    families.add(
+        FAIR_FRACTION,
+        FAIR_FRACTION_HELP,
+        MetricType::GAUGE,
+        vec![gauge(Vec::new(), 0.0)],
+    );
+    families.0
+}
+
 fn families(flow: &FlowControl) -> Vec<MetricFamily> {
     let (levels, fair_fraction) = numbers(flow);
     let mut families = Families::default();
     of_schemas(&levels, &mut families);
     of_levels(&levels, &mut families);
     families.add(
-        "seat_fair_frac",
-        "[ALPHA] Fair fraction of server's concurrency to allocate to each priority level that can use it",
+        FAIR_FRACTION,
+        FAIR_FRACTION_HELP,
         MetricType::GAUGE,
         vec![gauge(Vec::new(), fair_fraction)],
     );
@@ -170,8 +197,8 @@ fn families(flow: &FlowControl) -> Vec<MetricFamily> {
         }
     }
     families.add(
-        "read_vs_write_current_requests",
-        "EXPERIMENTAL: [ALPHA] Observations, at the end of every nanosecond, of the number of requests (as a fraction of the relevant limit) waiting or in regular stage of execution",
+        READ_VS_WRITE,
+        READ_VS_WRITE_HELP,
         MetricType::HISTOGRAM,
         read_write,
     );

@@ -54,6 +54,7 @@ use crate::registry::follow::{Change, follow};
 use crate::registry::table::Resources;
 use crate::request::context::RequestContext;
 use crate::request::latencies::Latency;
+use crate::server::httplog::{Details, Flow};
 
 use control::{BORROWING_PERIOD, Compiled, Control};
 use dropped::DroppedRequests;
@@ -62,7 +63,10 @@ use queue_set::{Arrival, Distinguisher};
 use work::WorkEstimator;
 
 pub use control::Schema;
+pub(crate) use level::READ_WRITE_RATIOS;
 pub use level::Ticket;
+pub(crate) use metrics::without_levels;
+pub(crate) use stats::TimingHistogram;
 
 static FLOW_SCHEMA_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
 static PRIORITY_LEVEL_UID: HeaderName =
@@ -199,6 +203,15 @@ impl FlowControl {
     pub async fn admit(&self, cx: &Arc<RequestContext>) -> Admission {
         let schema = self.compiled.load().classify(&cx.user, &cx.info).clone();
         let (estimate, watch_count) = self.estimator.estimate(cx, schema.max_seats);
+        if let Some(line) = &cx.line {
+            line.classified(Flow {
+                level: schema.level.name.clone(),
+                schema: schema.name.clone(),
+                initial_seats: estimate.initial_seats,
+                final_seats: estimate.final_seats,
+                additional_latency: estimate.additional_latency,
+            });
+        }
         let flow = match schema.distinguisher {
             Distinguisher::None => "",
             Distinguisher::ByUser => cx.user.name.as_str(),
@@ -254,8 +267,10 @@ impl FlowControl {
             if cx.info.verb != "watch" {
                 return Kept::Request(Mutex::new(Some(ticket)));
             }
+            let since = Instant::now();
             Kept::Watch(Arc::new(WatchPlace {
                 ticket: Mutex::new(Some(ticket)),
+                line: cx.line.clone().map(|line| (line, since)),
                 _tracked: self.estimator.watches.register(&cx.info, &cx.query),
             }))
         });
@@ -287,13 +302,20 @@ impl<T> Default for Known<T> {
 /// The place of a watch. Upstream: util/flowcontrol/apf_context.go.
 pub struct WatchPlace {
     ticket: Mutex<Option<Ticket>>,
+    /// What the log is to say, and since when it is executed.
+    line: Option<(Arc<Details>, Instant)>,
     _tracked: Option<watches::TrackedWatch>,
 }
 
 impl WatchPlace {
     /// The initial events are out.
     pub fn started(&self) {
-        drop(self.ticket.lock().take());
+        let ticket = self.ticket.lock().take();
+        if ticket.is_some()
+            && let Some((line, since)) = &self.line
+        {
+            line.initialized(since.elapsed());
+        }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::negotiation::Encoding;
 use crate::registry::object::Object;
 use crate::registry::sent_empty;
 use crate::request::context::{RequestContext, Warnings};
+use crate::traces::trace;
 
 /// Bodies above this are refused with 413.
 pub const LIMIT: usize = 3 * 1024 * 1024;
@@ -36,6 +37,9 @@ pub async fn read(cx: &RequestContext, body: Body) -> Result<Bytes, StatusError>
         CollectError::Read(source) => status::bad_request(source.to_string()),
     })?;
     cx.measured.body(read.len());
+    trace::step_with("limitedReadBody succeeded", |fields| {
+        fields.number("len", read.len());
+    });
     Ok(read)
 }
 

@@ -7,6 +7,8 @@
 pub mod body;
 /// Object bytes in every form.
 pub mod encode;
+/// Writes in tasks of their own.
+pub mod finisher;
 /// LIST.
 pub mod list;
 /// Query and delete options.
@@ -41,6 +43,7 @@ use crate::registry::resource::Resource;
 use crate::request::context::RequestContext;
 use crate::request_metrics::{self, Labels};
 use crate::server::ApiServer;
+use crate::traces::trace;
 
 /// The resource, or subresource, of a request.
 #[derive(Clone)]
@@ -300,6 +303,7 @@ async fn main_resource(
     }
     // Requests that upstream's router refuses end before this.
     begin(server, cx, endpoint);
+    let _span = trace::of_request(cx);
     if resource.storage.is_none() {
         return crate::virtual_resources::serve(server, cx, endpoint, body).await;
     }
@@ -334,6 +338,7 @@ pub async fn get(cx: &RequestContext, endpoint: &Endpoint) -> Result<Response, S
             "the export parameter, deprecated since v1.14, is no longer supported",
         ));
     }
+    trace::step("About to Get from storage");
     let object = read(
         resource,
         &cx.info.namespace,
@@ -341,7 +346,7 @@ pub async fn get(cx: &RequestContext, endpoint: &Endpoint) -> Result<Response, S
         cx.query.first("resourceVersion").unwrap_or_default(),
     )
     .await?;
-    respond::stored(cx, resource, media, &object)
+    respond::written(|| respond::stored(cx, resource, media, &object))
 }
 
 /// Reads one stored object.
@@ -363,4 +368,4 @@ pub async fn read(
 }
 
 pub use patch::patch as patch_object;
-pub use write::{create as create_object, run_write, update as update_object};
+pub use write::{create as create_object, update as update_object};

@@ -17,10 +17,9 @@ use component_base::serving::{Body, Response};
 use http::StatusCode;
 use serde_json::{Map, Value};
 
+use super::finisher::run_write;
 use super::options::{self, FieldValidation};
-use super::write::{
-    self, both_attributes, dedup_owner_references, is_dry_run, run_write, validator,
-};
+use super::write::{self, both_attributes, dedup_owner_references, is_dry_run, validator};
 use super::{Endpoint, body, respond, yaml};
 use crate::custom_resources::CustomResource;
 use crate::go_json;
@@ -30,6 +29,7 @@ use crate::registry::resource::Resource;
 use crate::registry::sent_empty;
 use crate::request::context::{RequestContext, Warnings};
 use crate::server::ApiServer;
+use crate::traces::trace;
 
 /// The kinds of patches, by Content-Type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +112,7 @@ impl PatchRequest {
         };
         if let Some(audit) = &cx.audit {
             audit.sent_patch(&bytes, kind == PatchType::Apply);
+            trace::step("Recorded the audit event");
         }
         Ok(PatchRequest {
             kind,
@@ -530,14 +531,15 @@ pub async fn patch(
     let media = respond::negotiate_objects(cx, &endpoint.resource)?;
     let request = PatchRequest::read(cx, &endpoint.resource, request_body).await?;
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
-    run_write(async move {
+    run_write(server.request_metrics.clone(), async move {
         let (object, created) = patch_stored(&server, &cx, &endpoint, &request).await?;
+        trace::step("Object stored in database");
         let code = if created {
             StatusCode::CREATED
         } else {
             StatusCode::OK
         };
-        respond::object(&cx, &endpoint.resource, media, code, object)
+        respond::written(|| respond::object(&cx, &endpoint.resource, media, code, object))
     })
     .await
 }

@@ -20,6 +20,7 @@ use crate::registry::resource::{Resource, raw_of};
 use crate::request::context::RequestContext;
 use crate::storage;
 use crate::table;
+use crate::traces::trace;
 
 /// Responses above this are compressed for clients that take gzip.
 pub const GZIP_THRESHOLD: usize = 128 * 1024;
@@ -252,6 +253,14 @@ pub fn stored(
         }
     };
     Ok(negotiated(cx, StatusCode::OK, media, body))
+}
+
+/// Makes the answer of a request that has been done.
+pub fn written<T>(respond: impl FnOnce() -> T) -> T {
+    trace::step("About to write a response");
+    let response = respond();
+    trace::step("Writing http response done");
+    response
 }
 
 /// The form in which a resource's objects are served.

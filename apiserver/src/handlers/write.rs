@@ -1,7 +1,6 @@
 //! CREATE, UPDATE, DELETE and DELETECOLLECTION. Upstream: endpoints/handlers/{create,update,delete}.go.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use api_types::core::v1::Namespace;
 use api_types::meta::v1::{CreateOptions, DeleteOptions, OwnerReference, UpdateOptions};
@@ -12,6 +11,7 @@ use http::StatusCode;
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
+use super::finisher::run_write;
 use super::options::{self, FieldValidation};
 use super::{Endpoint, body, list, respond};
 use crate::admission::{self, Attributes, Operation};
@@ -25,30 +25,13 @@ use crate::registry::managed_fields;
 use crate::registry::normalize::normalize;
 use crate::registry::object::Object;
 use crate::registry::resource::Resource;
+use crate::registry::sent_empty;
 use crate::registry::store::{self, Deleted, Write};
 use crate::registry::strategy::{Context, Strategy};
 use crate::registry::{claim_rights, signing_rights};
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
-
-/// Single-object writes are answered within this, however long the client would wait.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(34);
-
-/// Runs a write in a task of its own, so that a client that goes away does not break it off half-way.
-pub async fn run_write<T, F>(write: F) -> Result<T, StatusError>
-where
-    T: Send + 'static,
-    F: Future<Output = Result<T, StatusError>> + Send + 'static,
-{
-    match tokio::time::timeout(WRITE_TIMEOUT, tokio::spawn(write)).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(panicked)) => Err(status::internal(panicked)),
-        Err(_) => Err(status::timeout(
-            "request did not complete within requested timeout - context deadline exceeded",
-            0,
-        )),
-    }
-}
+use crate::traces::trace;
 
 /// What a write needs besides its object.
 pub fn write_of<'a>(
@@ -75,6 +58,7 @@ pub fn write_of<'a>(
         warnings: cx.warnings.clone(),
         hooks: server.write_hooks(resource),
         garbage_collection: server.config.enable_garbage_collector,
+        metrics: server.request_metrics.clone(),
     }
 }
 
@@ -274,6 +258,20 @@ pub fn decode_hub(
     Ok(object)
 }
 
+/// The same with steps before and after.
+fn converted(
+    cx: &RequestContext,
+    endpoint: &Endpoint,
+    bytes: &[u8],
+    validation: &str,
+) -> Result<Object, StatusError> {
+    trace::step("About to convert to expected version");
+    let object = decode_hub(cx, endpoint, bytes, validation)?;
+    trace::step("Conversion done");
+    trace::step("About to store object in database");
+    Ok(object)
+}
+
 /// Brings a decoded object into the hub version, with defaults.
 pub fn hub_of(endpoint: &Endpoint, served: Object) -> Result<Object, StatusError> {
     let resource = &endpoint.resource;
@@ -288,6 +286,7 @@ pub fn hub_of(endpoint: &Endpoint, served: Object) -> Result<Object, StatusError
     }
     if resource.conversion.is_none() {
         resource.strategy.default(&mut object);
+        sent_empty::take_out_defaults(&mut object);
     }
     normalize(&mut object);
     Ok(object)
@@ -313,7 +312,7 @@ pub async fn create(
     accepted_encoding(cx, &endpoint.resource)?;
     let bytes = body::read(cx, request_body).await?;
     let options = options::create_options(&cx.query)?;
-    let mut object = decode_hub(cx, endpoint, &bytes, &options.field_validation)?;
+    let mut object = converted(cx, endpoint, &bytes, &options.field_validation)?;
     if let Some(metadata) = object.metadata_mut() {
         store::wipe_system_fields(metadata);
         let namespace = if endpoint.resource.info.namespaced {
@@ -324,9 +323,12 @@ pub async fn create(
         store::ensure_namespace(namespace, metadata)?;
     }
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
-    run_write(async move {
-        let created = create_decoded(&server, &cx, &endpoint, object, options).await?;
-        respond::object(&cx, &endpoint.resource, media, StatusCode::CREATED, created)
+    run_write(server.request_metrics.clone(), async move {
+        let created = create_decoded(&server, &cx, &endpoint, object, options).await;
+        let created = stored(&bytes, created)?;
+        respond::written(|| {
+            respond::object(&cx, &endpoint.resource, media, StatusCode::CREATED, created)
+        })
     })
     .await
 }
@@ -375,19 +377,41 @@ pub async fn update(
     let media = respond::negotiate_objects(cx, &endpoint.resource)?;
     let bytes = body::read(cx, request_body).await?;
     let options = options::update_options(&cx.query)?;
-    let mut object = decode_hub(cx, endpoint, &bytes, &options.field_validation)?;
+    let mut object = converted(cx, endpoint, &bytes, &options.field_validation)?;
     check_name(cx, endpoint, &mut object)?;
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
-    run_write(async move {
-        let (object, created) = update_decoded(&server, &cx, &endpoint, object, options).await?;
+    run_write(server.request_metrics.clone(), async move {
+        let updated = update_decoded(&server, &cx, &endpoint, object, options).await;
+        let (object, created) = stored(&bytes, updated)?;
         let code = if created {
             StatusCode::CREATED
         } else {
             StatusCode::OK
         };
-        respond::object(&cx, &endpoint.resource, media, code, object)
+        respond::written(|| respond::object(&cx, &endpoint.resource, media, code, object))
     })
     .await
+}
+
+/// Notes how a write has ended of which these bytes were sent, and says of them what was wrong.
+fn stored<T>(bytes: &[u8], outcome: Result<T, StatusError>) -> Result<T, StatusError> {
+    let length = bytes.len();
+    match outcome {
+        Ok(stored) => {
+            trace::step_with("Write to database call succeeded", |fields| {
+                fields.number("len", length);
+            });
+            Ok(stored)
+        }
+        Err(error) => {
+            trace::step_with("Write to database call failed", |fields| {
+                fields
+                    .number("len", length)
+                    .text("err", error.message.as_str());
+            });
+            Err(sent_empty::explain(error, bytes))
+        }
+    }
 }
 
 /// The object's name and namespace must be the request's.
@@ -515,8 +539,10 @@ fn delete_options(cx: &RequestContext, bytes: &[u8]) -> Result<DeleteOptions, St
         let encoding = negotiation::negotiate_input(&cx.headers, &Encoding::ALL)
             .map_err(respond::unsupported_media_type)?;
         let options = decode_delete_options(encoding, bytes)?;
+        trace::step("Decoded delete options");
         if let Some(audit) = &cx.audit {
             audit.sent_object(None, || Some(noted_options(&options)));
+            trace::step("Recorded the audit event");
         }
         options
     };
@@ -573,22 +599,24 @@ pub async fn delete(
     let bytes = body::read(cx, request_body).await?;
     let options = delete_options(cx, &bytes)?;
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
-    run_write(async move {
+    run_write(server.request_metrics.clone(), async move {
         let orphan = options.orphan_dependents;
         let name = cx.info.name.clone();
+        trace::step("About to delete object from database");
         let (deleted, gone) = delete_one(&server, &cx, &endpoint, &name, options).await?;
+        trace::step("Object deleted from database");
         // Asking for dependents to be deleted is the one case where waiting shows in the status code.
         let code = if !gone && orphan == Some(false) {
             StatusCode::ACCEPTED
         } else {
             StatusCode::OK
         };
-        match deleted {
+        respond::written(|| match deleted {
             Deleted::Object(object) => {
                 respond::object(&cx, &endpoint.resource, media, code, object)
             }
             Deleted::Status(status) => Ok(respond::status(&cx, media, code, *status)),
-        }
+        })
     })
     .await
 }

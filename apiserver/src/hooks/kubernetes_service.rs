@@ -1,5 +1,6 @@
 //! The Service default/kubernetes and its endpoints. Upstream: pkg/controlplane/controller/kubernetesservice.
 
+mod counted;
 mod endpoints;
 
 use std::sync::Arc;
@@ -37,11 +38,6 @@ pub(crate) struct Reconciling {
 pub(super) fn start(runner: Runner) {
     let (server, client) = (runner.server.clone(), runner.client.clone());
     let stop = runner.stop.clone();
-    if server.config.endpoint_reconciler == "master-count" {
-        tracing::warn!(
-            "--endpoint-reconciler-type=master-count is treated as lease, and --apiserver-count has no part in it"
-        );
-    }
     let work = async move {
         remove_stale(&server, &client).await;
         server.health.hook_done(HOOK);
@@ -68,7 +64,11 @@ async fn remove_stale(server: &ApiServer, client: &Loopback) {
         return;
     }
     let _writing = server.reconciling.lock.lock().await;
-    match endpoints::remove(server, client, false).await {
+    let removed = match is_counted(server) {
+        true => counted::remove(server, client).await,
+        false => endpoints::remove(server, client, false).await,
+    };
+    match removed {
         Ok(true) => tracing::error!(
             "Found stale data, removed previous endpoints on kubernetes service, apiserver didn't exit successfully previously"
         ),
@@ -88,7 +88,15 @@ async fn run(server: &ApiServer, client: &Loopback) -> Result<(), StatusError> {
     if server.reconciling.stopped.load(Ordering::Acquire) {
         return Ok(());
     }
-    endpoints::publish(server, client).await
+    match is_counted(server) {
+        true => counted::publish(server, client).await,
+        false => endpoints::publish(server, client).await,
+    }
+}
+
+/// `--endpoint-reconciler-type=master-count`
+fn is_counted(server: &ApiServer) -> bool {
+    server.config.endpoint_reconciler == "master-count"
 }
 
 /// Takes this server out of the endpoints, for good.
@@ -99,7 +107,10 @@ pub(super) async fn stop(server: &Arc<ApiServer>, client: &Loopback) {
     let removed = async {
         server.reconciling.stopped.store(true, Ordering::Release);
         let _writing = server.reconciling.lock.lock().await;
-        endpoints::remove(server, client, true).await
+        match is_counted(server) {
+            true => counted::remove(server, client).await,
+            false => endpoints::remove(server, client, true).await,
+        }
     };
     match tokio::time::timeout(2 * INTERVAL, removed).await {
         Ok(Ok(_)) => {}

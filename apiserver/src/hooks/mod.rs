@@ -45,7 +45,7 @@ use crate::custom_resources::controllers;
 use crate::loopback::Loopback;
 use crate::peers::Peers;
 use crate::registry::resource::Resource;
-use crate::server::health::{CRDS_HOOK, RBAC_HOOK, RELOAD_HOOK};
+use crate::server::health::{CRDS_HOOK, PRIORITY_CLASSES_HOOK, RBAC_HOOK, RELOAD_HOOK};
 use crate::server::{ApiServer, LATE_HOOKS, POST_START_HOOKS};
 
 /// The wait after a first failure, which doubles: hooks wait for the storage and for each other's objects.
@@ -150,8 +150,16 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) -> Failures {
         .repeat(Duration::from_secs(60), |_, client| async move {
             system_namespaces::run(&client).await
         });
-    once("scheduling/bootstrap-system-priority-classes", &client)
-        .run(|_, client| async move { priority_classes::run(&client).await });
+    {
+        let (server, client, failed) = (server.clone(), client.clone(), failed.clone());
+        let work = async move {
+            match priority_classes::initialize(&client).await {
+                Ok(()) => server.health.hook_done(PRIORITY_CLASSES_HOOK),
+                Err(why) => failed.tell(PRIORITY_CLASSES_HOOK, &why).await,
+            }
+        };
+        tokio::spawn(stop.clone().run_until_cancelled_owned(work));
+    }
     if server.rbac.is_some() {
         let (server, client, stop) = (server.clone(), client.clone(), stop.clone());
         let failed = failed.clone();

@@ -24,6 +24,7 @@ use super::resource::Resource;
 use super::sent_empty;
 use crate::apis::gates;
 use crate::custom_resources::CustomResource;
+use crate::request_metrics::Comparison;
 
 const SCALE_VERSION: &str = "autoscaling/v1";
 
@@ -289,10 +290,12 @@ pub fn keep_readable(object: &mut Object, before: &[ManagedFieldsEntry]) {
     }
 }
 
-/// An update that changes nothing but times in managedFields is no change: the old times stay.
-pub fn ignore_timestamp_changes(object: &mut Object, old: &Object) {
+/// An update that changes nothing but times in managedFields is no change: the old times stay. Says how that was found out.
+pub(crate) fn ignore_timestamp_changes(object: &mut Object, old: &Object) -> Comparison {
+    let mut outcome = Comparison::UnequalFast;
     let mut entries = object.metadata().managed_fields.clone();
     let reverted = revert_timestamp_updates(&old.metadata().managed_fields, &mut entries, || {
+        outcome = Comparison::UnequalSlow;
         if !object.equals_besides_metadata(old) {
             return false;
         }
@@ -304,7 +307,9 @@ pub fn ignore_timestamp_changes(object: &mut Object, old: &Object) {
     });
     if reverted {
         object.edit_metadata(|metadata| metadata.managed_fields = entries);
+        outcome = Comparison::Equal;
     }
+    outcome
 }
 
 fn refused(error: &ApplyError) -> StatusError {

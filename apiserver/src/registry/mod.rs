@@ -17,6 +17,8 @@ pub mod escalation;
 pub mod fields;
 /// Changes of a resource inside the process.
 pub mod follow;
+/// What is counted of certificates.
+pub mod issued_certificates;
 /// Server-side apply's record of who owns which field.
 pub mod managed_fields;
 /// Deletion of namespaces.

@@ -1,23 +1,37 @@
 //! Empty lists that a client sent, where they mean something else than no list. The types do not tell the two apart, as
 //! protobuf does not; Go's JSON does, and in two places clients see it: a list that is merged by its items, and that JSON
 //! always has, belongs to the manager who sent it empty; and `metadata.managedFields: []` resets the managed fields. Of maps there
-//! is one: a pod's overhead, which nobody may send who has no RuntimeClass with one.
-//! Upstream: structured-merge-diff's typed.ToFieldSet, and isResetManagedFields of apimachinery's managedfields.
+//! is one: a pod's overhead, which nobody may send who has no RuntimeClass with one. Of kinds there are two: an autoscaler whose rules
+//! have no policies is refused, not given the default ones; and a network policy that says of a list or map that it is empty is not the one
+//! that was stored.
+//! Upstream: structured-merge-diff's typed.ToFieldSet, isResetManagedFields of apimachinery's managedfields, and where slices are
+//! compared with nil.
 
+use api_types::autoscaling::v2::HorizontalPodAutoscaler;
 use api_types::meta::v1::ManagedFieldsEntry;
 use api_types::schema::{Omit, StructSchema, TypeRef};
+use apimachinery::status::StatusError;
 use serde_json::Value;
 
 use super::object::Object;
 
 const OVERHEAD: &str = "/spec/overhead";
+const POLICIES: [&str; 2] = [
+    "/spec/behavior/scaleUp/policies",
+    "/spec/behavior/scaleDown/policies",
+];
+const SPEC: &str = "/spec";
+const AUTOSCALER: &str = "HorizontalPodAutoscaler";
+const NETWORK_POLICY: &str = "NetworkPolicy";
 
 /// Notes in an object of a built-in kind which lists the JSON it was decoded from has empty. Texts without an empty list,
 /// nearly all, cost a search for one.
 pub fn note(object: &mut Object, json: &[u8]) {
     let pod = object.value().schema().name == "Pod";
     let overhead = pod && memchr::memmem::find(json, b"\"overhead\"").is_some();
-    if !overhead && !has_empty_list(json) {
+    let policy = object.value().schema().name == NETWORK_POLICY;
+    let maps = policy && memchr::memmem::find(json, b"\"matchLabels\"").is_some();
+    if !overhead && !maps && !has_empty_list(json) {
         return;
     }
     let Ok(document) = serde_json::from_slice::<Value>(json) else {
@@ -40,7 +54,110 @@ pub fn note(object: &mut Object, json: &[u8]) {
     if overhead && map.is_some_and(serde_json::Map::is_empty) {
         found.push(OVERHEAD.to_owned());
     }
+    let empty = |pointer: &&str| is_empty_list(document.pointer(pointer));
+    match object.value().schema().name {
+        AUTOSCALER => found.extend(
+            POLICIES
+                .iter()
+                .filter(|it| empty(it))
+                .map(ToString::to_string),
+        ),
+        NETWORK_POLICY if document.pointer(SPEC).is_some_and(has_an_empty_part) => {
+            found.push(SPEC.to_owned());
+        }
+        _ => {}
+    }
     object.sent_empty = found;
+}
+
+/// Whether a network policy's spec has a list or a map without items. Of its maps there is one.
+fn has_an_empty_part(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty() || items.iter().any(has_an_empty_part),
+        Value::Object(fields) => fields.iter().any(|(name, field)| {
+            let map = field.as_object().filter(|_| name == "matchLabels");
+            map.is_some_and(serde_json::Map::is_empty) || has_an_empty_part(field)
+        }),
+        _ => false,
+    }
+}
+
+/// Takes defaults out where an empty list was sent, which validation is to see.
+pub fn take_out_defaults(object: &mut Object) {
+    let [up, down] = POLICIES.map(|pointer| object.sent_empty.iter().any(|it| it == pointer));
+    if !(up || down) {
+        return;
+    }
+    let autoscaler = object.get_mut::<HorizontalPodAutoscaler>();
+    let Some(behavior) = autoscaler.and_then(|it| it.spec.behavior.as_mut()) else {
+        return;
+    };
+    for (sent, rules) in [
+        (up, &mut behavior.scale_up),
+        (down, &mut behavior.scale_down),
+    ] {
+        if let (true, Some(rules)) = (sent, rules) {
+            rules.policies.clear();
+        }
+    }
+}
+
+/// Whether a spec counts as a new one although it has the same values.
+pub fn is_another_spec(object: &Object) -> bool {
+    object.value().schema().name == NETWORK_POLICY
+        && object.sent_empty.iter().any(|pointer| pointer == SPEC)
+}
+
+/// Says of invalid values what was sent in JSON: an empty list, map or text, which the types take for none.
+pub fn explain(error: StatusError, json: &[u8]) -> StatusError {
+    if error.code != 422 || !error.message.contains(NULL) {
+        return error;
+    }
+    let Ok(document) = serde_json::from_slice::<Value>(json) else {
+        return error;
+    };
+    let mut status = error.into_status();
+    let causes = status.details.iter_mut().flat_map(|it| &mut it.causes);
+    for cause in causes {
+        let sent = at(&document, &cause.field);
+        let empty = match sent {
+            Some(Value::Array(items)) if items.is_empty() => "[]",
+            Some(Value::Object(fields)) if fields.is_empty() => "{}",
+            Some(Value::String(text)) if text.is_empty() => "\"\"",
+            _ => continue,
+        };
+        if let Some(rest) = cause.message.strip_prefix(NULL) {
+            let said = |value: &str| format!("{}: {value}", cause.field);
+            let invalid = format!("Invalid value: {empty}");
+            status.message = status.message.replacen(&said(NULL), &said(&invalid), 1);
+            cause.message = format!("{invalid}{rest}");
+        }
+    }
+    status.into()
+}
+
+/// How it is said of a value that there is none.
+const NULL: &str = "Invalid value: null";
+
+/// The value at a path as errors have them: `spec.items[0].map[a.key].field`.
+fn at<'a>(document: &'a Value, path: &str) -> Option<&'a Value> {
+    let mut value = document;
+    let mut rest = path;
+    while !rest.is_empty() {
+        let part;
+        if let Some(inside) = rest.strip_prefix('[') {
+            (part, rest) = inside.split_once(']')?;
+        } else {
+            let start = rest.strip_prefix('.').unwrap_or(rest);
+            let end = start.find(['.', '[']).unwrap_or(start.len());
+            (part, rest) = start.split_at(end);
+        }
+        value = match value {
+            Value::Array(items) => items.get(part.parse::<usize>().ok()?)?,
+            value => value.get(part)?,
+        };
+    }
+    Some(value)
 }
 
 /// Whether a pod was sent with an overhead of nothing.
@@ -166,6 +283,68 @@ mod tests {
         }
         let object = noted::<ConfigMap>(r#"{"spec":{"overhead":{}}}"#);
         assert!(!has_empty_overhead(&object));
+    }
+
+    #[test]
+    fn kinds_for_which_an_empty_list_means_something() {
+        use api_types::networking::v1::NetworkPolicy;
+        let sent = r#"{"spec":{"behavior":{"scaleUp":{"policies":[]},"scaleDown":{}}}}"#;
+        let mut object = noted::<HorizontalPodAutoscaler>(sent);
+        let policy = api_types::autoscaling::v2::HPAScalingPolicy::default();
+        let autoscaler = object.get_mut::<HorizontalPodAutoscaler>().unwrap();
+        let behavior = autoscaler.spec.behavior.get_or_insert_default();
+        for rules in [&mut behavior.scale_up, &mut behavior.scale_down] {
+            rules.get_or_insert_default().policies = vec![policy.clone()];
+        }
+        take_out_defaults(&mut object);
+        let autoscaler = object.get::<HorizontalPodAutoscaler>().unwrap();
+        let behavior = autoscaler.spec.behavior.as_ref().unwrap();
+        let policies = [&behavior.scale_up, &behavior.scale_down]
+            .map(|rules| rules.as_ref().unwrap().policies.len());
+        assert_eq!(policies, [0, 1]);
+        for (spec, another) in [
+            (r#"{"egress":[]}"#, true),
+            (r#"{"ingress":[{"from":[]}]}"#, true),
+            (r#"{"podSelector":{"matchLabels":{}}}"#, true),
+            (
+                r#"{"podSelector":{"matchLabels":{"a":"b"}},"ingress":[{}]}"#,
+                false,
+            ),
+        ] {
+            let object = noted::<NetworkPolicy>(&format!("{{\"spec\":{spec}}}"));
+            assert_eq!(is_another_spec(&object), another, "{spec}");
+        }
+    }
+
+    #[test]
+    fn errors_show_what_was_sent() {
+        use apimachinery::field::{self, ErrorList, Path};
+        use apimachinery::gvk::GroupKind;
+        let path = |text: &'static str| Path::new(text);
+        let null = Value::Null;
+        let mut errors = ErrorList::new();
+        for (path, why) in [
+            (path("spec").child("list").index(1).child("a"), "no list"),
+            (path("spec").child("map").key("a.b"), "no map"),
+            (path("spec").child("text"), "no text"),
+            (path("spec").child("none"), "nothing"),
+        ] {
+            errors.push(field::invalid(&path, &null, why));
+        }
+        let kind = GroupKind {
+            group: String::new(),
+            kind: "Kind".to_owned(),
+        };
+        let error = apimachinery::status::invalid(&kind, "name", &errors);
+        let sent = br#"{"spec":{"list":[0,{"a":[]}],"map":{"a.b":{}},"text":""}}"#;
+        let told = explain(error, sent);
+        assert_eq!(
+            told.message,
+            "Kind \"name\" is invalid: [spec.list[1].a: Invalid value: []: no list, spec.map[a.b]: Invalid value: {}: no map, spec.text: Invalid value: \"\": no text, spec.none: Invalid value: null: nothing]"
+        );
+        let causes = &told.details.as_ref().unwrap().causes;
+        assert_eq!(causes[0].message, "Invalid value: []: no list");
+        assert_eq!(causes[3].message, "Invalid value: null: nothing");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod deletion;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use api_types::Time;
 use api_types::meta::v1::{ObjectMeta, Status};
@@ -20,6 +21,7 @@ use super::object::Object;
 use super::resource::Resource;
 use super::strategy::{Context, Strategy};
 use crate::request::context::Warnings;
+use crate::request_metrics::RequestMetrics;
 use crate::storage::{
     self, Current, Hint, Preconditions, Storage, Update, UpdateError, UpdateOptions,
 };
@@ -41,6 +43,7 @@ pub struct Write<'a> {
     pub hooks: Option<Arc<dyn WriteHooks>>,
     /// `--enable-garbage-collector`.
     pub garbage_collection: bool,
+    pub metrics: RequestMetrics,
 }
 
 /// Validating admission, called with the object as it will be stored, which it gives back.
@@ -55,6 +58,10 @@ pub type ValidateDelete<'a> =
 
 /// Side effects outside the object that belong to its write. Upstream: Store.BeginCreate and BeginUpdate.
 pub trait WriteHooks: Send + Sync {
+    /// Through which subresource it is written; empty for the resource itself. As upstream, others do without.
+    fn subresource(&self) -> &'static str {
+        ""
+    }
     /// Before the object is validated. The reservation is confirmed when the write succeeded and undone otherwise.
     fn begin_create<'a>(
         &'a self,
@@ -198,11 +205,11 @@ impl Write<'_> {
         self.resource.storage()
     }
 
-    /// What allocates for a write. Through a subresource nothing is, not even for an object that it creates, as upstream.
+    /// What goes with a write. Nothing is allocated through a subresource, not even for an object that it creates, as upstream.
     fn allocator(&self) -> Option<&Arc<dyn WriteHooks>> {
         self.hooks
             .as_ref()
-            .filter(|_| self.context.subresource.is_empty())
+            .filter(|hooks| self.context.subresource == hooks.subresource())
     }
 
     /// The bytes to store. An object that came in another version than the hub has the hub's defaults only from here on, as
@@ -603,7 +610,10 @@ impl Write<'_> {
         };
         let checked = match self.before_update(&mut object, existing) {
             Ok(()) => {
-                super::managed_fields::ignore_timestamp_changes(&mut object, existing);
+                let start = Instant::now();
+                let outcome =
+                    super::managed_fields::ignore_timestamp_changes(&mut object, existing);
+                self.metrics.compared(outcome, start.elapsed());
                 validate(object, Some(existing.clone())).await
             }
             Err(error) => Err(error),

@@ -16,6 +16,8 @@ use super::query::Query;
 use crate::audit::Record;
 use crate::flowcontrol::Place;
 use crate::request_metrics::Measured;
+use crate::server::httplog::Details;
+use crate::traces::trace::Trace;
 
 /// A request without its body.
 #[derive(Clone, Debug)]
@@ -42,6 +44,10 @@ pub struct RequestContext {
     pub place: Place,
     /// How the request is counted once it has a route.
     pub measured: Measured,
+    /// Where it is noted what the request does, if anybody wants to know.
+    pub trace: Option<Arc<Trace>>,
+    /// What its line in the log is to say, if there is one.
+    pub line: Option<Arc<Details>>,
 }
 
 impl RequestContext {

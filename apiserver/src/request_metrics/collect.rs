@@ -9,6 +9,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 
 use super::histogram::{self, Histogram};
+use super::writes::COMPARISONS;
 use super::{Filter, Inner, RequestMetrics, Route};
 
 /// Shows the numbers as long as there is a server.
@@ -49,6 +50,7 @@ impl Collector for RequestCollector {
         let mut families = of_routes(&routes, metrics.shown.show_hidden);
         families.extend(merged(&routes));
         families.push(filters(&metrics));
+        families.extend(writes(&metrics));
         let disabled = &metrics.shown.disabled;
         families
             .retain(|family| !family.get_metric().is_empty() && !disabled.contains(family.name()));
@@ -155,6 +157,7 @@ fn of(route: &Route, values: Option<&Histogram>) -> Option<Metric> {
 
 /// Series that several routes have a part in.
 fn merged(routes: &[Arc<Route>]) -> Vec<MetricFamily> {
+    let mut aborts: BTreeMap<Vec<(&str, &str)>, u64> = BTreeMap::new();
     let mut own: BTreeMap<Vec<(&str, &str)>, u64> = BTreeMap::new();
     let mut deprecated: BTreeMap<Vec<(&str, &str)>, f64> = BTreeMap::new();
     let mut bodies = Merged::new(&histogram::BODIES);
@@ -165,6 +168,19 @@ fn merged(routes: &[Arc<Route>]) -> Vec<MetricFamily> {
         let (group, version) = (("group", all.group), ("version", all.version));
         let resource = ("resource", all.resource);
         let subresource = ("subresource", all.subresource);
+        let broken_off = route.aborts.load(Ordering::Relaxed);
+        if broken_off > 0 {
+            let scope = ("scope", all.scope);
+            let labels = vec![
+                group,
+                resource,
+                scope,
+                subresource,
+                ("verb", all.verb),
+                version,
+            ];
+            *aborts.entry(labels).or_default() += broken_off;
+        }
         let requests = route.own.load(Ordering::Relaxed);
         if requests > 0 {
             let labels = vec![group, resource, subresource, ("verb", all.verb)];
@@ -193,6 +209,14 @@ fn merged(routes: &[Arc<Route>]) -> Vec<MetricFamily> {
         }
     }
     vec![
+        family(
+            "request_aborts_total",
+            "[ALPHA] Number of requests which apiserver aborted possibly due to a timeout, for each group, version, verb, resource, subresource and scope",
+            MetricType::COUNTER,
+            aborts
+                .into_iter()
+                .map(|(labels, count)| counter(pairs(&labels), count)),
+        ),
         family(
             "selfrequest_total",
             "[ALPHA] Counter of apiserver self-requests broken out for each verb, API resource and subresource.",
@@ -292,6 +316,30 @@ fn filters(metrics: &Inner) -> MetricFamily {
         MetricType::HISTOGRAM,
         told,
     )
+}
+
+fn writes(metrics: &Inner) -> [MetricFamily; 2] {
+    let post_timeouts = metrics.post_timeouts.counts();
+    let comparisons = COMPARISONS.into_iter().filter_map(|(outcome, path)| {
+        let values = metrics.comparisons.of(outcome);
+        (values.count() > 0).then(|| histogram(pairs(&[("code_path", path)]), values))
+    });
+    [
+        family(
+            "request_post_timeout_total",
+            "[ALPHA] Tracks the activity of the request handlers after the associated requests have been timed out by the apiserver",
+            MetricType::COUNTER,
+            post_timeouts.map(|(source, status, count)| {
+                counter(pairs(&[("source", source), ("status", status)]), count)
+            }),
+        ),
+        family(
+            "request_timestamp_comparison_time",
+            "[ALPHA] Time taken for comparison of old vs new objects in UPDATE or PATCH requests",
+            MetricType::HISTOGRAM,
+            comparisons,
+        ),
+    ]
 }
 
 fn family(

@@ -76,6 +76,23 @@ pub(super) static WATCH_LISTS: Scale = Scale {
     per_unit: SECONDS,
 };
 
+/// What updates are compared in.
+pub(super) static COMPARISONS: Scale = Scale {
+    bounds: &[
+        MS / 10,
+        3 * MS / 10,
+        MS,
+        3 * MS,
+        10 * MS,
+        30 * MS,
+        100 * MS,
+        300 * MS,
+        1_000 * MS,
+        5_000 * MS,
+    ],
+    per_unit: SECONDS,
+};
+
 /// Parts of the chain.
 pub(super) static FILTERS: Scale = Scale {
     bounds: &[

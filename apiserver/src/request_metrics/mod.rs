@@ -10,6 +10,7 @@
 mod collect;
 mod histogram;
 mod route;
+mod writes;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{Hash, Hasher};
@@ -30,9 +31,12 @@ use tokio::time::Instant;
 
 use crate::request::RequestInfo;
 use crate::request::context::{AuditAnnotations, RequestContext};
+use crate::server::httplog::Details;
 use histogram::Histogram;
 use route::SystemClient;
 pub(crate) use route::{Labels, Route};
+pub(crate) use writes::{Comparison, PostTimeout};
+use writes::{Comparisons, PostTimeouts, Source};
 
 /// `component` of what the API consists of.
 pub(crate) const API_SERVER: &str = "apiserver";
@@ -56,6 +60,8 @@ pub struct RequestMetrics(Arc<Inner>);
 struct Inner {
     routes: RwLock<IndexSet<Handle, RandomState>>,
     filters: [Histogram; 5],
+    post_timeouts: PostTimeouts,
+    comparisons: Comparisons,
     /// What the filter of impersonation is called, which has two forms.
     impersonation: &'static str,
     /// Which families are shown.
@@ -90,6 +96,8 @@ impl RequestMetrics {
         let new = RequestMetrics(Arc::new(Inner {
             routes: RwLock::default(),
             filters: std::array::from_fn(|_| Histogram::new(&histogram::FILTERS)),
+            post_timeouts: PostTimeouts::default(),
+            comparisons: Comparisons::default(),
             impersonation: if constrained {
                 "constrainedimpersonation"
             } else {
@@ -97,6 +105,7 @@ impl RequestMetrics {
             },
             shown: metrics.options().clone(),
         }));
+        writes::register_declarative(metrics);
         if let Some(collector) = collect::RequestCollector::new(&new) {
             metrics.register(Box::new(collector));
         }
@@ -142,6 +151,7 @@ impl RequestMetrics {
                 dry_run: dry_run(cx),
                 client: SystemClient::of(cx.user_agent()),
                 notes: cx.annotations.clone(),
+                line: cx.line.clone(),
                 sized,
                 code: AtomicU16::new(UNANSWERED),
                 written: AtomicU64::new(0),
@@ -183,6 +193,26 @@ impl RequestMetrics {
     /// The time of a request was up.
     pub(crate) fn timed_out(&self, cx: &RequestContext, known: bool) {
         self.of_path(cx, known).terminated(UNANSWERED);
+        // What worked on it ended with its time.
+        let counts = &self.0.post_timeouts;
+        counts.count(Source::TimeoutHandler, PostTimeout::Ok);
+    }
+
+    /// What has become of a write that nobody waits for.
+    pub(crate) fn post_timeout(&self, outcome: PostTimeout) {
+        self.0.post_timeouts.count(Source::RestHandler, outcome);
+    }
+
+    /// Those, by outcome.
+    #[cfg(test)]
+    pub(crate) fn post_timeouts(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.0.post_timeouts.counts();
+        counts.map(|(_, status, count)| (status, count)).collect()
+    }
+
+    /// An update was compared with what there was.
+    pub(crate) fn compared(&self, outcome: Comparison, took: Duration) {
+        self.0.comparisons.observe(outcome, took);
     }
 
     /// Counts a watch or a connection among those that run, until its measurement ends.
@@ -205,6 +235,8 @@ pub(crate) struct Measurement {
     client: SystemClient,
     /// Where webhooks and queues note what they took.
     notes: AuditAnnotations,
+    /// What the log is to say.
+    line: Option<Arc<Details>>,
     /// Answers to reads are measured in bytes.
     sized: bool,
     code: AtomicU16,
@@ -227,7 +259,11 @@ impl Measurement {
     pub(crate) fn listed(&self) {
         let lists = &self.route.watch_lists;
         let lists = lists.get_or_init(|| Histogram::new(&histogram::WATCH_LISTS));
-        lists.observe_duration(self.received.elapsed());
+        let took = self.received.elapsed();
+        lists.observe_duration(took);
+        if let Some(line) = &self.line {
+            line.listed(took);
+        }
     }
 }
 
@@ -331,6 +367,9 @@ impl http_body::Body for Sent {
         {
             let size = data.len() as u64;
             this.measurement.written.fetch_add(size, Ordering::Relaxed);
+        } else if let Poll::Ready(Some(Err(_))) = &polled {
+            let aborts = &this.measurement.route.aborts;
+            aborts.fetch_add(1, Ordering::Relaxed);
         }
         polled
     }

@@ -90,6 +90,8 @@ pub(crate) struct Route {
     /// Requests that run now; None as long as there was none.
     pub(super) long_running: OnceLock<AtomicI64>,
     pub(super) terminations: RwLock<Vec<(u16, AtomicU64)>>,
+    /// Answers that were broken off.
+    pub(super) aborts: AtomicU64,
     /// Requests of this server to itself.
     pub(super) own: AtomicU64,
     /// It is on its way out.
@@ -116,6 +118,7 @@ impl Route {
             watch_lists: OnceLock::new(),
             long_running: OnceLock::new(),
             terminations: RwLock::default(),
+            aborts: AtomicU64::new(0),
             own: AtomicU64::new(0),
             deprecated: AtomicBool::new(false),
         }

@@ -12,7 +12,7 @@ use component_base::serving::{self, Handler, Request, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 
-use super::{ApiServer, Limits, access_log, authorization, browser, inflight, nonresource};
+use super::{ApiServer, Limits, authorization, browser, httplog, inflight, nonresource};
 use crate::aggregator;
 use crate::connect::Upgrade;
 use crate::flowcontrol::{self, Place};
@@ -50,11 +50,11 @@ impl ApiServer {
         audit_id: &HeaderValue,
         received: Instant,
     ) -> Response {
-        let cx = match context_of(request, audit_id, received) {
+        let mut cx = match context_of(request, audit_id, received) {
             Ok(cx) => cx,
             Err(response) => return response,
         };
-        match access_log::Line::new(&cx, audit_id) {
+        match httplog::Line::new(&mut cx, audit_id) {
             None => self.in_time(cx, request, audit_id).await,
             Some(line) => line.answer(self.in_time(cx, request, audit_id).await),
         }
@@ -126,10 +126,18 @@ impl ApiServer {
     }
 
     /// Counts what a filter has taken since `started`; the next one starts now.
-    fn filtered(&self, filter: Filter, started: Instant) -> (Instant, Duration) {
+    fn filtered(
+        &self,
+        cx: &RequestContext,
+        filter: Filter,
+        started: Instant,
+    ) -> (Instant, Duration) {
         let now = Instant::now();
         let took = now - started;
         self.request_metrics.filtered(filter, took);
+        if let Some(line) = &cx.line {
+            line.filtered(filter, took);
+        }
         (now, took)
     }
 
@@ -243,8 +251,9 @@ impl ApiServer {
             .as_ref()
             .map(request_header::RequestHeaderAuthenticator::config);
         request_header::clear_authentication_headers(&mut cx.headers, config.as_deref());
-        let (started, _) = self.filtered(Filter::Authentication, started);
+        let (started, _) = self.filtered(&cx, Filter::Authentication, started);
         let span = self.traces.start(&cx, request.version());
+        cx.trace = span.trace(&cx, request.version());
         let response = match &self.audit {
             None => self.known(cx, request, started).await,
             Some(audit) => {
@@ -276,7 +285,7 @@ impl ApiServer {
         request: &mut Request,
         started: Instant,
     ) -> Response {
-        let (started, _) = self.filtered(Filter::Audit, started);
+        let (started, _) = self.filtered(&cx, Filter::Audit, started);
         let asked = self
             .impersonation
             .impersonate(&mut cx, &*self.authorizer)
@@ -286,7 +295,7 @@ impl ApiServer {
             (Ok(Some(constraint)), Some(audit)) => audit.impersonated(&cx.user, constraint),
             (Ok(_), _) => {}
         }
-        let (started, took) = self.filtered(Filter::Impersonation, started);
+        let (started, took) = self.filtered(&cx, Filter::Impersonation, started);
         cx.annotations.latencies().add(Latency::Impersonation, took);
         self.limited(Arc::new(cx), request, started).await
     }
@@ -322,9 +331,14 @@ impl ApiServer {
         let flowcontrol::Admission { schema, outcome } = flow.admit(&cx).await;
         let mut response = match outcome {
             Ok(ticket) => {
-                let (started, _) = self.filtered(Filter::PriorityAndFairness, started);
+                let (started, _) = self.filtered(&cx, Filter::PriorityAndFairness, started);
                 flow.keep(&cx, ticket);
-                self.authorized(cx, request, started).await
+                let line = cx.line.clone().filter(|_| cx.info.verb != "watch");
+                let response = self.authorized(cx, request, started).await;
+                if let Some(line) = line {
+                    line.executed(started.elapsed());
+                }
+                response
             }
             Err(seconds) => self.dropped(&cx, seconds),
         };
@@ -352,6 +366,9 @@ impl ApiServer {
         match authorization::outcome(verdict, &attributes) {
             Ok(reason) => {
                 self.request_metrics.filtered(Filter::Authorization, took);
+                if let Some(line) = &cx.line {
+                    line.filtered(Filter::Authorization, took);
+                }
                 if let Some(audit) = &cx.audit {
                     audit.allowed(reason);
                 }
@@ -381,7 +398,10 @@ impl ApiServer {
             .extensions_mut()
             .remove::<hyper::upgrade::OnUpgrade>();
         let body = std::mem::take(request.body_mut());
-        self.route(&cx, body, upgrade).await
+        match cx.trace.clone() {
+            None => self.route(&cx, body, upgrade).await,
+            Some(trace) => Box::pin(trace.during(self.route(&cx, body, upgrade))).await,
+        }
     }
 
     /// Whether a request is for a custom resource that there is, in its scope.
@@ -510,6 +530,8 @@ fn context_of(
         connection: serving::connection(request),
         place: Place::default(),
         measured: Measured::default(),
+        trace: None,
+        line: None,
     })
 }
 

@@ -8,6 +8,7 @@ use component_base::auth::BoxFuture;
 use component_base::healthz::{self, HealthCheck, HealthChecks, Readiness, ReadinessHandle};
 use component_base::metrics::HealthMetrics;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -35,7 +36,7 @@ pub const POST_START_HOOKS: &[&str] = &[
     "start-legacy-token-tracking-controller",
     "start-service-ip-repair-controllers",
     RBAC_HOOK,
-    "scheduling/bootstrap-system-priority-classes",
+    PRIORITY_CLASSES_HOOK,
     "priority-and-fairness-config-producer",
     "bootstrap-controller",
     "start-kubernetes-service-cidr-controller",
@@ -55,6 +56,8 @@ const IDENTITY_HOOKS: [&str; 2] = [
 ];
 /// The hook that waits for the CustomResourceDefinitions.
 pub const CRDS_HOOK: &str = "crd-informer-synced";
+/// The hook that makes the classes of system pods.
+pub const PRIORITY_CLASSES_HOOK: &str = "scheduling/bootstrap-system-priority-classes";
 /// The hook that waits for watch caches.
 const STORAGE_HOOK: &str = "storage-readiness";
 /// The hook that tells peers where this server is.
@@ -121,6 +124,29 @@ impl HealthCheck for Etcd {
                 .await
                 .map_err(|error| error.to_string())
         })
+    }
+}
+
+/// A check that passes for some time, whatever is the matter: `--livez-grace-period`.
+struct Delayed {
+    check: Arc<dyn HealthCheck>,
+    from: Instant,
+}
+
+impl HealthCheck for Delayed {
+    fn name(&self) -> &str {
+        self.check.name()
+    }
+
+    fn group(&self) -> Option<&str> {
+        self.check.group()
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), String>> {
+        match Instant::now() > self.from {
+            true => self.check.check(),
+            false => Box::pin(std::future::ready(Ok(()))),
+        }
     }
 }
 
@@ -201,10 +227,14 @@ impl Health {
         health
             .readyz
             .add(healthz::named_check("informer-sync", || Ok(())));
+        let from = Instant::now() + config.livez_grace_period;
         for check in hooks {
-            for path in [&health.healthz, &health.livez, &health.readyz] {
-                path.add(check.clone());
-            }
+            health.livez.add(Arc::new(Delayed {
+                check: check.clone(),
+                from,
+            }));
+            health.healthz.add(check.clone());
+            health.readyz.add(check);
         }
         health.readyz.add(healthz::shutdown(stop));
         health
@@ -238,5 +268,21 @@ impl Health {
     /// Whether a hook has done its work.
     pub fn is_hook_done(&self, name: &str) -> bool {
         !self.running.lock().contains_key(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delayed_check_passes_until_its_time() {
+        let check = Delayed {
+            check: healthz::named_check("hook", || Err("not finished".to_owned())),
+            from: Instant::now() + Duration::from_secs(10),
+        };
+        assert_eq!((check.name(), check.check().await), ("hook", Ok(())));
+        tokio::time::advance(Duration::from_secs(11)).await;
+        assert_eq!(check.check().await, Err("not finished".to_owned()));
     }
 }

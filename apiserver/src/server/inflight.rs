@@ -13,6 +13,7 @@ use prometheus::{GaugeVec, Opts};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::flowcontrol::{READ_WRITE_RATIOS, TimingHistogram, without_levels};
 use crate::request::context::RequestContext;
 
 /// Two limits: for requests that only read and for those that change something.
@@ -75,6 +76,8 @@ struct Limit {
 
 impl Limit {
     fn new(most: usize) -> Limit {
+        let mut timing = TimingHistogram::new(READ_WRITE_RATIOS);
+        timing.set_denominator(most as f64);
         Limit {
             most,
             used: Mutex::new(Used {
@@ -83,6 +86,8 @@ impl Limit {
                 second: 0,
                 peak: 0,
                 last_peak: 0,
+                changed: Instant::now(),
+                timing,
             }),
         }
     }
@@ -95,10 +100,17 @@ struct Used {
     second: u64,
     peak: usize,
     last_peak: usize,
+    /// For how long which part of them was taken, up to this time.
+    changed: Instant,
+    timing: TimingHistogram,
 }
 
 impl Used {
     fn advance(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.changed).as_nanos();
+        self.timing
+            .elapse(u64::try_from(passed).unwrap_or(u64::MAX));
+        self.changed = now;
         let second = now.saturating_duration_since(self.since).as_secs();
         if second == self.second {
             return;
@@ -119,6 +131,7 @@ impl Used {
             return false;
         }
         self.count += 1;
+        self.timing.set(self.count as f64);
         self.peak = self.peak.max(self.count);
         true
     }
@@ -126,6 +139,7 @@ impl Used {
     fn remove(&mut self, now: Instant) {
         self.advance(now);
         self.count = self.count.saturating_sub(1);
+        self.timing.set(self.count as f64);
     }
 
     fn last_peak(&mut self, now: Instant) -> usize {
@@ -198,7 +212,11 @@ impl Collector for InflightCollector {
             let peak = limit.used.lock().last_peak(now);
             self.gauges.with_label_values(&[kind]).set(peak as f64);
         }
-        self.gauges.collect()
+        let [read_only, mutating] = kinds.map(|(_, limit)| limit.used.lock().timing.clone());
+        let mut families = self.gauges.collect();
+        let executing = [("readOnly", &read_only), ("mutating", &mutating)];
+        families.extend(without_levels(executing));
+        families
     }
 }
 
@@ -221,6 +239,13 @@ mod tests {
         assert_eq!(used.last_peak(start + at(900)), 0);
         assert_eq!(used.last_peak(start + at(1100)), 2);
         assert_eq!(used.last_peak(start + at(2100)), 1);
+        // In nanoseconds: one of two places is half of them.
+        let of = |used: &Used, ratio: f64| {
+            let buckets = &used.timing.histogram;
+            let mut bounds = buckets.bounds.iter();
+            buckets.counts[bounds.position(|bound| *bound == ratio).unwrap()] / 1_000_000
+        };
+        assert_eq!((of(&used, 0.5), of(&used, 1.0)), (1800, 200));
         used.remove(start + at(2200));
         assert_eq!(used.last_peak(start + at(3000)), 1);
         assert_eq!(used.last_peak(start + at(9000)), 0);

@@ -1,7 +1,5 @@
 //! The server and what it is made of. Upstream: apiserver/pkg/server/config.go.
 
-/// What is logged of each request.
-mod access_log;
 /// Who may come in.
 pub mod authn;
 /// What they may do.
@@ -16,6 +14,8 @@ pub mod draining;
 pub mod etcd_overrides;
 /// `/healthz`, `/livez`, `/readyz`.
 pub mod health;
+/// What is logged of each request.
+pub mod httplog;
 /// Acting as somebody else.
 pub mod impersonation;
 /// Requests at once, without priority and fairness.
@@ -53,6 +53,7 @@ use crate::hooks;
 use crate::hooks::kubernetes_service::Reconciling;
 use crate::loopback::LateLoopback;
 use crate::peers::Peers;
+use crate::registry::issued_certificates::IssuedCertificates;
 use crate::registry::resource::Resource;
 use crate::registry::service::ServiceHooks;
 use crate::registry::service::ip_addresses::IpAddresses;
@@ -125,6 +126,7 @@ pub struct ApiServer {
     pub custom_resource_metrics: CustomResourceMetrics,
     /// Allocation of cluster IPs and node ports.
     pub service_hooks: Arc<ServiceHooks>,
+    issued_certificates: Arc<dyn WriteHooks>,
     /// Signs of life of the cluster's apiservers.
     pub master_leases: Storage,
     /// Whether this server is among the endpoints of default/kubernetes.
@@ -146,7 +148,8 @@ impl ApiServer {
         metrics: Metrics,
         stop: CancellationToken,
     ) -> Result<Arc<ApiServer>, component_base::Error> {
-        let storage_metrics = StorageMetrics::new(metrics.registry())?;
+        let storage_metrics =
+            StorageMetrics::showing(metrics.registry(), metrics.options().show_hidden)?;
         let watch_caches = WatchCaches::new(&config.flags);
         let overrides = config.flags.strings("etcd-servers-overrides");
         let egress = match config.flags.non_empty("egress-selector-config-file") {
@@ -244,7 +247,7 @@ impl ApiServer {
         let slis = &pages.health_metrics;
         let health = Health::new(&backend, &config, encryption.as_ref(), slis, stop.clone());
         health.add_etcds(etcd_overrides.backends(), &config);
-        let connector = Connector::new(&config, egress.cluster.clone())?;
+        let connector = Connector::new(&config, egress.cluster.clone(), &metrics)?;
         let aggregator = Aggregator::new(&config, egress.cluster.clone(), &metrics)?;
         let limits = limits(&config, &resources, &metrics)?;
         let impersonation = Impersonation::new(&config.features, &metrics);
@@ -279,6 +282,7 @@ impl ApiServer {
             health,
             pages,
             custom_resource_metrics: CustomResourceMetrics::new(&metrics),
+            issued_certificates: Arc::new(Arc::new(IssuedCertificates::new(&metrics))),
             request_metrics,
             metrics,
             connector,
@@ -325,8 +329,13 @@ impl ApiServer {
 
     /// What writing a resource does besides.
     pub fn write_hooks(&self, resource: &Resource) -> Option<Arc<dyn WriteHooks>> {
-        (resource.info.group.is_empty() && resource.info.resource == "services")
-            .then(|| self.service_hooks.clone() as Arc<dyn WriteHooks>)
+        match (resource.info.group, resource.info.resource) {
+            ("", "services") => Some(self.service_hooks.clone()),
+            ("certificates.k8s.io", "certificatesigningrequests") => {
+                Some(self.issued_certificates.clone())
+            }
+            _ => None,
+        }
     }
 }
 

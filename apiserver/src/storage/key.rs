@@ -89,6 +89,12 @@ impl Keys {
         &self.root
     }
 
+    /// A key without what is before the resource's own prefix.
+    pub(crate) fn shown(&self, key: &str, resource_prefix: &str) -> String {
+        let rest = key.get(self.root.len()..).unwrap_or_default();
+        format!("/{resource_prefix}/{rest}")
+    }
+
     pub(crate) fn object(&self, namespace: &str, name: &str) -> Result<Key, Error> {
         self.check_namespace(namespace)?;
         if self.namespaced && namespace.is_empty() {

@@ -18,7 +18,8 @@ pub struct StorageMetrics {
     resource_size: GaugeVec,
     storage_size: GaugeVec,
     storage_events_received: CounterVec,
-    etcd_bookmark_counts: GaugeVec,
+    /// Deprecated since 1.36: only shown with `--show-hidden-metrics-for-version`.
+    etcd_bookmark_counts: Option<GaugeVec>,
     etcd_bookmark_total: CounterVec,
     lease_object_counts: HistogramVec,
     list_total: CounterVec,
@@ -40,6 +41,7 @@ pub struct StorageMetrics {
     initializations: CounterVec,
     read_wait: HistogramVec,
     consistent_read: CounterVec,
+    consistency_checks: CounterVec,
 }
 
 const GROUP_RESOURCE: &[&str] = &["group", "resource"];
@@ -47,6 +49,11 @@ const GROUP_RESOURCE: &[&str] = &["group", "resource"];
 impl StorageMetrics {
     /// Registers all families.
     pub fn new(registry: &Registry) -> prometheus::Result<Arc<Self>> {
+        Self::showing(registry, false)
+    }
+
+    /// The same with those that are deprecated, if they are to be shown.
+    pub fn showing(registry: &Registry, deprecated: bool) -> prometheus::Result<Arc<Self>> {
         let counter = |name: &str, help: &str, labels: &[&str]| {
             let metric = CounterVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(metric.clone()))?;
@@ -110,11 +117,14 @@ impl StorageMetrics {
                 "Number of etcd events received split by kind.",
                 GROUP_RESOURCE,
             )?,
-            etcd_bookmark_counts: gauge(
-                "etcd_bookmark_counts",
-                "Number of etcd bookmarks (progress notify events) split by kind.",
-                GROUP_RESOURCE,
-            )?,
+            etcd_bookmark_counts: match deprecated {
+                true => Some(gauge(
+                    "etcd_bookmark_counts",
+                    "(Deprecated since 1.36.0) Number of etcd bookmarks (progress notify events) split by kind.",
+                    GROUP_RESOURCE,
+                )?),
+                false => None,
+            },
             etcd_bookmark_total: counter(
                 "etcd_bookmark_total",
                 "Number of etcd bookmarks (progress notify events) split by kind.",
@@ -223,6 +233,11 @@ impl StorageMetrics {
                 "apiserver_watch_cache_consistent_read_total",
                 "Counter for consistent reads from cache.",
                 &["group", "resource", "success", "fallback"],
+            )?,
+            consistency_checks: counter(
+                "apiserver_storage_consistency_checks_total",
+                "Counter for status of consistency checks between etcd and watch cache",
+                &["group", "resource", "status"],
             )?,
         }))
     }
@@ -365,13 +380,20 @@ impl ResourceMetrics {
             .inc();
     }
 
+    /// A comparison of the cache with etcd has ended.
+    pub(crate) fn consistency_check(&self, status: &str) {
+        self.all
+            .consistency_checks
+            .with_label_values(&[&self.group, &self.resource, status])
+            .inc();
+    }
+
     /// A progress notification moved the cache on.
     pub(crate) fn bookmark(&self) {
         let labels = [self.group.as_str(), self.resource.as_str()];
-        self.all
-            .etcd_bookmark_counts
-            .with_label_values(&labels)
-            .inc();
+        if let Some(counts) = &self.all.etcd_bookmark_counts {
+            counts.with_label_values(&labels).inc();
+        }
         self.all
             .etcd_bookmark_total
             .with_label_values(&labels)

@@ -22,6 +22,7 @@ use crate::storage::options::{
     Current, DeleteOptions, Hint, ListOptions, Predicate, ResourceConfig, ResourceVersionMatch,
     Update, UpdateOptions, WatchOptions,
 };
+use crate::traces::trace;
 
 /// One resource's storage. Cheap to clone.
 ///
@@ -89,6 +90,12 @@ impl Storage {
     /// Upstream asks etcd for the object when no version is given. Here the cache answers as soon as it has reached etcd's
     /// revision, whose read is small and shared by all who wait for it.
     pub async fn get(&self, key: &Key, resource_version: &str) -> Result<Object, Error> {
+        let _span = trace::begin_in_storage("cacher.Get", |fields| {
+            let prefix = &self.store.config.prefix;
+            fields
+                .text("key", self.store.keys.shown(key.as_str(), prefix))
+                .text("resource-version", resource_version);
+        });
         let consistent = resource_version.is_empty();
         let Some(cache) = self.cache.as_ref().filter(|cache| {
             cache.check_ready().is_ok()
@@ -108,6 +115,7 @@ impl Storage {
             }
             fresh => fresh?,
         }
+        trace::step("About to fetch object from cache");
         let (entry, revision) = match cache.read(key) {
             // Whoever asks for one object learns what is wrong with it now.
             Err(Error::Corrupt { .. }) => return self.get_from_etcd(key, resource_version).await,
@@ -135,6 +143,7 @@ impl Storage {
     }
 
     async fn get_from_etcd(&self, key: &Key, resource_version: &str) -> Result<Object, Error> {
+        trace::step("About to Get from underlying storage");
         let (object, revision) = self.store.get(key).await?;
         check_minimum_version(resource_version, revision)?;
         object.ok_or_else(|| Error::NotFound {
@@ -214,11 +223,22 @@ impl Storage {
             // KEP-4568: a page without selectors is cheap for etcd too.
             return self.store.list(scope, options, predicate).await;
         }
+        let _span = trace::begin_in_storage("cacher.GetList", |fields| {
+            let (group, resource) = (&self.config().group, &self.config().resource);
+            let dot = if group.is_empty() { "" } else { "." };
+            fields.text("type", format!("{resource}{dot}{group}"));
+        });
         cache.wait_ready(BLOCK_TIMEOUT).await?;
+        trace::step("Ready");
         let consistent = matches!(plan, Plan::Consistent(_));
         let outcome = self
             .list_from_cache(cache, scope, options, Arc::clone(&predicate), plan)
             .await;
+        if let Ok(list) = &outcome {
+            trace::step_with("Listed items from cache", |fields| {
+                fields.number("count", list.len_hint());
+            });
+        }
         let fallback = match &outcome {
             Err(Error::Expired { .. }) => true,
             Err(Error::TooLargeResourceVersion { .. }) => consistent,

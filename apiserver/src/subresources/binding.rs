@@ -12,7 +12,8 @@ use apimachinery::status::{self, StatusError};
 use component_base::serving::{Body, Response};
 use http::StatusCode;
 
-use crate::handlers::write::{self, is_dry_run, run_write};
+use crate::handlers::finisher::run_write;
+use crate::handlers::write::{self, is_dry_run};
 use crate::handlers::{Endpoint, post, respond};
 use crate::registry::object::Object;
 use crate::request::context::RequestContext;
@@ -32,7 +33,7 @@ pub async fn create(
         inner.info.name.clone_from(&posted.object.metadata().name);
     }
     let (server, cx, endpoint) = (server.clone(), Arc::new(inner), endpoint.clone());
-    run_write(async move {
+    run_write(server.request_metrics.clone(), async move {
         let dry_run = is_dry_run(&posted.options.dry_run);
         let (object, attributes) = post::admit(&server, &cx, &endpoint, &posted).await?;
         let binding = object

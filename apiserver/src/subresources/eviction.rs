@@ -13,7 +13,8 @@ use apimachinery::status::{self, StatusError};
 use component_base::serving::{Body, Response};
 use http::StatusCode;
 
-use crate::handlers::write::{self, is_dry_run, run_write};
+use crate::handlers::finisher::run_write;
+use crate::handlers::write::{self, is_dry_run};
 use crate::handlers::{Endpoint, post, respond};
 use crate::loopback::Loopback;
 use crate::registry::errors::plain;
@@ -37,7 +38,7 @@ pub(super) async fn create(
 ) -> Result<Response, StatusError> {
     let posted = post::read(cx, endpoint, body).await?;
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
-    run_write(async move {
+    run_write(server.request_metrics.clone(), async move {
         let (object, attributes) = post::admit(&server, &cx, &endpoint, &posted).await?;
         let eviction = object
             .get::<Eviction>()

@@ -19,6 +19,7 @@ use crate::connect::Upgrade;
 use crate::handlers::{self, Endpoint, respond};
 use crate::request::context::RequestContext;
 use crate::server::ApiServer;
+use crate::traces::trace;
 
 /// Answers a request for a subresource.
 pub async fn serve(
@@ -56,6 +57,7 @@ pub async fn serve(
         respond::check_accept(cx, respond::OBJECTS)?;
     }
     handlers::begin(server, cx, endpoint);
+    let _span = trace::of_request(cx);
     match (subresource.name, verb) {
         ("scale", _) => scale::serve(server, cx, endpoint, body).await,
         ("binding", "create") => binding::create(server, cx, endpoint, body).await,

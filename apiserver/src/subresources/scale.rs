@@ -14,9 +14,10 @@ use component_base::serving::{Body, Response};
 use http::StatusCode;
 
 use crate::custom_resources::document;
+use crate::handlers::finisher::run_write;
 use crate::handlers::options::{self, FieldValidation};
 use crate::handlers::patch::{PatchRequest, PatchType};
-use crate::handlers::write::{self, both_attributes, is_dry_run, run_write, validator};
+use crate::handlers::write::{self, both_attributes, is_dry_run, validator};
 use crate::handlers::{self, Endpoint, body, respond};
 use crate::negotiation::{self, Encoding};
 use crate::registry::managed_fields;
@@ -183,7 +184,7 @@ pub(super) async fn serve(
         Change::Replace(decoded, options)
     };
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
-    run_write(async move {
+    run_write(server.request_metrics.clone(), async move {
         let object = update(&server, &cx, &endpoint, &change).await?;
         let scale = Object::from(scale_of(&endpoint.resource, &object)?);
         respond::served_object(&cx, &endpoint.resource, media, StatusCode::OK, &scale, None)

@@ -2,14 +2,17 @@
 //!
 //! Every request whose caller is known may have one span, from when it came until its answer is sent. Whether it has one is said by the
 //! W3C trace context that the caller sends, where the caller is of the server's own kind; of others the trace is new, as often as the
-//! sampling rate says, and linked to theirs.
+//! sampling rate says, and linked to theirs. What a request does on its way has spans below it ([`trace`]).
 
 pub mod configuration;
+mod lines;
 mod otlp;
+pub mod trace;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use component_base::serving::{Body, Response};
 use http::{HeaderMap, Version, header};
@@ -24,11 +27,14 @@ use crate::hooks::identity;
 use crate::request::RequestInfo;
 use crate::request::context::RequestContext;
 use configuration::{Collector, TracingConfiguration};
-use otlp::{Attribute, Link, Span, Status};
+use otlp::{Attribute, Event, Link, Span, Status};
+use trace::{Fields, Kind, Trace, Value};
 
 /// Callers whose trace context counts.
 const TRUSTED: [&str; 2] = ["system:masters", "system:monitoring"];
+const KIND_INTERNAL: i32 = 1;
 const KIND_SERVER: i32 = 2;
+const KIND_CLIENT: i32 = 3;
 const STATUS_ERROR: i32 = 2;
 /// Flags of a span whose parent is of another process, or not.
 const HAS_IS_REMOTE: u32 = 0x100;
@@ -82,7 +88,9 @@ impl Traces {
             let since = cx.received.elapsed();
             span.start = nanoseconds(SystemTime::now().checked_sub(since));
             span.attributes = attributes(cx, version);
+            let trace_id = span.trace_id.first_chunk().copied();
             Some(Recording {
+                trace: Trace::new(&cx.audit_id, version, trace_id),
                 span,
                 spans: sampler.spans.clone(),
             })
@@ -177,10 +185,20 @@ pub struct OpenSpan(Option<Recording>);
 #[derive(Debug)]
 struct Recording {
     span: Span,
+    /// What the request does.
+    trace: Option<Arc<Trace>>,
     spans: mpsc::Sender<Span>,
 }
 
 impl OpenSpan {
+    /// Where it is noted what the request does, if anybody wants to know.
+    pub fn trace(&self, cx: &RequestContext, version: Version) -> Option<Arc<Trace>> {
+        match &self.0 {
+            Some(recording) => recording.trace.clone(),
+            None => Trace::new(&cx.audit_id, version, None),
+        }
+    }
+
     /// Ends the span when the answer is sent.
     pub fn answer(self, response: Response) -> Response {
         let Some(mut recording) = self.0 else {
@@ -211,9 +229,62 @@ impl Drop for Recording {
     fn drop(&mut self) {
         let mut span = std::mem::take(&mut self.span);
         span.end = nanoseconds(Some(SystemTime::now()));
+        if let Some(trace) = &self.trace {
+            for inner in inner_spans(trace, &span) {
+                let _ = self.spans.try_send(inner);
+            }
+        }
         // One that finds no place is lost.
         let _ = self.spans.try_send(span);
     }
+}
+
+/// What a request did, as spans below its own.
+fn inner_spans(trace: &Trace, of: &Span) -> Vec<Span> {
+    let (now, clock) = (Instant::now(), SystemTime::now());
+    let time = |at: Instant| nanoseconds(clock.checked_sub(now.saturating_duration_since(at)));
+    let attributes = |fields: &Fields| {
+        let attribute = |(key, value): &(&'static str, Value)| match value {
+            Value::Text(text) => Attribute::text(key, text.as_str()),
+            Value::Number(number) => Attribute::number(key, *number),
+        };
+        fields.0.iter().map(attribute).collect::<Vec<_>>()
+    };
+    trace.with_items(|items| {
+        let id = |at: Option<usize>| {
+            let span = at.and_then(|at| items.get(at)?.span.as_ref());
+            span.map_or_else(|| of.span_id.clone(), |span| span.id.to_vec())
+        };
+        let spans = items.iter().enumerate().filter_map(|(at, item)| {
+            let span = item.span.as_ref()?;
+            let steps = items
+                .iter()
+                .filter(|step| step.parent == Some(at) && step.span.is_none());
+            Some(Span {
+                trace_id: of.trace_id.clone(),
+                span_id: span.id.to_vec(),
+                parent_span_id: id(item.parent),
+                name: item.name.to_owned(),
+                kind: match span.kind {
+                    Kind::Work => KIND_INTERNAL,
+                    Kind::Call => KIND_CLIENT,
+                },
+                start: time(item.at),
+                end: span.end.map_or(of.end, time),
+                attributes: attributes(&item.fields),
+                events: steps
+                    .map(|step| Event {
+                        time: time(step.at),
+                        name: step.name.to_owned(),
+                        attributes: attributes(&step.fields),
+                    })
+                    .collect(),
+                flags: SAMPLED | HAS_IS_REMOTE,
+                ..Span::default()
+            })
+        });
+        spans.collect()
+    })
 }
 
 fn nanoseconds(time: Option<SystemTime>) -> u64 {
@@ -249,6 +320,15 @@ fn name(method: &str, info: &RequestInfo) -> String {
         name.push_str(&info.subresource);
     }
     name
+}
+
+/// Who has sent a request, as proxies on its way say.
+fn client_address(cx: &RequestContext) -> String {
+    let forwarded = cx.header("x-forwarded-for");
+    match forwarded.split(',').next().unwrap_or_default().trim() {
+        "" => cx.connection.remote_addr.ip().to_string(),
+        client => client.to_owned(),
+    }
 }
 
 /// OpenTelemetry's semantic conventions of HTTP servers, and two of Kubernetes' own.
@@ -289,12 +369,7 @@ fn attributes(cx: &RequestContext, version: Version) -> Vec<Attribute> {
     if !agent.is_empty() {
         attributes.push(Attribute::text("user_agent.original", agent));
     }
-    let forwarded = header(header::HeaderName::from_static("x-forwarded-for"));
-    let client = match forwarded.split(',').next().unwrap_or_default().trim() {
-        "" => peer.ip().to_string(),
-        client => client.to_owned(),
-    };
-    attributes.push(Attribute::text("client.address", client));
+    attributes.push(Attribute::text("client.address", client_address(cx)));
     attributes.push(Attribute::text("url.path", cx.info.path.as_str()));
     let version = match version {
         Version::HTTP_2 => "2.0",

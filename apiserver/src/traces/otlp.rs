@@ -74,12 +74,25 @@ pub(super) struct Span {
     pub(super) end: u64,
     #[prost(message, repeated, tag = "9")]
     pub(super) attributes: Vec<Attribute>,
+    #[prost(message, repeated, tag = "11")]
+    pub(super) events: Vec<Event>,
     #[prost(message, repeated, tag = "13")]
     pub(super) links: Vec<Link>,
     #[prost(message, optional, tag = "15")]
     pub(super) status: Option<Status>,
     #[prost(fixed32, tag = "16")]
     pub(super) flags: u32,
+}
+
+/// Something that happened during a span.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Event {
+    #[prost(fixed64, tag = "1")]
+    pub(super) time: u64,
+    #[prost(string, tag = "2")]
+    pub(super) name: String,
+    #[prost(message, repeated, tag = "3")]
+    pub(super) attributes: Vec<Attribute>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::egress::{Dialer, Egress};
 use crate::request::context::AuditAnnotations;
+use crate::traces::trace;
 
 use super::certificates::{CertificateMetrics, Faults};
 use super::{Authentication, CallError, ClientConfig, ConfigError, DEFAULT_PORT, ServiceResolver};
@@ -311,6 +312,8 @@ impl Client {
                 .map_err(|error| SendError::Broken(error.to_string()))?;
             request.headers_mut().insert(header::HOST, host);
         }
+        let call = trace::call("HTTP POST");
+        call.tell(request.headers_mut());
         if let Some(auth) = &self.auth {
             let applied = auth.apply(request.headers_mut()).await;
             applied.map_err(|error| SendError::Broken(error.to_string()))?;

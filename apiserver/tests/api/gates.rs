@@ -394,3 +394,30 @@ async fn uids_are_not_told_to_aggregated_servers() {
     let off = [without(&["RemoteRequestHeaderUID"])];
     aggregation::aggregates(&off).await;
 }
+
+/// Whether OpenAPI tells of values that fields may have.
+async fn tells_enums(more: &[String]) -> Option<[bool; 3]> {
+    let server = Server::start_with(more).await?;
+    let mut told = [false; 3];
+    let v3 = server.get("/openapi/v3/api/v1").await.expect(200);
+    let v2 = server.get("/openapi/v2").await.expect(200);
+    for (at, document) in [v3.to_string(), v2.to_string()].into_iter().enumerate() {
+        told[at] = document.contains("\"enum\":[");
+        told[2] |= document.contains("Possible enum values:");
+    }
+    Some(told)
+}
+
+#[tokio::test]
+async fn openapi_tells_enums() {
+    if let Some(told) = tells_enums(&[]).await {
+        assert_eq!(told, [true; 3]);
+    }
+}
+
+#[tokio::test]
+async fn openapi_tells_no_enums() {
+    if let Some(told) = tells_enums(&[without(&["OpenAPIEnums"])]).await {
+        assert_eq!(told, [false; 3]);
+    }
+}

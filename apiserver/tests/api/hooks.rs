@@ -288,6 +288,36 @@ async fn a_server_is_published_while_it_is_ready() {
     assert_eq!(slice["endpoints"][0]["addresses"], json!([other]));
 }
 
+/// `--endpoint-reconciler-type=master-count`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_takes_the_place_of_one_that_is_too_many() {
+    let flags = [
+        "--endpoint-reconciler-type=master-count",
+        "--apiserver-count=2",
+    ];
+    let Some(server) = Server::start_with(&flags.map(str::to_owned)).await else {
+        return;
+    };
+    server.namespace("default").await;
+    let (own, others) = ("10.1.2.3", ["10.1.2.1", "10.1.2.2"]);
+    let stored = json!({
+        "metadata": {"name": "kubernetes"},
+        "subsets": [{
+            "addresses": others.map(|ip| json!({"ip": ip})),
+            "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
+        }],
+    });
+    let all = "/api/v1/namespaces/default/endpoints";
+    server.post(all, stored).await.expect(201);
+    apiserver::hooks::start(server.inner(), server.stop.clone());
+    until(&server, ENDPOINTS, |answer| {
+        addresses(answer) == [others[1], own]
+    })
+    .await;
+    apiserver::hooks::stop(server.inner()).await;
+    assert_eq!(addresses(&server.get(ENDPOINTS).await), [others[1]]);
+}
+
 /// Administrators learn by an Event that the flags and the default ServiceCIDR differ.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_default_service_cidr_is_told_of() {

@@ -204,3 +204,34 @@ async fn pages_and_deprecated_kinds_are_counted() {
         ])
         .await;
 }
+
+#[tokio::test]
+async fn updates_are_compared_with_what_there_was() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let one = format!("{CONFIG_MAPS}/a");
+    let created = server.post(CONFIG_MAPS, config_map("a")).await.expect(201);
+    let mut changed = created.clone();
+    changed["data"] = json!({"more": "of it"});
+    for body in [created, changed] {
+        server.put(&one, body).await.expect(200);
+    }
+    // Whether the first one is seen to be equal hangs on whether a second has passed.
+    let compared = server
+        .counted("request_timestamp_comparison_time_count")
+        .await;
+    let count = |line: &String| {
+        line.rsplit_once(' ')
+            .and_then(|(_, count)| count.parse::<u64>().ok())
+    };
+    assert_eq!(
+        compared.iter().filter_map(count).sum::<u64>(),
+        2,
+        "{compared:?}"
+    );
+    // There are none, and it is told.
+    let metrics = String::from_utf8(server.get("/metrics").await.text).unwrap();
+    assert!(metrics.contains("\napiserver_validation_declarative_validation_mismatch_total 0\n"));
+    assert!(!metrics.contains("etcd_bookmark_counts"));
+}

@@ -46,6 +46,8 @@ struct OfScope {
 struct Span {
     #[prost(bytes = "vec", tag = "1")]
     trace: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    id: Vec<u8>,
     #[prost(bytes = "vec", tag = "4")]
     parent: Vec<u8>,
     #[prost(string, tag = "5")]
@@ -54,6 +56,14 @@ struct Span {
     start: u64,
     #[prost(fixed64, tag = "8")]
     end: u64,
+    #[prost(message, repeated, tag = "11")]
+    events: Vec<Event>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Event {
+    #[prost(string, tag = "2")]
+    name: String,
 }
 
 impl Collector {
@@ -93,10 +103,19 @@ async fn requests_have_spans() {
     for path in [&format!("{CONFIG_MAPS}/missing"), &watch] {
         server.send("GET", path, &headers, "").await;
     }
+    let made = config_map("made").to_string();
+    let headers = [("traceparent", context), ("content-type", JSON)];
+    let made = server.send("POST", CONFIG_MAPS, &headers, made).await;
+    made.expect(201);
     let told = async {
         loop {
             let spans = collector.spans();
-            if spans.len() >= 2 {
+            if spans
+                .iter()
+                .filter(|span| span.parent[..2] == [0, 0xf0])
+                .count()
+                >= 3
+            {
                 return spans;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -104,7 +123,27 @@ async fn requests_have_spans() {
     };
     let spans = tokio::time::timeout(Duration::from_secs(30), told);
     let spans = spans.await.expect("spans are sent every five seconds");
-    assert_eq!(spans.len(), 2, "{spans:?}");
+    let (spans, inner): (Vec<_>, Vec<_>) = spans
+        .into_iter()
+        .partition(|span| span.parent[..2] == [0, 0xf0]);
+    assert_eq!(spans.len(), 3, "{spans:?}");
+    let below = |name: &str, parent: &str| {
+        let find = |name| spans.iter().chain(&inner).find(|span| span.name == name);
+        let (span, parent) = (find(name).expect(name), find(parent).expect(parent));
+        assert_eq!(span.parent, parent.id, "{inner:?}");
+        span.clone()
+    };
+    let get = below(
+        "Get",
+        "GET /api/v1/namespaces/{:namespace}/configmaps/{:name}",
+    );
+    assert_eq!(get.events[0].name, "About to Get from storage");
+    below("cacher.Get", "Get");
+    // A write goes on in a task of its own.
+    below("Create", "POST /api/v1/namespaces/{:namespace}/configmaps");
+    let stored = below("Create etcd3", "Create");
+    assert_eq!(stored.events.last().unwrap().name, "Txn call succeeded");
+    below("etcdserverpb.KV/Txn", "Create etcd3");
     let name = "GET /api/v1/namespaces/{:namespace}/configmaps";
     assert_eq!(spans[0].name, format!("{name}/{{:name}}"));
     assert_eq!(spans[1].name, name);

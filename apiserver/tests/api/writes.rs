@@ -307,6 +307,47 @@ async fn empty_lists_that_mean_something() {
         let field = made.pointer("/metadata/managedFields/0/fieldsV1/f:spec/f:drivers");
         assert_eq!(field.is_some(), owned, "{name}: {made}");
     }
+
+    // Rules without policies are not those that say nothing of them.
+    let autoscalers = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers";
+    let autoscaler = |rules: serde_json::Value| {
+        json!({
+            "metadata": {"name": "a"},
+            "spec": {
+                "scaleTargetRef": {"kind": "Deployment", "name": "a", "apiVersion": "apps/v1"},
+                "maxReplicas": 2,
+                "behavior": {"scaleUp": rules},
+            },
+        })
+    };
+    let none = autoscaler(json!({"policies": []}));
+    server.post(autoscalers, none).await.refuses(
+        422,
+        "HorizontalPodAutoscaler.autoscaling \"a\" is invalid: spec.behavior.scaleUp.policies: Required value: must specify at least one Policy",
+    );
+    let made = server.post(autoscalers, autoscaler(json!({}))).await;
+    let made = made.expect(201);
+    let policies = &made["spec"]["behavior"]["scaleUp"]["policies"];
+    assert_eq!(policies.as_array().map(Vec::len), Some(2));
+
+    // A policy that says of a list that it is empty is another one each time.
+    let policies = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies";
+    let policy = |spec: serde_json::Value| json!({"metadata": {"name": "a"}, "spec": spec});
+    let plain = policy(json!({"podSelector": {}}));
+    server.post(policies, plain.clone()).await.expect(201);
+    let path = format!("{policies}/a");
+    let empty = policy(json!({"podSelector": {}, "egress": []}));
+    let no_labels = policy(json!({"podSelector": {"matchLabels": {}}}));
+    for (body, generation) in [
+        (&plain, 1),
+        (&empty, 2),
+        (&empty, 3),
+        (&no_labels, 4),
+        (&plain, 4),
+    ] {
+        let now = server.put(&path, body.clone()).await.expect(200);
+        assert_eq!(now["metadata"]["generation"], json!(generation), "{body}");
+    }
 }
 
 /// Classes of the system stay, unless the whole collection is deleted.

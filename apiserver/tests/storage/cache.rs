@@ -562,3 +562,50 @@ async fn watches_without_a_cache_see_the_same() {
     );
     assert_eq!(next(&mut too_old).await, "end");
 }
+
+/// The feature DetectCacheInconsistency.
+#[tokio::test]
+async fn caches_are_compared_with_etcd() {
+    let etcd = etcd_or_return!();
+    let registry = prometheus::Registry::new();
+    let process = Process::counting(
+        EtcdConfig {
+            endpoints: vec![etcd.endpoint()],
+            consistency_check_period: Duration::from_millis(20),
+            ..EtcdConfig::default()
+        },
+        &registry,
+    );
+    let storage = process.pods().await;
+    let checks = |status: &str| {
+        let families = registry.gather();
+        let family = families
+            .iter()
+            .find(|family| family.name() == "apiserver_storage_consistency_checks_total");
+        let series = family.map_or(&[][..], |family| family.get_metric());
+        let of = |metric: &&prometheus::proto::Metric| {
+            let mut labels = metric.get_label().iter();
+            labels.any(|label| label.name() == "status" && label.value() == status)
+        };
+        let found = series.iter().find(of);
+        found.map_or(0, |metric| metric.get_counter().get_value() as u64)
+    };
+    for number in 0..50 {
+        let name = format!("pod{number:02}");
+        put(&storage, "a", &name, "u l node").await;
+        put(&storage, "b", &name, "! cannot be read").await;
+        delete(&storage, "a", &format!("pod{number:02}")).await;
+    }
+    // It may have been too early for some.
+    let (before, errors) = (checks("success"), checks("error"));
+    eventually(|| {
+        let passed = checks("success") - before;
+        async move {
+            (passed >= 3)
+                .then_some(())
+                .ok_or(format!("{passed} checks"))
+        }
+    })
+    .await;
+    assert_eq!((checks("failure"), checks("error")), (0, errors));
+}

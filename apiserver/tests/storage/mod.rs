@@ -72,8 +72,13 @@ impl Process {
     }
 
     fn with(config: EtcdConfig) -> Self {
+        Self::counting(config, &prometheus::Registry::new())
+    }
+
+    /// One whose metrics can be read.
+    fn counting(config: EtcdConfig, registry: &prometheus::Registry) -> Self {
         let token = CancellationToken::new();
-        let metrics = StorageMetrics::new(&prometheus::Registry::new()).unwrap();
+        let metrics = StorageMetrics::new(registry).unwrap();
         let backend = Backend::new(config, metrics, token.clone()).unwrap();
         backend.start();
         Self { backend, token }

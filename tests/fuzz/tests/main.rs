@@ -74,6 +74,7 @@ targets! {
     config_component_config "config/component-config",
     config_flags "config/flags",
     config_certificate "config/certificate",
+    config_pem "config/pem",
     names_names "names/names",
     names_addresses "names/addresses",
     names_groups "names/groups",

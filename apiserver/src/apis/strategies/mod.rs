@@ -27,6 +27,7 @@ use apimachinery::validation as rules;
 use crate::apis::defaults;
 use crate::registry::normalize::follow_template_labels;
 use crate::registry::object::Object;
+use crate::registry::sent_empty::is_another_spec;
 use crate::registry::strategy::{Context, GarbageCollection, Strategy};
 
 /// The strategy for writing a kind, or through one of its subresources, where it needs more than the plain one.
@@ -187,7 +188,7 @@ impl<T: Struct> Strategy for Kind<T> {
         }
         let counts = match self.generation {
             Generation::None | Generation::First => false,
-            Generation::Spec => spec_changed(object, old),
+            Generation::Spec => spec_changed(object, old) || is_another_spec(object),
             Generation::SpecOrAnnotations => {
                 object.metadata().annotations != old.metadata().annotations
                     || spec_changed(object, old)

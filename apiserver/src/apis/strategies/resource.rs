@@ -77,7 +77,10 @@ static CLAIM: Kind<ResourceClaim> = Kind {
 
 static CLAIM_STATUS: Status<ResourceClaim> = Status {
     keeps_metadata: true,
-    prepare: |_, claim, old| dra::drop_stale_devices(claim, old),
+    prepare: |_, claim, old| {
+        claim_fields::drop_disabled_of_status(claim, old);
+        dra::drop_stale_devices(claim, old);
+    },
     ..Status::new(|context, claim, old| {
         dra::validate_resource_claim_status_update(claim, old, &context.admin_access)
     })

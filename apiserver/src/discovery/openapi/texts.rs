@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 use api_types::descriptions;
 
+use crate::apis::gates;
+
 static DESCRIPTIONS: &str = include_str!("descriptions.txt");
 static ENUMS: &str = include_str!("enums.txt");
 static PARAMETERS: &str = include_str!("parameters.txt");
@@ -63,7 +65,7 @@ pub(super) fn description(group: &str, version: &str, name: &str, field: &str) -
         .or_else(|| descriptions::of(group, version, name, field))
 }
 
-/// The values a field may have, as JSON text, and what upstream appends to its description.
+/// The values a field may have, as JSON text, and what upstream appends to its description. Nothing without the feature OpenAPIEnums.
 pub(super) fn enumeration(
     group: &str,
     version: &str,
@@ -71,6 +73,9 @@ pub(super) fn enumeration(
     field: &str,
 ) -> Option<(&'static str, String)> {
     static INDEX: OnceLock<Index> = OnceLock::new();
+    if !gates::enabled("OpenAPIEnums") {
+        return None;
+    }
     let line = INDEX
         .get_or_init(|| index(ENUMS))
         .get(&(group, version, name, field))?;

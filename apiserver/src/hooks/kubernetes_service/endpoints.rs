@@ -15,7 +15,7 @@ use crate::registry::server_leases;
 use crate::server::ApiServer;
 
 /// The EndpointSlice mirrors these endpoints; the mirroring controller is told to leave them alone.
-const SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
+pub(super) const SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
 
 /// Renews this server's masterlease, and writes who is alive.
 pub(super) async fn publish(server: &ApiServer, client: &Loopback) -> Result<(), StatusError> {
@@ -64,13 +64,7 @@ async fn reconcile(
     }
     let exists = stored.is_some();
     let mut endpoints = stored.unwrap_or_default();
-    let port = EndpointPort {
-        name: "https".to_owned(),
-        port: i32::from(server.config.serving.bind_port),
-        protocol: "TCP".to_owned(),
-        ..EndpointPort::default()
-    };
-    let changed = correct(&mut endpoints, &alive, port, reconcile_ports);
+    let changed = correct(&mut endpoints, &alive, port_of(server), reconcile_ports);
     if !exists {
         NAME.clone_into(&mut endpoints.metadata.name);
         NAMESPACE.clone_into(&mut endpoints.metadata.namespace);
@@ -80,6 +74,15 @@ async fn reconcile(
         client.update(endpoints.clone()).await?;
     }
     reconcile_slice(client, &endpoints).await
+}
+
+pub(super) fn port_of(server: &ApiServer) -> EndpointPort {
+    EndpointPort {
+        name: "https".to_owned(),
+        port: i32::from(server.config.serving.bind_port),
+        protocol: "TCP".to_owned(),
+        ..EndpointPort::default()
+    }
 }
 
 /// Makes the endpoints say who is alive. Other ports than these are wrong only when `reconcile_ports`. Says whether something
@@ -124,14 +127,17 @@ fn correct(
     changed
 }
 
-fn address_of(ip: &str) -> EndpointAddress {
+pub(super) fn address_of(ip: &str) -> EndpointAddress {
     EndpointAddress {
         ip: ip.to_owned(),
         ..EndpointAddress::default()
     }
 }
 
-async fn reconcile_slice(client: &Loopback, endpoints: &Endpoints) -> Result<(), StatusError> {
+pub(super) async fn reconcile_slice(
+    client: &Loopback,
+    endpoints: &Endpoints,
+) -> Result<(), StatusError> {
     let wanted = slice_of(endpoints);
     match client.get::<EndpointSlice>(NAMESPACE, NAME).await? {
         None => client.ensure(wanted).await,

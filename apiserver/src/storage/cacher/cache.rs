@@ -95,6 +95,8 @@ pub(crate) struct State {
     list_revision: u64,
     pub(crate) ring: Ring,
     checkpoints: VecDeque<Checkpoint>,
+    /// Whether the contents were the same as etcd's when they were last compared. The past is told only then.
+    consistent: bool,
     /// Bytes of all values.
     bytes: u64,
 }
@@ -174,6 +176,11 @@ impl Contents {
         self.mark(&event.key, event.corrupt.as_ref());
     }
 
+    /// Whether the value of a key cannot be read.
+    pub(crate) fn is_unreadable(&self, key: &str) -> bool {
+        !self.corrupt.is_empty() && self.corrupt.contains_key(&Key(key.into()))
+    }
+
     fn mark(&mut self, key: &Key, error: Option<&Error>) {
         match error {
             Some(error) => {
@@ -219,6 +226,7 @@ impl Cache {
                 list_revision: 0,
                 ring,
                 checkpoints: VecDeque::new(),
+                consistent: true,
                 bytes: 0,
             }),
             interner: Mutex::default(),
@@ -386,11 +394,7 @@ impl Cache {
         state.revision = revision;
         state.list_revision = revision;
         state.checkpoints.clear();
-        state.checkpoints.push_back(Checkpoint {
-            revision,
-            number: state.ring.end(),
-            contents: state.contents.clone(),
-        });
+        state.checkpoint();
         self.integrate(state, missed);
         state.phase = Phase::Ready;
         state.generation += 1;
@@ -643,7 +647,10 @@ impl Cache {
         let clock = self.clock.revision();
         let (mut contents, replay) = {
             let state = self.state.read();
-            if !matches!(state.phase, Phase::Ready) || revision > clock.max(state.revision) {
+            if !matches!(state.phase, Phase::Ready)
+                || !state.consistent
+                || revision > clock.max(state.revision)
+            {
                 return None;
             }
             if revision >= state.revision {
@@ -674,6 +681,15 @@ impl Cache {
             contents.apply(&event);
         }
         Some(Snapshot { contents, revision })
+    }
+
+    /// What a comparison with etcd has shown. Upstream: MarkConsistent.
+    pub(crate) fn set_consistent(&self, consistent: bool) {
+        let mut state = self.state.write();
+        state.consistent = consistent;
+        if !consistent {
+            state.checkpoints.clear();
+        }
     }
 
     /// Runs `f` under the read lock, with the hub's revision of just before.
@@ -756,6 +772,9 @@ impl State {
 
     /// Keeps a snapshot now and then; called between revisions.
     fn checkpoint(&mut self) {
+        if !self.consistent {
+            return;
+        }
         let start = self.ring.start();
         while self
             .checkpoints
@@ -799,4 +818,4 @@ fn index_item(field: &str, entry: &Arc<Entry>) -> Arc<IndexItem> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

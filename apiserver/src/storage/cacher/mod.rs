@@ -6,11 +6,13 @@
 //!   the window is rebuilt.
 //! - `cache`: both together under one lock, changed by one writer: the backend's watch hub.
 //! - `watchers`: who wants to be woken by an event, indexed by namespace, name and one field.
+//! - `consistency`: compares a cache with etcd now and then.
 //! - `list`, `watch`: what a reader gets.
 //!
 //! Readers hold the lock only to copy a root pointer or a few event pointers.
 
 pub(crate) mod cache;
+pub(crate) mod consistency;
 pub(crate) mod interner;
 pub(crate) mod list;
 pub(crate) mod ring;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use etcd_client::GetOptions;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::storage::cacher::cache::Cache;
+use crate::storage::cacher::consistency;
 use crate::storage::error::Error;
 use crate::storage::etcd3::client::EtcdClient;
 use crate::storage::etcd3::compact::{self, COMPACT_REV_KEY, CompactRevision};
@@ -108,6 +109,15 @@ impl Backend {
                 inner.token.clone(),
             ));
         }
+        let period = inner.config.consistency_check_period;
+        if !period.is_zero() {
+            let (token, hub) = (inner.token.clone(), Arc::clone(&inner.hub));
+            tokio::spawn(async move {
+                let _ = token
+                    .run_until_cancelled(consistency::run(hub, period))
+                    .await;
+            });
+        }
         let token = inner.token.clone();
         let backend = self.clone();
         tokio::spawn(async move {
@@ -148,6 +158,10 @@ impl Backend {
             metrics,
         });
         let token = inner.token.child_token();
+        if cached && !inner.config.consistency_check_period.is_zero() {
+            let (group, resource) = (&store.config.group, &store.config.resource);
+            debug!(v = 3, group, resource, "Cache consistency check start");
+        }
         let cache = if cached {
             let cache = Cache::new(
                 Arc::clone(&store),

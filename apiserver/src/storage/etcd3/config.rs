@@ -22,6 +22,8 @@ pub struct EtcdConfig {
     pub db_metric_poll_interval: Duration,
     /// `--etcd-count-metric-poll-period`; zero turns it off.
     pub count_metric_poll_period: Duration,
+    /// How often caches are compared with etcd (the gate DetectCacheInconsistency); zero turns it off.
+    pub consistency_check_period: Duration,
     /// The longest one request to etcd may take.
     pub request_timeout: Duration,
     /// `--lease-reuse-duration-seconds` and the number of objects per lease.
@@ -69,6 +71,7 @@ impl Default for EtcdConfig {
             compaction_interval: Duration::from_secs(5 * 60),
             db_metric_poll_interval: Duration::from_secs(30),
             count_metric_poll_period: Duration::from_secs(60),
+            consistency_check_period: Duration::from_secs(5 * 60),
             request_timeout: Duration::from_secs(60),
             lease: LeaseConfig::default(),
             events_history_window: Duration::from_secs(75),

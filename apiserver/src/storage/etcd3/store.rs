@@ -22,6 +22,7 @@ use crate::storage::options::{
 };
 use crate::storage::resource::parse_resource_version;
 use crate::storage::value::Value;
+use crate::traces::trace::{self, Open};
 
 /// Most objects asked for at once.
 const MAX_PAGE: i64 = 10_000;
@@ -92,6 +93,7 @@ impl Store {
         value: Bytes,
         ttl: Option<Duration>,
     ) -> Result<Object, Error> {
+        let _span = self.span("Create etcd3", key);
         let response = self
             .put(Op::Create, key, value.clone(), 0, ttl, false)
             .await?;
@@ -120,10 +122,12 @@ impl Store {
         F: FnMut(Current) -> Fut,
         Fut: Future<Output = Result<Update, E>>,
     {
+        let _span = self.span("GuaranteedUpdate etcd3", key);
         let mut state = match initial {
             Some(state) => state,
             None => self.current(key, ignore_not_found).await?,
         };
+        trace::step("initial value restored");
         loop {
             if let Err(error) = self.check(key, preconditions, &state) {
                 if state.current {
@@ -175,10 +179,12 @@ impl Store {
                     return Ok(object.clone());
                 }
             }
+            trace::step("Transaction prepared");
             let response = self
                 .put(Op::Update, key, value.clone(), state.revision, ttl, true)
                 .await?;
             if response.succeeded() {
+                trace::step("Transaction committed");
                 return Ok(Object {
                     key: key.clone(),
                     value,
@@ -186,6 +192,7 @@ impl Store {
                 });
             }
             state = self.state_after_conflict(key, response, ignore_not_found)?;
+            trace::step("Retry value restored");
         }
     }
 
@@ -249,6 +256,17 @@ impl Store {
         }
     }
 
+    /// A part of a request that is about one key.
+    fn span(&self, name: &'static str, key: &Key) -> Open {
+        trace::begin_in_storage(name, |fields| {
+            let config = &self.config;
+            fields
+                .text("key", self.keys.shown(key.as_str(), &config.prefix))
+                .text("group", config.group.as_str())
+                .text("resource", config.resource.as_str());
+        })
+    }
+
     /// Upstream's GetList on etcd.
     pub(crate) async fn list(
         &self,
@@ -256,6 +274,23 @@ impl Store {
         options: &ListOptions,
         predicate: Arc<dyn Predicate>,
     ) -> Result<List, Error> {
+        let name = match scope.recursive {
+            true => "List(recursive=true) etcd3",
+            false => "List(recursive=false) etcd3",
+        };
+        let _span = trace::begin_in_storage(name, |fields| {
+            let version_match = match options.resource_version_match {
+                Some(ResourceVersionMatch::Exact) => "Exact",
+                Some(ResourceVersionMatch::NotOlderThan) => "NotOlderThan",
+                None => "",
+            };
+            fields
+                .text("key", self.keys.shown(&scope.prefix, &self.config.prefix))
+                .text("resourceVersion", options.resource_version.as_str())
+                .text("resourceVersionMatch", version_match)
+                .number("limit", usize::try_from(options.limit).unwrap_or(0))
+                .text("continue", options.continue_token.as_str());
+        });
         let (mut revision, continue_key) = validate_list_options(scope, options)?;
         let paging = options.limit > 0;
         let mut page_size = if paging {
@@ -354,6 +389,7 @@ impl Store {
         revision: u64,
         count_only: bool,
     ) -> Result<Page, EtcdError> {
+        let _call = trace::call("etcdserverpb.KV/Range");
         let started = Instant::now();
         let mut options = GetOptions::new()
             .with_range(end)
@@ -375,6 +411,7 @@ impl Store {
     }
 
     async fn range_one(&self, key: &Key, revision: u64) -> Result<Page, EtcdError> {
+        let _call = trace::call("etcdserverpb.KV/Range");
         let started = Instant::now();
         let options = GetOptions::new().with_revision(signed(revision));
         let outcome = self
@@ -529,6 +566,7 @@ impl Store {
             .transformer
             .to_storage(key.as_str(), value)
             .map_err(|error| Error::internal(error.to_string()))?;
+        trace::step("TransformToStorage succeeded");
         let options = match ttl.filter(|ttl| !ttl.is_zero()) {
             Some(ttl) => Some(PutOptions::new().with_lease(self.leases.lease(ttl).await?)),
             None => None,
@@ -547,6 +585,7 @@ impl Store {
     }
 
     async fn txn(&self, op: Op, key: &Key, txn: Txn) -> Result<TxnResponse, Error> {
+        let call = trace::call("etcdserverpb.KV/Txn");
         let started = Instant::now();
         let outcome = self
             .client
@@ -555,6 +594,11 @@ impl Store {
                 async move { endpoint.kv.txn(txn).await }
             })
             .await;
+        drop(call);
+        trace::step(match &outcome {
+            Ok(_) => "Txn call succeeded",
+            Err(_) => "Txn call failed",
+        });
         self.metrics.etcd_request(op, started, outcome.is_err());
         outcome.map_err(|error| error.into_write_error(&format!("write {key}")))
     }
@@ -570,7 +614,7 @@ fn found(key: &Key, state: State, ignore_not_found: bool) -> Result<State, Error
     Ok(state)
 }
 
-fn page(mut response: etcd_client::GetResponse) -> Page {
+pub(crate) fn page(mut response: etcd_client::GetResponse) -> Page {
     let revision = response.header().map_or(0, |header| header.revision());
     let count = response.count();
     let items = response
@@ -600,7 +644,7 @@ fn header_revision(response: &TxnResponse) -> u64 {
         .unwrap_or(0)
 }
 
-fn signed(revision: u64) -> i64 {
+pub(crate) fn signed(revision: u64) -> i64 {
     i64::try_from(revision).unwrap_or(i64::MAX)
 }
 

@@ -1,6 +1,7 @@
 //! Who is asking and whether they may: the types every server of this project shares, and the delegated
 //! implementations that ask the apiserver. Upstream: k8s.io/apiserver/pkg/authentication and pkg/authorization.
 
+mod certificate_detail;
 pub mod combine;
 pub mod delegated;
 pub mod expiring_cache;
@@ -14,6 +15,8 @@ use std::future::Future;
 use std::pin::Pin;
 
 use apimachinery::{fields, labels};
+
+pub(crate) use certificate_detail::certificate_detail;
 
 /// An authenticated (or anonymous) caller. Upstream: authentication/user.Info.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

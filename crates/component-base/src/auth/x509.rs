@@ -19,8 +19,12 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::x509::X509Version;
 
-use super::{AuthenticateError, Authenticated, Authenticator, BoxFuture, Credentials, UserInfo};
+use super::{
+    AuthenticateError, Authenticated, Authenticator, BoxFuture, Credentials, UserInfo,
+    certificate_detail,
+};
 use crate::file_watch::watch_files;
+use crate::logs;
 use crate::metrics::{Metrics, Opts};
 
 /// Extra key with the fingerprint of the certificate a caller came with.
@@ -156,11 +160,33 @@ impl CaBundle {
         match std::fs::read(&path) {
             Err(error) => Err(CaBundleError::Read { path, error }),
             Ok(pem) if pem.is_empty() => Err(CaBundleError::EmptyFile { purpose, path }),
-            Ok(pem) => self.set_pem(&pem).map_err(|why| CaBundleError::File {
-                purpose,
-                path,
-                why: Box::new(why),
-            }),
+            Ok(pem) => {
+                let name = format!("{purpose}::{}", path.display());
+                let changed = self.set_pem(&pem).map_err(|why| CaBundleError::File {
+                    purpose,
+                    path,
+                    why: Box::new(why),
+                })?;
+                if changed && logs::v_in(2, file!()) {
+                    self.log(&name);
+                }
+                Ok(changed)
+            }
+        }
+    }
+
+    /// Tells the log what was loaded.
+    fn log(&self, name: &str) {
+        tracing::debug!(v = 2, name, "Loaded a new CA Bundle and Verifier");
+        for (index, der) in self.certificates().iter().enumerate() {
+            let detail = certificate_detail(der).unwrap_or_default();
+            tracing::debug!(
+                v = 2,
+                index,
+                certName = name,
+                certDetail = detail,
+                "Loaded client CA"
+            );
         }
     }
 

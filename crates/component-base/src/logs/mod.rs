@@ -14,7 +14,7 @@ mod tests;
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use tracing::level_filters::LevelFilter;
@@ -90,6 +90,8 @@ impl Options {
 
 static VERBOSITY: AtomicU32 = AtomicU32::new(0);
 static VMODULE: RwLock<Vec<(String, u32)>> = RwLock::new(Vec::new());
+/// Whether there is anything in `VMODULE`.
+static SOME_FILES: AtomicBool = AtomicBool::new(false);
 
 /// The `-v` in force.
 pub fn verbosity() -> u32 {
@@ -101,6 +103,11 @@ pub fn v(level: u32) -> bool {
     level <= verbosity()
 }
 
+/// The same of the lines of a file (`file!()`), of which `--vmodule` may want more.
+pub fn v_in(level: u32, file: &str) -> bool {
+    v(level) || (SOME_FILES.load(Ordering::Relaxed) && level <= limit_for(Some(file)))
+}
+
 /// Changes `-v` while running.
 pub fn set_verbosity(level: u32) {
     VERBOSITY.store(level, Ordering::Relaxed);
@@ -110,6 +117,7 @@ pub fn set_verbosity(level: u32) {
 /// Changes format, `-v` and `--vmodule`: for daemons whose config file is read after logging began.
 pub fn reconfigure(options: &Options) {
     *VMODULE.write() = options.vmodule.clone();
+    SOME_FILES.store(!options.vmodule.is_empty(), Ordering::Relaxed);
     JSON.store(u32::from(options.format == Format::Json), Ordering::Relaxed);
     set_verbosity(options.verbosity);
 }

@@ -118,6 +118,10 @@ fn verbosity_decides() {
         ..Options::default()
     };
     assert_eq!(capture(&vmodule, work).len(), 2);
+    capture(&vmodule, || {
+        assert!(v_in(4, "src/tests.rs") && !v_in(5, "src/tests.rs"));
+        assert!(!v_in(1, "src/other.rs") && !v(1));
+    });
     let other = Options {
         vmodule: vec![("kubelet".to_owned(), 4)],
         ..Options::default()

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apimachinery::os_error;
+use apimachinery::pem::{Block, blocks};
 use arc_swap::ArcSwap;
 use client::config::KeyPairError;
 use tokio_util::sync::CancellationToken;
@@ -14,8 +15,10 @@ use super::bind::{BindError, bind};
 use super::self_signed::generate_self_signed;
 use super::server::{Server, ServerLimits, Tls};
 use super::tls::{CertificateSlot, Certificates, CurrentTls, TlsSettings, server_config};
+use crate::auth::certificate_detail;
 use crate::file_watch::watch_files;
 use crate::flags::{Flags, NamedCertKey};
+use crate::logs;
 
 /// Why a server cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -262,7 +265,17 @@ impl SecureServingOptions {
         if let Some(slot) = self.certificate {
             certificates.default = slot;
         } else if let (Some(cert), Some(key)) = (&self.cert_file, &self.key_file) {
-            follow(&certificates.default, cert, key, stop)?;
+            let log: Loaded = |name, detail| {
+                let name = format!("serving-cert::{name}");
+                tracing::debug!(v = 2, name, "Loaded a new cert/key pair");
+                tracing::debug!(
+                    v = 2,
+                    certName = name,
+                    certDetail = detail,
+                    "Loaded serving cert"
+                );
+            };
+            follow(&certificates.default, cert, key, log, stop)?;
         } else if self.cert_file.is_some() || self.key_file.is_some() {
             return Err(ServingError::HalfAPair);
         }
@@ -272,6 +285,16 @@ impl SecureServingOptions {
                 &slot,
                 Path::new(&pair.cert_file),
                 Path::new(&pair.key_file),
+                |name, detail| {
+                    let name = format!("sni-serving-cert::{name}");
+                    tracing::debug!(v = 2, name, "Loaded a new cert/key pair");
+                    tracing::debug!(
+                        v = 2,
+                        certName = name,
+                        certDetail = detail,
+                        "Loaded SNI cert"
+                    );
+                },
                 stop,
             )
             .map_err(|error| ServingError::Sni(Box::new(error)))?;
@@ -337,20 +360,24 @@ fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), ServingError> {
         .map_err(failed("write", path))
 }
 
+/// Tells the log of a pair: its files, and what its certificate is.
+type Loaded = fn(&str, &str);
+
 /// Loads a pair of files into a slot and keeps it current.
 fn follow(
     slot: &CertificateSlot,
     cert: &Path,
     key: &Path,
+    log: Loaded,
     stop: &CancellationToken,
 ) -> Result<(), ServingError> {
     let (cert, key) = (cert.to_owned(), key.to_owned());
-    load(slot, &cert, &key)?;
+    load(slot, &cert, &key, log)?;
     let slot = slot.clone();
     watch_files(
         vec![cert.clone(), key.clone()],
         stop.clone(),
-        move || match load(&slot, &cert, &key) {
+        move || match load(&slot, &cert, &key, log) {
             Ok(true) => tracing::info!(cert = %cert.display(), "Reloaded the serving certificate"),
             Ok(false) => {}
             // Between the writes of the two files they do not match; the next event brings the rest.
@@ -360,7 +387,12 @@ fn follow(
     Ok(())
 }
 
-fn load(slot: &CertificateSlot, cert: &Path, key: &Path) -> Result<bool, ServingError> {
+fn load(
+    slot: &CertificateSlot,
+    cert: &Path,
+    key: &Path,
+    log: Loaded,
+) -> Result<bool, ServingError> {
     let read = |path: &Path| {
         std::fs::read(path).map_err(|error| ServingError::Read {
             path: path.to_owned(),
@@ -374,10 +406,18 @@ fn load(slot: &CertificateSlot, cert: &Path, key: &Path) -> Result<bool, Serving
             key: key.to_owned(),
         });
     }
-    slot.replace(&certificate_pem, &key_pem)
-        .map_err(|why| ServingError::CertificateFiles {
-            cert: cert.to_owned(),
-            key: key.to_owned(),
-            why,
-        })
+    let changed =
+        slot.replace(&certificate_pem, &key_pem)
+            .map_err(|why| ServingError::CertificateFiles {
+                cert: cert.to_owned(),
+                key: key.to_owned(),
+                why,
+            })?;
+    if changed && logs::v_in(2, file!()) {
+        let leaf = blocks(&certificate_pem).find(Block::is_certificate);
+        let detail = leaf.and_then(|leaf| certificate_detail(&leaf.contents));
+        let name = format!("{}::{}", cert.display(), key.display());
+        log(&name, &detail.unwrap_or_default());
+    }
+    Ok(changed)
 }

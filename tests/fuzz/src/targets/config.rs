@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use apimachinery::pem::{self, Block};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use client::config::Kubeconfig;
 use component_base::auth::x509::{CaBundle, user_of};
 use component_base::config::Document;
@@ -9,7 +12,7 @@ use component_base::features::FeatureGates;
 use component_base::flags::{Command, FlagRow, Flags, Group, Kind, Parsed, UsageStyle, rows};
 use component_base::logs;
 
-use crate::target::{Case, Outcome, Target, Verdict, listed, nested, verdict};
+use crate::target::{Case, Outcome, Target, Verdict, listed, nested, same, verdict};
 
 /// A kubeconfig, in YAML or JSON.
 pub const KUBECONFIG: Target = Target {
@@ -385,4 +388,87 @@ fn read_certificate(case: &Case) -> Outcome {
         let _ = user_of(&certificate);
     }
     Ok(Verdict::Accepted)
+}
+
+/// [`pem::decode`] and [`pem::blocks`].
+pub const PEM_TEXT: Target = Target {
+    name: "config/pem",
+    promise: "blocks are in order and no longer than their text, and read the same when they are written again",
+    cases: 6000,
+    seed: |number| listed(PEM_TEXTS, number),
+    tokens: &[
+        "-----BEGIN ",
+        "-----END ",
+        "-----",
+        "-----BEGIN A-----\n",
+        "-----END A-----\n",
+        "-----BEGIN CERTIFICATE-----\n",
+        "-----END CERTIFICATE-----",
+        "Proc-Type: 4,ENCRYPTED\n",
+        ":",
+        "\n",
+        "\r\n",
+        " ",
+        "\t",
+        "QQ==",
+        "QUI=",
+        "QUJD",
+        "=",
+    ],
+    check: read_pem,
+};
+
+const PEM_TEXTS: &[&str] = &[
+    PEM,
+    "",
+    "-----BEGIN A-----\n-----END A-----\n",
+    "-----BEGIN A-----\nQUJD\n-----END A-----",
+    "text\n-----BEGIN A-----\r\nK: v\r\n\r\nQUJD\r\n-----END A-----\r\n-----BEGIN B-----\nQQ==\n-----END B-----\nmore",
+    "-----BEGIN A-----\nQUJD\n-----END B-----\n-----BEGIN C-----\nQUI=\n-----END C-----\n",
+    "-----BEGIN A-----\n-----BEGIN B-----\nQU JD\t\n-----END B-----\n-----END A-----\n",
+    "-----BEGIN -----\nQUJD\n-----END -----\n",
+];
+
+fn read_pem(case: &Case) -> Outcome {
+    let text = &case.bytes[..];
+    let all: Vec<Block> = pem::blocks(text).collect();
+    let mut rest = text;
+    let mut length = 0;
+    for block in &all {
+        let Some((same_block, after)) = pem::decode(rest) else {
+            return Err("a block is gone".to_owned());
+        };
+        same("a block", block, &same_block)?;
+        if after.len() >= rest.len() || !text.ends_with(after) {
+            return Err("what follows a block is not the end of its text".to_owned());
+        }
+        rest = after;
+        length += block.label.len() + block.contents.len();
+        let Some((again, [])) = pem::decode(&written(block)) else {
+            return Err(format!("written again it is no block: {block:?}"));
+        };
+        let without_headers = Block {
+            has_headers: false,
+            ..block.clone()
+        };
+        same("written again", &again, &without_headers)?;
+    }
+    if length > text.len() {
+        return Err(format!("{length} bytes of {}", text.len()));
+    }
+    Ok(match all.is_empty() {
+        true => Verdict::Refused,
+        false => Verdict::Accepted,
+    })
+}
+
+fn written(block: &Block) -> Vec<u8> {
+    let encoded = STANDARD.encode(&block.contents);
+    let mut out = [b"-----BEGIN ", &block.label[..], b"-----\n"].concat();
+    for line in encoded.as_bytes().chunks(64) {
+        out.extend_from_slice(line);
+        out.push(b'\n');
+    }
+    out.extend_from_slice(&[b"-----END ", &block.label[..], b"-----\n"].concat());
+    out
 }

@@ -37,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     config::COMPONENT_CONFIG,
     config::FLAGS,
     config::CERTIFICATE,
+    config::PEM_TEXT,
     names::NAMES,
     names::ADDRESSES,
     names::GROUPS,

@@ -39,6 +39,7 @@ use crate::admission::{Attributes, Cluster, Observed, configuration};
 use crate::registry::derived::Derived;
 use crate::registry::object::Object;
 use crate::request::latencies::Latency;
+use crate::traces::trace;
 use crate::webhook::{Authentication, CallError, ClientConfig, Webhooks};
 use review::Answer;
 
@@ -443,6 +444,26 @@ impl Caller {
                 code: 500,
                 answered: false,
             })?;
+        let name = match self.kind {
+            "admit" => "Call mutating webhook",
+            _ => "Call validating webhook",
+        };
+        let span = trace::begin_beside(name, |fields| {
+            let resource = &attributes.resource;
+            let (group, version) = (&resource.group, &resource.version);
+            let slash = if group.is_empty() { "" } else { "/" };
+            let resource = &resource.resource;
+            fields
+                .text("configuration", hook.configuration.as_str())
+                .text("webhook", hook.name.as_str())
+                .text(
+                    "resource",
+                    format!("{group}{slash}{version}, Resource={resource}"),
+                )
+                .text("subresource", attributes.subresource.as_str())
+                .text("operation", attributes.operation.as_str())
+                .text("UID", review.uid());
+        });
         let timeout = match (hook.timeout, remaining(attributes)) {
             (Some(own), Some(left)) => Some(own.min(left)),
             (own, left) => own.or(left),
@@ -459,6 +480,7 @@ impl Caller {
                 CallError::Failed(text) => called(&text, 503, false),
                 CallError::Status(status) => called(&status.message, status.code, true),
             })?;
+        span.step("Request completed");
         let decoded = review.decode(&body);
         let response = decoded.map_err(|text| called(&text, 503, true))?;
         let answer = review

@@ -26,6 +26,12 @@ pub(super) struct Review {
     pub(super) body: Bytes,
 }
 
+impl Review {
+    pub(super) fn uid(&self) -> &str {
+        &self.uid
+    }
+}
+
 /// A review that came back: its apiVersion and kind as they were written, and the response.
 pub(super) struct Reply {
     api_version: String,

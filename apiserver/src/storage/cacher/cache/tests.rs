@@ -68,7 +68,7 @@ fn cache(history_bytes: usize) -> Arc<Cache> {
     )
 }
 
-fn raw(key: &str, value: Option<&str>, revision: u64) -> RawEvent {
+pub(crate) fn raw(key: &str, value: Option<&str>, revision: u64) -> RawEvent {
     RawEvent {
         key: format!("/registry/pods/{key}"),
         value: value.map(|value| Bytes::from(value.to_owned())),
@@ -77,7 +77,7 @@ fn raw(key: &str, value: Option<&str>, revision: u64) -> RawEvent {
 }
 
 /// Delivers as the hub does: apply, then publish.
-fn deliver(cache: &Cache, events: Vec<RawEvent>, published: u64) {
+pub(crate) fn deliver(cache: &Cache, events: Vec<RawEvent>, published: u64) {
     cache.apply(events);
     cache.clock.publish(published);
 }
@@ -165,7 +165,7 @@ fn watch_with(
         .unwrap()
 }
 
-fn filled(objects: &[(&str, &str)]) -> Arc<Cache> {
+pub(crate) fn filled(objects: &[(&str, &str)]) -> Arc<Cache> {
     let cache = cache(usize::MAX);
     let entries = objects
         .iter()
