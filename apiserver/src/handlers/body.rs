@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use api_types::CustomObject;
 use api_types::codec;
 use api_types::kinds::{self, KindInfo};
+use api_types::meta::v1::TypeMeta;
+use api_types::value::View;
 use apimachinery::field::{self, ErrorList, Path};
 use apimachinery::gvk::GroupKind;
 use apimachinery::status::{self, StatusError};
@@ -210,23 +212,25 @@ fn decode_json(
     warnings: &Warnings,
     duplicate_key: Option<String>,
 ) -> Result<Decoded, StatusError> {
-    let (api_version, name) =
-        version_and_kind(json).map_err(|text| unrecognized(kind, text, body))?;
-    let (api_version, name) = names(&api_version, &name, expected_version, kind);
-    let target = target(&api_version, &name, kind)?;
-    let mut object = Object::new((target.new)());
-    if validation == FieldValidation::Ignore {
-        codec::decode_json_into(object.value_mut(), json)
-            .map_err(|error| decode_failed(&name, &api_version, kind, error, body))?;
-        sent_empty::note(&mut object, json);
-        return Ok(Decoded {
-            object,
-            api_version,
-            kind: name,
-        });
+    let decode = |object: &mut Object| {
+        if validation == FieldValidation::Ignore {
+            codec::decode_json_into(object.value_mut(), json).map(|()| Vec::new())
+        } else {
+            codec::decode_json_reporting_into(object.value_mut(), json)
+        }
+    };
+    // Nearly every body is what is expected: then one look at it is enough. All others are asked first what they are.
+    let mut object = Object::new((kind.new)());
+    let mut read = decode(&mut object);
+    let (mut api_version, mut name) = (expected_version.to_owned(), kind.kind.to_owned());
+    if read.is_err() || !calls_itself(&object, &api_version, &name) {
+        let (its_version, its_name) =
+            version_and_kind(json).map_err(|text| unrecognized(kind, text, body))?;
+        (api_version, name) = names(&its_version, &its_name, expected_version, kind);
+        object = Object::new((target(&api_version, &name, kind)?.new)());
+        read = decode(&mut object);
     }
-    let problems = codec::decode_json_reporting_into(object.value_mut(), json)
-        .map_err(|error| decode_failed(&name, &api_version, kind, error, body))?;
+    let problems = read.map_err(|error| decode_failed(&name, &api_version, kind, error, body))?;
     sent_empty::note(&mut object, json);
     let problems = problems.iter().map(ToString::to_string);
     if validation == FieldValidation::Strict {
@@ -245,6 +249,16 @@ fn decode_json(
         api_version,
         kind: name,
     })
+}
+
+/// Whether an object was sent with these names.
+fn calls_itself(object: &Object, api_version: &str, name: &str) -> bool {
+    match object.field("TypeMeta").map(api_types::Value::view) {
+        Some(View::Struct(names)) => names.downcast_ref::<TypeMeta>().is_some_and(|names| {
+            (names.api_version.as_str(), names.kind.as_str()) == (api_version, name)
+        }),
+        _ => false,
+    }
 }
 
 /// What a JSON text says that it is. Upstream reads this first, on its own. Errors have its words.

@@ -154,22 +154,23 @@ fn volume(volume: &mut Volume) {
         volume.volume_source.empty_dir = Some(Box::default());
     }
     if let Some(image) = &mut volume.volume_source.image {
-        let policy = pull_policy(&image.reference);
-        text(&mut image.pull_policy, policy);
+        pull_policy(&mut image.pull_policy, &image.reference);
     }
 }
 
 /// Always for the tag `latest`, said or implied. What is no image name has no tag.
-fn pull_policy(image: &str) -> &'static str {
-    match image_reference::parse(image) {
-        Ok(reference) if reference.tag == "latest" => "Always",
-        _ => "IfNotPresent",
+fn pull_policy(policy: &mut String, image: &str) {
+    if policy.is_empty() {
+        let found = match image_reference::parse(image) {
+            Ok(reference) if reference.tag == "latest" => "Always",
+            _ => "IfNotPresent",
+        };
+        found.clone_into(policy);
     }
 }
 
 fn container(container: &mut Container) {
-    let policy = pull_policy(&container.image);
-    text(&mut container.image_pull_policy, policy);
+    pull_policy(&mut container.image_pull_policy, &container.image);
     text(
         &mut container.termination_message_path,
         "/dev/termination-log",
@@ -178,8 +179,7 @@ fn container(container: &mut Container) {
 }
 
 fn ephemeral_container_common(container: &mut EphemeralContainerCommon) {
-    let policy = pull_policy(&container.image);
-    text(&mut container.image_pull_policy, policy);
+    pull_policy(&mut container.image_pull_policy, &container.image);
     text(
         &mut container.termination_message_path,
         "/dev/termination-log",
@@ -362,6 +362,19 @@ fn replication_controller(controller: &mut ReplicationController) {
 
 #[cfg(test)]
 mod tests {
+    fn pull_policy(image: &str) -> String {
+        let mut policy = String::new();
+        super::pull_policy(&mut policy, image);
+        policy
+    }
+
+    #[test]
+    fn what_is_said_stays() {
+        let mut policy = "Never".to_owned();
+        super::pull_policy(&mut policy, "nginx");
+        assert_eq!(policy, "Never");
+    }
+
     #[test]
     fn the_tag_latest() {
         for image in [
@@ -370,7 +383,7 @@ mod tests {
             "registry:5000/nginx",
             "library/nginx:latest",
         ] {
-            assert_eq!(super::pull_policy(image), "Always", "{image}");
+            assert_eq!(pull_policy(image), "Always", "{image}");
         }
         for image in [
             "nginx:1",
@@ -382,7 +395,7 @@ mod tests {
             "a b",
             "",
         ] {
-            assert_eq!(super::pull_policy(image), "IfNotPresent", "{image}");
+            assert_eq!(pull_policy(image), "IfNotPresent", "{image}");
         }
     }
 }
