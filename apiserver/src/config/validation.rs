@@ -782,22 +782,21 @@ mod tests {
             "extensions/v1beta1",
             "certificates.k8s.io/v1beta1",
             "certificates.k8s.io/v1beta1/podcertificaterequests",
+            "networking.k8s.io/v1beta1",
+            "resource.k8s.io/v1beta2/resourceclaims",
         ] {
             check(key, true);
         }
         for key in [
-            "certificates.k8s.io/v1beta1/clustertrustbundles",
-            "networking.k8s.io/v1beta1",
-            "resource.k8s.io/v1beta1",
-            "resource.k8s.io/v1beta2/resourceclaims",
-            "storage.k8s.io/v1beta1",
+            "scheduling.k8s.io/v1alpha2",
+            "scheduling.k8s.io/v1alpha2/workloads",
         ] {
             check(key, false);
         }
         assert_eq!(
-            is_there("storage.k8s.io", "v1beta1", "storage.k8s.io/v1beta1"),
+            is_there("scheduling.k8s.io", "v1alpha2", "scheduling.k8s.io/v1alpha2"),
             Err(
-                "invalid value storage.k8s.io/v1beta1=true of runtime-config: this server does not have group version storage.k8s.io/v1beta1, or not this resource of it"
+                "invalid value scheduling.k8s.io/v1alpha2=true of runtime-config: this server does not have group version scheduling.k8s.io/v1alpha2, or not this resource of it"
                     .to_owned()
             )
         );

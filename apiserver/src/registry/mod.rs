@@ -17,6 +17,8 @@ pub mod escalation;
 pub mod fields;
 /// Changes of a resource inside the process.
 pub mod follow;
+/// Releases that deprecate and remove versions.
+pub mod lifecycle;
 /// Server-side apply's record of who owns which field.
 pub mod managed_fields;
 /// Deletion of namespaces.

@@ -205,10 +205,10 @@ impl Write<'_> {
             .filter(|_| self.context.subresource.is_empty())
     }
 
-    /// The bytes to store. An object that came in another version than the hub has the hub's defaults only from here on, as
+    /// The bytes to store. An object that came in a version with other fields than the hub has the hub's defaults only from here on, as
     /// upstream, where they are set when it is read.
     fn encode(&self, object: &mut Object) -> Result<Bytes, StatusError> {
-        if self.resource.conversion.is_some() {
+        if self.resource.has_own_fields() {
             self.strategy.default(object);
         }
         self.resource.encode_stored(object)

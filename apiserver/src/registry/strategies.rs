@@ -194,19 +194,16 @@ pub fn strategy(group: &str, kind: &str, subresource: &str) -> &'static dyn Stra
         .map_or(&DEFAULT, |(_, _, plain)| plain)
 }
 
-/// Whether there are rules for the objects of a resource, and they are stored in the version that the rules are for.
-/// Resources that are off without `--runtime-config` are not served otherwise: what was never checked would get to etcd.
+/// Whether there are rules for the objects of a resource. Resources that are off without `--runtime-config` are not served
+/// otherwise: what was never checked would get to etcd.
 pub fn can_serve(info: &ResourceInfo) -> bool {
-    let Some(stored) = info.storage.as_ref().filter(|_| !info.default_on) else {
+    if info.default_on || info.storage.is_none() {
         return true;
-    };
+    }
     let hub = convert::conversion(info)
         .map(|(hub, _)| hub)
         .or_else(|| kinds::lookup(info.group, info.version, info.kind));
-    hub.is_some_and(|hub| {
-        (hub.group, hub.version) == (stored.group, stored.version)
-            && strategy(hub.group, hub.kind, "").is_for(&*(hub.new)())
-    })
+    hub.is_some_and(|hub| strategy(hub.group, hub.kind, "").is_for(&*(hub.new)()))
 }
 
 /// Whether anything but metadata and status differs.
@@ -405,17 +402,14 @@ mod tests {
                 .map(|info| format!("{}/{}/{}", info.group, info.version, info.resource))
                 .collect()
         };
-        let (can, cannot) = (names(can), names(cannot));
-        assert_eq!(can, ["certificates.k8s.io/v1beta1/podcertificaterequests"]);
-        for name in [
-            "certificates.k8s.io/v1alpha1/clustertrustbundles",
-            "certificates.k8s.io/v1beta1/clustertrustbundles",
-            "networking.k8s.io/v1beta1/ipaddresses",
-            "resource.k8s.io/v1beta1/resourceclaims",
-            "resource.k8s.io/v1beta2/resourceclaims",
-            "storage.k8s.io/v1beta1/volumeattributesclasses",
-        ] {
-            assert!(cannot.contains(&name.to_owned()), "{name}");
-        }
+        assert!(can.len() > 20, "{:?}", names(can));
+        // Their rules are in admission plugins, too.
+        assert_eq!(
+            names(cannot),
+            [
+                "scheduling.k8s.io/v1alpha2/workloads",
+                "scheduling.k8s.io/v1alpha2/podgroups",
+            ]
+        );
     }
 }

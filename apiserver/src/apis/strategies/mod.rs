@@ -17,6 +17,7 @@ mod pod_warnings;
 mod pods;
 mod resource;
 mod services;
+mod storage_versions;
 mod workloads;
 
 use api_types::Struct;
@@ -31,7 +32,7 @@ use crate::registry::strategy::{Context, GarbageCollection, Strategy};
 
 /// The strategy for writing a kind, or through one of its subresources, where it needs more than the plain one.
 pub fn strategy_for(group: &str, kind: &str, subresource: &str) -> Option<&'static dyn Strategy> {
-    let tables: [&[Row]; 11] = [
+    let tables: [&[Row]; 12] = [
         pods::ROWS,
         services::ROWS,
         core::ROWS,
@@ -43,6 +44,7 @@ pub fn strategy_for(group: &str, kind: &str, subresource: &str) -> Option<&'stat
         certificates::ROWS,
         flowcontrol::ROWS,
         resource::ROWS,
+        storage_versions::ROWS,
     ];
     tables
         .into_iter()

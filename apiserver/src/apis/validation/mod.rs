@@ -38,6 +38,7 @@ pub mod scheduling;
 pub mod security;
 pub mod services;
 pub mod storage;
+pub mod storage_versions;
 pub mod volumes;
 
 use std::collections::BTreeMap;
