@@ -90,6 +90,8 @@ fn reset_fields(resource: &Resource, subresource: &str) -> BTreeMap<String, Filt
     for field in schema.fields {
         let resets = match field.go {
             "TypeMeta" => false,
+            // Its metadata is reset, too, which upstream's strategy does not say.
+            "ObjectMeta" if resource.info.kind == "PodCertificateRequest" => false,
             "ObjectMeta" => strategy.reset_fields().contains(&field.go),
             "Status" => {
                 let kept = resource.info.kind == "ServiceCIDR"

@@ -64,6 +64,9 @@ impl TableRow for StorageVersion {
         if versions.len() > MOST {
             text.push_str(&format!(" + {} more...", versions.len() - MOST));
         }
+        if text.is_empty() {
+            UNSET.clone_into(&mut text);
+        }
         let common = self.status.common_encoding_version.as_deref();
         cells
             .text(self.metadata.name.clone())

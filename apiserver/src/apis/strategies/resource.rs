@@ -1,4 +1,4 @@
-//! Kinds of resource.k8s.io, and pod groups. Upstream: pkg/registry/resource and scheduling.
+//! Kinds of resource.k8s.io. Upstream: pkg/registry/resource.
 
 use api_types::Time;
 use api_types::resource::v1::{
@@ -6,13 +6,11 @@ use api_types::resource::v1::{
 };
 use api_types::resource::v1alpha3::ResourcePoolStatusRequest;
 use api_types::resource::v1beta2::DeviceTaintRule;
-use api_types::scheduling::v1alpha2::PodGroup;
 use apimachinery::quote::quote;
 
 use super::{Generation, Kind, Row, Status, claim_fields, row};
 use crate::apis::gates;
 use crate::apis::validation::dra::{self, pool_requests, taint_rules};
-use crate::apis::validation::object_meta_update;
 
 const RESOURCE: &str = "resource.k8s.io";
 const POOL_REQUEST: &str = "ResourcePoolStatusRequest";
@@ -27,7 +25,6 @@ pub(super) static ROWS: &[Row] = &[
     row(RESOURCE, "DeviceTaintRule", "status", &TAINT_RULE_STATUS),
     row(RESOURCE, POOL_REQUEST, "", &POOL_STATUS_REQUEST),
     row(RESOURCE, POOL_REQUEST, "status", &POOL_STATUS),
-    row("scheduling.k8s.io", "PodGroup", "status", &POD_GROUP_STATUS),
 ];
 
 static DEVICE_CLASS: Kind<DeviceClass> = Kind {
@@ -257,11 +254,6 @@ static POOL_STATUS: Status<ResourcePoolStatusRequest> = Status {
     ..Status::new(|_, request, old| {
         pool_requests::validate_pool_request_status_update(request, old)
     })
-};
-
-static POD_GROUP_STATUS: Status<PodGroup> = Status {
-    keeps_metadata: true,
-    ..Status::new(|_, group, old| object_meta_update(&group.metadata, &old.metadata))
 };
 
 #[cfg(test)]

@@ -314,21 +314,25 @@ pub(crate) fn validate_signer_name(path: &Path, name: &str) -> ErrorList {
     errors
 }
 
-/// What is wrong with a trust bundle's name. `signer` is empty for bundles that no signer has.
-pub(crate) fn validate_cluster_trust_bundle_name(signer: &str, name: &str) -> Vec<String> {
+/// What is wrong with a trust bundle's name, or the beginning of one. `signer` is empty for bundles that no signer has.
+pub(crate) fn validate_cluster_trust_bundle_name(
+    signer: &str,
+    name: &str,
+    prefix: bool,
+) -> Vec<String> {
     if signer.is_empty() {
         if name.contains(':') {
             return vec![
                 "ClusterTrustBundle without signer name must not have \":\" in its name".to_owned(),
             ];
         }
-        return rules::is_dns1123_subdomain(name);
+        return rules::name_is_dns_subdomain(name, prefix);
     }
-    let prefix = format!("{}:", signer.replace('/', ":"));
-    match name.strip_prefix(&prefix) {
-        Some(rest) => rules::is_dns1123_subdomain(rest),
+    let required = format!("{}:", signer.replace('/', ":"));
+    match name.strip_prefix(&required) {
+        Some(rest) => rules::name_is_dns_subdomain(rest, prefix),
         None => vec![format!(
-            "ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}"
+            "ClusterTrustBundle for signerName {signer} must be named with prefix {required}"
         )],
     }
 }
@@ -364,7 +368,7 @@ fn trust_bundle_names(bundle: &ClusterTrustBundle) -> ErrorList {
     let mut errors = rules::validate_object_meta(
         &bundle.metadata,
         false,
-        |name, _| validate_cluster_trust_bundle_name(signer, name),
+        |name, prefix| validate_cluster_trust_bundle_name(signer, name, prefix),
         &Path::new("metadata"),
     );
     errors.extend(kube_finalizers(&bundle.metadata));

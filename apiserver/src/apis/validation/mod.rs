@@ -26,6 +26,7 @@ pub mod networking;
 pub mod nodes;
 pub mod persistent_volumes;
 pub mod pod_certificates;
+pub mod pod_groups;
 pub mod pod_options;
 pub mod pod_spec;
 pub mod pod_status;
