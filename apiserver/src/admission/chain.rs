@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use component_base::auth::Authorizer;
-use component_base::features::FeatureGates;
 
 use super::metrics::{ADMIT, AdmissionMetrics, Timer, VALIDATE};
-use super::plugins::{ConfigurationError, PLUGINS, PluginRow, Settings, State};
+use super::plugins::{ConfigurationError, PLUGINS, Settings, State};
 use super::policy::rights;
 use super::{Attributes, Cluster, Operation, Plugin, Reinvocation, Steps, Verdict};
 
@@ -49,13 +48,6 @@ pub enum ChainError {
     Unknown { flag: &'static str, name: String },
     #[error("{0} in enable-admission-plugins and disable-admission-plugins overlapped")]
     Overlap(String),
-    #[error(
-        "enable-admission-plugins: plugin \"{name}\" is not available: this release does not have the feature {feature}"
-    )]
-    NotBuilt {
-        name: &'static str,
-        feature: &'static str,
-    },
     #[error("failed to apply admission: couldn't init admission plugin \"{name}\": {reason}")]
     Init { name: &'static str, reason: String },
     #[error(
@@ -107,11 +99,6 @@ impl Chain {
                         ConfigurationError::Invalid(reason) => ChainError::Invalid { name, reason },
                     })?);
                 }
-                State::Gated(feature) if named && settings.features.enabled(feature) => {
-                    return Err(ChainError::NotBuilt { name, feature });
-                }
-                // Without the feature it would do nothing.
-                State::Gated(_) => {}
             }
         }
         let loaded = |kind: &str, does: fn(Steps) -> bool| {
@@ -142,15 +129,6 @@ impl Chain {
     /// The names of all plugins there are, in order.
     pub fn known() -> impl Iterator<Item = &'static str> {
         PLUGINS.iter().map(|row| row.name)
-    }
-
-    /// Plugins that are on and not there yet, for a line in the log.
-    pub fn missing(disable: &[String], features: &FeatureGates) -> Vec<&'static str> {
-        let missing = |row: &&PluginRow| {
-            matches!(row.state, State::Gated(feature) if features.enabled(feature))
-                && !disable.iter().any(|name| name == row.name)
-        };
-        PLUGINS.iter().filter(missing).map(|row| row.name).collect()
     }
 
     pub fn names(&self) -> Vec<&'static str> {

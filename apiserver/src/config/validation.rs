@@ -8,7 +8,6 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use api_types::kinds::KINDS;
-use api_types::resources::{RESOURCES, ResourceInfo};
 use apimachinery::quote::quote;
 use component_base::auth::delegated::validate_request_header_flags;
 use component_base::auth::x509::CaBundle;
@@ -20,7 +19,6 @@ use ipnet::IpNet;
 use super::flags::FLAGS;
 use crate::admission::Chain;
 use crate::authz::configuration::AuthorizationSettings;
-use crate::registry::strategies;
 
 /// Group versions that upstream knows the kinds of and serves nothing of; naming them in `--runtime-config` is no mistake.
 const UNSERVED: [(&str, &str); 3] = [
@@ -528,27 +526,8 @@ pub(super) fn runtime_config(flags: &Flags) -> Result<(), String> {
                 quote(value)
             ));
         }
-        if value.is_empty() || parse_bool(value) == Some(true) {
-            is_there(group, version, key)?;
-        }
     }
     Ok(())
-}
-
-/// A group version or resource that is asked for by name has something that can be served, or upstream has nothing either.
-fn is_there(group: &str, version: &str, key: &str) -> Result<(), String> {
-    let of_version = |info: &&ResourceInfo| info.group == group && info.version == version;
-    let mut rows: Vec<&ResourceInfo> = RESOURCES.iter().filter(of_version).collect();
-    let named = key.rsplit('/').next().unwrap_or_default();
-    if rows.iter().any(|info| info.resource == named) {
-        rows.retain(|info| info.resource == named);
-    }
-    if rows.is_empty() || rows.iter().any(|info| strategies::can_serve(info)) {
-        return Ok(());
-    }
-    Err(format!(
-        "invalid value {key}=true of runtime-config: this server does not have group version {group}/{version}, or not this resource of it"
-    ))
 }
 
 /// Go's strconv.ParseBool.
@@ -766,40 +745,6 @@ mod tests {
         assert_eq!(
             problems(&["--audit-log-path=-", "--audit-log-mode=x"]),
             ["invalid audit log mode x, allowed modes are \"batch,blocking,blocking-strict\""]
-        );
-    }
-
-    #[test]
-    fn group_versions_without_rules_are_refused() {
-        let check = |key: &str, fine: bool| {
-            let (group, version) = group_version(key).expect("a group version").expect("a key");
-            assert_eq!(is_there(group, version, key).is_ok(), fine, "{key}");
-        };
-        for key in [
-            "v1",
-            "apps/v1",
-            "batch/v1/jobs",
-            "extensions/v1beta1",
-            "certificates.k8s.io/v1beta1",
-            "certificates.k8s.io/v1beta1/podcertificaterequests",
-        ] {
-            check(key, true);
-        }
-        for key in [
-            "certificates.k8s.io/v1beta1/clustertrustbundles",
-            "networking.k8s.io/v1beta1",
-            "resource.k8s.io/v1beta1",
-            "resource.k8s.io/v1beta2/resourceclaims",
-            "storage.k8s.io/v1beta1",
-        ] {
-            check(key, false);
-        }
-        assert_eq!(
-            is_there("storage.k8s.io", "v1beta1", "storage.k8s.io/v1beta1"),
-            Err(
-                "invalid value storage.k8s.io/v1beta1=true of runtime-config: this server does not have group version storage.k8s.io/v1beta1, or not this resource of it"
-                    .to_owned()
-            )
         );
     }
 }

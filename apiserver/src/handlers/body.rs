@@ -399,9 +399,10 @@ fn scheme(group: &str) -> &'static str {
 }
 
 /// Upstream's internal package of a group.
-fn hub_package(group: &str) -> &str {
+pub fn hub_package(group: &str) -> &str {
     match group {
         "" | "events.k8s.io" => "core",
+        "internal.apiserver.k8s.io" => "apiserverinternal",
         group => group.split('.').next().unwrap_or(group),
     }
 }

@@ -39,6 +39,7 @@ use component_base::serving::{Body, Response};
 
 use crate::admission;
 use crate::registry::errors::{Operation, interpret};
+use crate::registry::lifecycle;
 use crate::registry::resource::Resource;
 use crate::request::context::RequestContext;
 use crate::request_metrics::{self, Labels};
@@ -192,30 +193,28 @@ pub async fn dispatch(
     crate::subresources::serve(server, cx, &endpoint, body, upgrade).await
 }
 
-/// What clients of a kind on its way out are told.
-fn deprecation(group: &str, resource: &str) -> Option<&'static str> {
-    match (group, resource) {
-        ("", "componentstatuses") => Some("v1 ComponentStatus is deprecated in v1.19+"),
-        ("", "endpoints") => {
-            Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
-        }
-        _ => None,
-    }
-}
-
 /// Tells those who ask for what is on its way out.
 fn warn_of_deprecation(cx: &RequestContext, resource: &Resource) {
-    let text = match &resource.custom {
-        Some(custom) => custom.version().deprecation.as_deref(),
-        None => deprecation(&cx.info.api_group, &cx.info.resource),
+    let (text, removed) = match &resource.custom {
+        Some(custom) => {
+            let text = custom.version().deprecation.as_deref();
+            (text.map(str::to_owned), String::new())
+        }
+        None => match lifecycle::deprecated(resource.served) {
+            Some(row) => (Some(row.warning()), row.removed_release()),
+            None => (None, String::new()),
+        },
     };
     let Some(text) = text else { return };
     cx.warnings.add(text);
-    if let Some(measurement) = cx.measured.get() {
-        measurement.deprecated();
-    }
     if cx.audit.is_some() {
         cx.annotations.add("k8s.io/deprecated", "true");
+        if !removed.is_empty() {
+            cx.annotations.add("k8s.io/removed-release", &*removed);
+        }
+    }
+    if let Some(measurement) = cx.measured.get() {
+        measurement.deprecated(removed);
     }
 }
 

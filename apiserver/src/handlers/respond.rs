@@ -13,6 +13,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use super::body;
 use super::encode::{self, Form, IncludeObject, Printer, RowFormat};
 use crate::negotiation::{self, Encoding, MediaType, Restrictions, Transform};
 use crate::registry::object::Object;
@@ -345,10 +346,7 @@ pub fn table_of(
 
 /// Upstream's internal type name, as its errors show it.
 pub fn go_type(resource: &Resource) -> String {
-    let package = match resource.info.group {
-        "" | "events.k8s.io" => "core",
-        group => group.split('.').next().unwrap_or_default(),
-    };
+    let package = body::hub_package(resource.info.group);
     format!("{package}.{}", resource.info.kind)
 }
 

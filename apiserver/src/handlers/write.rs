@@ -276,7 +276,7 @@ fn converted(
 pub fn hub_of(endpoint: &Endpoint, served: Object) -> Result<Object, StatusError> {
     let resource = &endpoint.resource;
     let mut served = served;
-    // A version that is not the hub has defaults of its own; the hub's come when the object is stored.
+    // A version that is not the hub has defaults of its own. Where its fields differ, the hub's come when the object is stored.
     if resource.conversion.is_some() {
         set_defaults(served.value_mut());
     }
@@ -284,7 +284,7 @@ pub fn hub_of(endpoint: &Endpoint, served: Object) -> Result<Object, StatusError
     if resource.custom.is_none() {
         clear_type_meta(&mut object);
     }
-    if resource.conversion.is_none() {
+    if !resource.has_own_fields() {
         resource.strategy.default(&mut object);
         sent_empty::take_out_defaults(&mut object);
     }

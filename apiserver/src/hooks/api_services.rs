@@ -45,6 +45,11 @@ pub(crate) fn version_priority(group: &str, version: &str) -> i32 {
         ("", _) => 1,
         ("autoscaling", "v2") => 30,
         ("flowcontrol.apiserver.k8s.io" | "resource.k8s.io", "v1") => 21,
+        ("resource.k8s.io", "v1beta2") => 15,
+        ("coordination.k8s.io", "v1beta1") => 13,
+        ("coordination.k8s.io", "v1alpha2") | ("admissionregistration.k8s.io", "v1beta1") => 12,
+        ("admissionregistration.k8s.io" | "internal.apiserver.k8s.io", "v1alpha1") => 9,
+        ("scheduling.k8s.io", "v1alpha2") => 2,
         (_, "v1") => 15,
         (_, version) if version.contains("beta") => 9,
         _ => 1,
@@ -107,4 +112,28 @@ fn wanted(name: &str, group: &str, version: &str) -> APIService {
     wanted.spec.group_priority_minimum = group_priority(group);
     wanted.spec.version_priority = version_priority(group, version);
     wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use api_types::resources::RESOURCES;
+
+    use super::*;
+
+    #[test]
+    fn newer_versions_come_first() {
+        // In discovery order, the versions of a group come from the newest on.
+        for (i, info) in RESOURCES.iter().enumerate() {
+            for later in RESOURCES[i + 1..]
+                .iter()
+                .filter(|it| it.group == info.group)
+            {
+                let priority = |version| version_priority(info.group, version);
+                let (first, second) = (priority(info.version), priority(later.version));
+                assert!(first >= second, "{info:?} and {later:?}");
+            }
+        }
+        assert_eq!(version_priority("coordination.k8s.io", "v1alpha2"), 12);
+        assert_eq!(version_priority("resource.k8s.io", "v1alpha3"), 1);
+    }
 }

@@ -1,18 +1,21 @@
 //! Conversions between versions of one key space. Upstream: the conversion.go files of pkg/apis.
 //!
+//! Every resource has a hub: the version that strategies, admission and printers work on. Another version that is served has a row
+//! in [`versions`], and functions where its fields are not the hub's:
+//!
 //! - autoscaling/v1 HorizontalPodAutoscaler and v2, which is stored;
 //! - events.k8s.io/v1 Event and core/v1 Event, which is stored;
-//! - CustomResourceDefinitions, served as v1 and stored as v1beta1 JSON.
+//! - resource.k8s.io/v1beta1 and v1, which is stored.
 //!
-//! What older servers stored in versions that are no longer served is in [`dynamic_resources`] and [`older`].
-//!
-//! Other version pairs (MutatingAdmissionPolicy v1 and v1beta1) have the same fields and only change their apiVersion.
+//! CustomResourceDefinitions are served as v1 and stored as v1beta1 JSON. What older servers stored in versions that are no longer
+//! the stored ones is read by the functions of [`dynamic_resources`] and [`older`].
 
 pub(crate) mod autoscaling;
 pub(crate) mod crd;
 mod dynamic_resources;
 pub(crate) mod event;
 mod older;
+mod versions;
 
 use api_types::kinds::KindInfo;
 use api_types::resources::ResourceInfo;
@@ -24,9 +27,35 @@ use super::object::Object;
 pub type Convert = fn(Object) -> Result<Object, String>;
 
 /// Between the hub type of a resource and a version it is served in.
-pub struct Conversion {
+pub enum Conversion {
+    /// The versions have the same fields in the same wire form, with one meaning.
+    SameFields,
+    /// The fields differ.
+    Functions(&'static Functions),
+}
+
+/// The two ways between versions with different fields.
+pub struct Functions {
     pub to_hub: Convert,
     pub to_served: Convert,
+}
+
+impl Conversion {
+    /// An object of the served version as one of the hub.
+    pub fn to_hub(&self, served: Object, hub: &KindInfo) -> Result<Object, String> {
+        match self {
+            Conversion::SameFields => served.retyped(hub),
+            Conversion::Functions(functions) => (functions.to_hub)(served),
+        }
+    }
+
+    /// An object of the hub as one of the served version.
+    pub fn to_served(&self, hub: Object, served: &KindInfo) -> Result<Object, String> {
+        match self {
+            Conversion::SameFields => hub.retyped(served),
+            Conversion::Functions(functions) => (functions.to_served)(hub),
+        }
+    }
 }
 
 /// Rewrites JSON on its way to and from etcd.
@@ -37,17 +66,40 @@ pub struct StoredJson {
 
 /// The hub kind of a resource that has another served version, and the way there.
 pub fn conversion(info: &ResourceInfo) -> Option<(&'static KindInfo, &'static Conversion)> {
-    match (info.group, info.version, info.resource) {
-        ("autoscaling", "v1", "horizontalpodautoscalers") => Some((
-            api_types::kinds::lookup("autoscaling", "v2", "HorizontalPodAutoscaler")?,
-            &autoscaling::CONVERSION,
-        )),
-        ("events.k8s.io", "v1", "events") => Some((
-            api_types::kinds::lookup("", "v1", "Event")?,
-            &event::CONVERSION,
-        )),
-        _ => None,
+    let row = versions::find(info.group, info.version, info.kind)?;
+    Some((row.hub_kind()?, &row.conversion))
+}
+
+/// Whether a kind has another version than its hub.
+pub fn has_versions(hub: &KindInfo) -> bool {
+    versions::ROWS
+        .iter()
+        .any(|row| row.hub == (hub.group, hub.version) && row.kind == hub.kind)
+}
+
+/// An object of one version of a kind in another one. None if they are not versions of one kind.
+pub fn between(
+    object: Object,
+    from: &'static KindInfo,
+    to: &'static KindInfo,
+) -> Option<Result<Object, String>> {
+    let (from_row, to_row) = (versions::of(from), versions::of(to));
+    let hub_of = |kind: &KindInfo, row: Option<&versions::Row>| {
+        row.map_or((kind.group, kind.version), |row| row.hub)
+    };
+    let hub = hub_of(from, from_row);
+    if from.kind != to.kind || hub != hub_of(to, to_row) {
+        return None;
     }
+    let hub = api_types::kinds::lookup(hub.0, hub.1, to.kind)?;
+    let in_hub = match from_row {
+        Some(row) => row.conversion.to_hub(object, hub),
+        None => Ok(object),
+    };
+    Some(match to_row {
+        Some(row) => in_hub.and_then(|object| row.conversion.to_served(object, to)),
+        None => in_hub,
+    })
 }
 
 /// How to read objects that an older server stored in another version than today's.
@@ -60,29 +112,29 @@ pub fn from_stored_version(
             "autoscaling",
             "v1",
             "HorizontalPodAutoscaler",
-            autoscaling::CONVERSION.to_hub,
+            autoscaling::FUNCTIONS.to_hub,
         ),
         // v1beta1 has the fields of v1.
         ("events", "events.k8s.io/v1" | "events.k8s.io/v1beta1") => {
-            ("events.k8s.io", "v1", "Event", event::CONVERSION.to_hub)
+            ("events.k8s.io", "v1", "Event", event::FUNCTIONS.to_hub)
         }
         ("resourceclaims", "resource.k8s.io/v1beta1") => (
             "resource.k8s.io",
             "v1beta1",
             "ResourceClaim",
-            dynamic_resources::claim,
+            dynamic_resources::CLAIM.to_hub,
         ),
         ("resourceclaimtemplates", "resource.k8s.io/v1beta1") => (
             "resource.k8s.io",
             "v1beta1",
             "ResourceClaimTemplate",
-            dynamic_resources::claim_template,
+            dynamic_resources::CLAIM_TEMPLATE.to_hub,
         ),
         ("resourceslices", "resource.k8s.io/v1beta1") => (
             "resource.k8s.io",
             "v1beta1",
             "ResourceSlice",
-            dynamic_resources::slice,
+            dynamic_resources::SLICE.to_hub,
         ),
         ("endpointslices", "discovery.k8s.io/v1beta1") => (
             "discovery.k8s.io",
@@ -199,11 +251,12 @@ mod tests {
     #[test]
     fn versions_of_another_wire_form_are_converted() {
         let mut converted = 0;
-        for info in RESOURCES.iter().filter(|info| info.default_on) {
+        for info in RESOURCES {
             let Some(stored) = &info.storage else {
                 continue;
             };
-            let Some(hub) = lookup(stored.group, stored.version, info.kind) else {
+            let hub = conversion(info).map(|(hub, _)| hub);
+            let Some(hub) = hub.or_else(|| lookup(stored.group, stored.version, info.kind)) else {
                 continue;
             };
             for kind in KINDS
@@ -223,5 +276,39 @@ mod tests {
             }
         }
         assert!(converted >= 10, "{converted}");
+    }
+
+    #[test]
+    fn rows_lead_to_hubs() {
+        for row in versions::ROWS {
+            let name = (row.group, row.version, row.kind);
+            let hub = row.hub_kind().expect(row.kind);
+            let served = lookup(row.group, row.version, row.kind).expect(row.kind);
+            assert!(versions::of(hub).is_none(), "{name:?}");
+            assert!(has_versions(hub), "{name:?}");
+            let same = same_wire(served.schema, hub.schema, &mut BTreeSet::new());
+            let says_same = matches!(row.conversion, Conversion::SameFields);
+            assert_eq!(same, says_same, "{name:?}");
+            let rows = versions::ROWS.iter();
+            let of_name = rows.filter(|row| (row.group, row.version, row.kind) == name);
+            assert_eq!(of_name.count(), 1, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_hub_and_the_stored_version_have_the_same_fields() {
+        for info in RESOURCES {
+            let Some(stored) = &info.storage else {
+                continue;
+            };
+            let served = lookup(info.group, info.version, info.kind);
+            let hub = conversion(info).map(|(hub, _)| hub).or(served);
+            // The stored version of CustomResourceDefinitions has no type.
+            let stored = lookup(stored.group, stored.version, info.kind);
+            if let (Some(hub), Some(stored)) = (hub, stored) {
+                let same = same_wire(hub.schema, stored.schema, &mut BTreeSet::new());
+                assert!(same, "{info:?}");
+            }
+        }
     }
 }

@@ -169,6 +169,13 @@ pub const SELECTABLE: &[Selectable] = &[
     },
     Selectable {
         group: "certificates.k8s.io",
+        resource: "clustertrustbundles",
+        fields: &[field("spec.signerName")],
+        aliases: &[],
+        index: None,
+    },
+    Selectable {
+        group: "certificates.k8s.io",
         resource: "podcertificaterequests",
         fields: &[
             field("spec.signerName"),
@@ -219,9 +226,12 @@ pub fn convert_label(
         _ => selectable.fields.iter().any(|field| field.name == label),
     };
     let metadata = match resource {
-        "nodes" | "namespaces" | "certificatesigningrequests" | "resourceslices" => {
-            label == "metadata.name"
-        }
+        "nodes"
+        | "namespaces"
+        | "certificatesigningrequests"
+        | "clustertrustbundles"
+        | "podcertificaterequests"
+        | "resourceslices" => label == "metadata.name",
         _ => matches!(label, "metadata.name" | "metadata.namespace"),
     };
     if known || metadata {

@@ -66,12 +66,10 @@ fn manager_of(resource: &Resource, subresource: &str) -> Arc<FieldManager> {
 
 fn types_of(resource: &Resource) -> BuiltInTypes {
     let kind = resource.info.kind;
-    match kind {
-        "HorizontalPodAutoscaler"
-        | "Event"
-        | "MutatingAdmissionPolicy"
-        | "MutatingAdmissionPolicyBinding" => BuiltInTypes::with_conversion(kind, convert_version),
-        _ => BuiltInTypes::single_version(kind),
+    if convert::has_versions(resource.hub) {
+        BuiltInTypes::with_conversion(kind, convert_version)
+    } else {
+        BuiltInTypes::single_version(kind)
     }
 }
 
@@ -93,6 +91,8 @@ fn reset_fields(resource: &Resource, subresource: &str) -> BTreeMap<String, Filt
     for field in schema.fields {
         let resets = match field.go {
             "TypeMeta" => false,
+            // Its metadata is reset, too, which upstream's strategy does not say.
+            "ObjectMeta" if resource.info.kind == "PodCertificateRequest" => false,
             "ObjectMeta" => strategy.reset_fields().contains(&field.go),
             "Status" => {
                 let kept = resource.info.kind == "ServiceCIDR"
@@ -132,55 +132,19 @@ fn reset_fields(resource: &Resource, subresource: &str) -> BTreeMap<String, Filt
 fn convert_version(object: &Value, api_version: &str) -> Result<Value, ConversionError> {
     let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
     let (from, kind) = (text("apiVersion"), text("kind"));
-    let mut object = object.clone();
-    if from != api_version {
-        if kind.starts_with("MutatingAdmissionPolicy") {
-            if !api_version.starts_with("admissionregistration.k8s.io/") {
-                return Err(ConversionError::MissingVersion);
-            }
-        } else {
-            let hub = if kind == "Event" {
-                "v1"
-            } else {
-                "autoscaling/v2"
-            };
-            let failed = ConversionError::Failed;
-            let mut decoded = decode(&object).map_err(failed)?;
-            for (version, to_hub) in [(from, true), (api_version, false)] {
-                if version == hub {
-                    continue;
-                }
-                let (group, version) = version.split_once('/').unwrap_or(("", version));
-                let info = api_types::resources::lookup_kind(group, version, kind)
-                    .ok_or(ConversionError::MissingVersion)?;
-                let (_, conversion) =
-                    convert::conversion(info).ok_or(ConversionError::MissingVersion)?;
-                decoded = if to_hub {
-                    (conversion.to_hub)(decoded)
-                } else {
-                    (conversion.to_served)(decoded)
-                }
-                .map_err(failed)?;
-            }
-            object = document(decoded.value(), api_version, kind);
-        }
+    if from == api_version {
+        return Ok(object.clone());
     }
-    if let Value::Object(fields) = &mut object {
-        fields.insert("apiVersion".to_owned(), Value::from(api_version));
-    }
-    Ok(object)
-}
-
-fn decode(object: &Value) -> Result<Object, String> {
-    let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
-    let version = text("apiVersion");
-    let (group, version) = version.split_once('/').unwrap_or(("", version));
-    let kind = api_types::kinds::lookup(group, version, text("kind"))
-        .ok_or_else(|| format!("no kind {:?} is registered", text("kind")))?;
-    let mut decoded = Object::new((kind.new)());
+    let lookup = |api_version: &str| api_types::kinds::lookup_api_version(api_version, kind);
+    let (Some(from), Some(to)) = (lookup(from), lookup(api_version)) else {
+        return Err(ConversionError::MissingVersion);
+    };
+    let mut decoded = Object::new((from.new)());
     api_types::decode_json_into(decoded.value_mut(), object.to_string().as_bytes())
-        .map_err(|error| error.to_string())?;
-    Ok(decoded)
+        .map_err(|error| ConversionError::Failed(error.to_string()))?;
+    let converted = convert::between(decoded, from, to).ok_or(ConversionError::MissingVersion)?;
+    let converted = converted.map_err(ConversionError::Failed)?;
+    Ok(document(converted.value(), api_version, kind))
 }
 
 /// A typed object as JSON with its apiVersion and kind.

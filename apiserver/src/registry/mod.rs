@@ -19,6 +19,8 @@ pub mod fields;
 pub mod follow;
 /// What is counted of certificates.
 pub mod issued_certificates;
+/// Releases that deprecate and remove versions.
+pub mod lifecycle;
 /// Server-side apply's record of who owns which field.
 pub mod managed_fields;
 /// Deletion of namespaces.

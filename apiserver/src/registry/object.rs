@@ -1,6 +1,7 @@
 //! An API object of any built-in kind, decoded, with what every kind has in common at hand.
 //! Upstream: runtime.Object with meta.Accessor.
 
+use api_types::kinds::KindInfo;
 use api_types::meta::v1::ObjectMeta;
 use api_types::value::{self, View, ViewMut};
 use api_types::{Struct, Value};
@@ -56,6 +57,17 @@ impl Object {
 
     pub fn into_value(self) -> Box<dyn Struct> {
         self.value
+    }
+
+    /// The object as another version's type that has the same wire form.
+    pub fn retyped(self, kind: &KindInfo) -> Result<Object, String> {
+        let mut retyped = Object::new((kind.new)());
+        let message = api_types::encode_protobuf(&*self.value);
+        api_types::decode_protobuf_into(retyped.value_mut(), &message)
+            .map_err(|error| error.to_string())?;
+        retyped.shares_template_labels = self.shares_template_labels;
+        retyped.sent_empty = self.sent_empty;
+        Ok(retyped)
     }
 
     /// The typed object, if it is a `T`.

@@ -4,7 +4,7 @@
 //! Three forms of an object:
 //! - *stored*: bytes as etcd holds them (protobuf envelope or JSON, without resourceVersion);
 //! - *hub*: the decoded type strategies and admission work on, one per key space;
-//! - *served*: the version of the request. It is the hub for all but autoscaling/v1 and events.k8s.io/v1.
+//! - *served*: the version of the request. Most often it is the hub, or has its fields ([`super::convert`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -166,13 +166,20 @@ impl Resource {
         Object::new((self.hub.new)())
     }
 
+    /// Whether the fields of the served version are not those of the hub.
+    pub fn has_own_fields(&self) -> bool {
+        matches!(self.conversion, Some(Conversion::Functions(_)))
+    }
+
     pub fn to_hub(&self, served: Object) -> Result<Object, StatusError> {
         if let Some(custom) = &self.custom {
             return custom.in_this_version(served).map_err(status::internal);
         }
         match self.conversion {
             None => Ok(served),
-            Some(conversion) => (conversion.to_hub)(served).map_err(status::internal),
+            Some(conversion) => conversion
+                .to_hub(served, self.hub)
+                .map_err(status::internal),
         }
     }
 
@@ -182,7 +189,9 @@ impl Resource {
         }
         match self.conversion {
             None => Ok(hub),
-            Some(conversion) => (conversion.to_served)(hub).map_err(status::internal),
+            Some(conversion) => conversion
+                .to_served(hub, self.served)
+                .map_err(status::internal),
         }
     }
 
@@ -269,8 +278,8 @@ impl Resource {
         Ok(object)
     }
 
-    /// The served object with its resourceVersion, taken from stored bytes. Objects stored in the version they are served in are
-    /// not decoded.
+    /// The served object with its resourceVersion, taken from stored bytes. Objects stored in a version with the fields of the one
+    /// that is served are not decoded.
     pub fn served<'a>(
         &self,
         value: &'a [u8],
@@ -280,7 +289,7 @@ impl Resource {
             let object = self.decode_stored(value, resource_version)?;
             return Ok(Served::Made(raw_of(object.value())));
         }
-        if self.conversion.is_none()
+        if !self.has_own_fields()
             && let Some(raw) = self.raw(value)
             && let Some(spliced) = storage::splice_resource_version(raw, resource_version)
         {

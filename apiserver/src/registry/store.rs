@@ -212,10 +212,10 @@ impl Write<'_> {
             .filter(|hooks| self.context.subresource == hooks.subresource())
     }
 
-    /// The bytes to store. An object that came in another version than the hub has the hub's defaults only from here on, as
+    /// The bytes to store. An object that came in a version with other fields than the hub has the hub's defaults only from here on, as
     /// upstream, where they are set when it is read.
     fn encode(&self, object: &mut Object) -> Result<Bytes, StatusError> {
-        if self.resource.conversion.is_some() {
+        if self.resource.has_own_fields() {
             self.strategy.default(object);
         }
         self.resource.encode_stored(object)

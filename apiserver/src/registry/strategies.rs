@@ -1,11 +1,8 @@
 //! Which strategy a kind has. Upstream: the strategy.go files of pkg/registry.
 
 use api_types::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
-use api_types::kinds;
 use api_types::meta::v1::DeleteOptions;
-use api_types::resources::ResourceInfo;
 
-use super::convert;
 use super::object::Object;
 use super::strategy::{Context, GarbageCollection, Strategy};
 
@@ -194,21 +191,6 @@ pub fn strategy(group: &str, kind: &str, subresource: &str) -> &'static dyn Stra
         .map_or(&DEFAULT, |(_, _, plain)| plain)
 }
 
-/// Whether there are rules for the objects of a resource, and they are stored in the version that the rules are for.
-/// Resources that are off without `--runtime-config` are not served otherwise: what was never checked would get to etcd.
-pub fn can_serve(info: &ResourceInfo) -> bool {
-    let Some(stored) = info.storage.as_ref().filter(|_| !info.default_on) else {
-        return true;
-    };
-    let hub = convert::conversion(info)
-        .map(|(hub, _)| hub)
-        .or_else(|| kinds::lookup(info.group, info.version, info.kind));
-    hub.is_some_and(|hub| {
-        (hub.group, hub.version) == (stored.group, stored.version)
-            && strategy(hub.group, hub.kind, "").is_for(&*(hub.new)())
-    })
-}
-
 /// Whether anything but metadata and status differs.
 fn spec_changed(object: &Object, old: &Object) -> bool {
     let fields = object.value().schema().fields;
@@ -391,31 +373,20 @@ fn take_resources(asked: &Pod, pod: &mut Pod) {
 
 #[cfg(test)]
 mod tests {
+    use api_types::kinds;
     use api_types::resources::RESOURCES;
 
-    use super::*;
+    use super::super::convert;
+    use crate::apis::strategies::strategy_for;
 
     #[test]
     fn what_can_be_switched_on_has_rules_of_its_own() {
-        let switched = RESOURCES.iter().filter(|info| !info.default_on);
-        let (can, cannot): (Vec<&ResourceInfo>, Vec<&ResourceInfo>) =
-            switched.partition(|info| can_serve(info));
-        let names = |rows: Vec<&ResourceInfo>| -> Vec<String> {
-            rows.iter()
-                .map(|info| format!("{}/{}/{}", info.group, info.version, info.resource))
-                .collect()
-        };
-        let (can, cannot) = (names(can), names(cannot));
-        assert_eq!(can, ["certificates.k8s.io/v1beta1/podcertificaterequests"]);
-        for name in [
-            "certificates.k8s.io/v1alpha1/clustertrustbundles",
-            "certificates.k8s.io/v1beta1/clustertrustbundles",
-            "networking.k8s.io/v1beta1/ipaddresses",
-            "resource.k8s.io/v1beta1/resourceclaims",
-            "resource.k8s.io/v1beta2/resourceclaims",
-            "storage.k8s.io/v1beta1/volumeattributesclasses",
-        ] {
-            assert!(cannot.contains(&name.to_owned()), "{name}");
+        // What was never checked would get to etcd.
+        for info in RESOURCES.iter().filter(|info| !info.default_on) {
+            let hub = convert::conversion(info).map(|(hub, _)| hub);
+            let hub = hub.or_else(|| kinds::lookup(info.group, info.version, info.kind));
+            let hub = hub.expect("a type");
+            assert!(strategy_for(hub.group, hub.kind, "").is_some(), "{info:?}");
         }
     }
 }

@@ -3,7 +3,6 @@
 //! The generic store fixes the order (defaults, prepare, validate, warn, canonicalize, store); a strategy says what
 //! happens at each step. A kind without a row of its own gets what `Plain` does.
 
-use api_types::Struct;
 use api_types::meta::v1::DeleteOptions;
 use apimachinery::field::ErrorList;
 use component_base::auth::UserInfo;
@@ -41,12 +40,6 @@ pub enum GarbageCollection {
 
 /// How a kind is written.
 pub trait Strategy: Send + Sync {
-    /// Whether it has the rules of this very type: it does nothing to objects of others.
-    fn is_for(&self, object: &dyn Struct) -> bool {
-        let _ = object;
-        false
-    }
-
     /// Fills in defaults after decoding, for every write and for stored objects that older servers wrote.
     fn default(&self, object: &mut Object) {
         let _ = object;

@@ -85,7 +85,7 @@ impl Rows {
 }
 
 /// Resources whose deletion answers with the deleted object.
-const RETURN_DELETED: [(&str, &str); 17] = [
+const RETURN_DELETED: [(&str, &str); 19] = [
     ("", "namespaces"),
     ("", "persistentvolumes"),
     ("", "persistentvolumeclaims"),
@@ -95,8 +95,10 @@ const RETURN_DELETED: [(&str, &str); 17] = [
     ("", "services"),
     ("", "serviceaccounts"),
     ("resource.k8s.io", "deviceclasses"),
+    ("resource.k8s.io", "devicetaintrules"),
     ("resource.k8s.io", "resourceclaims"),
     ("resource.k8s.io", "resourceclaimtemplates"),
+    ("resource.k8s.io", "resourcepoolstatusrequests"),
     ("resource.k8s.io", "resourceslices"),
     ("storage.k8s.io", "csidrivers"),
     ("storage.k8s.io", "csinodes"),

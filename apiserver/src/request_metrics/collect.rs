@@ -186,10 +186,10 @@ fn merged(routes: &[Arc<Route>]) -> Vec<MetricFamily> {
             let labels = vec![group, resource, subresource, ("verb", all.verb)];
             *own.entry(labels).or_default() += requests;
         }
-        if route.deprecated.load(Ordering::Relaxed) {
+        if let Some(removed_release) = route.deprecated.get() {
             let labels = vec![
                 group,
-                ("removed_release", ""),
+                ("removed_release", removed_release),
                 resource,
                 subresource,
                 version,

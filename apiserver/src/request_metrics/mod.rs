@@ -250,9 +250,9 @@ impl Measurement {
         &self.route
     }
 
-    /// What was asked for is on its way out.
-    pub(crate) fn deprecated(&self) {
-        self.route.deprecated.store(true, Ordering::Relaxed);
+    /// What was asked for is on its way out; it is gone in a release, if that is known.
+    pub(crate) fn deprecated(&self, removed_release: String) {
+        self.route.deprecated.get_or_init(|| removed_release);
     }
 
     /// The initial events of a watch are out.

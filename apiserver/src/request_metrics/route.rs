@@ -1,7 +1,7 @@
 //! What is counted of the requests that have the same labels.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
@@ -94,8 +94,8 @@ pub(crate) struct Route {
     pub(super) aborts: AtomicU64,
     /// Requests of this server to itself.
     pub(super) own: AtomicU64,
-    /// It is on its way out.
-    pub(super) deprecated: AtomicBool,
+    /// It is on its way out: the release without it, or nothing.
+    pub(super) deprecated: OnceLock<String>,
 }
 
 impl Route {
@@ -120,7 +120,7 @@ impl Route {
             terminations: RwLock::default(),
             aborts: AtomicU64::new(0),
             own: AtomicU64::new(0),
-            deprecated: AtomicBool::new(false),
+            deprecated: OnceLock::new(),
         }
     }
 

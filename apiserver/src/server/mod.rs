@@ -31,7 +31,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
-use api_types::resources::{RESOURCES, ResourceInfo};
+use api_types::resources::ResourceInfo;
 use component_base::auth::{Authenticator, Authorizer, request_header};
 use component_base::metrics::Metrics;
 use http::HeaderValue;
@@ -176,21 +176,10 @@ impl ApiServer {
                 && (info.feature_gate.is_empty()
                     || (features.knows(info.feature_gate) && features.enabled(info.feature_gate)))
         };
-        let left_out: Vec<String> = RESOURCES
-            .iter()
-            .filter(|info| wanted(info) && !strategies::can_serve(info))
-            .map(|info| format!("{}/{}/{}", info.group, info.version, info.resource))
-            .collect();
-        if !left_out.is_empty() {
-            tracing::warn!(
-                resources = left_out.join(","),
-                "--runtime-config asks for resources that this server does not have"
-            );
-        }
         let resources = Resources::open(
             &backend,
             &TableOptions {
-                serve: &|info| wanted(info) && strategies::can_serve(info),
+                serve: &wanted,
                 cached: &|group, resource| watch_caches.has(group, resource),
                 backend: &|group, resource| etcd_overrides.backend(group, resource).cloned(),
                 transformer: &|info| {
@@ -435,13 +424,6 @@ fn admission_chain(
             .map(str::to_owned);
         (only.to_vec(), others.collect())
     };
-    let missing = admission::Chain::missing(&disabled, &config.features);
-    if !missing.is_empty() {
-        tracing::warn!(
-            plugins = missing.join(","),
-            "Admission plugins that are on by default are not there yet"
-        );
-    }
     let configuration = match flags.non_empty("admission-control-config-file") {
         Some(file) => admission::configuration::Configuration::read(Path::new(file))?,
         None => admission::configuration::Configuration::default(),

@@ -419,3 +419,65 @@ pub(super) const API_SERVICE_COLUMNS: &[Column] = &[
     column("Available", "string", "", 0, "Whether this service is available."),
     AGE,
 ];
+pub(super) const CLUSTER_TRUST_BUNDLE_COLUMNS: &[Column] = &[
+    NAME,
+    column("SignerName", "string", "", 0, "signerName indicates the associated signer, if any.\n\nIn order to create or update a ClusterTrustBundle that sets signerName, you must have the following cluster-scoped permission: group=certificates.k8s.io resource=signers resourceName=<the signer name> verb=attest.\n\nIf signerName is not empty, then the ClusterTrustBundle object must be named with the signer name as a prefix (translating slashes to colons). For example, for the signer name `example.com/foo`, valid ClusterTrustBundle object names include `example.com:foo:abc` and `example.com:foo:v1`.\n\nIf signerName is empty, then the ClusterTrustBundle object's name must not have such a prefix.\n\nList/watch requests for ClusterTrustBundles can filter on this field using a `spec.signerName=NAME` field selector."),
+];
+pub(super) const POD_CERTIFICATE_REQUEST_COLUMNS: &[Column] = &[
+    NAME,
+    column("PodName", "string", "", 0, "podName is the name of the pod into which the certificate will be mounted."),
+    column("ServiceAccountName", "string", "", 0, "serviceAccountName is the name of the service account the pod is running as."),
+    column("NodeName", "string", "", 0, "nodeName is the name of the node the pod is assigned to."),
+    column("SignerName", "string", "", 0, "signerName indicates the requested signer.\n\nAll signer names beginning with `kubernetes.io` are reserved for use by the Kubernetes project.  There is currently one well-known signer documented by the Kubernetes project, `kubernetes.io/kube-apiserver-client-pod`, which will issue client certificates understood by kube-apiserver.  It is currently unimplemented."),
+    column("State", "string", "", 0, "Is the request Pending, Issued, Denied, or Failed?"),
+    column("UnverifiedUserAnnotations", "string", "", 0, "unverifiedUserAnnotations allow pod authors to pass additional information to the signer implementation.  Kubernetes does not restrict or validate this metadata in any way.\n\nEntries are subject to the same validation as object metadata annotations, with the addition that all keys must be domain-prefixed. No restrictions are placed on values, except an overall size limitation on the entire field.\n\nSigners should document the keys and values they support.  Signers should deny requests that contain keys they do not recognize."),
+];
+pub(super) const LEASE_CANDIDATE_COLUMNS: &[Column] = &[
+    NAME,
+    column("LeaseName", "string", "", 0, "LeaseName is the name of the lease for which this candidate is contending. This field is immutable."),
+    column("BinaryVersion", "string", "", 0, ""),
+    column("EmulationVersion", "string", "", 0, ""),
+    AGE,
+];
+pub(super) const STORAGE_VERSION_COLUMNS: &[Column] = &[
+    NAME,
+    column("CommonEncodingVersion", "string", "", 0, "commonEncodingVersion is set to an encoding storage version if all API server instances share that same version. If they don't share one storage version, this field is left empty. API servers should finish updating its storageVersionStatus entry before serving write operations, so that this field will be in sync with the reality."),
+    column("StorageVersions", "string", "", 0, "storageVersions lists the reported versions per API server instance."),
+    AGE,
+];
+pub(super) const DEVICE_TAINT_RULE_COLUMNS: &[Column] = &[
+    NAME,
+    column("Key", "string", "", 0, "The taint key to be applied to a device. Must be a label name."),
+    column("Value", "string", "", 0, "The taint value corresponding to the taint key. Must be a label value."),
+    column("Effect", "string", "", 0, "The effect of the taint on claims that do not tolerate the taint and through such claims on the pods using them.\n\nValid effects are None, NoSchedule and NoExecute. PreferNoSchedule as used for nodes is not valid here. More effects may get added in the future. Consumers must treat unknown effects like None."),
+    column("TimeAdded", "string", "", 0, "TimeAdded represents the time at which the taint was added or (only in a DeviceTaintRule) the effect was modified. Added automatically during create or update if not set.\n\nIn addition, in a DeviceTaintRule a value provided during an update gets replaced with the current time if the provided value is the same as the old one and the new effect is different. Changing the key and/or value while keeping the effect unchanged is possible and does not update the time stamp because the eviction which uses it is either already started (NoExecute) or not started yet (NoEffect, NoSchedule)."),
+    AGE,
+];
+pub(super) const POOL_STATUS_REQUEST_COLUMNS: &[Column] = &[
+    NAME,
+    column("Driver", "string", "", 0, "The driver to query pools for."),
+    column("Total", "string", "", 0, "Total number of devices across all pools."),
+    column("Available", "string", "", 0, "Number of available devices across all pools."),
+    column("Allocated", "string", "", 0, "Number of allocated devices across all pools."),
+    column("Unavailable", "string", "", 0, "Number of unavailable devices across all pools."),
+    column("Errors", "string", "", 0, "Number of pools with validation errors."),
+    column("Pools", "integer", "", 0, "Total number of matching pools."),
+    column("Status", "string", "", 0, "Processing status."),
+    column("Completed", "string", "", 0, "Time since the observation completed."),
+];
+pub(super) const WORKLOAD_COLUMNS: &[Column] = &[
+    NAME,
+    AGE,
+];
+pub(super) const POD_GROUP_COLUMNS: &[Column] = &[
+    NAME,
+    column("Policy", "string", "", 0, "SchedulingPolicy defines the scheduling policy for this instance of the PodGroup. Controllers are expected to fill this field by copying it from a PodGroupTemplate. This field is immutable."),
+    column("Workload", "string", "", 0, "Name of the referenced Workload object"),
+    column("Status", "string", "", 0, "Status of the PodGroup"),
+    AGE,
+];
+pub(super) const STORAGE_VERSION_MIGRATION_COLUMNS: &[Column] = &[
+    column(NAME.name, "string", "", 0, NAME.description),
+    column("Resource", "string", "", 0, "GroupResource to migrate"),
+    column("Status", "string", "", 0, "Status of the migration"),
+];

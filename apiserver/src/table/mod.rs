@@ -2,6 +2,7 @@
 //!
 //! A kind with its own columns implements `TableRow` and has a row in `PRINTERS`; any other kind gets Name and Created At.
 
+mod before_v1;
 #[rustfmt::skip]
 mod columns;
 mod configuration;
@@ -142,7 +143,7 @@ pub fn default_cells(metadata: &ObjectMeta) -> Cells {
     cells
 }
 
-/// Kinds with columns of their own. HorizontalPodAutoscaler v1 is printed as v2, events.k8s.io Events as core ones.
+/// Kinds with columns of their own. Objects are printed in the version that is the hub of their kind.
 pub const PRINTERS: &[Printer] = &[
     printer::<api_types::core::v1::Pod>(),
     printer::<api_types::core::v1::PodTemplate>(),
@@ -199,6 +200,15 @@ pub const PRINTERS: &[Printer] = &[
     printer::<api_types::resource::v1::ResourceClaim>(),
     printer::<api_types::resource::v1::ResourceClaimTemplate>(),
     printer::<api_types::resource::v1::ResourceSlice>(),
+    printer::<api_types::certificates::v1beta1::ClusterTrustBundle>(),
+    printer::<api_types::certificates::v1beta1::PodCertificateRequest>(),
+    printer::<api_types::coordination::v1beta1::LeaseCandidate>(),
+    printer::<api_types::internal_apiserver::v1alpha1::StorageVersion>(),
+    printer::<api_types::resource::v1beta2::DeviceTaintRule>(),
+    printer::<api_types::resource::v1alpha3::ResourcePoolStatusRequest>(),
+    printer::<api_types::scheduling::v1alpha2::Workload>(),
+    printer::<api_types::scheduling::v1alpha2::PodGroup>(),
+    printer::<api_types::storagemigration::v1beta1::StorageVersionMigration>(),
 ];
 
 // === Formatting shared by the printers ===

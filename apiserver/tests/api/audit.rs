@@ -350,6 +350,19 @@ async fn admission_annotates() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn releases_without_a_version_are_noted() {
+    let flags = ["--runtime-config=networking.k8s.io/v1beta1=true"];
+    let Some(audited) = Audited::start("rules:\n- level: Metadata\n", &flags).await else {
+        return;
+    };
+    let path = "/apis/networking.k8s.io/v1beta1/ipaddresses";
+    audited.get("a", path, &[]).await.expect(200);
+    let noted = &audited.complete("a")["annotations"];
+    assert_eq!(noted["k8s.io/deprecated"], "true");
+    assert_eq!(noted["k8s.io/removed-release"], "1.37");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn batches_are_written_when_the_server_stops() {
     let flags = [
         "--audit-log-mode=batch",

@@ -19,6 +19,7 @@ mod escalation;
 mod external_jwt;
 mod flow_control;
 mod gates;
+mod group_versions;
 mod grpc;
 mod hooks;
 mod impersonation;

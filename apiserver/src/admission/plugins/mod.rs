@@ -13,6 +13,7 @@ mod namespaces;
 mod node_restriction;
 mod owner_references;
 mod pod_certificates;
+mod pod_groups;
 mod pod_node_selector;
 mod pod_security;
 mod pod_toleration_restriction;
@@ -107,8 +108,6 @@ pub(super) enum State {
     Built(fn(&Settings) -> Box<dyn Plugin>),
     /// Built from its part of the configuration file, if it has one.
     Configured(fn(&Settings, Option<&[u8]>) -> Built),
-    /// It acts with this feature only, which this release does not have.
-    Gated(&'static str),
 }
 
 pub(super) struct PluginRow {
@@ -142,14 +141,6 @@ const fn configured(
         name,
         default_on,
         state: State::Configured(build),
-    }
-}
-
-const fn gated(name: &'static str, feature: &'static str) -> PluginRow {
-    PluginRow {
-        name,
-        default_on: true,
-        state: State::Gated(feature),
     }
 }
 
@@ -218,7 +209,11 @@ pub(super) const PLUGINS: &[PluginRow] = &[
     on("StorageObjectInUseProtection", |_| {
         Box::new(storage::StorageObjectInUseProtection)
     }),
-    gated("PodGroupProtection", "GenericWorkload"),
+    on("PodGroupProtection", |settings| {
+        Box::new(pod_groups::PodGroupProtection {
+            enabled: settings.features.enabled(pod_groups::FEATURE),
+        })
+    }),
     off("OwnerReferencesPermissionEnforcement", |settings| {
         Box::new(owner_references::OwnerReferencesPermissionEnforcement::new(
             settings.authorizer.clone(),
@@ -255,13 +250,21 @@ pub(super) const PLUGINS: &[PluginRow] = &[
             enabled: settings.features.enabled("PodTopologyLabelsAdmission"),
         })
     }),
-    gated("PodGroupWorkloadExists", "GenericWorkload"),
+    on("PodGroupWorkloadExists", |settings| {
+        Box::new(pod_groups::PodGroupWorkloadExists {
+            enabled: settings.features.enabled(pod_groups::FEATURE),
+        })
+    }),
     on("NodeDeclaredFeatureValidator", |settings| {
         Box::new(pods_on_nodes::NodeDeclaredFeatureValidator {
             enabled: settings.features.enabled("NodeDeclaredFeatures"),
         })
     }),
-    gated("JobValidation", "GenericWorkload"),
+    on("JobValidation", |settings| {
+        Box::new(pod_groups::JobValidation {
+            enabled: settings.features.enabled(pod_groups::FEATURE),
+        })
+    }),
     on("PodResizeValidator", |_| {
         Box::new(pods_on_nodes::PodResizeValidator)
     }),

@@ -1,11 +1,13 @@
-//! Turns a priority class's name into the pod's priority. Upstream: plugin/pkg/admission/priority.
+//! Turns a priority class's name into the priority of a pod or a pod group. Upstream: plugin/pkg/admission/priority.
 
 use api_types::core::v1::Pod;
 use api_types::scheduling::v1::PriorityClass;
+use api_types::scheduling::v1alpha2::PodGroup;
 use apimachinery::status::StatusError;
 use component_base::auth::BoxFuture;
 
 use crate::admission::{Attributes, Cluster, Freshness, Operation, Plugin, Steps, Verdict};
+use crate::apis::gates;
 
 const GROUP: &str = "scheduling.k8s.io";
 const RESOURCE: &str = "priorityclasses";
@@ -37,6 +39,9 @@ impl Plugin for Priority {
         cluster: &'a dyn Cluster,
     ) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
+            if attributes.is_main(GROUP, "podgroups") {
+                return admit_pod_group(attributes, cluster).await;
+            }
             if !attributes.is_main("", "pods") {
                 return Ok(());
             }
@@ -59,11 +64,7 @@ impl Plugin for Priority {
             else {
                 return Ok(());
             };
-            let established = if class.is_empty() {
-                default_priority(cluster).await?
-            } else {
-                named_priority(attributes, &class, cluster).await?
-            };
+            let established = establish(attributes, &class, cluster).await?;
             let Some(pod) = attributes.object_mut::<Pod>() else {
                 return Ok(());
             };
@@ -118,6 +119,41 @@ impl Plugin for Priority {
             }
             Ok(())
         })
+    }
+}
+
+/// Gives a new pod group the priority of its class.
+async fn admit_pod_group(attributes: &mut Attributes, cluster: &dyn Cluster) -> Verdict {
+    if attributes.operation != Operation::Create || !gates::enabled("WorkloadAwarePreemption") {
+        return Ok(());
+    }
+    let Some(group) = attributes.object::<PodGroup>() else {
+        return Ok(());
+    };
+    let (class, asked) = (group.spec.priority_class_name.clone(), group.spec.priority);
+    let established = establish(attributes, &class, cluster).await?;
+    if let Some(asked) = asked.filter(|asked| *asked != established.value) {
+        return Err(attributes.forbidden(format!(
+            "priority set in the pod group ({asked}) must match the priority computed ({}) based on the priority class set in the spec",
+            established.value
+        )));
+    }
+    if let Some(group) = attributes.object_mut::<PodGroup>() {
+        group.spec.priority = Some(established.value);
+        group.spec.priority_class_name = established.class;
+    }
+    Ok(())
+}
+
+async fn establish(
+    attributes: &Attributes,
+    class: &str,
+    cluster: &dyn Cluster,
+) -> Result<Established, StatusError> {
+    if class.is_empty() {
+        default_priority(cluster).await
+    } else {
+        named_priority(attributes, class, cluster).await
     }
 }
 

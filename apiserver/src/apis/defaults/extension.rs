@@ -1,6 +1,6 @@
 //! Defaults of the other groups. Upstream: pkg/apis/*/v1/defaults.go.
 
-use api_types::admissionregistration::v1 as admission;
+use api_types::admissionregistration::{v1 as admission, v1alpha1 as admission_v1alpha1};
 use api_types::apiextensions::v1 as extensions;
 use api_types::apiregistration::v1 as registration;
 use api_types::authentication::v1::TokenRequestSpec;
@@ -8,7 +8,10 @@ use api_types::discovery::v1::EndpointPort;
 use api_types::flowcontrol::v1 as flowcontrol;
 use api_types::networking::v1 as networking;
 use api_types::rbac::v1 as rbac;
-use api_types::resource::v1 as resource;
+use api_types::resource::{
+    v1 as resource, v1alpha3 as resource_v1alpha3, v1beta1 as resource_v1beta1,
+    v1beta2 as resource_v1beta2,
+};
 use api_types::scheduling::v1::PriorityClass;
 use api_types::storage::v1 as storage;
 use api_types::{Quantity, Time};
@@ -27,6 +30,7 @@ pub(super) fn rows() -> Vec<Row> {
         row(validating_policy),
         row(mutating_policy),
         row(match_resources),
+        row(param_ref_v1alpha1),
         row(endpoint_port),
         row(flow_schema),
         row(exempt_level),
@@ -42,6 +46,13 @@ pub(super) fn rows() -> Vec<Row> {
         row(device_sub_request),
         row(device_taint),
         row(device),
+        row(device_request_v1beta1),
+        row(device_sub_request_v1beta1),
+        row(device_taint_v1beta1),
+        row(basic_device_v1beta1),
+        row(device_taint_v1beta2),
+        row(device_taint_v1alpha3),
+        row(pool_status_request),
         row(priority_class),
         row(storage_class),
         row(csi_driver),
@@ -128,6 +139,11 @@ fn match_resources(resources: &mut admission::MatchResources) {
     text(&mut resources.match_policy, "Equivalent");
     resources.namespace_selector.get_or_insert_default();
     resources.object_selector.get_or_insert_default();
+}
+
+/// Later versions have no default for this.
+fn param_ref_v1alpha1(reference: &mut admission_v1alpha1::ParamRef) {
+    text(&mut reference.parameter_not_found_action, "Deny");
 }
 
 fn endpoint_port(port: &mut EndpointPort) {
@@ -227,10 +243,45 @@ fn device_taint(taint: &mut resource::DeviceTaint) {
 
 fn device(device: &mut resource::Device) {
     for mapping in device.node_allocatable_resource_mappings.values_mut() {
-        mapping
-            .allocation_multiplier
-            .get_or_insert_with(|| Quantity::from_value(1, api_types::Format::DecimalSI));
+        multiplier(&mut mapping.allocation_multiplier);
     }
+}
+
+fn multiplier(slot: &mut Option<Quantity>) {
+    slot.get_or_insert_with(|| Quantity::from_value(1, api_types::Format::DecimalSI));
+}
+
+/// A request without a class has subrequests, and these have the count.
+fn device_request_v1beta1(request: &mut resource_v1beta1::DeviceRequest) {
+    if !request.device_class_name.is_empty() {
+        device_count(&mut request.allocation_mode, &mut request.count);
+    }
+}
+
+fn device_sub_request_v1beta1(request: &mut resource_v1beta1::DeviceSubRequest) {
+    device_count(&mut request.allocation_mode, &mut request.count);
+}
+
+fn device_taint_v1beta1(taint: &mut resource_v1beta1::DeviceTaint) {
+    taint.time_added.get_or_insert_with(Time::now);
+}
+
+fn basic_device_v1beta1(device: &mut resource_v1beta1::BasicDevice) {
+    for mapping in device.node_allocatable_resource_mappings.values_mut() {
+        multiplier(&mut mapping.allocation_multiplier);
+    }
+}
+
+fn device_taint_v1beta2(taint: &mut resource_v1beta2::DeviceTaint) {
+    taint.time_added.get_or_insert_with(Time::now);
+}
+
+fn device_taint_v1alpha3(taint: &mut resource_v1alpha3::DeviceTaint) {
+    taint.time_added.get_or_insert_with(Time::now);
+}
+
+fn pool_status_request(spec: &mut resource_v1alpha3::ResourcePoolStatusRequestSpec) {
+    spec.limit.get_or_insert(100);
 }
 
 fn priority_class(class: &mut PriorityClass) {

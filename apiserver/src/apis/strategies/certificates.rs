@@ -1,10 +1,10 @@
-//! Certificate signing requests. Upstream: pkg/registry/certificates.
+//! Certificate signing requests and trust bundles. Upstream: pkg/registry/certificates.
 
 use api_types::Time;
 use api_types::certificates::v1::{
     CertificateSigningRequest as Request, CertificateSigningRequestCondition,
 };
-use api_types::certificates::v1beta1::PodCertificateRequest;
+use api_types::certificates::v1beta1::{ClusterTrustBundle, PodCertificateRequest};
 
 use super::{Kind, Row, Status, row};
 use crate::apis::validation::certificates::{self, APPROVED, Allowed, DENIED};
@@ -19,6 +19,7 @@ pub(super) static ROWS: &[Row] = &[
     row(CERTIFICATES, REQUEST, "", &SIGNING_REQUEST),
     row(CERTIFICATES, REQUEST, "status", &SIGNING_REQUEST_STATUS),
     row(CERTIFICATES, REQUEST, "approval", &SIGNING_REQUEST_APPROVAL),
+    row(CERTIFICATES, "ClusterTrustBundle", "", &TRUST_BUNDLE),
     row(CERTIFICATES, POD_REQUEST, "", &POD_CERTIFICATE_REQUEST),
     row(
         CERTIFICATES,
@@ -79,6 +80,15 @@ static SIGNING_REQUEST_APPROVAL: Status<Request> = Status {
         };
         certificates::validate_signing_request_update(request, old, allowed)
     })
+};
+
+static TRUST_BUNDLE: Kind<ClusterTrustBundle> = Kind {
+    unconditional_update: false,
+    reset_fields: &[],
+    ..Kind::new(
+        |_, bundle| certificates::validate_cluster_trust_bundle(bundle),
+        |_, bundle, old| certificates::validate_cluster_trust_bundle_update(bundle, old),
+    )
 };
 
 static POD_CERTIFICATE_REQUEST: Kind<PodCertificateRequest> = Kind {

@@ -3,6 +3,7 @@
 
 use api_types::autoscaling::v2::HorizontalPodAutoscaler;
 use api_types::coordination::v1::Lease;
+use api_types::coordination::v1beta1::LeaseCandidate;
 use api_types::discovery::v1::EndpointSlice;
 use api_types::networking::v1::*;
 use api_types::node::v1::RuntimeClass;
@@ -37,6 +38,12 @@ pub(super) static ROWS: &[Row] = &[
     row(RBAC, "RoleBinding", "", &ROLE_BINDING),
     row(RBAC, "ClusterRoleBinding", "", &CLUSTER_ROLE_BINDING),
     row("coordination.k8s.io", "Lease", "", &LEASE),
+    row(
+        "coordination.k8s.io",
+        "LeaseCandidate",
+        "",
+        &LEASE_CANDIDATE,
+    ),
     row("discovery.k8s.io", "EndpointSlice", "", &ENDPOINT_SLICE),
     row("policy", "PodDisruptionBudget", "", &BUDGET),
     row("policy", "PodDisruptionBudget", "status", &BUDGET_STATUS),
@@ -241,6 +248,15 @@ fn drop_election_fields(lease: &mut Lease, old: Option<&Lease>) {
         lease.spec.preferred_holder = None;
     }
 }
+
+static LEASE_CANDIDATE: Kind<LeaseCandidate> = Kind {
+    create_on_update: true,
+    unconditional_update: false,
+    ..Kind::new(
+        |_, candidate| coordination::validate_lease_candidate(candidate),
+        |_, candidate, old| coordination::validate_lease_candidate_update(candidate, old),
+    )
+};
 
 static ENDPOINT_SLICE: Kind<EndpointSlice> = Kind {
     prepare: |context, slice| {

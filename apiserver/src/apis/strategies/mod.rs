@@ -16,7 +16,9 @@ mod pod_fields;
 mod pod_warnings;
 mod pods;
 mod resource;
+mod scheduling;
 mod services;
+mod storage_versions;
 mod workloads;
 
 use api_types::Struct;
@@ -32,7 +34,7 @@ use crate::registry::strategy::{Context, GarbageCollection, Strategy};
 
 /// The strategy for writing a kind, or through one of its subresources, where it needs more than the plain one.
 pub fn strategy_for(group: &str, kind: &str, subresource: &str) -> Option<&'static dyn Strategy> {
-    let tables: [&[Row]; 11] = [
+    let tables: [&[Row]; 13] = [
         pods::ROWS,
         services::ROWS,
         core::ROWS,
@@ -44,6 +46,8 @@ pub fn strategy_for(group: &str, kind: &str, subresource: &str) -> Option<&'stat
         certificates::ROWS,
         flowcontrol::ROWS,
         resource::ROWS,
+        scheduling::ROWS,
+        storage_versions::ROWS,
     ];
     tables
         .into_iter()
@@ -144,10 +148,6 @@ fn spec_changed(object: &Object, old: &Object) -> bool {
 }
 
 impl<T: Struct> Strategy for Kind<T> {
-    fn is_for(&self, object: &dyn Struct) -> bool {
-        object.downcast_ref::<T>().is_some()
-    }
-
     fn default(&self, object: &mut Object) {
         defaults::set_defaults(object.value_mut());
     }

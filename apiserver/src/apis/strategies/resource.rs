@@ -1,23 +1,19 @@
-//! Kinds of resource.k8s.io and others whose `/status` leaves metadata alone. Upstream: pkg/registry/resource, scheduling,
-//! apiserverinternal and storagemigration.
+//! Kinds of resource.k8s.io. Upstream: pkg/registry/resource.
 
-use api_types::internal_apiserver::v1alpha1::StorageVersion;
+use api_types::Time;
 use api_types::resource::v1::{
     DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice, ResourceSliceSpec,
 };
 use api_types::resource::v1alpha3::ResourcePoolStatusRequest;
 use api_types::resource::v1beta2::DeviceTaintRule;
-use api_types::scheduling::v1alpha2::PodGroup;
-use api_types::storagemigration::v1beta1::StorageVersionMigration;
 use apimachinery::quote::quote;
 
 use super::{Generation, Kind, Row, Status, claim_fields, row};
 use crate::apis::gates;
-use crate::apis::validation::{dra, object_meta_update};
+use crate::apis::validation::dra::{self, pool_requests, taint_rules};
 
 const RESOURCE: &str = "resource.k8s.io";
-const STORAGE_VERSION: &str = "StorageVersion";
-const MIGRATION: &str = "StorageVersionMigration";
+const POOL_REQUEST: &str = "ResourcePoolStatusRequest";
 
 pub(super) static ROWS: &[Row] = &[
     row(RESOURCE, "DeviceClass", "", &DEVICE_CLASS),
@@ -25,26 +21,10 @@ pub(super) static ROWS: &[Row] = &[
     row(RESOURCE, "ResourceClaim", "status", &CLAIM_STATUS),
     row(RESOURCE, "ResourceClaimTemplate", "", &CLAIM_TEMPLATE),
     row(RESOURCE, "ResourceSlice", "", &SLICE),
+    row(RESOURCE, "DeviceTaintRule", "", &TAINT_RULE),
     row(RESOURCE, "DeviceTaintRule", "status", &TAINT_RULE_STATUS),
-    row(
-        RESOURCE,
-        "ResourcePoolStatusRequest",
-        "status",
-        &POOL_STATUS,
-    ),
-    row("scheduling.k8s.io", "PodGroup", "status", &POD_GROUP_STATUS),
-    row(
-        "internal.apiserver.k8s.io",
-        STORAGE_VERSION,
-        "status",
-        &STORAGE_VERSION_STATUS,
-    ),
-    row(
-        "storagemigration.k8s.io",
-        MIGRATION,
-        "status",
-        &MIGRATION_STATUS,
-    ),
+    row(RESOURCE, POOL_REQUEST, "", &POOL_STATUS_REQUEST),
+    row(RESOURCE, POOL_REQUEST, "status", &POOL_STATUS),
 ];
 
 static DEVICE_CLASS: Kind<DeviceClass> = Kind {
@@ -243,32 +223,40 @@ fn drop_disabled_slice_fields(spec: &mut ResourceSliceSpec, old: Option<&Resourc
     }
 }
 
+static TAINT_RULE: Kind<DeviceTaintRule> = Kind {
+    prepare_update: |_, rule, old| {
+        let (taint, old) = (&mut rule.spec.taint, &old.spec.taint);
+        // The time is that of the effect.
+        if taint.effect != old.effect && taint.time_added == old.time_added {
+            taint.time_added = Some(Time::now());
+        }
+    },
+    generation: Generation::Spec,
+    ..Kind::new(
+        |_, rule| taint_rules::validate_taint_rule(rule),
+        |_, rule, old| taint_rules::validate_taint_rule_update(rule, old),
+    )
+};
+
 static TAINT_RULE_STATUS: Status<DeviceTaintRule> = Status {
     keeps_metadata: true,
-    ..Status::new(|_, rule, old| object_meta_update(&rule.metadata, &old.metadata))
+    ..Status::new(|_, rule, old| taint_rules::validate_taint_rule_status_update(rule, old))
+};
+
+static POOL_STATUS_REQUEST: Kind<ResourcePoolStatusRequest> = Kind {
+    unconditional_update: false,
+    ..Kind::new(
+        |_, request| pool_requests::validate_pool_request(request),
+        |_, request, old| pool_requests::validate_pool_request_update(request, old),
+    )
 };
 
 static POOL_STATUS: Status<ResourcePoolStatusRequest> = Status {
     keeps_metadata: true,
     unconditional_update: false,
-    ..Status::new(|_, request, old| object_meta_update(&request.metadata, &old.metadata))
-};
-
-static POD_GROUP_STATUS: Status<PodGroup> = Status {
-    keeps_metadata: true,
-    ..Status::new(|_, group, old| object_meta_update(&group.metadata, &old.metadata))
-};
-
-static STORAGE_VERSION_STATUS: Status<StorageVersion> = Status {
-    keeps_metadata: true,
-    unconditional_update: false,
-    ..Status::new(|_, version, old| object_meta_update(&version.metadata, &old.metadata))
-};
-
-static MIGRATION_STATUS: Status<StorageVersionMigration> = Status {
-    keeps_metadata: true,
-    unconditional_update: false,
-    ..Status::new(|_, migration, old| object_meta_update(&migration.metadata, &old.metadata))
+    ..Status::new(|_, request, old| {
+        pool_requests::validate_pool_request_status_update(request, old)
+    })
 };
 
 #[cfg(test)]

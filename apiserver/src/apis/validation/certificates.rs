@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use api_types::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition as Condition, key_usage,
 };
+use api_types::certificates::v1beta1::ClusterTrustBundle;
 use apimachinery::quote::quote;
 use base64::Engine as _;
 use x509_parser::certification_request::X509CertificationRequest;
@@ -313,23 +314,123 @@ pub(crate) fn validate_signer_name(path: &Path, name: &str) -> ErrorList {
     errors
 }
 
-/// What is wrong with a trust bundle's name. `signer` is empty for bundles that no signer has.
-pub(crate) fn validate_cluster_trust_bundle_name(signer: &str, name: &str) -> Vec<String> {
+/// What is wrong with a trust bundle's name, or the beginning of one. `signer` is empty for bundles that no signer has.
+pub(crate) fn validate_cluster_trust_bundle_name(
+    signer: &str,
+    name: &str,
+    prefix: bool,
+) -> Vec<String> {
     if signer.is_empty() {
         if name.contains(':') {
             return vec![
                 "ClusterTrustBundle without signer name must not have \":\" in its name".to_owned(),
             ];
         }
-        return rules::is_dns1123_subdomain(name);
+        return rules::name_is_dns_subdomain(name, prefix);
     }
-    let prefix = format!("{}:", signer.replace('/', ":"));
-    match name.strip_prefix(&prefix) {
-        Some(rest) => rules::is_dns1123_subdomain(rest),
+    let required = format!("{}:", signer.replace('/', ":"));
+    match name.strip_prefix(&required) {
+        Some(rest) => rules::name_is_dns_subdomain(rest, prefix),
         None => vec![format!(
-            "ClusterTrustBundle for signerName {signer} must be named with prefix {prefix}"
+            "ClusterTrustBundle for signerName {signer} must be named with prefix {required}"
         )],
     }
+}
+
+// === ClusterTrustBundle ===
+
+const LARGEST_BUNDLE: usize = 1024 * 1024;
+
+pub(crate) fn validate_cluster_trust_bundle(bundle: &ClusterTrustBundle) -> ErrorList {
+    let mut errors = trust_bundle_names(bundle);
+    errors.extend(trust_anchors(&bundle.spec.trust_bundle));
+    errors
+}
+
+/// What does not change is not read again.
+pub(crate) fn validate_cluster_trust_bundle_update(
+    new: &ClusterTrustBundle,
+    old: &ClusterTrustBundle,
+) -> ErrorList {
+    let mut errors = trust_bundle_names(new);
+    if new.spec.trust_bundle != old.spec.trust_bundle {
+        errors.extend(trust_anchors(&new.spec.trust_bundle));
+    }
+    errors.extend(object_meta_update(&new.metadata, &old.metadata));
+    let (new, old) = (&new.spec.signer_name, &old.spec.signer_name);
+    let path = path(&["spec", "signerName"]);
+    errors.extend(immutable(new, old, &path, || new.into()));
+    errors
+}
+
+fn trust_bundle_names(bundle: &ClusterTrustBundle) -> ErrorList {
+    let signer = &bundle.spec.signer_name;
+    let mut errors = rules::validate_object_meta(
+        &bundle.metadata,
+        false,
+        |name, prefix| validate_cluster_trust_bundle_name(signer, name, prefix),
+        &Path::new("metadata"),
+    );
+    errors.extend(kube_finalizers(&bundle.metadata));
+    if !signer.is_empty() {
+        errors.extend(validate_signer_name(&path(&["spec", "signerName"]), signer));
+    }
+    errors
+}
+
+/// CA certificates in PEM, each of them once.
+fn trust_anchors(text: &str) -> ErrorList {
+    let path = path(&["spec", "trustBundle"]);
+    if text.len() > LARGEST_BUNDLE {
+        return field::too_long(&path, LARGEST_BUNDLE).into();
+    }
+    let wrong = |detail: String| field::invalid(&path, "<value omitted>", detail);
+    let mut errors = ErrorList::new();
+    let mut anchors: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
+    let blocks = pem::parse_many(text).unwrap_or_default();
+    for (i, block) in blocks.into_iter().enumerate() {
+        let problem = if block.tag() == "CERTIFICATE" {
+            trust_anchor(&block)
+        } else {
+            Some(format!("has bad block type: {}", block.tag()))
+        };
+        match problem {
+            Some(problem) => errors.push(wrong(format!("entry {i} {problem}"))),
+            None => anchors.entry(block.into_contents()).or_default().push(i),
+        }
+    }
+    if !errors.is_empty() {
+        return errors;
+    }
+    if anchors.is_empty() {
+        errors.push(wrong(
+            "at least one trust anchor must be provided".to_owned(),
+        ));
+    }
+    let mut repeated: Vec<Vec<usize>> = anchors.into_values().filter(|at| at.len() > 1).collect();
+    repeated.sort();
+    for indices in repeated {
+        let indices: Vec<String> = indices.iter().map(usize::to_string).collect();
+        let indices = indices.join(" ");
+        errors.push(wrong(format!(
+            "duplicate trust anchor (indices [{indices}])"
+        )));
+    }
+    errors
+}
+
+/// What is wrong with a certificate that is to be trusted.
+fn trust_anchor(block: &pem::Pem) -> Option<String> {
+    if block.headers().iter().next().is_some() {
+        return Some("has PEM block headers".to_owned());
+    }
+    let parsed = x509_parser::certificate::X509Certificate::from_der(block.contents());
+    let Ok((_, certificate)) = parsed else {
+        return Some("does not parse as X.509".to_owned());
+    };
+    let constraints = certificate.basic_constraints().ok().flatten();
+    let is_ca = constraints.is_some_and(|constraints| constraints.value.ca);
+    (!is_ca).then(|| "does not have the CA bit set".to_owned())
 }
 
 /// Annotations that a pod asks its certificate's signer for.

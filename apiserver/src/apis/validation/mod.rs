@@ -26,6 +26,7 @@ pub mod networking;
 pub mod nodes;
 pub mod persistent_volumes;
 pub mod pod_certificates;
+pub mod pod_groups;
 pub mod pod_options;
 pub mod pod_spec;
 pub mod pod_status;
@@ -38,6 +39,7 @@ pub mod scheduling;
 pub mod security;
 pub mod services;
 pub mod storage;
+pub mod storage_versions;
 pub mod volumes;
 
 use std::collections::BTreeMap;

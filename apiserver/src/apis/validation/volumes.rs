@@ -881,8 +881,8 @@ fn trust_bundle(bundle: &ClusterTrustBundleProjection, path: &Path) -> ErrorList
             let signer = name
                 .rsplit_once(':')
                 .map(|(signer, _)| signer.replace(':', "/"));
-            for problem in validate_cluster_trust_bundle_name(signer.as_deref().unwrap_or(""), name)
-            {
+            let signer = signer.as_deref().unwrap_or("");
+            for problem in validate_cluster_trust_bundle_name(signer, name, false) {
                 let detail = format!("not a valid clustertrustbundlename: {problem}");
                 errors.push(field::invalid(&name_path, name, detail));
             }

@@ -11,9 +11,9 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::super::object::Object;
-use super::Conversion;
+use super::Functions;
 
-pub(super) static CONVERSION: Conversion = Conversion { to_hub, to_served };
+pub(super) static FUNCTIONS: Functions = Functions { to_hub, to_served };
 
 const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";

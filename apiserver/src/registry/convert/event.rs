@@ -4,9 +4,9 @@ use api_types::core::v1::{Event as CoreEvent, EventSeries as CoreSeries};
 use api_types::events::v1::{Event, EventSeries};
 
 use super::super::object::Object;
-use super::Conversion;
+use super::Functions;
 
-pub(super) static CONVERSION: Conversion = Conversion { to_hub, to_served };
+pub(super) static FUNCTIONS: Functions = Functions { to_hub, to_served };
 
 fn to_hub(object: Object) -> Result<Object, String> {
     let event = object

@@ -505,13 +505,13 @@ pub static RESOURCES: &[ResourceInfo] = &[
         group: "coordination.k8s.io", version: "v1beta1", resource: "leasecandidates", singular: "leasecandidate", kind: "LeaseCandidate", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[],
-        storage: Some(StorageInfo { group: "coordination.k8s.io", version: "v1beta1", prefix: "leasecandidates" }), default_on: false, feature_gate: "CoordinatedLeaderElection",
+        storage: Some(StorageInfo { group: "coordination.k8s.io", version: "v1beta1", prefix: "leasecandidates" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
         group: "coordination.k8s.io", version: "v1alpha2", resource: "leasecandidates", singular: "leasecandidate", kind: "LeaseCandidate", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[],
-        storage: Some(StorageInfo { group: "coordination.k8s.io", version: "v1beta1", prefix: "leasecandidates" }), default_on: false, feature_gate: "CoordinatedLeaderElection",
+        storage: Some(StorageInfo { group: "coordination.k8s.io", version: "v1beta1", prefix: "leasecandidates" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
         group: "networking.k8s.io", version: "v1beta1", resource: "ipaddresses", singular: "ipaddress", kind: "IPAddress", namespaced: false,
@@ -628,7 +628,7 @@ pub static RESOURCES: &[ResourceInfo] = &[
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[
             SubresourceInfo { name: "status", group: "internal.apiserver.k8s.io", version: "v1alpha1", kind: "StorageVersion", verbs: &["get", "patch", "update"] },],
-        storage: Some(StorageInfo { group: "internal.apiserver.k8s.io", version: "v1alpha1", prefix: "storageversions" }), default_on: false, feature_gate: "StorageVersionAPI",
+        storage: Some(StorageInfo { group: "internal.apiserver.k8s.io", version: "v1alpha1", prefix: "storageversions" }), default_on: false, feature_gate: "",
     },
 ];
 

@@ -45,8 +45,13 @@ impl fmt::Display for Semver {
 }
 
 impl Semver {
+    /// Reads `major.minor.patch` with what may follow it.
+    pub fn parse(text: &str) -> Option<Semver> {
+        parse(text).ok()
+    }
+
     /// The order of versions; builds do not count.
-    pub(crate) fn cmp(&self, other: &Semver) -> Ordering {
+    pub fn cmp(&self, other: &Semver) -> Ordering {
         self.numbers.cmp(&other.numbers).then_with(|| {
             match (self.pre_release.is_empty(), other.pre_release.is_empty()) {
                 (true, true) => Ordering::Equal,

@@ -2,12 +2,16 @@
 
 /// Parts of devices.
 mod capacities;
+/// Questions about pools.
+pub(crate) mod pool_requests;
 /// Expressions that choose devices.
 mod selectors;
 /// What devices say of themselves.
 pub(crate) mod slices;
 /// What schedulers and drivers say of claims.
 mod status;
+/// Taints that an administrator puts on devices.
+pub(crate) mod taint_rules;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

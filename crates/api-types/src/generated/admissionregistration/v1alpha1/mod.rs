@@ -49,7 +49,15 @@ pub struct JSONPatch {
 }
 reflect!(JSONPatch { 0 expression, });
 
-pub use crate::admissionregistration::v1::MatchCondition;
+/// Go type `MatchCondition`.
+#[derive(Clone, Default)]
+pub struct MatchCondition {
+    /// `name`
+    pub name: String,
+    /// `expression`
+    pub expression: String,
+}
+reflect!(MatchCondition { 0 name, 1 expression, });
 
 /// Values of `MatchPolicyType`.
 pub mod match_policy_type {
@@ -249,7 +257,7 @@ pub struct MutatingAdmissionPolicySpec {
     /// `failurePolicy`
     pub failure_policy: Option<String>,
     /// `matchConditions`
-    pub match_conditions: Vec<crate::admissionregistration::v1::MatchCondition>,
+    pub match_conditions: Vec<MatchCondition>,
     /// `reinvocationPolicy`
     pub reinvocation_policy: String,
 }
@@ -507,7 +515,7 @@ pub struct ValidatingAdmissionPolicySpec {
     /// `auditAnnotations`
     pub audit_annotations: Vec<AuditAnnotation>,
     /// `matchConditions`
-    pub match_conditions: Vec<crate::admissionregistration::v1::MatchCondition>,
+    pub match_conditions: Vec<MatchCondition>,
     /// `variables`
     pub variables: Vec<Variable>,
 }

@@ -74,6 +74,23 @@ pub static JSONPatch: StructSchema = StructSchema {
     ],
 };
 
+/// Table of `MatchCondition`.
+pub static MatchCondition: StructSchema = StructSchema {
+    name: "MatchCondition",
+    package: "k8s.io/api/admissionregistration/v1alpha1",
+    kind: None,
+    json_form: JsonForm::Object,
+    wire: &[0, 1],
+    tags: &[1, 2],
+    written_when_absent: 0x3,
+    introduced: "",
+    deprecated: "",
+    fields: &[
+        FieldSchema { go: "Name", go_type: "string", ty: T::String, json: "name", tag: 1, required: true, ..F },
+        FieldSchema { go: "Expression", go_type: "string", ty: T::String, json: "expression", tag: 2, required: true, ..F },
+    ],
+};
+
 /// Table of `MatchResources`.
 pub static MatchResources: StructSchema = StructSchema {
     name: "MatchResources",
@@ -201,7 +218,7 @@ pub static MutatingAdmissionPolicySpec: StructSchema = StructSchema {
         FieldSchema { go: "Variables", go_type: "[]v1alpha1.Variable", ty: T::List(&T::Struct(&crate::admissionregistration::v1alpha1::schema::Variable)), json: "variables", omit: Omit::Empty, tag: 3, list_type: "atomic", ..F },
         FieldSchema { go: "Mutations", go_type: "[]v1alpha1.Mutation", ty: T::List(&T::Struct(&crate::admissionregistration::v1alpha1::schema::Mutation)), json: "mutations", omit: Omit::Empty, tag: 4, list_type: "atomic", ..F },
         FieldSchema { go: "FailurePolicy", go_type: "*v1alpha1.FailurePolicyType", ty: T::Pointer(&T::String), json: "failurePolicy", omit: Omit::Empty, tag: 5, enum_values: &["Ignore", "Fail"], ..F },
-        FieldSchema { go: "MatchConditions", go_type: "[]v1alpha1.MatchCondition", ty: T::List(&T::Struct(&crate::admissionregistration::v1::schema::MatchCondition)), json: "matchConditions", omit: Omit::Empty, tag: 6, patch_strategy: "merge", patch_merge_key: "name", list_type: "map", list_map_keys: &["name"], ..F },
+        FieldSchema { go: "MatchConditions", go_type: "[]v1alpha1.MatchCondition", ty: T::List(&T::Struct(&crate::admissionregistration::v1alpha1::schema::MatchCondition)), json: "matchConditions", omit: Omit::Empty, tag: 6, patch_strategy: "merge", patch_merge_key: "name", list_type: "map", list_map_keys: &["name"], ..F },
         FieldSchema { go: "ReinvocationPolicy", go_type: "v1alpha1.ReinvocationPolicyType", ty: T::String, json: "reinvocationPolicy", omit: Omit::Empty, tag: 7, enum_values: &["Never", "IfNeeded"], ..F },
     ],
 };
@@ -402,7 +419,7 @@ pub static ValidatingAdmissionPolicySpec: StructSchema = StructSchema {
         FieldSchema { go: "Validations", go_type: "[]v1alpha1.Validation", ty: T::List(&T::Struct(&crate::admissionregistration::v1alpha1::schema::Validation)), json: "validations", omit: Omit::Empty, tag: 3, list_type: "atomic", ..F },
         FieldSchema { go: "FailurePolicy", go_type: "*v1alpha1.FailurePolicyType", ty: T::Pointer(&T::String), json: "failurePolicy", omit: Omit::Empty, tag: 4, enum_values: &["Ignore", "Fail"], ..F },
         FieldSchema { go: "AuditAnnotations", go_type: "[]v1alpha1.AuditAnnotation", ty: T::List(&T::Struct(&crate::admissionregistration::v1alpha1::schema::AuditAnnotation)), json: "auditAnnotations", omit: Omit::Empty, tag: 5, list_type: "atomic", ..F },
-        FieldSchema { go: "MatchConditions", go_type: "[]v1alpha1.MatchCondition", ty: T::List(&T::Struct(&crate::admissionregistration::v1::schema::MatchCondition)), json: "matchConditions", omit: Omit::Empty, tag: 6, patch_strategy: "merge", patch_merge_key: "name", list_type: "map", list_map_keys: &["name"], ..F },
+        FieldSchema { go: "MatchConditions", go_type: "[]v1alpha1.MatchCondition", ty: T::List(&T::Struct(&crate::admissionregistration::v1alpha1::schema::MatchCondition)), json: "matchConditions", omit: Omit::Empty, tag: 6, patch_strategy: "merge", patch_merge_key: "name", list_type: "map", list_map_keys: &["name"], ..F },
         FieldSchema { go: "Variables", go_type: "[]v1alpha1.Variable", ty: T::List(&T::Struct(&crate::admissionregistration::v1alpha1::schema::Variable)), json: "variables", omit: Omit::Empty, tag: 7, patch_strategy: "merge", patch_merge_key: "name", list_type: "map", list_map_keys: &["name"], ..F },
     ],
 };
