@@ -598,17 +598,17 @@ pub static RESOURCES: &[ResourceInfo] = &[
         storage: Some(StorageInfo { group: "resource.k8s.io", version: "v1alpha3", prefix: "resourcepoolstatusrequests" }), default_on: false, feature_gate: "",
     },
     ResourceInfo {
-        group: "scheduling.k8s.io", version: "v1alpha2", resource: "workloads", singular: "workload", kind: "Workload", namespaced: true,
-        short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-        subresources: &[],
-        storage: Some(StorageInfo { group: "scheduling.k8s.io", version: "v1alpha2", prefix: "workloads" }), default_on: false, feature_gate: "GenericWorkload",
-    },
-    ResourceInfo {
         group: "scheduling.k8s.io", version: "v1alpha2", resource: "podgroups", singular: "podgroup", kind: "PodGroup", namespaced: true,
         short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: &[
             SubresourceInfo { name: "status", group: "scheduling.k8s.io", version: "v1alpha2", kind: "PodGroup", verbs: &["get", "patch", "update"] },],
         storage: Some(StorageInfo { group: "scheduling.k8s.io", version: "v1alpha2", prefix: "podgroups" }), default_on: false, feature_gate: "GenericWorkload",
+    },
+    ResourceInfo {
+        group: "scheduling.k8s.io", version: "v1alpha2", resource: "workloads", singular: "workload", kind: "Workload", namespaced: true,
+        short_names: &[], categories: &[], verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+        subresources: &[],
+        storage: Some(StorageInfo { group: "scheduling.k8s.io", version: "v1alpha2", prefix: "workloads" }), default_on: false, feature_gate: "GenericWorkload",
     },
     ResourceInfo {
         group: "storage.k8s.io", version: "v1beta1", resource: "volumeattributesclasses", singular: "volumeattributesclass", kind: "VolumeAttributesClass", namespaced: false,
@@ -1082,15 +1082,15 @@ impl crate::Resource for crate::resource::v1alpha3::ResourcePoolStatusRequest {
     const NAMESPACED: bool = false;
     type List = crate::resource::v1alpha3::ResourcePoolStatusRequestList;
 }
-impl crate::Resource for crate::scheduling::v1alpha2::Workload {
-    const PLURAL: &'static str = "workloads";
-    const NAMESPACED: bool = true;
-    type List = crate::scheduling::v1alpha2::WorkloadList;
-}
 impl crate::Resource for crate::scheduling::v1alpha2::PodGroup {
     const PLURAL: &'static str = "podgroups";
     const NAMESPACED: bool = true;
     type List = crate::scheduling::v1alpha2::PodGroupList;
+}
+impl crate::Resource for crate::scheduling::v1alpha2::Workload {
+    const PLURAL: &'static str = "workloads";
+    const NAMESPACED: bool = true;
+    type List = crate::scheduling::v1alpha2::WorkloadList;
 }
 impl crate::Resource for crate::storage::v1beta1::VolumeAttributesClass {
     const PLURAL: &'static str = "volumeattributesclasses";
