@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::flowcontrol::Place;
 use crate::handlers::options::FieldValidation;
 use crate::handlers::patch::{self, PatchRequest, PatchType};
-use crate::handlers::{self, Endpoint, write};
+use crate::handlers::{self, Endpoint, delete, write};
 use crate::registry::object::Object;
 use crate::registry::resource::Resource;
 use crate::request::RequestInfo;
@@ -333,7 +333,7 @@ impl Loopback {
             subresource: None,
         };
         let cx = context("delete", &resource, namespace, name);
-        match write::delete_one(&self.server, &cx, &endpoint, name, options).await {
+        match delete::delete_one(&self.server, &cx, &endpoint, name, options).await {
             Err(error) if !status::is_not_found(&error) => Err(error),
             _ => Ok(()),
         }

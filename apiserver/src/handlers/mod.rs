@@ -5,6 +5,8 @@
 
 /// Request bodies.
 pub mod body;
+/// DELETE and DELETECOLLECTION.
+pub mod delete;
 /// Object bytes in every form.
 pub mod encode;
 /// Writes in tasks of their own.
@@ -25,7 +27,7 @@ pub mod select;
 pub mod watch;
 /// Watches and logs as WebSocket messages.
 pub mod websocket;
-/// CREATE, UPDATE, DELETE, DELETECOLLECTION.
+/// CREATE and UPDATE.
 pub mod write;
 /// YAML.
 pub mod yaml;
@@ -322,8 +324,8 @@ async fn main_resource(
         "create" => write::create(server, cx, endpoint, body).await,
         "update" => write::update(server, cx, endpoint, body).await,
         "patch" => patch::patch(server, cx, endpoint, body).await,
-        "delete" => write::delete(server, cx, endpoint, body).await,
-        "deletecollection" => write::delete_collection(server, cx, endpoint, body).await,
+        "delete" => delete::delete(server, cx, endpoint, body).await,
+        "deletecollection" => delete::delete_collection(server, cx, endpoint, body).await,
         _ => Err(method_not_allowed()),
     }
 }
