@@ -16,7 +16,8 @@ use crate::storage::entry::{Entry, Object};
 use crate::storage::error::{Error, UpdateError};
 use crate::storage::etcd3;
 use crate::storage::etcd3::compact::CompactRevision;
-use crate::storage::etcd3::store::{State, Store, check_minimum_version, validate_list_options};
+use crate::storage::etcd3::list::{check_minimum_version, validate_list_options};
+use crate::storage::etcd3::store::{State, Store};
 use crate::storage::key::{Key, Scope};
 use crate::storage::options::{
     Current, DeleteOptions, Hint, ListOptions, Predicate, ResourceConfig, ResourceVersionMatch,

@@ -8,6 +8,7 @@ pub(crate) mod config;
 pub(crate) mod connect;
 pub(crate) mod hub;
 pub(crate) mod lease;
+pub(crate) mod list;
 pub(crate) mod revision;
 pub(crate) mod store;
 pub(crate) mod watch;
