@@ -150,3 +150,72 @@ async fn objects_are_stored_as_text() {
         assert_eq!(read["metadata"]["labels"]["more"], "2");
     }
 }
+
+/// What was written is answered from the bytes that were stored, as a read is, where they have the form of the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_is_answered_as_a_read_of_it() {
+    let containers =
+        json!([{"name": "c", "image": "i", "resources": {"requests": {"cpu": "1500m"}}}]);
+    let labels = json!({"app": "<&>"});
+    let template =
+        json!({"metadata": {"labels": {"app": "a"}}, "spec": {"containers": containers}});
+    let claim = json!({"metadata": {"name": "data"}, "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    let selector = json!({"matchLabels": {"app": "a"}});
+    let namespaced = |group: &str, resource: &str| format!("{group}/namespaces/default/{resource}");
+    let cases = [
+        (
+            namespaced("/api/v1", "pods"),
+            json!({"containers": containers}),
+        ),
+        (
+            namespaced("/api/v1", "services"),
+            json!({"ports": [{"port": 80}]}),
+        ),
+        (
+            namespaced("/apis/apps/v1", "deployments"),
+            json!({"selector": selector, "template": template}),
+        ),
+        (
+            namespaced("/apis/apps/v1", "statefulsets"),
+            json!({"selector": selector, "template": template, "volumeClaimTemplates": [claim]}),
+        ),
+        // Stored as another version.
+        (
+            namespaced("/apis/autoscaling/v1", "horizontalpodautoscalers"),
+            json!({"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "x"}}),
+        ),
+    ];
+    let as_text = "--storage-media-type=application/json".to_owned();
+    for flags in [Vec::new(), vec![as_text]] {
+        let Some(server) = Server::start_with(&flags).await else {
+            return;
+        };
+        server.namespace("default").await;
+        for (media, name) in [
+            (JSON, "j"),
+            ("application/yaml", "y"),
+            ("application/vnd.kubernetes.protobuf", "p"),
+        ] {
+            let sent = async |method, path: &str, kind, body: &Value| {
+                let headers = [("content-type", kind), ("accept", media)];
+                server.send(method, path, &headers, body.to_string()).await
+            };
+            for (path, spec) in &cases {
+                let one = format!("{path}/{name}");
+                let object =
+                    json!({"metadata": {"name": name, "annotations": labels}, "spec": spec});
+                let created = sent("POST", path, JSON, &object).await;
+                assert_eq!(created.code, 201, "{path} {media}");
+                assert_eq!(created.text, server.accept(&one, media).await.text, "{one}");
+                let change = json!({"metadata": {"labels": {"b": "c"}}});
+                let patched = sent("PATCH", &one, MERGE, &change).await;
+                assert_eq!(patched.code, 200, "{one}");
+                assert_ne!(patched.text, created.text, "{one}");
+                assert_eq!(patched.text, server.accept(&one, media).await.text, "{one}");
+                let unchanged = sent("PATCH", &one, MERGE, &change).await;
+                assert_eq!(unchanged.text, patched.text, "{one}");
+            }
+        }
+    }
+}
