@@ -322,7 +322,7 @@ pub async fn create(
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
     run_write(server.request_metrics.clone(), async move {
         let created = create_decoded(&server, &cx, &endpoint, object, options).await;
-        let created = stored(&bytes, created)?;
+        let created = stored(&endpoint, &bytes, created)?;
         respond::written(|| {
             respond::object(&cx, &endpoint.resource, media, StatusCode::CREATED, created)
         })
@@ -379,7 +379,7 @@ pub async fn update(
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
     run_write(server.request_metrics.clone(), async move {
         let updated = update_decoded(&server, &cx, &endpoint, object, options).await;
-        let (object, created) = stored(&bytes, updated)?;
+        let (object, created) = stored(&endpoint, &bytes, updated)?;
         let code = if created {
             StatusCode::CREATED
         } else {
@@ -391,7 +391,11 @@ pub async fn update(
 }
 
 /// Notes how a write has ended of which these bytes were sent, and says of them what was wrong.
-fn stored<T>(bytes: &[u8], outcome: Result<T, StatusError>) -> Result<T, StatusError> {
+fn stored<T>(
+    endpoint: &Endpoint,
+    bytes: &[u8],
+    outcome: Result<T, StatusError>,
+) -> Result<T, StatusError> {
     let length = bytes.len();
     match outcome {
         Ok(stored) => {
@@ -406,7 +410,11 @@ fn stored<T>(bytes: &[u8], outcome: Result<T, StatusError>) -> Result<T, StatusE
                     .number("len", length)
                     .text("err", error.message.as_str());
             });
-            Err(sent_empty::explain(error, bytes))
+            Err(sent_empty::explain(
+                error,
+                bytes,
+                endpoint.resource.served.schema,
+            ))
         }
     }
 }
