@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use api_types::meta::v1::ManagedFieldsEntry;
 use api_types::{FieldsV1, Time};
@@ -321,29 +321,31 @@ pub(super) fn cap_update_managers(managers: &mut Managers, max: usize) {
 }
 
 /// Fields of metadata that the server sets, and that nobody owns.
+pub(super) static SERVER_FIELDS: LazyLock<Set> = LazyLock::new(|| {
+    let metadata = [
+        "name",
+        "namespace",
+        "creationTimestamp",
+        "selfLink",
+        "uid",
+        "clusterName",
+        "generation",
+        "managedFields",
+        "resourceVersion",
+    ];
+    ["apiVersion", "kind", "metadata"]
+        .into_iter()
+        .map(|name| Path::of_fields(&[name]))
+        .chain(
+            metadata
+                .into_iter()
+                .map(|name| Path::of_fields(&["metadata", name])),
+        )
+        .collect()
+});
+
+/// A set without [`SERVER_FIELDS`].
 pub(super) fn without_server_fields(mut set: Arc<Set>) -> Arc<Set> {
-    static SERVER_FIELDS: std::sync::LazyLock<Set> = std::sync::LazyLock::new(|| {
-        let metadata = [
-            "name",
-            "namespace",
-            "creationTimestamp",
-            "selfLink",
-            "uid",
-            "clusterName",
-            "generation",
-            "managedFields",
-            "resourceVersion",
-        ];
-        ["apiVersion", "kind", "metadata"]
-            .into_iter()
-            .map(|name| Path::of_fields(&[name]))
-            .chain(
-                metadata
-                    .into_iter()
-                    .map(|name| Path::of_fields(&["metadata", name])),
-            )
-            .collect()
-    });
     if set.meets(&SERVER_FIELDS) {
         Arc::make_mut(&mut set).remove(&SERVER_FIELDS);
     }

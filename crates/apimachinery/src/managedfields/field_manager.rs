@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api_types::meta::v1::ManagedFieldsEntry;
-use api_types::{Struct, Time};
+use api_types::{FieldsV1, Struct, Time};
 use serde_json::Value;
 
 use super::built_in::built_in_type;
 use super::conflict::Conflicts;
 use super::entries::{
-    Manager, Managers, cap_update_managers, decode, decode_beside, encode, entries_of, is_reset,
-    without_server_fields,
+    Manager, Managers, SERVER_FIELDS, cap_update_managers, decode, decode_beside, encode,
+    entries_of, is_reset, without_server_fields,
 };
 use super::last_applied::{KUBECTL, annotation, remaining_conflicts, set_annotation};
 use super::schema::ObjectType;
 use super::set::{Filter, Set};
-use super::typed::{TypedValue, compare_objects};
+use super::typed::{TypedValue, compare_objects, fields_of_created};
 use super::updater::{self, Updater, Versioned};
 use super::{MAX_UPDATE_MANAGERS, ParseSetError};
 use crate::gvk::GroupVersionKind;
@@ -249,8 +249,13 @@ impl FieldManager {
         let is_create = live
             .object_meta()
             .is_none_or(|metadata| metadata.uid.is_empty());
-        if managers.is_empty() && !is_create {
-            return Vec::new();
+        if managers.is_empty() {
+            if !is_create {
+                return Vec::new();
+            }
+            if let Some(entry) = self.entry_of_created(live, new, manager, now) {
+                return vec![entry];
+            }
         }
         let (Ok(comparison), Some(ty)) = (compare_objects(live, new), self.object_type()) else {
             return Vec::new();
@@ -262,6 +267,32 @@ impl FieldManager {
         self.rename_current(&current, &mut managers, manager, now);
         cap_update_managers(&mut managers, MAX_UPDATE_MANAGERS);
         encode(managers)
+    }
+
+    /// The entry of who creates an object, for those that need no comparison of sets.
+    fn entry_of_created(
+        &self,
+        zero: &dyn Struct,
+        new: &dyn Struct,
+        manager: &str,
+        now: Time,
+    ) -> Option<ManagedFieldsEntry> {
+        let reset = match self.reset_fields.get(&self.api_version) {
+            None => None,
+            Some(Filter::Exclude(set)) => Some(set),
+            Some(Filter::Include(_)) => return None,
+        };
+        let fields = fields_of_created(zero, new, reset, &SERVER_FIELDS)?;
+        let manager = Manager::update(manager, &self.api_version, &self.subresource);
+        Some(ManagedFieldsEntry {
+            manager: manager.name,
+            operation: manager.operation,
+            api_version: manager.api_version,
+            time: Some(now),
+            fields_type: "FieldsV1".to_owned(),
+            fields_v1: Some(FieldsV1::new(fields.into_bytes())),
+            subresource: manager.subresource,
+        })
     }
 
     /// The managers before an update. Clients may set managed fields themselves, or reset them; a client that knows nothing

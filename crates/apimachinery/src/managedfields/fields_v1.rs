@@ -258,7 +258,7 @@ fn parse_element(text: &str) -> Result<Option<PathElement>, ParseSetError> {
 }
 
 /// An element as a JSON string.
-fn write_element(element: &PathElement, out: &mut String) {
+pub(super) fn write_element(element: &PathElement, out: &mut String) {
     out.push('"');
     match element {
         PathElement::Field(name) => {
@@ -271,7 +271,13 @@ fn write_element(element: &PathElement, out: &mut String) {
                 text.push(if i > 0 { ',' } else { '{' });
                 write_string(name, &mut text);
                 text.push(':');
-                text.push_str(&scalar_json(value));
+                match value {
+                    // Go escapes some more characters than JSON demands.
+                    Value::String(value) if value.bytes().all(is_plain) => {
+                        write_string(value, &mut text)
+                    }
+                    _ => text.push_str(&scalar_json(value)),
+                }
             }
             text.push_str(if fields.is_empty() { "{}" } else { "}" });
             out.push_str("k:");
@@ -287,6 +293,11 @@ fn write_element(element: &PathElement, out: &mut String) {
         }
     }
     out.push('"');
+}
+
+/// Whether a character is itself in Go's JSON.
+const fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&')
 }
 
 /// Go's JSON of a value; whole floats have no fraction.
@@ -306,7 +317,7 @@ fn write_string(text: &str, out: &mut String) {
     out.push('"');
 }
 
-fn write_escaped(text: &str, out: &mut String) {
+pub(super) fn write_escaped(text: &str, out: &mut String) {
     let needs_escape = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
     let mut rest = text;
     while let Some(at) = rest.bytes().position(needs_escape) {

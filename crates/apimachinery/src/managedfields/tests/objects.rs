@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::gvk::GroupVersionKind;
-use crate::managedfields::typed::compare_objects;
+use crate::managedfields::entries::SERVER_FIELDS;
+use crate::managedfields::typed::{compare_objects, fields_of_created};
 
 /// Changes about one in `rarity` of the parts of a value to something out of a small choice, so that keys of lists repeat
 /// and meet again.
@@ -231,4 +232,67 @@ fn managed_fields_of_typed_objects() {
             live = (info.clone)(&*object).expect("a copy");
         }
     }
+}
+
+#[test]
+fn what_the_creator_owns() {
+    let reset: Set = [
+        Path::of_fields(&["status"]),
+        Path::of_fields(&["metadata", "labels"]),
+        Path::of_fields(&["metadata", "annotations", "a"]),
+    ]
+    .into_iter()
+    .collect();
+    let now = Time::from_unix(1_700_000_000);
+    let (mut at_once, mut at_length) = (0, 0);
+    for info in api_types::kinds::KINDS {
+        let kind = GroupVersionKind::new(info.group, info.version, info.kind);
+        let api_version = kind.api_version();
+        for seed in 0..40 {
+            let mut changer = Changer {
+                random: StdRng::seed_from_u64(seed),
+                rarity: 2 + (seed as u32 % 4) * 3,
+            };
+            let reset_fields = match seed % 2 {
+                0 => BTreeMap::new(),
+                _ => BTreeMap::from([(api_version.clone(), Filter::Exclude(reset.clone()))]),
+            };
+            let types = Arc::new(BuiltInTypes::single_version(info.kind));
+            let fields = FieldManager::new(kind.clone(), "", types, reset_fields);
+            let zero = (info.new)();
+            let mut new = (info.new)();
+            for _ in 0..=seed % 4 {
+                changer.change_struct(&mut *new, 0);
+            }
+            if let Some(metadata) = new.object_meta_mut() {
+                metadata.managed_fields.clear();
+            }
+            let documents = || {
+                (
+                    document(&*zero, &api_version, info.kind),
+                    document(&*new, &api_version, info.kind),
+                )
+            };
+            let (live_document, new_document) = documents();
+            let expected = fields.update_no_errors(&live_document, &new_document, "one", now);
+            let reset = (seed % 2 == 1).then_some(&reset);
+            match fields_of_created(&*zero, &*new, reset, &SERVER_FIELDS) {
+                Some(_) => at_once += 1,
+                None => at_length += 1,
+            }
+            let entries = fields.update_objects(&*zero, &*new, "one", now, documents);
+            // What JSON refuses is not owned there.
+            if !expected.is_empty() {
+                assert_eq!(
+                    entries, expected,
+                    "{api_version} {}, seed {seed}:\n{new_document}",
+                    info.kind
+                );
+            }
+        }
+    }
+    assert!(
+        at_once > at_length,
+        "{at_once} at once, {at_length} at length"
+    );
 }

@@ -4,6 +4,7 @@
 //! by what is there; null fits every type.
 
 mod compare;
+mod created;
 mod field_set;
 mod merge;
 mod objects;
@@ -17,6 +18,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 pub use compare::Comparison;
+pub(super) use created::fields_of_created;
 pub(super) use objects::compare_objects;
 pub(super) use reconcile::reconcile;
 

@@ -25,30 +25,27 @@ pub(in crate::managedfields) fn compare_objects(
     live: &dyn Struct,
     new: &dyn Struct,
 ) -> Result<Comparison, Errors> {
-    let types = built_in();
     let mut out = Comparison::default();
-    let walker = Walker { types };
-    match types.root(new.schema()) {
-        Some(ty) if std::ptr::eq(live.schema(), new.schema()) => {
-            walker.visit_fields(ty, Some(live), Some(new), Level::Object, &mut out)?;
-            Ok(out)
-        }
-        _ => Err(Errors::one(
+    let walker = Walker::new();
+    let Some(ty) = walker.root(live, new) else {
+        return Err(Errors::one(
             "schema error: the objects are of no known kind",
-        )),
-    }
+        ));
+    };
+    walker.visit_fields(ty, Some(live), Some(new), Level::Object, &mut out)?;
+    Ok(out)
 }
 
 /// A part of an object as its JSON has it: null, or a value that is no null.
 #[derive(Clone, Copy)]
-enum Part<'a> {
+pub(super) enum Part<'a> {
     Null,
     Value(&'a dyn Value),
 }
 
 impl<'a> Part<'a> {
     /// What is behind pointers; nil ones, zero times and raw JSON that is not there are null.
-    fn of(value: &'a dyn Value) -> Self {
+    pub(super) fn of(value: &'a dyn Value) -> Self {
         match value.view() {
             View::Pointer(target) => Self::of(target),
             View::Nil => Self::Null,
@@ -85,7 +82,7 @@ impl<'a> Part<'a> {
         }
     }
 
-    fn equals(self, other: Self) -> bool {
+    pub(super) fn equals(self, other: Self) -> bool {
         match (self, other) {
             (Self::Null, Self::Null) => true,
             (Self::Value(a), Self::Value(b)) => {
@@ -98,7 +95,7 @@ impl<'a> Part<'a> {
 }
 
 /// What a part is walked as.
-enum Walk<'a> {
+pub(super) enum Walk<'a> {
     Scalar,
     Struct(Option<&'a dyn Struct>, Option<&'a dyn Struct>),
     Map,
@@ -108,14 +105,14 @@ enum Walk<'a> {
 
 /// Where fields are skipped.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Level {
+pub(super) enum Level {
     Object,
     Metadata,
     Below,
 }
 
 impl Level {
-    fn skips(self, field: &str) -> bool {
+    pub(super) fn skips(self, field: &str) -> bool {
         match self {
             Self::Object => matches!(field, "apiVersion" | "kind"),
             Self::Metadata => field == "managedFields",
@@ -123,7 +120,7 @@ impl Level {
         }
     }
 
-    fn below(self, field: &str) -> Self {
+    pub(super) fn below(self, field: &str) -> Self {
         if self == Self::Object && field == "metadata" {
             Self::Metadata
         } else {
@@ -132,18 +129,28 @@ impl Level {
     }
 }
 
-type Pair<'a> = (Option<Part<'a>>, Option<Part<'a>>);
+pub(super) type Pair<'a> = (Option<Part<'a>>, Option<Part<'a>>);
 
-struct Walker {
-    types: &'static BuiltIn,
+pub(super) struct Walker {
+    pub(super) types: &'static BuiltIn,
 }
 
 impl Walker {
-    fn schema(&self) -> &'static Schema {
+    pub(super) fn new() -> Self {
+        Self { types: built_in() }
+    }
+
+    /// The type of two objects of one kind.
+    pub(super) fn root(&self, live: &dyn Struct, new: &dyn Struct) -> Option<TypeId> {
+        let same = std::ptr::eq(live.schema(), new.schema());
+        same.then(|| self.types.root(new.schema())).flatten()
+    }
+
+    pub(super) fn schema(&self) -> &'static Schema {
         &self.types.schema
     }
 
-    fn walk<'a>((lhs, rhs): Pair<'a>) -> Walk<'a> {
+    pub(super) fn walk<'a>((lhs, rhs): Pair<'a>) -> Walk<'a> {
         let value = |part: Option<Part<'a>>| match part {
             Some(Part::Value(value)) => Some(value),
             _ => None,
@@ -404,7 +411,7 @@ impl Walker {
     }
 
     /// The element that stands for an item of a list in paths.
-    fn item_element(&self, list: &List, item: Part<'_>) -> Result<PathElement, String> {
+    pub(super) fn item_element(&self, list: &List, item: Part<'_>) -> Result<PathElement, String> {
         let (ListRelationship::Map(keys), Part::Value(value)) = (&list.relationship, item) else {
             return super::item_element(self.schema(), list, &item.json());
         };
@@ -449,7 +456,11 @@ fn key_json(part: Part<'_>) -> Json {
 }
 
 /// The field of a struct whose [present](Struct::present) fields are known.
-fn part_of<'a>(planned: &PlannedField, of: &'a dyn Struct, present: u128) -> Option<Part<'a>> {
+pub(super) fn part_of<'a>(
+    planned: &PlannedField,
+    of: &'a dyn Struct,
+    present: u128,
+) -> Option<Part<'a>> {
     let (last, through) = planned.path.steps().split_last()?;
     // One that is left out when there is nothing in it.
     if through.is_empty()
@@ -470,7 +481,7 @@ fn part_of<'a>(planned: &PlannedField, of: &'a dyn Struct, present: u128) -> Opt
 }
 
 /// Whether JSON has any field of a struct.
-fn has_fields(of: &dyn Struct) -> bool {
+pub(super) fn has_fields(of: &dyn Struct) -> bool {
     fn any(of: &dyn Struct, schema: &StructSchema) -> bool {
         of.shown(0).any(|index| {
             let (field, value) = (&schema.fields[index], of.get(index));
@@ -484,7 +495,7 @@ fn has_fields(of: &dyn Struct) -> bool {
 }
 
 /// The entries of a map; nothing for anything else.
-fn entries(part: Option<Part<'_>>) -> Vec<(&str, &dyn Value)> {
+pub(super) fn entries(part: Option<Part<'_>>) -> Vec<(&str, &dyn Value)> {
     let Some(Part::Value(value)) = part else {
         return Vec::new();
     };
@@ -499,7 +510,7 @@ fn entries(part: Option<Part<'_>>) -> Vec<(&str, &dyn Value)> {
 }
 
 /// The items of a list; nothing for anything else.
-fn items(part: Option<Part<'_>>) -> impl Iterator<Item = Part<'_>> {
+pub(super) fn items(part: Option<Part<'_>>) -> impl Iterator<Item = Part<'_>> {
     let list = match part {
         Some(Part::Value(value)) => match value.view() {
             View::List(list) => Some(list),
