@@ -106,6 +106,29 @@ pub fn find<'a>(message: &'a [u8], tags: &[u32]) -> Result<Option<Wire<'a>>, Wir
     }
 }
 
+/// Which length-delimited fields of a message to keep: those with these tags, whole, or parts of them.
+#[derive(Debug)]
+pub struct Kept(pub &'static [(u32, Option<Kept>)]);
+
+/// Appends what is kept of a message, a message of the same type.
+pub fn keep(message: &[u8], kept: &Kept, out: &mut Vec<u8>) -> Result<(), WireError> {
+    for field in fields(message) {
+        let (tag, Wire::Bytes(bytes)) = field? else {
+            continue;
+        };
+        match kept.0.iter().find(|(of, _)| *of == tag) {
+            Some((_, None)) => put_bytes(out, tag, bytes),
+            Some((_, Some(kept))) => {
+                let mut part = Vec::with_capacity(bytes.len());
+                keep(bytes, kept, &mut part)?;
+                put_bytes(out, tag, &part);
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
 /// Appends a varint.
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
@@ -175,6 +198,26 @@ mod tests {
             ),
             Err(WireError)
         );
+    }
+
+    #[test]
+    fn keeps_fields_whole_and_in_part() {
+        let message = |fields: &[(u32, &[u8])]| {
+            let mut out = Vec::new();
+            for (tag, bytes) in fields {
+                put_bytes(&mut out, *tag, bytes);
+            }
+            out
+        };
+        let inner = message(&[(1, b"a"), (2, b"b"), (1, b"c")]);
+        let mut whole = message(&[(1, &inner), (2, &inner), (3, b"d"), (1, &inner)]);
+        whole.extend([0x20, 1]);
+        const KEPT: Kept = Kept(&[(1, Some(Kept(&[(1, None)]))), (2, None)]);
+        let part = message(&[(1, b"a"), (1, b"c")]);
+        let mut out = Vec::new();
+        assert_eq!(keep(&whole, &KEPT, &mut out), Ok(()));
+        assert_eq!(out, message(&[(1, &part), (2, &inner), (1, &part)]));
+        assert_eq!(keep(&[0x0a, 2, 1], &KEPT, &mut out), Err(WireError));
     }
 
     #[test]

@@ -1,9 +1,5 @@
 //! Image names: `[domain/]path[:tag][@digest]`. Upstream: `pkg/util/parsers` on distribution's reference grammar.
 
-use std::sync::OnceLock;
-
-use regex::Regex;
-
 /// An image name taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
@@ -18,17 +14,88 @@ pub struct Reference {
 const LONGEST_NAME: usize = 255;
 /// Algorithms of digests, and how many digits each has.
 const DIGESTS: [(&str, usize); 3] = [("sha256", 64), ("sha384", 96), ("sha512", 128)];
-const DOMAIN: &str = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[(?:[a-fA-F0-9:]+)\]";
-const PATH: &str = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*";
 
-fn grammar() -> &'static Regex {
-    static GRAMMAR: OnceLock<Regex> = OnceLock::new();
-    GRAMMAR.get_or_init(|| {
-        let text = format!(
-            r"^(?P<name>(?:(?:{DOMAIN})(?::[0-9]+)?/)?{PATH}(?:/{PATH})*)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}))?(?:@(?P<digest>[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{{32,}}))?$"
-        );
-        Regex::new(&text).expect("a constant pattern")
-    })
+/// What the grammar makes of an image name: the tag and the digest, empty ones for none.
+fn tag_and_digest(image: &str) -> Option<(&str, &str)> {
+    let (tagged, digest) = match image.split_once('@') {
+        Some((tagged, digest)) if is_digest(digest) => (tagged, digest),
+        Some(_) => return None,
+        None => (image, ""),
+    };
+    let last = tagged.rfind('/').map_or(0, |at| at + 1);
+    let (name, tag) = match tagged[last..].split_once(':') {
+        Some((name, tag)) if is_tag(tag) => (&tagged[..last + name.len()], tag),
+        Some(_) => return None,
+        None => (tagged, ""),
+    };
+    let path = match name.split_once('/') {
+        Some((first, rest)) if is_path_component(first) || is_domain(first) => rest,
+        Some(_) => return None,
+        None => name,
+    };
+    path.split('/')
+        .all(is_path_component)
+        .then_some((tag, digest))
+}
+
+/// Letters and digits, with `.`, `_`, `__` or any number of `-` between them.
+fn is_path_component(text: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = text.as_bytes();
+    let ends_in_words = [bytes.first(), bytes.last()]
+        .into_iter()
+        .all(|end| end.is_some_and(|byte| is_word(*byte)));
+    ends_in_words
+        && bytes.split(|byte| is_word(*byte)).all(|between| {
+            matches!(between, b"" | b"." | b"_" | b"__") || between.iter().all(|byte| *byte == b'-')
+        })
+}
+
+/// A host with or without a port; IPv6 addresses in brackets.
+fn is_domain(text: &str) -> bool {
+    let is_number = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    if let Some(address) = text.strip_prefix('[') {
+        let Some((address, port)) = address.split_once(']') else {
+            return false;
+        };
+        return !address.is_empty()
+            && address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':')
+            && (port.is_empty() || port.strip_prefix(':').is_some_and(is_number));
+    }
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (text, None),
+    };
+    port.is_none_or(is_number)
+        && host.split('.').all(|label| {
+            !label.is_empty()
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        })
+}
+
+fn is_tag(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && !text.starts_with(['.', '-'])
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
+/// Names with `-`, `_`, `+` or `.` between them, a colon, and 32 hexadecimal digits or more.
+fn is_digest(text: &str) -> bool {
+    let Some((algorithm, digits)) = text.split_once(':') else {
+        return false;
+    };
+    digits.len() >= 32
+        && digits.bytes().all(|b| b.is_ascii_hexdigit())
+        && algorithm.split(['-', '_', '+', '.']).all(|name| {
+            name.starts_with(|first: char| first.is_ascii_alphabetic())
+                && name.bytes().all(|b| b.is_ascii_alphanumeric())
+        })
 }
 
 fn split_domain(name: &str) -> (String, String) {
@@ -82,7 +149,7 @@ pub fn parse(image: &str) -> Result<Reference, String> {
             "invalid reference format: repository name ({remote}) must be lowercase"
         ));
     }
-    let Some(found) = grammar().captures(image) else {
+    let Some((tag, digest)) = tag_and_digest(image) else {
         return fail("invalid reference format");
     };
     if domain.len() + 1 + repository_part.len() > LONGEST_NAME {
@@ -90,8 +157,6 @@ pub fn parse(image: &str) -> Result<Reference, String> {
             "repository name must not be more than {LONGEST_NAME} characters"
         ));
     }
-    let tag = found.name("tag").map_or("", |tag| tag.as_str());
-    let digest = found.name("digest").map_or("", |digest| digest.as_str());
     if let Some((algorithm, hex)) = digest.split_once(':') {
         let Some((_, length)) = DIGESTS.iter().find(|(name, _)| *name == algorithm) else {
             return fail("unsupported digest algorithm");
@@ -131,6 +196,10 @@ pub fn with_default_tag(image: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+    use regex::Regex;
+
     use super::*;
 
     #[track_caller]
@@ -208,6 +277,72 @@ mod tests {
         }
         let long = "a".repeat(255);
         assert!(parse(&long).is_err() && parse(&long[..200]).is_ok());
+    }
+
+    /// The grammar as distribution has it.
+    fn grammar() -> Regex {
+        const DOMAIN: &str = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[(?:[a-fA-F0-9:]+)\]";
+        const PATH: &str = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*";
+        let text = format!(
+            r"^(?P<name>(?:(?:{DOMAIN})(?::[0-9]+)?/)?{PATH}(?:/{PATH})*)(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}}))?(?:@(?P<digest>[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{{32,}}))?$"
+        );
+        Regex::new(&text).expect("a pattern")
+    }
+
+    #[test]
+    fn names_are_what_the_grammar_says() {
+        let grammar = grammar();
+        let mut random = StdRng::seed_from_u64(1);
+        let pieces = [
+            "a",
+            "b1",
+            "A",
+            "é",
+            ".",
+            "_",
+            "__",
+            "-",
+            "--",
+            ":",
+            "/",
+            "@",
+            "[",
+            "]",
+            "5000",
+            "host.io",
+            "[::1]",
+            "[fe]",
+            "localhost",
+            "sha256:",
+            "md5",
+            "@sha256:00000000000000000000000000000000",
+            "@a+b:",
+            "+",
+            "\n",
+            "",
+            "00000000000000000000000000000000",
+        ];
+        let (mut names, mut tags, mut digests) = (0, 0, 0);
+        for _ in 0..300_000 {
+            let count = random.random_range(1..8);
+            let image: String = (0..count)
+                .map(|_| pieces[random.random_range(0..pieces.len())])
+                .collect();
+            let expected = grammar.captures(&image).map(|found| {
+                let part = |name| found.name(name).map_or("", |part| part.as_str()).to_owned();
+                (part("tag"), part("digest"))
+            });
+            let got =
+                tag_and_digest(&image).map(|(tag, digest)| (tag.to_owned(), digest.to_owned()));
+            assert_eq!(got, expected, "{image:?}");
+            names += usize::from(expected.is_some());
+            tags += usize::from(expected.as_ref().is_some_and(|(tag, _)| !tag.is_empty()));
+            digests += usize::from(expected.is_some_and(|(_, digest)| !digest.is_empty()));
+        }
+        assert!(
+            names > 10_000 && tags > 1_000 && digests > 100,
+            "{names} {tags} {digests}"
+        );
     }
 
     #[test]
