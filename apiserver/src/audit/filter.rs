@@ -22,9 +22,9 @@ impl Audit {
     /// Handles a request whose sender is known, and notes it if the policy wants it.
     pub async fn around<F>(
         self: &Arc<Self>,
-        mut cx: RequestContext,
+        mut cx: Box<RequestContext>,
         long_running: bool,
-        handle: impl FnOnce(RequestContext) -> F,
+        handle: impl FnOnce(Box<RequestContext>) -> F,
     ) -> Response
     where
         F: Future<Output = Response>,

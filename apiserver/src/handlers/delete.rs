@@ -90,25 +90,28 @@ pub async fn delete(
     let bytes = body::read(cx, request_body).await?;
     let options = delete_options(cx, &bytes)?;
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
-    run_write(server.request_metrics.clone(), async move {
-        let orphan = options.orphan_dependents;
-        let name = cx.info.name.clone();
-        trace::step("About to delete object from database");
-        let (deleted, gone) = delete_one(&server, &cx, &endpoint, &name, options).await?;
-        trace::step("Object deleted from database");
-        // Asking for dependents to be deleted is the one case where waiting shows in the status code.
-        let code = if !gone && orphan == Some(false) {
-            StatusCode::ACCEPTED
-        } else {
-            StatusCode::OK
-        };
-        respond::written(|| match deleted {
-            Deleted::Object(object) => {
-                respond::object(&cx, &endpoint.resource, media, code, object)
-            }
-            Deleted::Status(status) => Ok(respond::status(&cx, media, code, *status)),
-        })
-    })
+    run_write(
+        server.request_metrics.clone(),
+        Box::pin(async move {
+            let orphan = options.orphan_dependents;
+            let name = cx.info.name.clone();
+            trace::step("About to delete object from database");
+            let (deleted, gone) = delete_one(&server, &cx, &endpoint, &name, options).await?;
+            trace::step("Object deleted from database");
+            // Asking for dependents to be deleted is the one case where waiting shows in the status code.
+            let code = if !gone && orphan == Some(false) {
+                StatusCode::ACCEPTED
+            } else {
+                StatusCode::OK
+            };
+            respond::written(|| match deleted {
+                Deleted::Object(object) => {
+                    respond::object(&cx, &endpoint.resource, media, code, object)
+                }
+                Deleted::Status(status) => Ok(respond::status(&cx, media, code, *status)),
+            })
+        }),
+    )
     .await
 }
 

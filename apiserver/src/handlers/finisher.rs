@@ -1,5 +1,6 @@
 //! Writes that go on without their clients. Upstream: endpoints/handlers/finisher.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use apimachinery::status::{self, StatusError};
@@ -16,8 +17,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(34);
 /// How long it is waited for a write whose request is over, to count what became of it.
 const POST_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// Runs a write in a task of its own, so that a client that goes away does not break it off half-way.
-pub async fn run_write<T, F>(metrics: RequestMetrics, write: F) -> Result<T, StatusError>
+/// Runs a write in a task of its own, so that a client that goes away does not break it off half-way. Writes are some kilobytes,
+/// which would be copied on their way into the task.
+pub async fn run_write<T, F>(metrics: RequestMetrics, write: Pin<Box<F>>) -> Result<T, StatusError>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, StatusError>> + Send + 'static,
@@ -74,13 +76,16 @@ mod tests {
     async fn counted(takes: u64, waits: u64, fails: bool) -> Vec<(&'static str, u64)> {
         let metrics = Metrics::bare(MetricsOptions::default());
         let metrics = RequestMetrics::new(&metrics, true);
-        let write = run_write(metrics.clone(), async move {
-            sleep(Duration::from_secs(takes)).await;
-            match fails {
-                true => Err(status::bad_request("no")),
-                false => Ok(()),
-            }
-        });
+        let write = run_write(
+            metrics.clone(),
+            Box::pin(async move {
+                sleep(Duration::from_secs(takes)).await;
+                match fails {
+                    true => Err(status::bad_request("no")),
+                    false => Ok(()),
+                }
+            }),
+        );
         let _ = tokio::time::timeout(Duration::from_secs(waits), write).await;
         // Longer than anybody waits.
         sleep(POST_TIMEOUT * 2).await;

@@ -192,7 +192,10 @@ pub async fn dispatch(
         resource: resource.clone(),
         subresource: Some(subresource),
     };
-    crate::subresources::serve(server, cx, &endpoint, body, upgrade).await
+    Box::pin(crate::subresources::serve(
+        server, cx, &endpoint, body, upgrade,
+    ))
+    .await
 }
 
 /// Tells those who ask for what is on its way out.
@@ -306,7 +309,7 @@ async fn main_resource(
     begin(server, cx, endpoint);
     let _span = trace::of_request(cx);
     if resource.storage.is_none() {
-        return crate::virtual_resources::serve(server, cx, endpoint, body).await;
+        return Box::pin(crate::virtual_resources::serve(server, cx, endpoint, body)).await;
     }
     match verb {
         "get" => get(cx, endpoint).await,
@@ -322,10 +325,10 @@ async fn main_resource(
             .await
         }
         "create" => write::create(server, cx, endpoint, body).await,
-        "update" => write::update(server, cx, endpoint, body).await,
-        "patch" => patch::patch(server, cx, endpoint, body).await,
-        "delete" => delete::delete(server, cx, endpoint, body).await,
-        "deletecollection" => delete::delete_collection(server, cx, endpoint, body).await,
+        "update" => Box::pin(write::update(server, cx, endpoint, body)).await,
+        "patch" => Box::pin(patch::patch(server, cx, endpoint, body)).await,
+        "delete" => Box::pin(delete::delete(server, cx, endpoint, body)).await,
+        "deletecollection" => Box::pin(delete::delete_collection(server, cx, endpoint, body)).await,
         _ => Err(method_not_allowed()),
     }
 }

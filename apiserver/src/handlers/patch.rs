@@ -531,16 +531,19 @@ pub async fn patch(
     let media = respond::negotiate_objects(cx, &endpoint.resource)?;
     let request = PatchRequest::read(cx, &endpoint.resource, request_body).await?;
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
-    run_write(server.request_metrics.clone(), async move {
-        let (object, created) = patch_stored(&server, &cx, &endpoint, &request).await?;
-        trace::step("Object stored in database");
-        let code = if created {
-            StatusCode::CREATED
-        } else {
-            StatusCode::OK
-        };
-        respond::written(|| respond::object(&cx, &endpoint.resource, media, code, object))
-    })
+    run_write(
+        server.request_metrics.clone(),
+        Box::pin(async move {
+            let (object, created) = patch_stored(&server, &cx, &endpoint, &request).await?;
+            trace::step("Object stored in database");
+            let code = if created {
+                StatusCode::CREATED
+            } else {
+                StatusCode::OK
+            };
+            respond::written(|| respond::object(&cx, &endpoint.resource, media, code, object))
+        }),
+    )
     .await
 }
 

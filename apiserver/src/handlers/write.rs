@@ -320,13 +320,16 @@ pub async fn create(
         store::ensure_namespace(namespace, metadata)?;
     }
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
-    run_write(server.request_metrics.clone(), async move {
-        let created = create_decoded(&server, &cx, &endpoint, object, options).await;
-        let created = stored(&endpoint, &bytes, created)?;
-        respond::written(|| {
-            respond::object(&cx, &endpoint.resource, media, StatusCode::CREATED, created)
-        })
-    })
+    run_write(
+        server.request_metrics.clone(),
+        Box::pin(async move {
+            let created = create_decoded(&server, &cx, &endpoint, object, options).await;
+            let created = stored(&endpoint, &bytes, created)?;
+            respond::written(|| {
+                respond::object(&cx, &endpoint.resource, media, StatusCode::CREATED, created)
+            })
+        }),
+    )
     .await
 }
 
@@ -377,16 +380,19 @@ pub async fn update(
     let mut object = converted(cx, endpoint, &bytes, &options.field_validation)?;
     check_name(cx, endpoint, &mut object)?;
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
-    run_write(server.request_metrics.clone(), async move {
-        let updated = update_decoded(&server, &cx, &endpoint, object, options).await;
-        let (object, created) = stored(&endpoint, &bytes, updated)?;
-        let code = if created {
-            StatusCode::CREATED
-        } else {
-            StatusCode::OK
-        };
-        respond::written(|| respond::object(&cx, &endpoint.resource, media, code, object))
-    })
+    run_write(
+        server.request_metrics.clone(),
+        Box::pin(async move {
+            let updated = update_decoded(&server, &cx, &endpoint, object, options).await;
+            let (object, created) = stored(&endpoint, &bytes, updated)?;
+            let code = if created {
+                StatusCode::CREATED
+            } else {
+                StatusCode::OK
+            };
+            respond::written(|| respond::object(&cx, &endpoint.resource, media, code, object))
+        }),
+    )
     .await
 }
 

@@ -63,7 +63,7 @@ impl ApiServer {
     /// What has to be answered at all, and in its time.
     async fn in_time(
         self: &Arc<Self>,
-        mut cx: RequestContext,
+        mut cx: Box<RequestContext>,
         request: &mut Request,
         audit_id: &HeaderValue,
     ) -> Response {
@@ -151,7 +151,7 @@ impl ApiServer {
     }
 
     /// Warnings are in every answer, also in one that refuses. Upstream: endpoints/filters/warning.go.
-    async fn warned(self: &Arc<Self>, cx: RequestContext, request: &mut Request) -> Response {
+    async fn warned(self: &Arc<Self>, cx: Box<RequestContext>, request: &mut Request) -> Response {
         let warnings = cx.warnings.clone();
         let mut response = self.asked_from_site(cx, request).await;
         for warning in warnings.headers() {
@@ -167,7 +167,7 @@ impl ApiServer {
     /// Browsers tell from which site a request comes, and may have to be told that it was allowed.
     async fn asked_from_site(
         self: &Arc<Self>,
-        cx: RequestContext,
+        cx: Box<RequestContext>,
         request: &mut Request,
     ) -> Response {
         let cors = self.cors.as_ref();
@@ -201,7 +201,7 @@ impl ApiServer {
 
     async fn authenticated(
         self: &Arc<Self>,
-        mut cx: RequestContext,
+        mut cx: Box<RequestContext>,
         request: &mut Request,
     ) -> Response {
         let started = Instant::now();
@@ -281,7 +281,7 @@ impl ApiServer {
     /// What follows when it is known who sent the request, and since `started` to the audit log, too.
     async fn known(
         self: &Arc<Self>,
-        mut cx: RequestContext,
+        mut cx: Box<RequestContext>,
         request: &mut Request,
         started: Instant,
     ) -> Response {
@@ -297,7 +297,7 @@ impl ApiServer {
         }
         let (started, took) = self.filtered(&cx, Filter::Impersonation, started);
         cx.annotations.latencies().add(Latency::Impersonation, took);
-        self.limited(Arc::new(cx), request, started).await
+        self.limited(Arc::from(cx), request, started).await
     }
 
     /// Not too many at once. Connections to pods do not count.
@@ -430,14 +430,14 @@ impl ApiServer {
         if let Some(peers) = &self.peers {
             let able = peers.able(self, cx);
             if !able.is_empty() {
-                return peers::serve(self, cx, &able, body, upgrade).await;
+                return Box::pin(peers::serve(self, cx, &able, body, upgrade)).await;
             }
         }
         if let Some(remote) = self.aggregator.remote_of(&info.path) {
-            return aggregator::serve(self, cx, &remote, body, upgrade).await;
+            return Box::pin(aggregator::serve(self, cx, &remote, body, upgrade)).await;
         }
         if !info.is_resource_request {
-            let response = nonresource::serve(self, cx, body).await;
+            let response = Box::pin(nonresource::serve(self, cx, body)).await;
             return cx.measured.answered(response);
         }
         let known = if info.api_prefix == "api" {
@@ -496,7 +496,7 @@ fn context_of(
     request: &Request,
     audit_id: &HeaderValue,
     received: Instant,
-) -> Result<RequestContext, Response> {
+) -> Result<Box<RequestContext>, Response> {
     let Ok(path) = percent_encoding::percent_decode_str(request.uri().path()).decode_utf8() else {
         return Err(no_cache(serving::error_response(
             StatusCode::BAD_REQUEST,
@@ -514,7 +514,7 @@ fn context_of(
         );
         serving::error_response(StatusCode::INTERNAL_SERVER_ERROR, &filter::sanitize(&text))
     })?;
-    Ok(RequestContext {
+    Ok(Box::new(RequestContext {
         method: request.method().clone(),
         uri: request.uri().clone(),
         info,
@@ -532,7 +532,7 @@ fn context_of(
         measured: Measured::default(),
         trace: None,
         line: None,
-    })
+    }))
 }
 
 /// Responses are not to be cached, unless the handler said otherwise.

@@ -33,40 +33,43 @@ pub async fn create(
         inner.info.name.clone_from(&posted.object.metadata().name);
     }
     let (server, cx, endpoint) = (server.clone(), Arc::new(inner), endpoint.clone());
-    run_write(server.request_metrics.clone(), async move {
-        let dry_run = is_dry_run(&posted.options.dry_run);
-        let (object, attributes) = post::admit(&server, &cx, &endpoint, &posted).await?;
-        let binding = object
-            .get::<Binding>()
-            .cloned()
-            .ok_or_else(|| status::bad_request("not a Binding object"))?;
-        if binding.metadata.name != cx.info.name {
-            return Err(status::bad_request(
-                "name in URL does not match name in Binding object",
-            ));
-        }
-        let errors = problems(&binding);
-        if let Some(text) = errors.aggregate() {
-            return Err(Status {
-                status: "Failure".to_owned(),
-                code: 500,
-                message: text,
-                ..Status::default()
+    run_write(
+        server.request_metrics.clone(),
+        Box::pin(async move {
+            let dry_run = is_dry_run(&posted.options.dry_run);
+            let (object, attributes) = post::admit(&server, &cx, &endpoint, &posted).await?;
+            let binding = object
+                .get::<Binding>()
+                .cloned()
+                .ok_or_else(|| status::bad_request("not a Binding object"))?;
+            if binding.metadata.name != cx.info.name {
+                return Err(status::bad_request(
+                    "name in URL does not match name in Binding object",
+                ));
             }
-            .into());
-        }
-        post::validate(&server, attributes, &object).await?;
-        bind(&server, &cx, &endpoint, binding, dry_run).await?;
-        Ok(respond::status(
-            &cx,
-            posted.media,
-            StatusCode::CREATED,
-            Status {
-                status: "Success".to_owned(),
-                ..Status::default()
-            },
-        ))
-    })
+            let errors = problems(&binding);
+            if let Some(text) = errors.aggregate() {
+                return Err(Status {
+                    status: "Failure".to_owned(),
+                    code: 500,
+                    message: text,
+                    ..Status::default()
+                }
+                .into());
+            }
+            post::validate(&server, attributes, &object).await?;
+            bind(&server, &cx, &endpoint, binding, dry_run).await?;
+            Ok(respond::status(
+                &cx,
+                posted.media,
+                StatusCode::CREATED,
+                Status {
+                    status: "Success".to_owned(),
+                    ..Status::default()
+                },
+            ))
+        }),
+    )
     .await
 }
 

@@ -38,50 +38,53 @@ pub(super) async fn create(
 ) -> Result<Response, StatusError> {
     let posted = post::read(cx, endpoint, body).await?;
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
-    run_write(server.request_metrics.clone(), async move {
-        let (object, attributes) = post::admit(&server, &cx, &endpoint, &posted).await?;
-        let eviction = object
-            .get::<Eviction>()
-            .ok_or_else(|| status::bad_request("not a Eviction object"))?;
-        if eviction.metadata.name != cx.info.name {
-            return Err(status::bad_request(
-                "name in URL does not match name in Eviction object",
-            ));
-        }
-        let mut options = eviction
-            .delete_options
-            .as_deref()
-            .cloned()
-            .unwrap_or_default();
-        let asked = &posted.options.dry_run;
-        if !is_dry_run(&options.dry_run) {
-            options.dry_run.clone_from(asked);
-        } else if is_dry_run(asked) && options.dry_run != *asked {
-            return Err(plain(format!(
-                "Non-matching dry-run options in request and content: [{}] and [{}]",
-                asked.join(" "),
-                options.dry_run.join(" ")
-            )));
-        }
-        let evictor = Evictor {
-            server: &server,
-            cx: &cx,
-            endpoint: &endpoint,
-        };
-        evictor.pod().await?;
-        post::validate(&server, attributes, &object).await?;
-        evictor.evict(options).await?;
-        let success = Status {
-            status: "Success".to_owned(),
-            ..Status::default()
-        };
-        Ok(respond::status(
-            &cx,
-            posted.media,
-            StatusCode::CREATED,
-            success,
-        ))
-    })
+    run_write(
+        server.request_metrics.clone(),
+        Box::pin(async move {
+            let (object, attributes) = post::admit(&server, &cx, &endpoint, &posted).await?;
+            let eviction = object
+                .get::<Eviction>()
+                .ok_or_else(|| status::bad_request("not a Eviction object"))?;
+            if eviction.metadata.name != cx.info.name {
+                return Err(status::bad_request(
+                    "name in URL does not match name in Eviction object",
+                ));
+            }
+            let mut options = eviction
+                .delete_options
+                .as_deref()
+                .cloned()
+                .unwrap_or_default();
+            let asked = &posted.options.dry_run;
+            if !is_dry_run(&options.dry_run) {
+                options.dry_run.clone_from(asked);
+            } else if is_dry_run(asked) && options.dry_run != *asked {
+                return Err(plain(format!(
+                    "Non-matching dry-run options in request and content: [{}] and [{}]",
+                    asked.join(" "),
+                    options.dry_run.join(" ")
+                )));
+            }
+            let evictor = Evictor {
+                server: &server,
+                cx: &cx,
+                endpoint: &endpoint,
+            };
+            evictor.pod().await?;
+            post::validate(&server, attributes, &object).await?;
+            evictor.evict(options).await?;
+            let success = Status {
+                status: "Success".to_owned(),
+                ..Status::default()
+            };
+            Ok(respond::status(
+                &cx,
+                posted.media,
+                StatusCode::CREATED,
+                success,
+            ))
+        }),
+    )
     .await
 }
 

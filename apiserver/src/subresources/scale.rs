@@ -184,11 +184,14 @@ pub(super) async fn serve(
         Change::Replace(decoded, options)
     };
     let (server, cx, endpoint) = (server.clone(), cx.clone(), endpoint.clone());
-    run_write(server.request_metrics.clone(), async move {
-        let object = update(&server, &cx, &endpoint, &change).await?;
-        let scale = Object::from(scale_of(&endpoint.resource, &object)?);
-        respond::served_object(&cx, &endpoint.resource, media, StatusCode::OK, &scale, None)
-    })
+    run_write(
+        server.request_metrics.clone(),
+        Box::pin(async move {
+            let object = update(&server, &cx, &endpoint, &change).await?;
+            let scale = Object::from(scale_of(&endpoint.resource, &object)?);
+            respond::served_object(&cx, &endpoint.resource, media, StatusCode::OK, &scale, None)
+        }),
+    )
     .await
 }
 

@@ -220,7 +220,8 @@ impl Client {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let mut retries = 0;
         let (head, body) = loop {
-            let sent = within(deadline, self.send(&path, body.clone(), annotations)).await;
+            let sent = Box::pin(self.send(&path, body.clone(), annotations));
+            let sent = within(deadline, sent).await;
             let sent = sent.ok_or_else(|| failed(LATE.to_owned()))?;
             let sent = sent.map_err(failed)?;
             self.note_faults(*self.faults.lock(), annotations);
