@@ -153,14 +153,18 @@ impl Cluster for StoredCluster {
             let storage = resource.storage()?;
             let failed = |error| interpret(error, Operation::List, &resource.group_resource(), "");
             let scope = storage.scope(namespace, "").map_err(failed)?;
-            let options = ListOptions {
-                resource_version: "0".to_owned(),
-                ..ListOptions::default()
+            let list = match storage.peek_list(&scope).map_err(failed)? {
+                Some(list) => list,
+                None => {
+                    let options = ListOptions {
+                        resource_version: "0".to_owned(),
+                        ..ListOptions::default()
+                    };
+                    Box::pin(storage.list(&scope, &options, Arc::new(Everything)))
+                        .await
+                        .map_err(failed)?
+                }
             };
-            let list = storage
-                .list(&scope, &options, Arc::new(Everything))
-                .await
-                .map_err(failed)?;
             list.iter()
                 .map(|entry| self.decoded.get(&resource, &entry))
                 .collect()

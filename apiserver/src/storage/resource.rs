@@ -20,8 +20,8 @@ use crate::storage::etcd3::list::{check_minimum_version, validate_list_options};
 use crate::storage::etcd3::store::{State, Store};
 use crate::storage::key::{Key, Scope};
 use crate::storage::options::{
-    Current, DeleteOptions, Hint, ListOptions, Predicate, ResourceConfig, ResourceVersionMatch,
-    Update, UpdateOptions, WatchOptions,
+    Current, DeleteOptions, Everything, Hint, ListOptions, Predicate, ResourceConfig,
+    ResourceVersionMatch, Update, UpdateOptions, WatchOptions,
 };
 use crate::traces::trace;
 
@@ -161,6 +161,17 @@ impl Storage {
     /// The cache's copy of an object as it is now, perhaps behind etcd.
     pub fn peek(&self, key: &Key) -> Option<Arc<Entry>> {
         self.cache.as_ref()?.get(key)
+    }
+
+    /// The cache's copies of a scope's objects as they are now, perhaps behind etcd. None where there is no cache, or it is not
+    /// ready. No list of a client, and not counted as one.
+    pub fn peek_list(&self, scope: &Scope) -> Result<Option<List>, Error> {
+        let snapshot = self.cache.as_ref().map(|cache| cache.snapshot());
+        let Some(Ok(snapshot)) = snapshot else {
+            return Ok(None);
+        };
+        let prefix = self.token_prefix(scope);
+        List::from_snapshot(snapshot, scope, None, 0, Arc::new(Everything), prefix).map(Some)
     }
 
     /// The state of the cache, which has all writes of this process that have ended. Costs next to nothing.

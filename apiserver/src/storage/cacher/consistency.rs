@@ -107,9 +107,10 @@ async fn keys(store: &Store, start: &str, end: &[u8], revision: u64) -> Result<P
         .with_keys_only();
     let outcome = store
         .client
-        .read(|mut endpoint| {
+        .read(|endpoint| {
+            let mut list = endpoint.list.clone();
             let options = options.clone();
-            async move { endpoint.list.get(start, Some(options)).await }
+            async move { list.get(start, Some(options)).await }
         })
         .await;
     store

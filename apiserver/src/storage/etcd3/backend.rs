@@ -202,7 +202,10 @@ impl Backend {
         let status = self
             .inner
             .client
-            .read(|mut endpoint| async move { endpoint.maintenance.status().await })
+            .read(|endpoint| {
+                let mut maintenance = endpoint.maintenance.clone();
+                async move { maintenance.status().await }
+            })
             .await
             .map_err(|error| error.into_read_error("status"))?;
         EtcdVersion::parse(status.version())
@@ -246,8 +249,9 @@ impl Backend {
     /// (`--etcd-readycheck-timeout`).
     pub async fn health(&self, timeout: Duration) -> Result<(), Error> {
         let key = format!("{}health", self.inner.prefix);
-        let (index, mut endpoint) = self.inner.client.endpoint();
-        match tokio::time::timeout(timeout, endpoint.kv.get(key, None)).await {
+        let (index, endpoint) = self.inner.client.endpoint();
+        let mut kv = endpoint.kv.clone();
+        match tokio::time::timeout(timeout, kv.get(key, None)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {
                 self.inner.client.failed(index);
@@ -276,11 +280,9 @@ impl Backend {
 
     /// What others compacted before we started; the hub sees the rest.
     async fn learn_compaction(&self) {
-        let read = self.inner.client.read(|mut endpoint| async move {
-            endpoint
-                .kv
-                .get(COMPACT_REV_KEY, Some(GetOptions::new()))
-                .await
+        let read = self.inner.client.read(|endpoint| {
+            let mut kv = endpoint.kv.clone();
+            async move { kv.get(COMPACT_REV_KEY, Some(GetOptions::new())).await }
         });
         match read.await {
             Ok(response) => {

@@ -111,9 +111,9 @@ impl EtcdClient {
     }
 
     /// The endpoint in use.
-    pub(crate) fn endpoint(&self) -> (usize, EndpointClient) {
+    pub(crate) fn endpoint(&self) -> (usize, &EndpointClient) {
         let index = self.current.load(Ordering::Relaxed) % self.endpoints.len();
-        (index, self.endpoints[index].clone())
+        (index, &self.endpoints[index])
     }
 
     /// The endpoint failed: whoever notices first moves everybody to the next.
@@ -130,8 +130,9 @@ impl EtcdClient {
         let deadline = Instant::now() + patience;
         let mut last = String::new();
         loop {
-            let (index, mut endpoint) = self.endpoint();
-            let outcome = timeout_at(deadline, endpoint.maintenance.status()).await;
+            let (index, endpoint) = self.endpoint();
+            let mut maintenance = endpoint.maintenance.clone();
+            let outcome = timeout_at(deadline, maintenance.status()).await;
             match outcome.map(|outcome| outcome.map_err(classify)) {
                 Ok(Err(EtcdError::NotSent(why) | EtcdError::Unknown(why))) => last = why,
                 Ok(_) => return Ok(()),
@@ -154,7 +155,7 @@ impl EtcdClient {
     /// A request that changes nothing.
     pub(crate) async fn read<T, F, Fut>(&self, request: F) -> Result<T, EtcdError>
     where
-        F: Fn(EndpointClient) -> Fut,
+        F: Fn(&EndpointClient) -> Fut,
         Fut: Future<Output = Result<T, etcd_client::Error>>,
     {
         let deadline = Instant::now() + self.request_timeout;
@@ -178,7 +179,7 @@ impl EtcdClient {
     /// A request that may change something.
     pub(crate) async fn write<T, F, Fut>(&self, request: F) -> Result<T, EtcdError>
     where
-        F: Fn(EndpointClient) -> Fut,
+        F: Fn(&EndpointClient) -> Fut,
         Fut: Future<Output = Result<T, etcd_client::Error>>,
     {
         let deadline = Instant::now() + self.request_timeout;
@@ -197,7 +198,7 @@ impl EtcdClient {
 
     async fn attempt<T, F, Fut>(&self, deadline: Instant, request: &F) -> Result<T, EtcdError>
     where
-        F: Fn(EndpointClient) -> Fut,
+        F: Fn(&EndpointClient) -> Fut,
         Fut: Future<Output = Result<T, etcd_client::Error>>,
     {
         let (index, endpoint) = self.endpoint();

@@ -90,9 +90,10 @@ pub(crate) async fn compact(client: &EtcdClient, round: Round) -> Result<(Round,
         )])
         .or_else([TxnOp::get(COMPACT_REV_KEY, None)]);
     let response = client
-        .write(|mut endpoint| {
+        .write(|endpoint| {
+            let mut kv = endpoint.kv.clone();
             let txn = txn.clone();
-            async move { endpoint.kv.txn(txn).await }
+            async move { kv.txn(txn).await }
         })
         .await
         .map_err(|error| error.into_write_error("compaction txn"))?;
@@ -132,7 +133,10 @@ pub(crate) async fn compact(client: &EtcdClient, round: Round) -> Result<(Round,
         return Ok((next, 0));
     }
     client
-        .write(|mut endpoint| async move { endpoint.kv.compact(round.revision, None).await })
+        .write(|endpoint| {
+            let mut kv = endpoint.kv.clone();
+            async move { kv.compact(round.revision, None).await }
+        })
         .await
         .map_err(|error| error.into_write_error("compact"))?;
     debug!(revision = round.revision, "etcd: compacted");

@@ -242,7 +242,8 @@ impl Hub {
     }
 
     async fn watch(&self, mode: Mode, position: &mut u64) -> Ended {
-        let (endpoint_index, mut endpoint) = self.client.endpoint();
+        let (endpoint_index, endpoint) = self.client.endpoint();
+        let mut watch = endpoint.watch.clone();
         let start = i64::try_from(*position + 1).unwrap_or(i64::MAX);
         let options = WatchOptions::new()
             .with_start_revision(start)
@@ -254,7 +255,7 @@ impl Hub {
                 options.with_range(prefix_end(self.prefix.as_bytes())),
             ),
         };
-        let open = tokio::time::timeout(OPEN_TIMEOUT, endpoint.watch.watch(key, Some(options)));
+        let open = tokio::time::timeout(OPEN_TIMEOUT, watch.watch(key, Some(options)));
         let mut stream = match open.await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {

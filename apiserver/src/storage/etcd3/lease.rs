@@ -66,7 +66,10 @@ impl LeaseManager {
         let seconds = i64::try_from((ttl + reuse).as_secs()).unwrap_or(i64::MAX);
         let granted = self
             .client
-            .write(|mut endpoint| async move { endpoint.lease.grant(seconds, None).await })
+            .write(|endpoint| {
+                let mut lease = endpoint.lease.clone();
+                async move { lease.grant(seconds, None).await }
+            })
             .await
             .map_err(|error| error.into_write_error("grant a lease"))?;
         last.id = granted.id();

@@ -75,12 +75,11 @@ impl RevisionReader {
     async fn read(&self) -> Result<u64, Error> {
         let response = self
             .client
-            .read(|mut endpoint| {
+            .read(|endpoint| {
+                let mut kv = endpoint.kv.clone();
                 let key = self.key.as_str();
                 async move {
-                    endpoint
-                        .kv
-                        .get(key, Some(GetOptions::new().with_keys_only().with_limit(1)))
+                    kv.get(key, Some(GetOptions::new().with_keys_only().with_limit(1)))
                         .await
                 }
             })

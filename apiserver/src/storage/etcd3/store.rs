@@ -290,9 +290,10 @@ impl Store {
         }
         let outcome = self
             .client
-            .read(|mut endpoint| {
+            .read(|endpoint| {
+                let mut list = endpoint.list.clone();
                 let options = options.clone();
-                async move { endpoint.list.get(start, Some(options)).await }
+                async move { list.get(start, Some(options)).await }
             })
             .await;
         let op = if count_only { Op::Count } else { Op::List };
@@ -306,9 +307,10 @@ impl Store {
         let options = GetOptions::new().with_revision(signed(revision));
         let outcome = self
             .client
-            .read(|mut endpoint| {
+            .read(|endpoint| {
+                let mut kv = endpoint.kv.clone();
                 let options = options.clone();
-                async move { endpoint.kv.get(key.as_str(), Some(options)).await }
+                async move { kv.get(key.as_str(), Some(options)).await }
             })
             .await;
         self.metrics
@@ -479,9 +481,10 @@ impl Store {
         let started = Instant::now();
         let outcome = self
             .client
-            .write(|mut endpoint| {
+            .write(|endpoint| {
+                let mut kv = endpoint.kv.clone();
                 let txn = txn.clone();
-                async move { endpoint.kv.txn(txn).await }
+                async move { kv.txn(txn).await }
             })
             .await;
         drop(call);

@@ -143,7 +143,8 @@ impl Watch {
     }
 
     async fn follow(&self, revision: &mut u64) -> Result<Ended, Stop> {
-        let (index, mut endpoint) = self.store.client.endpoint();
+        let (index, endpoint) = self.store.client.endpoint();
+        let mut watch = endpoint.watch.clone();
         let start = i64::try_from(*revision + 1).unwrap_or(i64::MAX);
         let mut options = EtcdWatchOptions::new()
             .with_start_revision(start)
@@ -154,7 +155,7 @@ impl Watch {
         }
         let open = tokio::time::timeout(
             OPEN_TIMEOUT,
-            endpoint.watch.watch(&*self.scope.prefix, Some(options)),
+            watch.watch(&*self.scope.prefix, Some(options)),
         );
         let mut stream = match open.await {
             Ok(Ok(stream)) => stream,
