@@ -260,14 +260,26 @@ impl Health {
         }
     }
 
-    /// Says that a hook has done its work.
+    /// Says that a hook has done its work. After the last one the server has started.
     pub fn hook_done(&self, name: &str) {
-        self.running.lock().remove(name);
+        let mut running = self.running.lock();
+        if running.remove(name).is_some() && running.is_empty() {
+            // No work for a thread that answers requests: it takes milliseconds.
+            std::thread::spawn(give_back);
+        }
     }
 
     /// Whether a hook has done its work.
     pub fn is_hook_done(&self, name: &str) -> bool {
         !self.running.lock().contains_key(name)
+    }
+}
+
+/// Gives back the pages of the program that only its start needed: nearly half of it.
+fn give_back() {
+    match resident::give_back() {
+        Ok(bytes) => tracing::debug!(bytes, "Program pages given back after the start"),
+        Err(error) => tracing::warn!(%error, "Program pages of the start stay in memory"),
     }
 }
 
