@@ -7,10 +7,12 @@
 //! - A snapshot's revision is the newest at which its contents are right: `max(hub's revision, last applied)`, with the
 //!   hub's revision read first. The hub publishes a revision after all caches have applied it and woken their watchers.
 
+mod reads;
+mod state;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::{Duration, Instant as StdInstant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -21,24 +23,22 @@ use tracing::{error, info, warn};
 
 use crate::storage::cacher::interner::Interner;
 use crate::storage::cacher::ring::{Event, Resize, Ring};
-use crate::storage::cacher::tree::{Keyed, Tree};
+use crate::storage::cacher::tree::Tree;
 use crate::storage::cacher::watchers::Watchers;
 use crate::storage::entry::Entry;
 use crate::storage::error::Error;
 use crate::storage::etcd3::hub::Clock;
 use crate::storage::etcd3::store::{RawKeyValue, Store};
-use crate::storage::key::{Key, Scope, prefix_end};
+use crate::storage::key::{Key, prefix_end};
 use crate::storage::value::Packer;
+
+pub(crate) use self::state::{Contents, IndexItem, Snapshot, index_key};
+use self::state::{Phase, State, index_item, pending};
 
 /// How long a read waits for a revision or for the cache to fill, as upstream's blockTimeout.
 pub(crate) const BLOCK_TIMEOUT: Duration = Duration::from_secs(3);
-/// Upstream's retry hint for a revision that is too new.
-const TOO_LARGE_RETRY_SECONDS: u32 = 1;
 /// Objects per request of the initial list.
 const LIST_PAGE: i64 = 10_000;
-/// Events between two checkpoints, of which there are eight or so: rebuilding a revision replays fewer than this (or one
-/// large transaction), and each holds on to the nodes of the tree that have changed since.
-const CHECKPOINT_EVERY: RangeInclusive<u64> = 64..=256;
 /// How old an event is when the object's previous version is packed. Watchers that follow have told it by then.
 const PACK_AFTER: Duration = Duration::from_secs(2);
 /// Values packed before other tasks get a turn.
@@ -67,87 +67,12 @@ pub(crate) struct Cache {
     token: CancellationToken,
 }
 
-/// The objects at some revision.
-#[derive(Clone, Default)]
-pub(crate) struct Contents {
-    pub(crate) tree: Tree<Entry>,
-    /// Keys whose values cannot be read. Nearly always empty.
-    corrupt: Arc<BTreeMap<Key, Error>>,
-}
-
-/// Objects and the revision they are shown at.
-pub(crate) struct Snapshot {
-    pub(crate) contents: Contents,
-    pub(crate) revision: u64,
-}
-
-pub(crate) struct State {
-    phase: Phase,
-    /// How often the hub has lost track. A list belongs to one epoch: the hub delivers what comes after it only then.
-    epoch: u64,
-    /// How often the cache was filled. A watcher belongs to one filling.
-    pub(crate) generation: u64,
-    pub(crate) contents: Contents,
-    /// Objects by index field, when there is one.
-    pub(crate) index: Tree<IndexItem>,
-    /// Revision of the last applied event or of the list.
-    pub(crate) revision: u64,
-    list_revision: u64,
-    pub(crate) ring: Ring,
-    checkpoints: VecDeque<Checkpoint>,
-    /// Whether the contents were the same as etcd's when they were last compared. The past is told only then.
-    consistent: bool,
-    /// Bytes of all values.
-    bytes: u64,
-}
-
-enum Phase {
-    Pending {
-        since: StdInstant,
-        error: Option<String>,
-        backlog: Vec<RawEvent>,
-        overflown: bool,
-    },
-    Ready,
-    Stopped,
-}
-
-struct Checkpoint {
-    revision: u64,
-    /// Number of the first event after it.
-    number: u64,
-    contents: Contents,
-}
-
 /// What packs the versions that events have replaced.
 #[derive(Default)]
 struct History {
     packer: Packer,
     /// Number of the first event whose previous version was not looked at.
     next: u64,
-}
-
-/// An entry of the index: key is field value, NUL, object key.
-pub(crate) struct IndexItem {
-    key: Key,
-    pub(crate) entry: Arc<Entry>,
-}
-
-impl Keyed for Entry {
-    fn key(&self) -> &Key {
-        &self.key
-    }
-}
-
-impl Keyed for IndexItem {
-    fn key(&self) -> &Key {
-        &self.key
-    }
-}
-
-/// Where an object sits in the index.
-pub(crate) fn index_key(value: &str, key: &str) -> String {
-    format!("{value}\0{key}")
 }
 
 /// A change after decryption and parsing.
@@ -160,46 +85,6 @@ enum What {
     Put(Entry),
     Unreadable(Key, Error),
     Deleted(Key),
-}
-
-impl Contents {
-    /// Brings the contents past an event.
-    fn apply(&mut self, event: &Event) {
-        match (&event.current, &event.corrupt) {
-            (Some(entry), _) => {
-                self.tree.insert(Arc::clone(entry));
-            }
-            (None, _) => {
-                self.tree.remove(event.key.as_str());
-            }
-        }
-        self.mark(&event.key, event.corrupt.as_ref());
-    }
-
-    /// Whether the value of a key cannot be read.
-    pub(crate) fn is_unreadable(&self, key: &str) -> bool {
-        !self.corrupt.is_empty() && self.corrupt.contains_key(&Key(key.into()))
-    }
-
-    fn mark(&mut self, key: &Key, error: Option<&Error>) {
-        match error {
-            Some(error) => {
-                Arc::make_mut(&mut self.corrupt).insert(key.clone(), error.clone());
-            }
-            None if self.corrupt.contains_key(key) => {
-                Arc::make_mut(&mut self.corrupt).remove(key);
-            }
-            None => {}
-        }
-    }
-
-    /// Fails when something in the scope cannot be read, as a list from etcd would.
-    pub(crate) fn check(&self, scope: &Scope) -> Result<(), Error> {
-        match self.corrupt.iter().find(|(key, _)| scope.contains(key)) {
-            Some((_, error)) => Err(error.clone()),
-            None => Ok(()),
-        }
-    }
 }
 
 impl Cache {
@@ -549,157 +434,6 @@ impl Cache {
             .set((state.revision % 1_000_000_000_000_000) as f64);
     }
 
-    /// Waits until the hub has passed a revision.
-    pub(crate) async fn wait_fresh(&self, revision: u64) -> Result<(), Error> {
-        if revision == 0 {
-            return Ok(());
-        }
-        let started = StdInstant::now();
-        let fresh = self.is_fresh(revision)
-            || self.clock.wait(revision, BLOCK_TIMEOUT).await
-            || self.is_fresh(revision);
-        self.store
-            .metrics
-            .read_wait()
-            .observe(started.elapsed().as_secs_f64());
-        if fresh {
-            return Ok(());
-        }
-        Err(Error::TooLargeResourceVersion {
-            requested: revision,
-            current: self.revision(),
-            retry_after_seconds: TOO_LARGE_RETRY_SECONDS,
-        })
-    }
-
-    fn is_fresh(&self, revision: u64) -> bool {
-        self.revision() >= revision
-    }
-
-    /// The newest revision at which the contents are right.
-    pub(crate) fn revision(&self) -> u64 {
-        let clock = self.clock.revision();
-        clock.max(self.state.read().revision)
-    }
-
-    /// Waits a little for the first list.
-    pub(crate) async fn wait_ready(&self, timeout: Duration) -> Result<u64, Error> {
-        if let Ok(generation) = self.check_ready() {
-            return Ok(generation);
-        }
-        let mut ready = self.ready.subscribe();
-        // Timing out is reported by the check.
-        let _ = tokio::time::timeout(timeout, ready.wait_for(|ready| *ready)).await;
-        self.check_ready()
-    }
-
-    /// The generation, or why there is none.
-    pub(crate) fn check_ready(&self) -> Result<u64, Error> {
-        self.state.read().check_ready()
-    }
-
-    pub(crate) fn get(&self, key: &Key) -> Option<Arc<Entry>> {
-        self.state.read().contents.tree.get(key.as_str()).cloned()
-    }
-
-    /// The object and the revision of the answer; fails on a value that cannot be read.
-    pub(crate) fn read(&self, key: &Key) -> Result<(Option<Arc<Entry>>, u64), Error> {
-        let clock = self.clock.revision();
-        let state = self.state.read();
-        state.check_ready()?;
-        if let Some(error) = state.contents.corrupt.get(key) {
-            return Err(error.clone());
-        }
-        Ok((
-            state.contents.tree.get(key.as_str()).cloned(),
-            clock.max(state.revision),
-        ))
-    }
-
-    /// The newest contents.
-    pub(crate) fn snapshot(&self) -> Result<Snapshot, Error> {
-        let clock = self.clock.revision();
-        let state = self.state.read();
-        state.check_ready()?;
-        Ok(Snapshot {
-            contents: state.contents.clone(),
-            revision: clock.max(state.revision),
-        })
-    }
-
-    /// The newest contents by index field.
-    pub(crate) fn index_snapshot(&self) -> Result<(Tree<IndexItem>, Snapshot), Error> {
-        let clock = self.clock.revision();
-        let state = self.state.read();
-        state.check_ready()?;
-        let revision = clock.max(state.revision);
-        Ok((
-            state.index.clone(),
-            Snapshot {
-                contents: state.contents.clone(),
-                revision,
-            },
-        ))
-    }
-
-    /// The contents at a past or present revision, when they can still be told.
-    pub(crate) fn snapshot_at(&self, revision: u64) -> Option<Snapshot> {
-        let clock = self.clock.revision();
-        let (mut contents, replay) = {
-            let state = self.state.read();
-            if !matches!(state.phase, Phase::Ready)
-                || !state.consistent
-                || revision > clock.max(state.revision)
-            {
-                return None;
-            }
-            if revision >= state.revision {
-                return Some(Snapshot {
-                    contents: state.contents.clone(),
-                    revision,
-                });
-            }
-            let after = state
-                .checkpoints
-                .partition_point(|checkpoint| checkpoint.revision <= revision);
-            let checkpoint = state.checkpoints.get(after.checked_sub(1)?)?;
-            if checkpoint.number < state.ring.start() {
-                return None;
-            }
-            let replay: Vec<Arc<Event>> = (checkpoint.number..state.ring.end())
-                .map_while(|number| {
-                    state
-                        .ring
-                        .get(number)
-                        .filter(|event| event.revision <= revision)
-                        .cloned()
-                })
-                .collect();
-            (checkpoint.contents.clone(), replay)
-        };
-        for event in replay {
-            contents.apply(&event);
-        }
-        Some(Snapshot { contents, revision })
-    }
-
-    /// What a comparison with etcd has shown. Upstream: MarkConsistent.
-    pub(crate) fn set_consistent(&self, consistent: bool) {
-        let mut state = self.state.write();
-        state.consistent = consistent;
-        if !consistent {
-            state.checkpoints.clear();
-        }
-    }
-
-    /// Runs `f` under the read lock, with the hub's revision of just before.
-    pub(crate) fn with_state<R>(&self, f: impl FnOnce(&State, u64) -> R) -> R {
-        let clock = self.clock.revision();
-        let state = self.state.read();
-        let revision = clock.max(state.revision);
-        f(&state, revision)
-    }
-
     /// Makes the versions small that events of some time ago have replaced: the newest are in the tree, these are only
     /// there for who resumes a watch, or lists at a revision of the past.
     pub(crate) async fn pack_history(&self) {
@@ -728,93 +462,6 @@ impl Cache {
             tokio::task::yield_now().await;
         }
     }
-
-    /// Number of objects and bytes of their values.
-    pub(crate) fn size(&self) -> (u64, u64) {
-        let state = self.state.read();
-        (state.contents.tree.len() as u64, state.bytes)
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.token.is_cancelled()
-    }
-}
-
-impl State {
-    /// The generation, or why there is none.
-    pub(crate) fn check_ready(&self) -> Result<u64, Error> {
-        match &self.phase {
-            Phase::Ready => Ok(self.generation),
-            Phase::Pending { since, error, .. } => {
-                let message = match error {
-                    None => "storage is (re)initializing".to_owned(),
-                    Some(error) => format!("storage is (re)initializing: {error}"),
-                };
-                let seconds = (0.06 * since.elapsed().as_secs_f64())
-                    .exp()
-                    .clamp(1.0, 30.0);
-                Err(Error::NotReady {
-                    message,
-                    retry_after_seconds: seconds as u32,
-                })
-            }
-            Phase::Stopped => Err(Error::NotReady {
-                message: "apiserver cacher is stopped".to_owned(),
-                retry_after_seconds: 1,
-            }),
-        }
-    }
-
-    /// The oldest revision a watch can start after.
-    pub(crate) fn oldest_watchable(&self) -> u64 {
-        self.ring.oldest().unwrap_or(self.list_revision)
-    }
-
-    /// Keeps a snapshot now and then; called between revisions.
-    fn checkpoint(&mut self) {
-        if !self.consistent {
-            return;
-        }
-        let start = self.ring.start();
-        while self
-            .checkpoints
-            .front()
-            .is_some_and(|checkpoint| checkpoint.number < start)
-        {
-            self.checkpoints.pop_front();
-        }
-        let number = self.ring.end();
-        let every =
-            ((number - start) / 8).clamp(*CHECKPOINT_EVERY.start(), *CHECKPOINT_EVERY.end());
-        if self
-            .checkpoints
-            .back()
-            .is_none_or(|last| number >= last.number + every)
-        {
-            self.checkpoints.push_back(Checkpoint {
-                revision: self.revision,
-                number,
-                contents: self.contents.clone(),
-            });
-        }
-    }
-}
-
-fn pending(error: Option<String>) -> Phase {
-    Phase::Pending {
-        since: StdInstant::now(),
-        error,
-        backlog: Vec::new(),
-        overflown: false,
-    }
-}
-
-fn index_item(field: &str, entry: &Arc<Entry>) -> Arc<IndexItem> {
-    let key = index_key(entry.field(field).unwrap_or_default(), entry.key.as_str());
-    Arc::new(IndexItem {
-        key: Key(key.into()),
-        entry: Arc::clone(entry),
-    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use proptest::prelude::*;
 
+use super::super::state::CHECKPOINT_EVERY;
 use super::*;
 use crate::storage::cacher::watch::EventType;
 use crate::storage::continue_token::decode_continue;
