@@ -38,6 +38,7 @@ use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission;
+use crate::admission::manifests::{ManifestMetrics, Manifests};
 use crate::aggregator::Aggregator;
 use crate::audit::Audit;
 use crate::authz::RuleResolver;
@@ -215,6 +216,7 @@ impl ApiServer {
             (webhooks.clone(), webhook_metrics),
             admission::plugins::PodSecurityMetrics::new(&metrics),
             admission::AdmissionMetrics::new(&metrics),
+            manifests(&config, &metrics, &stop),
         )?;
         let service_hooks = Arc::new(ServiceHooks::new(
             IpAddresses::new(
@@ -410,6 +412,7 @@ fn admission_chain(
     webhooks: (Arc<Webhooks>, admission::plugins::WebhookMetrics),
     pod_security_metrics: admission::plugins::PodSecurityMetrics,
     metrics: admission::AdmissionMetrics,
+    manifests: Manifests,
 ) -> Result<admission::Chain, component_base::Error> {
     let flags = &config.flags;
     let only = flags.strings("admission-control");
@@ -439,9 +442,20 @@ fn admission_chain(
         client: client.clone(),
         features: config.features.clone(),
         configuration,
+        manifests,
     };
     let cluster = Arc::new(admission::StoredCluster::new(resources.clone()));
     Ok(admission::Chain::new(
         &enabled, &disabled, &settings, cluster,
     )?)
+}
+
+/// What plugins need to follow manifests.
+fn manifests(config: &Config, metrics: &Metrics, stop: &CancellationToken) -> Manifests {
+    let enabled = config.features.enabled(admission::manifests::FEATURE);
+    let server = crate::hooks::identity::id(config);
+    Manifests {
+        metrics: enabled.then(|| ManifestMetrics::new(metrics, &server)),
+        stop: stop.clone(),
+    }
 }

@@ -358,7 +358,7 @@ impl Answers for Plugin {
 }
 
 /// Calls until the answer is what is wanted.
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(super) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !holds().await {
         assert!(started.elapsed() < Duration::from_secs(20), "{what}");

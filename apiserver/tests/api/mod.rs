@@ -25,6 +25,7 @@ mod hooks;
 mod impersonation;
 mod konnectivity;
 mod lists;
+mod manifests;
 mod media_types;
 mod pages;
 mod past_flaws;
