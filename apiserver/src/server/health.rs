@@ -220,9 +220,12 @@ impl Health {
             running: Mutex::new(running),
         };
         // Key services are no reason to start this process again.
-        if let Some(encryption) = encryption.filter(|encryption| encryption.has_health_check()) {
-            health.healthz.add(encryption.clone());
-            health.readyz.add(encryption.clone());
+        for check in encryption
+            .iter()
+            .flat_map(|encryption| encryption.health_checks())
+        {
+            health.healthz.add(check.clone());
+            health.readyz.add(check);
         }
         health
             .readyz

@@ -23,6 +23,7 @@ mod group_versions;
 mod grpc;
 mod hooks;
 mod impersonation;
+mod kms_v1;
 mod konnectivity;
 mod lists;
 mod manifests;
