@@ -68,6 +68,7 @@ use crate::registry::table::{Resources, TableOptions};
 use crate::request_metrics::RequestMetrics;
 use crate::storage::encryption::Encryption;
 use crate::storage::{Backend, EtcdConfig, Header, ResourceConfig, Storage, StorageMetrics};
+use crate::storage_versions::StorageVersions;
 use crate::traces::Traces;
 use crate::webhook::{ClusterServices, Webhooks};
 
@@ -118,6 +119,8 @@ pub struct ApiServer {
     pub aggregator: Aggregator,
     /// The other API servers of the cluster, with the feature.
     pub peers: Option<Peers>,
+    /// What the cluster was told of stored versions, with the feature.
+    pub storage_versions: Option<StorageVersions>,
     pub health: Health,
     pub pages: pages::Pages,
     pub metrics: Metrics,
@@ -270,6 +273,7 @@ impl ApiServer {
             custom_resources: Serving::default(),
             aggregator,
             peers,
+            storage_versions: StorageVersions::new(&resources, &config.features),
             health,
             pages,
             custom_resource_metrics: CustomResourceMetrics::new(&metrics),

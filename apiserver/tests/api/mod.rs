@@ -43,6 +43,7 @@ mod reviews;
 mod service_account_tokens;
 mod service_repair;
 mod serving;
+mod storage_versions;
 mod stored_versions;
 mod subresources;
 mod traces;
