@@ -55,6 +55,8 @@ pub mod request_metrics;
 pub mod server;
 /// Keys, bytes, leases and the watch cache.
 pub mod storage;
+/// The versions that objects are stored in.
+pub mod storage_versions;
 /// Subresources.
 pub mod subresources;
 /// `kubectl get` output.
@@ -106,6 +108,7 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<(), component_
         grace,
     );
     let mut failures = hooks::start(&server, internal.clone());
+    storage_versions::start(&server, internal.clone());
     component_base::notify::ready();
     tokio::select! {
         () = stop.cancelled() => {}

@@ -10,6 +10,8 @@ mod chain;
 mod cluster;
 /// What a file says to plugins.
 pub mod configuration;
+/// Webhooks and policies from files.
+pub mod manifests;
 /// What webhooks and policies are about.
 pub mod matching;
 /// What is counted.

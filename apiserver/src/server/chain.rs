@@ -394,6 +394,11 @@ impl ApiServer {
                 );
             }
         }
+        if let Some(versions) = &self.storage_versions
+            && let Err(error) = versions.check(&cx)
+        {
+            return no_sniff(respond::error(&cx, error));
+        }
         let upgrade: Upgrade = request
             .extensions_mut()
             .remove::<hyper::upgrade::OnUpgrade>();

@@ -16,6 +16,7 @@ use crate::hooks::identity;
 use crate::peers;
 use crate::storage::Backend;
 use crate::storage::encryption::Encryption;
+use crate::storage_versions;
 
 /// Post-start hooks, in the order health checks list them.
 pub const POST_START_HOOKS: &[&str] = &[
@@ -47,13 +48,15 @@ pub const POST_START_HOOKS: &[&str] = &[
     "apiservice-registration-controller",
     "apiservice-wait-for-first-sync",
     "apiservice-discovery-controller",
-    "kube-apiserver-autoregistration",
+    AUTOREGISTRATION,
 ];
 /// Hooks of servers that have names.
 const IDENTITY_HOOKS: [&str; 2] = [
     "start-kube-apiserver-identity-lease-controller",
     "start-kube-apiserver-identity-lease-garbage-collector",
 ];
+/// The hook that makes APIServices of what is served here.
+const AUTOREGISTRATION: &str = "kube-apiserver-autoregistration";
 /// The hook that waits for the CustomResourceDefinitions.
 pub const CRDS_HOOK: &str = "crd-informer-synced";
 /// The hook that makes the classes of system pods.
@@ -171,6 +174,10 @@ impl Health {
         if reloads {
             names.insert(1, RELOAD_HOOK);
         }
+        if storage_versions::is_on(&config.features) {
+            let before = names.iter().position(|name| *name == AUTOREGISTRATION);
+            names.insert(before.unwrap_or(names.len()), storage_versions::HOOK);
+        }
         if config.flags.non_empty("peer-ca-file").is_some() {
             let after = names.iter().position(|name| *name == PEERS_HOOK);
             let at = after.map_or(names.len(), |after| after + 1);
@@ -220,9 +227,12 @@ impl Health {
             running: Mutex::new(running),
         };
         // Key services are no reason to start this process again.
-        if let Some(encryption) = encryption.filter(|encryption| encryption.has_health_check()) {
-            health.healthz.add(encryption.clone());
-            health.readyz.add(encryption.clone());
+        for check in encryption
+            .iter()
+            .flat_map(|encryption| encryption.health_checks())
+        {
+            health.healthz.add(check.clone());
+            health.readyz.add(check);
         }
         health
             .readyz

@@ -38,6 +38,7 @@ use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission;
+use crate::admission::manifests::{ManifestMetrics, Manifests};
 use crate::aggregator::Aggregator;
 use crate::audit::Audit;
 use crate::authz::RuleResolver;
@@ -67,6 +68,7 @@ use crate::registry::table::{Resources, TableOptions};
 use crate::request_metrics::RequestMetrics;
 use crate::storage::encryption::Encryption;
 use crate::storage::{Backend, EtcdConfig, Header, ResourceConfig, Storage, StorageMetrics};
+use crate::storage_versions::StorageVersions;
 use crate::traces::Traces;
 use crate::webhook::{ClusterServices, Webhooks};
 
@@ -117,6 +119,8 @@ pub struct ApiServer {
     pub aggregator: Aggregator,
     /// The other API servers of the cluster, with the feature.
     pub peers: Option<Peers>,
+    /// What the cluster was told of stored versions, with the feature.
+    pub storage_versions: Option<StorageVersions>,
     pub health: Health,
     pub pages: pages::Pages,
     pub metrics: Metrics,
@@ -215,6 +219,7 @@ impl ApiServer {
             (webhooks.clone(), webhook_metrics),
             admission::plugins::PodSecurityMetrics::new(&metrics),
             admission::AdmissionMetrics::new(&metrics),
+            manifests(&config, &metrics, &stop),
         )?;
         let service_hooks = Arc::new(ServiceHooks::new(
             IpAddresses::new(
@@ -268,6 +273,7 @@ impl ApiServer {
             custom_resources: Serving::default(),
             aggregator,
             peers,
+            storage_versions: StorageVersions::new(&resources, &config.features),
             health,
             pages,
             custom_resource_metrics: CustomResourceMetrics::new(&metrics),
@@ -410,6 +416,7 @@ fn admission_chain(
     webhooks: (Arc<Webhooks>, admission::plugins::WebhookMetrics),
     pod_security_metrics: admission::plugins::PodSecurityMetrics,
     metrics: admission::AdmissionMetrics,
+    manifests: Manifests,
 ) -> Result<admission::Chain, component_base::Error> {
     let flags = &config.flags;
     let only = flags.strings("admission-control");
@@ -439,9 +446,20 @@ fn admission_chain(
         client: client.clone(),
         features: config.features.clone(),
         configuration,
+        manifests,
     };
     let cluster = Arc::new(admission::StoredCluster::new(resources.clone()));
     Ok(admission::Chain::new(
         &enabled, &disabled, &settings, cluster,
     )?)
+}
+
+/// What plugins need to follow manifests.
+fn manifests(config: &Config, metrics: &Metrics, stop: &CancellationToken) -> Manifests {
+    let enabled = config.features.enabled(admission::manifests::FEATURE);
+    let server = crate::hooks::identity::id(config);
+    Manifests {
+        metrics: enabled.then(|| ManifestMetrics::new(metrics, &server)),
+        stop: stop.clone(),
+    }
 }

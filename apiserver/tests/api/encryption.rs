@@ -14,15 +14,15 @@ use tonic::{Code, Status};
 use super::grpc::{self, Answers};
 use super::{APPLY, CONFIG_MAPS, JSON_PATCH, MERGE, Server, config_map, custom_resources};
 
-const SECRETS: &str = "/api/v1/namespaces/default/secrets";
-const CLEAR: &str = "nobody may read this";
+pub(super) const SECRETS: &str = "/api/v1/namespaces/default/secrets";
+pub(super) const CLEAR: &str = "nobody may read this";
 const LONG: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-fn secret(name: &str) -> Value {
+pub(super) fn secret(name: &str) -> Value {
     json!({"metadata": {"name": name}, "stringData": {"a": CLEAR}})
 }
 
-fn write(file: &Path, resources: &str) {
+pub(super) fn write(file: &Path, resources: &str) {
     let header =
         "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n";
     std::fs::write(file, format!("{header}{resources}")).unwrap();
@@ -358,7 +358,7 @@ impl Answers for Plugin {
 }
 
 /// Calls until the answer is what is wanted.
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub(super) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();
     while !holds().await {
         assert!(started.elapsed() < Duration::from_secs(20), "{what}");
@@ -464,30 +464,4 @@ async fn a_key_service_seals_seeds() {
         assert!(metrics.contains(series), "{series}");
     }
     stop.cancel();
-}
-
-/// Behind its gate KMS v1 is not there either, and nobody is told to set the gate again.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_first_version_of_key_services_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("encryption.yaml");
-    let kms =
-        "[{resources: [secrets], providers: [{kms: {name: p, endpoint: 'unix:///nowhere.sock'}}]}]";
-    let text = format!(
-        "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources: {kms}\n"
-    );
-    std::fs::write(&file, text).unwrap();
-    let flags = [
-        format!("--encryption-provider-config={}", file.display()),
-        "--feature-gates=KMSv1=true".to_owned(),
-    ];
-    let Some(started) = Server::try_start_with(&flags).await else {
-        return;
-    };
-    assert_eq!(
-        started.err().as_deref(),
-        Some(
-            "error while building transformers: KMSv1 is not available in this version of kube-apiserver: use KMSv2 (apiVersion: v2)"
-        )
-    );
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use inotify::{Inotify, WatchMask};
+use inotify::{EventMask, Inotify, WatchMask};
 use tokio_util::sync::CancellationToken;
 
 /// How often files are read again without an event.
@@ -24,11 +24,26 @@ pub fn watch_files<F>(files: Vec<PathBuf>, stop: CancellationToken, reload: F)
 where
     F: Fn() + Send + 'static,
 {
+    watch(folders(&files), stop, reload);
+}
+
+/// Calls `reload` as [`watch_files`] does, for changes of anything that is in a folder.
+pub fn watch_folder<F>(folder: PathBuf, stop: CancellationToken, reload: F)
+where
+    F: Fn() + Send + 'static,
+{
+    watch(BTreeSet::from([folder]), stop, reload);
+}
+
+fn watch<F>(folders: BTreeSet<PathBuf>, stop: CancellationToken, reload: F)
+where
+    F: Fn() + Send + 'static,
+{
     tokio::spawn(async move {
-        let mut events = match open(&files) {
+        let mut events = match open(&folders) {
             Ok(events) => Some(events),
             Err(error) => {
-                tracing::warn!(?files, %error, "Files are re-read once a minute only, the kernel watches no more folders");
+                tracing::warn!(?folders, %error, "Files are re-read once a minute only, the kernel watches no more folders");
                 None
             }
         };
@@ -45,13 +60,21 @@ where
             };
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = resync.tick() => {}
-                event = event => {
-                    if event.is_none() {
-                        events = None;
+                _ = resync.tick() => {
+                    if events.is_none() {
+                        events = open(&folders).ok();
                     }
+                }
+                event = event => {
+                    let mut gone = is_end(event);
                     if let Some(events) = &mut events {
-                        while let Ok(Some(_)) = tokio::time::timeout(SETTLE, events.next()).await {}
+                        while let Ok(Some(event)) = tokio::time::timeout(SETTLE, events.next()).await {
+                            gone |= is_end(Some(event));
+                        }
+                    }
+                    // A folder may be back under its name by now.
+                    if gone {
+                        events = open(&folders).ok();
                     }
                 }
             }
@@ -60,15 +83,31 @@ where
     });
 }
 
-fn open(files: &[PathBuf]) -> std::io::Result<inotify::EventStream<Vec<u8>>> {
-    let inotify = Inotify::init()?;
-    let folders: BTreeSet<&Path> = files.iter().filter_map(|file| file.parent()).collect();
-    for folder in folders {
-        let folder = if folder.as_os_str().is_empty() {
+/// Whether a folder is not watched any more.
+fn is_end(event: Option<std::io::Result<inotify::Event<std::ffi::OsString>>>) -> bool {
+    match event {
+        None => true,
+        Some(Ok(event)) => event.mask.contains(EventMask::IGNORED),
+        Some(Err(_)) => false,
+    }
+}
+
+/// The folders that files are in.
+fn folders(files: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let folders = files.iter().filter_map(|file| file.parent());
+    let folders = folders.map(|folder| {
+        if folder.as_os_str().is_empty() {
             Path::new(".")
         } else {
             folder
-        };
+        }
+    });
+    folders.map(Path::to_owned).collect()
+}
+
+fn open(folders: &BTreeSet<PathBuf>) -> std::io::Result<inotify::EventStream<Vec<u8>>> {
+    let inotify = Inotify::init()?;
+    for folder in folders {
         inotify.watches().add(
             folder,
             WatchMask::CREATE

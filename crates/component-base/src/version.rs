@@ -1,5 +1,6 @@
 //! What this build calls itself. Upstream: k8s.io/component-base/version, cli/flag verflag, apimachinery/pkg/version.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use apimachinery::quote::quote;
@@ -32,32 +33,65 @@ pub fn check_reported(version: &str) -> Result<(), String> {
 /// The oldest minor version that can be emulated.
 const OLDEST_EMULATED: u32 = MINOR - 3;
 
+/// A version without a patch, and how upstream shows it. Upstream: apimachinery/pkg/util/version and toVersionMap of compatibility.
+fn minor_version(component: &str, text: &str) -> Result<((u32, u32), String), String> {
+    let digits = text.strip_prefix('v').unwrap_or(text);
+    let end = digits
+        .find(|c: char| c != '.' && !c.is_ascii_digit())
+        .unwrap_or(digits.len());
+    let numbers = digits[..end].trim_end_matches('.');
+    if !numbers.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(format!("could not parse {} as version", quote(text)));
+    }
+    let parts: Result<Vec<u32>, _> = numbers.split('.').map(str::parse).collect();
+    let (parts, major) = match parts {
+        Ok(parts) => (parts, numbers.split('.').next().unwrap_or_default()),
+        Err(_) => return Err(format!("could not parse {} as version", quote(text))),
+    };
+    if major.starts_with('0') && major != "0" {
+        let (major, text) = (quote(major), quote(text));
+        return Err(format!(
+            "illegal zero-prefixed version component {major} in {text}"
+        ));
+    }
+    let shown: Vec<String> = parts.iter().map(ToString::to_string).collect();
+    let shown = shown.join(".");
+    match parts[..] {
+        [_] | [] => Err(format!("illegal version string {}", quote(text))),
+        [_, _, patch, ..] if patch != 0 => Err(format!(
+            "patch version not allowed, got: {component}={shown}"
+        )),
+        [major, minor, ..] => Ok(((major, minor), shown)),
+    }
+}
+
 /// What is wrong with `--emulated-version` and `--min-compatibility-version`, in upstream's words.
 pub fn validate_emulation(flags: &Flags) -> Vec<String> {
     let of_kube = |name: &str| -> Result<Option<(u32, u32)>, String> {
-        let mut last = None;
+        let mut versions: BTreeMap<&str, ((u32, u32), String)> = BTreeMap::new();
         for element in flags.strings(name) {
             let (component, text) = element.split_once('=').unwrap_or(("kube", element));
-            if component != "kube" {
-                return Err(format!("component not registered: {component}"));
+            let (component, text) = (component.trim(), text.trim());
+            let (version, shown) = minor_version(component, text)?;
+            if let Some((_, before)) = versions.get(component) {
+                return Err(format!(
+                    "duplicate version flag, {component}={before} and {component}={shown}"
+                ));
             }
-            let parsed = text
-                .trim_start_matches('v')
-                .split_once('.')
-                .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
-            match parsed {
-                Some(version) => last = Some(version),
-                None => return Err(format!("could not parse {} as version", quote(text))),
-            }
+            versions.insert(component, (version, shown));
         }
-        Ok(last)
+        match versions.keys().find(|component| **component != "kube") {
+            Some(other) => Err(format!("component not registered: {other}")),
+            None => Ok(versions.get("kube").map(|(version, _)| *version)),
+        }
     };
     let (emulated, least) = match (
         of_kube("emulated-version"),
         of_kube("min-compatibility-version"),
     ) {
         (Ok(emulated), Ok(least)) => (emulated.unwrap_or((MAJOR, MINOR)), least),
-        (emulated, least) => return emulated.err().into_iter().chain(least.err()).collect(),
+        // What is wrong with the first hides what is wrong with the second.
+        (Err(why), _) | (_, Err(why)) => return vec![why],
     };
     let oldest = (MAJOR, OLDEST_EMULATED);
     let least = least.unwrap_or_else(|| (emulated.0, emulated.1.saturating_sub(1)).max(oldest));
@@ -276,10 +310,26 @@ mod tests {
             &["--min-compatibility-version=1.37"],
             &["minCompatibilityVersion version 1.37 is not between [1.33, 1.36]"],
         );
-        check(
-            &["--emulated-version=foo"],
-            &["could not parse \"foo\" as version"],
-        );
+        for (value, why) in [
+            ("foo", "could not parse \"foo\" as version"),
+            ("a=b=c", "could not parse \"b=c\" as version"),
+            ("1", "illegal version string \"1\""),
+            (
+                "01.35",
+                "illegal zero-prefixed version component \"01\" in \"01.35\"",
+            ),
+            ("kube=1.35.1", "patch version not allowed, got: kube=1.35.1"),
+            (
+                "1.34,kube=1.35",
+                "duplicate version flag, kube=1.34 and kube=1.35",
+            ),
+            ("wardle=1.2", "component not registered: wardle"),
+        ] {
+            let flag = format!("--emulated-version={value}");
+            check(&[&flag, "--min-compatibility-version=foo"], &[why]);
+        }
+        check(&["--emulated-version=kube=v1.35.0"], &[]);
+        check(&["--emulated-version= kube = 1.35"], &[]);
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub use pod_security::PodSecurityMetrics;
 pub use webhooks::WebhookMetrics;
 
 use super::configuration::Configuration;
+use super::manifests::Manifests;
 use super::{AdmissionMetrics, Plugin};
 use crate::loopback::LateLoopback;
 use crate::registry::table::Resources;
@@ -68,6 +69,8 @@ pub struct Settings {
     pub features: FeatureGates,
     /// --admission-control-config-file
     pub configuration: Configuration,
+    /// For plugins that follow files.
+    pub manifests: Manifests,
 }
 
 impl Default for Settings {
@@ -83,6 +86,7 @@ impl Default for Settings {
             client: LateLoopback::default(),
             features: FeatureGates::default(),
             configuration: Configuration::default(),
+            manifests: Manifests::default(),
         }
     }
 }
@@ -268,25 +272,21 @@ pub(super) const PLUGINS: &[PluginRow] = &[
     on("PodResizeValidator", |_| {
         Box::new(pods_on_nodes::PodResizeValidator)
     }),
-    on("MutatingAdmissionPolicy", |settings| {
-        Box::new(mutating_admission_policy::MutatingAdmissionPolicy::new(
-            settings,
-        ))
+    configured("MutatingAdmissionPolicy", true, |settings, text| {
+        let plugin = mutating_admission_policy::MutatingAdmissionPolicy::new(settings, text)?;
+        Ok(Box::new(plugin))
     }),
     configured("MutatingAdmissionWebhook", true, |settings, text| {
-        let settings = webhooks::authenticated(settings, text)?;
-        Ok(Box::new(webhooks::MutatingAdmissionWebhook::new(&settings)))
+        let plugin = webhooks::MutatingAdmissionWebhook::new(settings, text)?;
+        Ok(Box::new(plugin))
     }),
-    on("ValidatingAdmissionPolicy", |settings| {
-        Box::new(validating_admission_policy::ValidatingAdmissionPolicy::new(
-            settings,
-        ))
+    configured("ValidatingAdmissionPolicy", true, |settings, text| {
+        let plugin = validating_admission_policy::ValidatingAdmissionPolicy::new(settings, text)?;
+        Ok(Box::new(plugin))
     }),
     configured("ValidatingAdmissionWebhook", true, |settings, text| {
-        let settings = webhooks::authenticated(settings, text)?;
-        Ok(Box::new(webhooks::ValidatingAdmissionWebhook::new(
-            &settings,
-        )))
+        let plugin = webhooks::ValidatingAdmissionWebhook::new(settings, text)?;
+        Ok(Box::new(plugin))
     }),
     configured("ResourceQuota", true, |_, text| {
         Ok(Box::new(resource_quota::ResourceQuota::new(text)?))

@@ -9,15 +9,16 @@ use apimachinery::gvk::GroupVersionResource;
 use apimachinery::status::{self, StatusError};
 use component_base::auth::{Authorizer, BoxFuture};
 
-use super::Settings;
+use super::{ConfigurationError, Settings};
 use crate::admission::cel::Input;
+use crate::admission::manifests;
 use crate::admission::matching::{Matched, Outcome};
 use crate::admission::metrics::error_type;
 use crate::admission::policy::mutating::{Change, Evaluator, binding, merged, patched, policy};
+use crate::admission::policy::params;
 use crate::admission::policy::params::Param;
-use crate::admission::policy::source::{Binding, Hook, Source};
+use crate::admission::policy::source::{Binding, Hook, Hooks, Source};
 use crate::admission::policy::versions::Versions;
-use crate::admission::policy::{is_exempt, params};
 use crate::admission::{
     AdmissionMetrics, Attributes, Cluster, Observed, Operation, Plugin, Steps, Verdict,
 };
@@ -33,23 +34,21 @@ pub(super) struct MutatingAdmissionPolicy {
 }
 
 impl MutatingAdmissionPolicy {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        text: Option<&[u8]>,
+    ) -> Result<Self, ConfigurationError> {
+        let folder = manifests::folder_of_policies(NAME, text, &settings.features)?;
         let resources = settings.resources.as_ref();
         let resources = resources.filter(|_| settings.features.enabled(FEATURE));
-        let source = resources.and_then(|resources| {
-            Source::new(
-                resources,
-                "mutatingadmissionpolicies",
-                "mutatingadmissionpolicybindings",
-                |object| object.get().map(policy),
-                |object| object.get().map(binding),
-            )
-        });
-        Self {
-            source,
+        let manifests = (folder, &settings.manifests);
+        let source =
+            resources.map(|resources| Source::new(resources, NAME, manifests, policy, binding));
+        Ok(Self {
+            source: source.transpose().map_err(ConfigurationError::Invalid)?,
             authorizer: settings.authorizer.clone(),
             metrics: settings.metrics.clone(),
-        }
+        })
     }
 }
 
@@ -134,13 +133,13 @@ enum Failed {
 
 /// The policies that are about a request, in the order in which they run.
 async fn invocations<'h>(
-    hooks: &'h [Hook<Evaluator>],
+    hooks: &'h Hooks<Evaluator>,
     attributes: &Attributes,
     cluster: &dyn Cluster,
     errors: &mut Errors,
 ) -> Vec<Invocation<'h>> {
     let mut found = Vec::new();
-    for hook in hooks {
+    for hook in hooks.iter() {
         let misconfigured =
             |error: &dyn std::fmt::Display| format!("failed to configure policy: {error}");
         let matched = match hook.policy.criteria.matches(attributes, cluster).await {
@@ -368,10 +367,10 @@ impl Plugin for MutatingAdmissionPolicy {
         cluster: &'a dyn Cluster,
     ) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
-            let Some(source) = self.source.as_ref().filter(|_| !is_exempt(attributes)) else {
+            let Some(source) = &self.source else {
                 return Ok(());
             };
-            let hooks = source.hooks().await.map_err(|error| {
+            let hooks = source.hooks(attributes).await.map_err(|error| {
                 tracing::warn!(%error, "Policies are not known yet");
                 attributes.forbidden("not yet ready to handle request")
             })?;

@@ -8,19 +8,21 @@ use api_types::meta::v1::StatusCause;
 use component_base::auth::{Authorizer, BoxFuture};
 use serde_json::json;
 
-use super::Settings;
+use super::{ConfigurationError, Settings};
+use crate::admission::manifests;
 use crate::admission::matching::Matched;
 use crate::admission::metrics::error_type;
+use crate::admission::policy::params;
 use crate::admission::policy::source::{Binding, Hook, Source};
 use crate::admission::policy::validating::{
     Annotation, Denial, Evaluator, Judgement, binding, policy,
 };
 use crate::admission::policy::versions::Versions;
-use crate::admission::policy::{is_exempt, params};
 use crate::admission::{
     AdmissionMetrics, Attributes, Cluster, Observed, Operation, Plugin, Steps, Verdict,
 };
 
+const NAME: &str = "ValidatingAdmissionPolicy";
 /// Longer values of audit annotations are cut.
 const LONGEST_ANNOTATION: usize = 10 * 1024;
 
@@ -31,21 +33,20 @@ pub(super) struct ValidatingAdmissionPolicy {
 }
 
 impl ValidatingAdmissionPolicy {
-    pub(super) fn new(settings: &Settings) -> Self {
-        let source = settings.resources.as_ref().and_then(|resources| {
-            Source::new(
-                resources,
-                "validatingadmissionpolicies",
-                "validatingadmissionpolicybindings",
-                |object| object.get().map(policy),
-                |object| object.get().map(binding),
-            )
-        });
-        Self {
-            source,
+    pub(super) fn new(
+        settings: &Settings,
+        text: Option<&[u8]>,
+    ) -> Result<Self, ConfigurationError> {
+        let folder = manifests::folder_of_policies(NAME, text, &settings.features)?;
+        let resources = settings.resources.as_ref();
+        let manifests = (folder, &settings.manifests);
+        let source =
+            resources.map(|resources| Source::new(resources, NAME, manifests, policy, binding));
+        Ok(Self {
+            source: source.transpose().map_err(ConfigurationError::Invalid)?,
             authorizer: settings.authorizer.clone(),
             metrics: settings.metrics.clone(),
-        }
+        })
     }
 }
 
@@ -300,7 +301,7 @@ impl Review<'_> {
 
 impl Plugin for ValidatingAdmissionPolicy {
     fn name(&self) -> &'static str {
-        "ValidatingAdmissionPolicy"
+        NAME
     }
 
     fn steps(&self) -> Steps {
@@ -317,10 +318,10 @@ impl Plugin for ValidatingAdmissionPolicy {
         cluster: &'a dyn Cluster,
     ) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
-            let Some(source) = self.source.as_ref().filter(|_| !is_exempt(attributes)) else {
+            let Some(source) = &self.source else {
                 return Ok(());
             };
-            let hooks = source.hooks().await.map_err(|error| {
+            let hooks = source.hooks(attributes).await.map_err(|error| {
                 tracing::warn!(%error, "Policies are not known yet");
                 attributes.forbidden("not yet ready to handle request")
             })?;
@@ -334,7 +335,7 @@ impl Plugin for ValidatingAdmissionPolicy {
                 denied: Vec::new(),
                 metrics: self.metrics.as_ref(),
             };
-            for hook in &*hooks {
+            for hook in hooks.iter() {
                 review.hook(hook, self.authorizer.as_ref()).await?;
             }
             review.verdict()

@@ -16,20 +16,23 @@ pub mod validating;
 /// What expressions see of a request.
 pub mod versions;
 
-use super::Attributes;
+use apimachinery::gvk::GroupVersionResource;
 
-/// Whether policies are never asked about a request: about policies, which nobody could correct then, and about reviews, without which
-/// the cluster may not work.
-pub fn is_exempt(attributes: &Attributes) -> bool {
-    let resource = &attributes.resource;
-    match resource.group.as_str() {
-        "admissionregistration.k8s.io" => matches!(
+/// Whether requests about a resource change policies: stored policies are not asked about these, since nobody could correct them then.
+fn is_about_policies(resource: &GroupVersionResource) -> bool {
+    resource.group == "admissionregistration.k8s.io"
+        && matches!(
             resource.resource.as_str(),
             "validatingadmissionpolicies"
                 | "validatingadmissionpolicybindings"
                 | "mutatingadmissionpolicies"
                 | "mutatingadmissionpolicybindings"
-        ),
+        )
+}
+
+/// Whether a resource is a review, without which the cluster may not work: no policy is ever asked about it.
+fn is_review(resource: &GroupVersionResource) -> bool {
+    match resource.group.as_str() {
         "authentication.k8s.io" => matches!(
             resource.resource.as_str(),
             "selfsubjectreviews" | "tokenreviews"

@@ -1,19 +1,20 @@
-//! Policies with their bindings, compiled once per change. Upstream: plugin/policy/generic/policy_source.go.
+//! Policies with their bindings, compiled once per change. Upstream: plugin/policy/generic/{policy_source,composite_policy_source}.go.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use api_types::admissionregistration::v1::{MatchResources, ParamKind, ParamRef};
+use apimachinery::quote::quote;
 use apimachinery::status::StatusError;
 use arc_swap::ArcSwapOption;
 
+use super::{is_about_policies, is_review};
+use crate::admission::Attributes;
+use crate::admission::manifests::{self, Followed, Manifest, Manifests};
 use crate::admission::matching::Criteria;
 use crate::registry::derived::Derived;
-use crate::registry::object::Object;
 use crate::registry::table::Resources;
-
-const GROUP: &str = "admissionregistration.k8s.io";
-const VERSION: &str = "v1";
 
 /// A policy of either kind.
 #[derive(Debug)]
@@ -53,8 +54,15 @@ pub(super) fn criteria(resources: Option<&MatchResources>) -> Criteria {
     }
 }
 
-/// The policies that are in force.
+/// The policies that are in force: those of manifests, and those that are stored.
 pub struct Source<E> {
+    manifests: Option<Followed<Arc<[Hook<E>]>>>,
+    /// None where they are not served.
+    stored: Option<Stored<E>>,
+}
+
+/// The policies that are stored.
+struct Stored<E> {
     policies: Derived<Option<Arc<Policy<E>>>>,
     bindings: Derived<Option<Arc<Binding>>>,
     joined: ArcSwapOption<Joined<E>>,
@@ -69,22 +77,106 @@ struct Joined<E> {
     hooks: Arc<[Hook<E>]>,
 }
 
+/// The policies that may be about one request, those of manifests first.
+pub struct Hooks<E> {
+    manifests: Option<Arc<Arc<[Hook<E>]>>>,
+    stored: Option<Arc<[Hook<E>]>>,
+}
+
+impl<E> Hooks<E> {
+    pub fn iter(&self) -> impl Iterator<Item = &Hook<E>> {
+        let manifests = self.manifests.iter().flat_map(|hooks| hooks.iter());
+        manifests.chain(self.stored.iter().flat_map(|hooks| hooks.iter()))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+}
+
 impl<E: Send + Sync + 'static> Source<E> {
-    /// Of these two resources; none if they are not served.
-    pub fn new(
+    /// Of a kind of policies and one of bindings. `folder` has manifests.
+    pub(in crate::admission) fn new<P: Manifest, B: Manifest>(
         resources: &Resources,
-        policies: &str,
-        bindings: &str,
-        policy: impl Fn(&Object) -> Option<Policy<E>> + Send + Sync + 'static,
-        binding: impl Fn(&Object) -> Option<Binding> + Send + Sync + 'static,
-    ) -> Option<Source<E>> {
-        let resource = |name| resources.get(GROUP, VERSION, name);
-        Some(Source {
-            policies: Derived::new(resource(policies)?.clone(), move |object| {
-                policy(&object).map(Arc::new)
+        plugin: &'static str,
+        (folder, manifests): (Option<PathBuf>, &Manifests),
+        policy: fn(&P) -> Policy<E>,
+        binding: fn(&B) -> Binding,
+    ) -> Result<Source<E>, String> {
+        let manifests = match folder {
+            None => None,
+            Some(folder) => {
+                let shown = folder.display().to_string();
+                let followed = Followed::start(plugin, folder, manifests, move |folder| {
+                    let (policies, bindings, hash) = manifests::policies(folder)?;
+                    Ok((in_force(&policies, policy, &bindings, binding), hash))
+                });
+                let followed = followed.map_err(|why| {
+                    let shown = quote(&shown);
+                    format!("failed to load static policy manifests from {shown}: {why}")
+                })?;
+                Some(followed)
+            }
+        };
+        Ok(Source {
+            manifests,
+            stored: Stored::new(resources, policy, binding),
+        })
+    }
+
+    /// The policies that may be about a request.
+    pub async fn hooks(&self, attributes: &Attributes) -> Result<Hooks<E>, StatusError> {
+        let resource = &attributes.resource;
+        let none = Hooks {
+            manifests: None,
+            stored: None,
+        };
+        if is_review(resource) {
+            return Ok(none);
+        }
+        let manifests = self.manifests.as_ref().map(Followed::current);
+        let stored = match &self.stored {
+            // A wrong policy could not be removed any more; one of a manifest can.
+            Some(stored) if !is_about_policies(resource) => Some(stored.hooks().await?),
+            _ => None,
+        };
+        Ok(Hooks { manifests, stored })
+    }
+}
+
+/// The policies of manifests with their bindings; both are in the order of their names.
+fn in_force<P, B, E>(
+    policies: &[P],
+    policy: fn(&P) -> Policy<E>,
+    bindings: &[B],
+    binding: fn(&B) -> Binding,
+) -> Arc<[Hook<E>]> {
+    let bindings: Vec<Arc<Binding>> = bindings.iter().map(binding).map(Arc::new).collect();
+    let hook = |found| {
+        let policy = policy(found);
+        let bindings = bindings.iter();
+        let bindings = bindings.filter(|binding| binding.policy == policy.name);
+        Hook {
+            bindings: bindings.cloned().collect(),
+            policy: Arc::new(policy),
+        }
+    };
+    policies.iter().map(hook).collect()
+}
+
+impl<E: Send + Sync + 'static> Stored<E> {
+    fn new<P: Manifest, B: Manifest>(
+        resources: &Resources,
+        policy: fn(&P) -> Policy<E>,
+        binding: fn(&B) -> Binding,
+    ) -> Option<Stored<E>> {
+        let resource = |name| resources.get(P::GROUP, P::VERSION, name);
+        Some(Stored {
+            policies: Derived::new(resource(P::PLURAL)?.clone(), move |object| {
+                object.get().map(policy).map(Arc::new)
             }),
-            bindings: Derived::new(resource(bindings)?.clone(), move |object| {
-                binding(&object).map(Arc::new)
+            bindings: Derived::new(resource(B::PLURAL)?.clone(), move |object| {
+                object.get().map(binding).map(Arc::new)
             }),
             joined: ArcSwapOption::empty(),
             none: Arc::from([]),
@@ -92,7 +184,7 @@ impl<E: Send + Sync + 'static> Source<E> {
     }
 
     /// Policies with at least one binding, in the order of their names.
-    pub async fn hooks(&self) -> Result<Arc<[Hook<E>]>, StatusError> {
+    async fn hooks(&self) -> Result<Arc<[Hook<E>]>, StatusError> {
         let bindings = self.bindings.get().await?;
         if bindings.is_empty() {
             return Ok(self.none.clone());

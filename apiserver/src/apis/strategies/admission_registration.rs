@@ -9,8 +9,6 @@ use crate::apis::gates;
 use crate::apis::validation::admission_registration as checks;
 
 const ADMISSION: &str = "admissionregistration.k8s.io";
-/// Names of configurations that come from files of the server.
-const RESERVED_SUFFIX: &str = ".static.k8s.io";
 
 pub(super) static ROWS: &[Row] = &[
     row(
@@ -156,9 +154,10 @@ static MUTATING_BINDING: Kind<MutatingAdmissionPolicyBinding> = Kind {
 
 /// What is wrong with a reserved name. Upstream: validation/static_suffix.go.
 fn reserved(metadata: &ObjectMeta) -> Option<String> {
-    metadata.name.ends_with(RESERVED_SUFFIX).then(|| {
+    let suffix = checks::STATIC_SUFFIX;
+    metadata.name.ends_with(suffix).then(|| {
         format!(
-            "names ending with {RESERVED_SUFFIX:?} are reserved for static manifest-based configurations and cannot be managed via the API"
+            "names ending with {suffix:?} are reserved for static manifest-based configurations and cannot be managed via the API"
         )
     })
 }

@@ -22,6 +22,9 @@ const MOST_MATCH_CONDITIONS: usize = 64;
 const MOST_AUDIT_ANNOTATIONS: usize = 20;
 const LONGEST_AUDIT_EXPRESSION: usize = 5 * 1024;
 
+/// What the names of configurations from manifests end with, and no name of a stored object does.
+pub(crate) const STATIC_SUFFIX: &str = ".static.k8s.io";
+
 fn metadata(metadata: &ObjectMeta) -> ErrorList {
     plain_object_meta(metadata, false, rules::name_is_dns_subdomain)
 }

@@ -1,23 +1,26 @@
 //! Reads the file of `--encryption-provider-config` and builds what it says.
 //! Upstream: server/options/encryptionconfig/config.go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_types::apiserver_config::v1::{EncryptionConfiguration, Key, ResourceConfiguration};
+use api_types::apiserver_config::v1::{
+    EncryptionConfiguration, KMSConfiguration, Key, ResourceConfiguration,
+};
 use apimachinery::gvk::GroupResource;
 use apimachinery::os_error;
 use apimachinery::quote::quote;
 use component_base::config::Document;
+use component_base::healthz::HealthCheck;
 use tokio_util::sync::CancellationToken;
 
 use super::chain::{Chain, Stage};
 use super::ciphers::{Cbc, Cipher, Gcm, Secretbox};
-use super::kms::{self, Probe};
 use super::metrics::{EncryptionMetrics, hash_text};
 use super::validation::{decode_secret, parse_resource, validate};
+use super::{kms, kms_v1};
 
 /// A file as it is on the disk.
 pub(super) struct File {
@@ -30,7 +33,9 @@ pub(super) struct File {
 pub(super) struct Loaded {
     /// By resource, `*` in place of names.
     pub(super) rules: BTreeMap<(String, String), Arc<Chain>>,
-    pub(super) probes: Vec<Arc<Probe>>,
+    pub(super) probes: Vec<Arc<dyn HealthCheck>>,
+    /// The versions of key services.
+    pub(super) uses: BTreeSet<String>,
     pub(super) hash: String,
     /// How long calls of key services may still run after the configuration was replaced.
     pub(super) close_after: Duration,
@@ -81,11 +86,12 @@ pub(super) async fn load(
     let (config, hash) = parsed?;
     let built = build(&config, metrics, &stop).await;
     built
-        .map(|(rules, probes, close_after)| Loaded {
+        .map(|(rules, services)| Loaded {
             rules,
-            probes,
+            probes: services.probes,
+            uses: services.uses,
             hash,
-            close_after,
+            close_after: services.calls * 2,
             stop: stop.clone(),
         })
         .map_err(|why| {
@@ -133,11 +139,16 @@ fn set_defaults(config: &mut EncryptionConfiguration) {
     }
 }
 
-type Built = (
-    BTreeMap<(String, String), Arc<Chain>>,
-    Vec<Arc<Probe>>,
-    Duration,
-);
+/// The key services of a configuration.
+#[derive(Default)]
+struct Services {
+    probes: Vec<Arc<dyn HealthCheck>>,
+    uses: BTreeSet<String>,
+    /// How long calls may run, one after the other.
+    calls: Duration,
+}
+
+type Built = (BTreeMap<(String, String), Arc<Chain>>, Services);
 
 async fn build(
     config: &EncryptionConfiguration,
@@ -145,9 +156,9 @@ async fn build(
     stop: &CancellationToken,
 ) -> Result<Built, String> {
     let mut stages: BTreeMap<(String, String), Vec<Stage>> = BTreeMap::new();
-    let mut probes = Vec::new();
+    let mut services = Services::default();
     for entry in &config.resources {
-        let providers = providers(entry, metrics, stop, &mut probes).await?;
+        let providers = providers(entry, metrics, stop, &mut services).await?;
         for name in &entry.resources {
             let GroupResource { group, resource } = parse_resource(name);
             let wildcards = [
@@ -177,11 +188,7 @@ async fn build(
         };
         (name, Arc::new(chain))
     });
-    let timeouts: Duration = probes
-        .iter()
-        .map(|probe: &Arc<Probe>| probe.timeout())
-        .sum();
-    Ok((rules.collect(), probes, timeouts * 2))
+    Ok((rules.collect(), services))
 }
 
 /// A resource in the file's words.
@@ -197,7 +204,7 @@ async fn providers(
     entry: &ResourceConfiguration,
     metrics: &Arc<EncryptionMetrics>,
     stop: &CancellationToken,
-    probes: &mut Vec<Arc<Probe>>,
+    services: &mut Services,
 ) -> Result<Vec<Stage>, String> {
     const AES: &str = "no matching key was found for the provided AES transformer";
     const SECRETBOX: &str = "no matching key was found for the provided Secretbox transformer";
@@ -219,9 +226,11 @@ async fn providers(
             })?;
             stage("k8s:enc:secretbox:v1:", keys)
         } else if let Some(config) = &provider.kms {
-            let (prefix, cipher, probe) = kms::open(config, metrics, stop).await?;
-            probes.push(probe);
-            stage(&prefix, cipher)
+            let service = key_service(config, metrics, stop).await?;
+            services.probes.push(service.probe);
+            services.uses.insert(config.api_version.clone());
+            services.calls += service.calls;
+            stage(&service.prefix, service.cipher)
         } else {
             Stage {
                 prefix: "".into(),
@@ -230,6 +239,23 @@ async fn providers(
         });
     }
     Ok(stages)
+}
+
+/// Upstream: kmsPrefixTransformer.
+async fn key_service(
+    config: &KMSConfiguration,
+    metrics: &Arc<EncryptionMetrics>,
+    stop: &CancellationToken,
+) -> Result<kms::Provider, String> {
+    let timeout = config.timeout.map_or(0, |timeout| timeout.0);
+    let timeout = Duration::from_nanos(u64::try_from(timeout).unwrap_or(0));
+    if config.api_version != "v1" {
+        return Ok(kms::open(config, timeout, metrics, stop).await);
+    }
+    if !crate::apis::gates::enabled(kms_v1::FEATURE) {
+        return Err("KMSv1 is deprecated and will only receive security updates going forward. Use KMSv2 instead.  Set --feature-gates=KMSv1=true to use the deprecated KMSv1 feature.".to_owned());
+    }
+    Ok(kms_v1::open(config, timeout, metrics))
 }
 
 /// The keys of a provider, by name.

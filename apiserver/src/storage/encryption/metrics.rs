@@ -1,7 +1,7 @@
 //! Metrics of encryption at rest, with upstream's names. Upstream: storage/value/metrics.go, envelope/metrics,
 //! encryptionconfig/metrics.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -20,6 +20,10 @@ const KEY_IDS: usize = 100;
 pub(super) struct EncryptionMetrics {
     durations: HistogramVec,
     operations: CounterVec,
+    /// Of KMS v1, as the next one.
+    pub(super) cache_fill: Gauge,
+    arrivals: HistogramVec,
+    last_arrivals: Mutex<BTreeMap<&'static str, Instant>>,
     pub(super) cache_misses: Counter,
     pub(super) data_key_generation: Histogram,
     pub(super) data_key_failures: Counter,
@@ -98,19 +102,6 @@ impl EncryptionMetrics {
                 help,
             )
         };
-        // These two are of KMS v1, which there is no provider of; upstream shows them all the same.
-        metrics.gauge(envelope(
-            "dek_cache_fill_percent",
-            "Percent of the cache slots currently occupied by cached DEKs.",
-        ));
-        metrics.histogram_vec(
-            envelope(
-                "dek_cache_inter_arrival_time_seconds",
-                "Time (in seconds) of inter arrival of transformation requests.",
-            )
-            .buckets(exponential_buckets(60.0, 2.0, 10)),
-            &["transformation_type"],
-        );
         Arc::new(Self {
             durations: metrics.histogram_vec(
                 storage("transformation_duration_seconds", "Latencies in seconds of value transformation operations.")
@@ -120,6 +111,15 @@ impl EncryptionMetrics {
             operations: metrics.counter_vec(
                 storage("transformation_operations_total", "Total number of transformations. Successful transformation will have a status 'OK' and a varied status string when the transformation fails. The status, resource, and transformation_type fields can be used for alerting purposes. For example, you can monitor for encryption/decryption failures using the transformation_type (e.g., from_storage for decryption and to_storage for encryption). Additionally, these fields can be used to ensure that the correct transformers are applied to each resource."),
                 &["resource", "transformation_type", "transformer_prefix", "status"],
+            ),
+            cache_fill: metrics.gauge(envelope(
+                "dek_cache_fill_percent",
+                "Percent of the cache slots currently occupied by cached DEKs.",
+            )),
+            arrivals: metrics.histogram_vec(
+                envelope("dek_cache_inter_arrival_time_seconds", "Time (in seconds) of inter arrival of transformation requests.")
+                    .buckets(exponential_buckets(60.0, 2.0, 10)),
+                &["transformation_type"],
             ),
             cache_misses: metrics.counter(storage(
                 "envelope_transformation_cache_misses_total",
@@ -171,6 +171,7 @@ impl EncryptionMetrics {
                 &["apiserver_id_hash", "hash"],
             ),
             server: hash_text(server_id.as_bytes()),
+            last_arrivals: Mutex::default(),
             used: Mutex::default(),
             reported: Mutex::default(),
             applied: Mutex::default(),
@@ -198,6 +199,16 @@ impl EncryptionMetrics {
                 .with_label_values(&[direction, prefix])
                 .observe(started.elapsed().as_secs_f64());
         }
+    }
+
+    /// A value is about to be sealed or opened by KMS v1.
+    pub(super) fn arrived(&self, direction: &'static str) {
+        let mut last = self.last_arrivals.lock();
+        let now = Instant::now();
+        let before = last.insert(direction, now).unwrap_or(now);
+        self.arrivals
+            .with_label_values(&[direction])
+            .observe((now - before).as_secs_f64());
     }
 
     /// What counts the uses of a key ID.

@@ -12,6 +12,7 @@ mod chain;
 mod ciphers;
 mod config;
 mod kms;
+mod kms_v1;
 mod metrics;
 mod reload;
 mod validation;
@@ -98,14 +99,40 @@ impl Encryption {
         Some(transformer)
     }
 
-    /// Whether `/healthz` and `/readyz` have a check: where there are key services, or may be.
-    pub fn has_health_check(&self) -> bool {
-        self.reload || !self.current.load().probes.is_empty()
+    /// The checks of `/healthz` and `/readyz`: one for all key services where these may change, and where all are of KMS v2; one for each
+    /// otherwise.
+    pub fn health_checks(self: &Arc<Self>) -> Vec<Arc<dyn HealthCheck>> {
+        let current = self.current.load();
+        if self.reload || current.uses.contains("v2") && !current.uses.contains("v1") {
+            return vec![self.clone()];
+        }
+        let probes = current.probes.iter().enumerate();
+        let check = |(index, probe): (usize, &Arc<dyn HealthCheck>)| {
+            let (name, probe) = (format!("kms-provider-{index}"), probe.clone());
+            Arc::new(ProviderCheck { name, probe }) as Arc<dyn HealthCheck>
+        };
+        probes.map(check).collect()
     }
 
     /// Whether the file is followed.
     pub fn reloads(&self) -> bool {
         self.reload
+    }
+}
+
+/// `kms-provider-N`: one key service.
+struct ProviderCheck {
+    name: String,
+    probe: Arc<dyn HealthCheck>,
+}
+
+impl HealthCheck for ProviderCheck {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), String>> {
+        self.probe.check()
     }
 }
 

@@ -420,7 +420,7 @@ async fn the_most_exact_rule_counts() {
     let followed = file.load(true).await.unwrap();
     let pods = followed.transformer("", "pods").unwrap();
     assert_eq!(pods.to_storage("k", Bytes::from_static(b"v")).unwrap(), "v");
-    assert!(followed.has_health_check() && followed.check().await.is_ok());
+    assert!(followed.health_checks().len() == 1 && followed.check().await.is_ok());
 }
 
 #[tokio::test]

@@ -17,12 +17,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use api_types::Object as _;
 use api_types::admissionregistration::v1::{
     MutatingWebhook, MutatingWebhookConfiguration, ValidatingWebhook,
     ValidatingWebhookConfiguration,
 };
 use api_types::codec::Header;
-use api_types::{Kind as _, Resource as _};
 use apimachinery::field::{self, Path};
 use apimachinery::quote::quote;
 use apimachinery::status::{self, StatusError};
@@ -32,8 +32,9 @@ pub use metrics::WebhookMetrics;
 pub(super) use mutating::MutatingAdmissionWebhook;
 pub(super) use validating::ValidatingAdmissionWebhook;
 
-use super::Settings;
+use super::{ConfigurationError, Settings};
 use crate::admission::cel::Input;
+use crate::admission::manifests::{self, Followed, Manifest};
 use crate::admission::matching::{Conditions, Criteria, Matched, Outcome};
 use crate::admission::{Attributes, Cluster, Observed, configuration};
 use crate::registry::derived::Derived;
@@ -43,49 +44,44 @@ use crate::traces::trace;
 use crate::webhook::{Authentication, CallError, ClientConfig, Webhooks};
 use review::Answer;
 
-/// The settings with clients that prove to webhooks who this server is, as a WebhookAdmissionConfiguration says.
-pub(super) fn authenticated(settings: &Settings, text: Option<&[u8]>) -> Result<Settings, String> {
-    #[derive(Default, serde::Deserialize)]
-    #[serde(rename_all = "camelCase", default)]
-    struct Configuration {
-        kube_config_file: String,
-        static_manifests_dir: String,
-    }
-    let mut settings = settings.clone();
-    let Some(text) = text else {
-        return Ok(settings);
-    };
-    const KIND: (&str, &str) = (
-        "apiserver.config.k8s.io/v1",
-        "WebhookAdmissionConfiguration",
-    );
-    let known = ["kubeConfigFile", "staticManifestsDir"];
-    let configuration: Configuration = configuration::strict(text, &[KIND], &|path, name| {
-        path.is_empty() && known.contains(&name)
-    })?;
-    let path = Path::new("kubeConfigFile");
-    let file = &configuration.kube_config_file;
-    if !file.is_empty() && !file.starts_with('/') {
-        let error = field::invalid(&path, file, "must be an absolute file path");
-        return Err(error.to_string());
-    }
-    if !configuration.static_manifests_dir.is_empty() {
-        const GATE: &str = "ManifestBasedAdmissionControlConfig";
-        let path = Path::new("staticManifestsDir");
-        // Alpha, and not there yet: the gate would change nothing.
-        let why = if settings.features.enabled(GATE) {
-            format!("this release does not have the feature {GATE}")
-        } else {
-            format!("staticManifestsDir requires the {GATE} feature gate to be enabled")
+/// What a WebhookAdmissionConfiguration says.
+#[derive(Default, serde::Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Configuration {
+    kube_config_file: String,
+    static_manifests_dir: String,
+}
+
+impl Configuration {
+    fn read(text: Option<&[u8]>) -> Result<Self, String> {
+        const KIND: (&str, &str) = (
+            "apiserver.config.k8s.io/v1",
+            "WebhookAdmissionConfiguration",
+        );
+        let known = ["kubeConfigFile", "staticManifestsDir"];
+        let known = |path: &str, name: &str| path.is_empty() && known.contains(&name);
+        let configuration: Self = match text {
+            Some(text) => configuration::strict(text, &[KIND], &known)?,
+            None => Self::default(),
         };
-        return Err(field::forbidden(&path, why).to_string());
+        let file = &configuration.kube_config_file;
+        if !file.is_empty() && !file.starts_with('/') {
+            let path = Path::new("kubeConfigFile");
+            let error = field::invalid(&path, file, "must be an absolute file path");
+            return Err(error.to_string());
+        }
+        Ok(configuration)
     }
-    if let Some((webhooks, _)) = settings.webhooks.as_mut().filter(|_| !file.is_empty()) {
-        let authentication = Authentication::new(std::path::Path::new(file));
+
+    /// Clients that prove to webhooks who this server is.
+    fn authenticated(&self, webhooks: &Arc<Webhooks>) -> Result<Arc<Webhooks>, String> {
+        if self.kube_config_file.is_empty() {
+            return Ok(webhooks.clone());
+        }
+        let authentication = Authentication::new(std::path::Path::new(&self.kube_config_file));
         let authentication = authentication.map_err(|error| error.to_string())?;
-        *webhooks = Arc::new(webhooks.with_authentication(authentication));
+        Ok(Arc::new(webhooks.with_authentication(authentication)))
     }
-    Ok(settings)
 }
 
 /// A webhook, compiled.
@@ -159,28 +155,32 @@ fn hooks_of<T>(
     compiled
 }
 
-fn of_mutating_configuration(object: Object) -> Vec<Hook> {
-    match object.get::<MutatingWebhookConfiguration>() {
-        Some(found) => hooks_of(
-            &found.metadata.name,
-            &found.webhooks,
-            |hook| &hook.name,
-            of_mutating,
-        ),
-        None => Vec::new(),
+/// A kind of configuration of webhooks.
+trait Configured: Manifest {
+    fn hooks(&self) -> Vec<Hook>;
+}
+
+impl Configured for MutatingWebhookConfiguration {
+    fn hooks(&self) -> Vec<Hook> {
+        hooks_of(self.name(), &self.webhooks, |hook| &hook.name, of_mutating)
     }
 }
 
-fn of_validating_configuration(object: Object) -> Vec<Hook> {
-    match object.get::<ValidatingWebhookConfiguration>() {
-        Some(found) => hooks_of(
-            &found.metadata.name,
-            &found.webhooks,
-            |hook| &hook.name,
-            of_validating,
-        ),
-        None => Vec::new(),
+impl Configured for ValidatingWebhookConfiguration {
+    fn hooks(&self) -> Vec<Hook> {
+        let hooks = &self.webhooks;
+        hooks_of(self.name(), hooks, |hook| &hook.name, of_validating)
     }
+}
+
+/// Those of manifests are told apart from stored ones of the same names.
+fn hooks_of_manifests<T: Configured>(configurations: &[T]) -> Vec<Hook> {
+    let hooks = configurations.iter().flat_map(Configured::hooks);
+    let hooks = hooks.map(|hook| Hook {
+        id: format!("manifest/{}", hook.id),
+        ..hook
+    });
+    hooks.collect()
 }
 
 /// What both plugins are made of.
@@ -190,8 +190,23 @@ struct Dispatcher {
 }
 
 struct Parts {
-    configurations: Derived<Vec<Hook>>,
+    manifests: Option<Followed<Vec<Hook>>>,
+    stored: Derived<Vec<Hook>>,
     caller: Caller,
+}
+
+/// The webhooks that may be about one request, those of manifests first.
+struct Hooks {
+    manifests: Option<Arc<Vec<Hook>>>,
+    stored: Option<Arc<[Arc<Vec<Hook>>]>>,
+}
+
+impl Hooks {
+    fn iter(&self) -> impl Iterator<Item = &Hook> {
+        let manifests = self.manifests.iter().flat_map(|hooks| hooks.iter());
+        let stored = self.stored.iter().flat_map(|found| found.iter());
+        manifests.chain(stored.flat_map(|hooks| hooks.iter()))
+    }
 }
 
 /// Asks webhooks.
@@ -219,68 +234,75 @@ enum Failure {
 }
 
 impl Dispatcher {
-    fn new(
+    /// Of one kind of configuration; `kind` is what metrics call the plugin.
+    fn new<T: Configured>(
+        plugin: &'static str,
         settings: &Settings,
-        plural: &'static str,
-        compile: fn(Object) -> Vec<Hook>,
+        text: Option<&[u8]>,
         kind: &'static str,
-    ) -> Dispatcher {
-        let resource = settings.resources.as_ref().and_then(|resources| {
-            let (group, version) = (
-                MutatingWebhookConfiguration::GROUP,
-                MutatingWebhookConfiguration::VERSION,
-            );
-            resources.get(group, version, plural)
-        });
-        let parts = match (resource, &settings.webhooks) {
-            (Some(resource), Some((webhooks, metrics))) => Some(Parts {
-                configurations: Derived::new(resource, compile),
-                caller: Caller {
-                    webhooks: webhooks.clone(),
-                    authorizer: settings.authorizer.clone(),
-                    metrics: metrics.clone(),
-                    kind,
-                },
-            }),
-            _ => None,
+    ) -> Result<Dispatcher, ConfigurationError> {
+        let configuration = Configuration::read(text)?;
+        let folder = &configuration.static_manifests_dir;
+        let folder = manifests::folder(folder, &settings.features)?;
+        let resource = settings.resources.as_ref();
+        let resource = resource.and_then(|all| all.get(T::GROUP, T::VERSION, T::PLURAL));
+        let (Some(resource), Some((webhooks, metrics))) = (resource, &settings.webhooks) else {
+            return Ok(Dispatcher { parts: None });
         };
-        Dispatcher { parts }
+        let caller = Caller {
+            webhooks: configuration.authenticated(webhooks)?,
+            authorizer: settings.authorizer.clone(),
+            metrics: metrics.clone(),
+            kind,
+        };
+        let manifests = folder.map(|folder| {
+            let shown = quote(&folder.display().to_string());
+            let followed = Followed::start(plugin, folder, &settings.manifests, |folder| {
+                let (found, hash) = manifests::webhooks::<T>(folder)?;
+                Ok((hooks_of_manifests(&found), hash))
+            });
+            followed.map_err(|why| {
+                let why = format!("failed to load static webhook manifests from {shown}: {why}");
+                ConfigurationError::Invalid(why)
+            })
+        });
+        let stored = Derived::new(resource.clone(), |object| {
+            object.get().map(T::hooks).unwrap_or_default()
+        });
+        let parts = Parts {
+            manifests: manifests.transpose()?,
+            stored,
+            caller,
+        };
+        Ok(Dispatcher { parts: Some(parts) })
     }
 
-    fn mutating(settings: &Settings) -> Dispatcher {
-        let plural = MutatingWebhookConfiguration::PLURAL;
-        Self::new(settings, plural, of_mutating_configuration, "admit")
-    }
-
-    fn validating(settings: &Settings) -> Dispatcher {
-        let plural = ValidatingWebhookConfiguration::PLURAL;
-        Self::new(settings, plural, of_validating_configuration, "validating")
-    }
-
-    /// All configurations and who asks their webhooks; None when there is nobody to ask.
-    async fn configurations(
+    /// All webhooks and who asks them; None when there is nobody to ask.
+    async fn hooks(
         &self,
         attributes: &Attributes,
-    ) -> Result<Option<(Arc<[Arc<Vec<Hook>>]>, &Caller)>, StatusError> {
+    ) -> Result<Option<(Hooks, &Caller)>, StatusError> {
         let Some(parts) = &self.parts else {
             return Ok(None);
         };
-        if is_exempt(attributes) {
-            return Ok(None);
-        }
-        match parts.configurations.get().await {
-            Ok(found) if found.iter().all(|hooks| hooks.is_empty()) => Ok(None),
-            Ok(found) => Ok(Some((found, &parts.caller))),
-            Err(error) => {
+        let manifests = parts.manifests.as_ref().map(Followed::current);
+        let stored = if is_about_admission(attributes) {
+            None
+        } else {
+            let stored = parts.stored.get().await.map_err(|error| {
                 tracing::error!(%error, "The webhook configurations cannot be read");
-                Err(attributes.forbidden("not yet ready to handle request"))
-            }
-        }
+                attributes.forbidden("not yet ready to handle request")
+            })?;
+            Some(stored)
+        };
+        let hooks = Hooks { manifests, stored };
+        let is_any = hooks.iter().next().is_some();
+        Ok(is_any.then_some((hooks, &parts.caller)))
     }
 }
 
-/// What configures admission is not subject to it: a wrong webhook could not be removed any more.
-fn is_exempt(attributes: &Attributes) -> bool {
+/// What configures admission is not subject to what is stored of it: a wrong webhook could not be removed any more.
+fn is_about_admission(attributes: &Attributes) -> bool {
     attributes.kind.group == "admissionregistration.k8s.io"
         && matches!(
             attributes.kind.kind.as_str(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use api_types::admissionregistration::v1::MutatingWebhookConfiguration;
 use api_types::codec::compact;
 use api_types::value::structs_equal;
 use apimachinery::patch::json::Patch;
@@ -15,7 +16,7 @@ use serde_json::value::RawValue;
 use super::review::{Answer, denied};
 use super::{Dispatcher, Failure, Hook, Versioned, Versions, check_time};
 use crate::admission::matching::Matched;
-use crate::admission::plugins::Settings;
+use crate::admission::plugins::{ConfigurationError, Settings};
 use crate::admission::{Attributes, Cluster, Operation, Plugin, Steps, Verdict};
 use crate::go_json;
 
@@ -25,12 +26,17 @@ const NAME: &str = "MutatingAdmissionWebhook";
 pub(crate) struct MutatingAdmissionWebhook(Dispatcher);
 
 impl MutatingAdmissionWebhook {
-    pub(crate) fn new(settings: &Settings) -> Self {
-        Self(Dispatcher::mutating(settings))
+    pub(crate) fn new(
+        settings: &Settings,
+        text: Option<&[u8]>,
+    ) -> Result<Self, ConfigurationError> {
+        let dispatcher =
+            Dispatcher::new::<MutatingWebhookConfiguration>(NAME, settings, text, "admit");
+        dispatcher.map(Self)
     }
 
     async fn dispatch(&self, attributes: &mut Attributes, cluster: &dyn Cluster) -> Verdict {
-        let Some((configurations, caller)) = self.0.configurations(attributes).await? else {
+        let Some((hooks, caller)) = self.0.hooks(attributes).await? else {
             return Ok(());
         };
         let second = attributes.reinvocation.second;
@@ -40,8 +46,7 @@ impl MutatingAdmissionWebhook {
             rounds.changed();
         }
         let mut versions = Versions::default();
-        let hooks = configurations.iter().flat_map(|hooks| hooks.iter());
-        for (index, hook) in hooks.enumerate() {
+        for (index, hook) in hooks.iter().enumerate() {
             let matched = caller
                 .matches(hook, attributes, cluster, &mut versions)
                 .await?;

@@ -2,26 +2,34 @@
 
 use std::time::Instant;
 
+use api_types::admissionregistration::v1::ValidatingWebhookConfiguration;
 use component_base::auth::BoxFuture;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 
 use super::{Dispatcher, Failure, Versions, check_time};
-use crate::admission::plugins::Settings;
+use crate::admission::plugins::{ConfigurationError, Settings};
 use crate::admission::{Attributes, Cluster, Operation, Plugin, Steps, Verdict};
+
+const NAME: &str = "ValidatingAdmissionWebhook";
 
 /// Asks all webhooks that are about a request at once.
 pub(crate) struct ValidatingAdmissionWebhook(Dispatcher);
 
 impl ValidatingAdmissionWebhook {
-    pub(crate) fn new(settings: &Settings) -> Self {
-        Self(Dispatcher::validating(settings))
+    pub(crate) fn new(
+        settings: &Settings,
+        text: Option<&[u8]>,
+    ) -> Result<Self, ConfigurationError> {
+        let dispatcher =
+            Dispatcher::new::<ValidatingWebhookConfiguration>(NAME, settings, text, "validating");
+        dispatcher.map(Self)
     }
 }
 
 impl Plugin for ValidatingAdmissionWebhook {
     fn name(&self) -> &'static str {
-        "ValidatingAdmissionWebhook"
+        NAME
     }
 
     fn steps(&self) -> Steps {
@@ -38,12 +46,12 @@ impl Plugin for ValidatingAdmissionWebhook {
         cluster: &'a dyn Cluster,
     ) -> BoxFuture<'a, Verdict> {
         Box::pin(async move {
-            let Some((configurations, caller)) = self.0.configurations(attributes).await? else {
+            let Some((hooks, caller)) = self.0.hooks(attributes).await? else {
                 return Ok(());
             };
             let mut versions = Versions::default();
             let mut relevant = Vec::new();
-            for hook in configurations.iter().flat_map(|hooks| hooks.iter()) {
+            for hook in hooks.iter() {
                 let matched = caller
                     .matches(hook, attributes, cluster, &mut versions)
                     .await?;

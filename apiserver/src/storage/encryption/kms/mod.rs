@@ -14,15 +14,17 @@ use std::time::{Duration, Instant};
 
 use api_types::apiserver_config::v1::KMSConfiguration;
 use arc_swap::ArcSwapOption;
+use component_base::healthz::HealthCheck;
 use parking_lot::RwLock;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio_util::sync::CancellationToken;
 
 use self::object::{EncryptedObject, SEED};
-pub(super) use self::probe::Probe;
-use self::probe::State;
+pub(super) use self::probe::{NEGATIVE_TTL, POSITIVE_TTL};
+use self::probe::{Probe, State};
 use self::seed::Seed;
 use self::service::Service;
+pub(super) use self::service::socket;
 use super::ciphers::{Cipher, Gcm, Place};
 use super::metrics::{EncryptionMetrics, KeyIdUse};
 use crate::storage::transformer::TransformError;
@@ -32,24 +34,25 @@ const CACHE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Beside the plain value there are info, nonce and tag.
 const SEALED_EXTRA: usize = 32 + 12 + 16;
 
-/// Prepares a provider: its prefix, its cipher, and what watches over the plugin.
+/// A key service that is configured.
+pub(super) struct Provider {
+    /// Of the values that it seals.
+    pub(super) prefix: String,
+    pub(super) cipher: Arc<dyn Cipher>,
+    /// Whether the service is well.
+    pub(super) probe: Arc<dyn HealthCheck>,
+    /// How long calls may still run when it is replaced.
+    pub(super) calls: Duration,
+}
+
+/// Prepares a provider. The service is asked once for its state before this returns.
 pub(super) async fn open(
     config: &KMSConfiguration,
+    timeout: Duration,
     metrics: &Arc<EncryptionMetrics>,
     stop: &CancellationToken,
-) -> Result<(String, Arc<dyn Cipher>, Arc<Probe>), String> {
-    if config.api_version == "v1" && crate::apis::gates::enabled("KMSv1") {
-        return Err(
-            "KMSv1 is not available in this version of kube-apiserver: use KMSv2 (apiVersion: v2)"
-                .to_owned(),
-        );
-    }
-    if config.api_version == "v1" {
-        return Err("KMSv1 is deprecated and will only receive security updates going forward. Use KMSv2 instead.  Set --feature-gates=KMSv1=true to use the deprecated KMSv1 feature.".to_owned());
-    }
+) -> Provider {
     let name = config.name.as_str();
-    let timeout = config.timeout.map_or(0, |timeout| timeout.0);
-    let timeout = Duration::from_nanos(u64::try_from(timeout).unwrap_or(0));
     let service = Service::new(&config.endpoint, name, timeout, metrics.clone());
     let probe = Arc::new(Probe::new(name, service, metrics.clone()));
     probe.start(stop).await;
@@ -61,7 +64,28 @@ pub(super) async fn open(
         metrics: metrics.clone(),
         runtime: Handle::current(),
     };
-    Ok((format!("k8s:enc:kms:v2:{name}:"), Arc::new(cipher), probe))
+    Provider {
+        prefix: format!("k8s:enc:kms:v2:{name}:"),
+        cipher: Arc::new(cipher),
+        probe,
+        calls: timeout,
+    }
+}
+
+/// Waits for a key service. The thread waits, since the watch loop does.
+pub(super) fn wait<T>(
+    runtime: &Handle,
+    call: impl Future<Output = Result<T, TransformError>>,
+) -> Result<T, TransformError> {
+    if matches!(
+        Handle::try_current().map(|handle| handle.runtime_flavor()),
+        Ok(RuntimeFlavor::CurrentThread)
+    ) {
+        return Err(TransformError::transient(
+            "a key service cannot be waited for on a runtime of one thread",
+        ));
+    }
+    tokio::task::block_in_place(|| runtime.block_on(call))
 }
 
 /// What opens the values of one source.
@@ -142,23 +166,12 @@ impl Envelope {
         self.remembered.store(Some(state.seed.clone()));
     }
 
-    /// Has the service open a source. The thread waits, since the watch loop does: there are few sources, and each is
-    /// asked for once.
+    /// Has the service open a source. There are few sources, and each is asked for once.
     fn ask(&self, object: &EncryptedObject) -> Result<Vec<u8>, TransformError> {
         let uid = uuid::Uuid::new_v4().to_string();
-        let call =
-            self.probe
-                .service
-                .decrypt(&uid, &object.source, &object.key_id, &object.annotations);
-        if matches!(
-            Handle::try_current().map(|handle| handle.runtime_flavor()),
-            Ok(RuntimeFlavor::CurrentThread)
-        ) {
-            return Err(TransformError::transient(
-                "a key service cannot be waited for on a runtime of one thread",
-            ));
-        }
-        tokio::task::block_in_place(|| self.runtime.block_on(call))
+        let service = &self.probe.service;
+        let call = service.decrypt(&uid, &object.source, &object.key_id, &object.annotations);
+        wait(&self.runtime, call)
     }
 }
 

@@ -24,8 +24,10 @@ use crate::storage::transformer::TransformError;
 const POSITIVE_INTERVAL: Duration = Duration::from_secs(60);
 const NEGATIVE_INTERVAL: Duration = Duration::from_secs(10);
 const WRITE_TTL: Duration = Duration::from_secs(180);
-const POSITIVE_TTL: Duration = Duration::from_secs(20);
-const NEGATIVE_TTL: Duration = Duration::from_secs(3);
+/// How long the answer of a service that is well is good.
+pub(in super::super) const POSITIVE_TTL: Duration = Duration::from_secs(20);
+/// And that of one that is not.
+pub(in super::super) const NEGATIVE_TTL: Duration = Duration::from_secs(3);
 
 /// What values are written with.
 pub(super) struct State {
@@ -74,7 +76,7 @@ struct Last {
 }
 
 /// One plugin's health and current seed.
-pub(in super::super) struct Probe {
+pub(super) struct Probe {
     name: String,
     pub(super) service: Service,
     state: ArcSwapOption<State>,
@@ -91,11 +93,6 @@ impl Probe {
             last: tokio::sync::Mutex::default(),
             metrics,
         }
-    }
-
-    /// Of one call.
-    pub(in super::super) fn timeout(&self) -> Duration {
-        self.service.timeout
     }
 
     /// The current seed; an error while there was none yet.

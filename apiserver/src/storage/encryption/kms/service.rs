@@ -64,7 +64,7 @@ pub(super) struct EncryptResponse {
 pub(super) struct Service {
     provider: String,
     plugin: Plugin,
-    pub(super) timeout: Duration,
+    timeout: Duration,
     metrics: Arc<EncryptionMetrics>,
 }
 
@@ -144,7 +144,7 @@ impl Service {
 }
 
 /// The socket that `unix://...` names. Upstream: k8s.io/kms/pkg/util.ParseEndpoint.
-fn socket(endpoint: &str) -> PathBuf {
+pub(in super::super) fn socket(endpoint: &str) -> PathBuf {
     let rest = endpoint.split_once(':').map_or("", |(_, rest)| rest);
     // What would be a host is none.
     let path = match rest.strip_prefix("//") {
