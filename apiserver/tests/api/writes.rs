@@ -1,6 +1,6 @@
 //! Writing one: patches, validation of fields, conflicts, deletion.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{APPLY, CONFIG_MAPS, JSON, JSON_PATCH, MERGE, STRATEGIC, Server, config_map};
 
@@ -377,4 +377,53 @@ async fn system_priority_classes_are_not_deleted() {
     server.delete(classes, json!({})).await.expect(200);
     let path = format!("{classes}/{}", system[0]);
     assert_eq!(server.get(&path).await.code, 404);
+}
+
+/// Errors show an empty list or map that was sent, by whatever kind of request, and null where nothing was.
+#[tokio::test]
+async fn errors_show_what_a_patch_leaves_empty() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let deployment = |name: &str, labels: Value| {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+            "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {
+                "metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}}},
+        })
+    };
+    let made = deployment("made", json!({"a": "b"}));
+    server.post(deployments, made).await.expect(201);
+    let made = format!("{deployments}/made");
+    let merge =
+        |labels: Value| json!({"spec": {"template": {"metadata": {"labels": labels}}}}).to_string();
+    let remove =
+        |at: &str| json!([{"op": "remove", "path": format!("/spec/template/metadata/labels{at}")}]);
+    let applied = format!("{deployments}/applied?fieldManager=m");
+    for (path, kind, patch, shown) in [
+        (&made, MERGE, merge(json!({"a": null})), "{}"),
+        (&made, MERGE, merge(Value::Null), "null"),
+        (&made, STRATEGIC, merge(json!({"a": null})), "{}"),
+        (&made, STRATEGIC, merge(Value::Null), "null"),
+        (&made, JSON_PATCH, remove("/a").to_string(), "{}"),
+        (&made, JSON_PATCH, remove("").to_string(), "null"),
+        (
+            &applied,
+            APPLY,
+            deployment("applied", json!({})).to_string(),
+            "{}",
+        ),
+    ] {
+        let refused = server.patch(path, kind, patch.clone()).await;
+        assert_eq!(refused.code, 422, "{patch}");
+        let name = if path == &made { "made" } else { "applied" };
+        assert_eq!(
+            refused.json()["message"],
+            format!(
+                "Deployment.apps \"{name}\" is invalid: spec.template.metadata.labels: Invalid value: {shown}: `selector` does not match template `labels`"
+            ),
+            "{kind} {patch}"
+        );
+    }
 }
