@@ -24,6 +24,7 @@ mod grpc;
 mod hooks;
 mod impersonation;
 mod konnectivity;
+mod leader_election;
 mod lists;
 mod media_types;
 mod pages;
