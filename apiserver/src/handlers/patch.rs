@@ -560,7 +560,9 @@ pub async fn patch(
         } else {
             StatusCode::OK
         };
-        respond::written(|| respond::object(&cx, &endpoint.resource, media, code, object))
+        respond::written(&cx, || {
+            respond::object(&cx, &endpoint.resource, media, code, object)
+        })
     })
     .await
 }

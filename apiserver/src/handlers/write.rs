@@ -323,7 +323,7 @@ pub async fn create(
     run_write(server.request_metrics.clone(), async move {
         let created = create_decoded(&server, &cx, &endpoint, object, options).await;
         let created = stored(&endpoint, &bytes, created)?;
-        respond::written(|| {
+        respond::written(&cx, || {
             respond::object(&cx, &endpoint.resource, media, StatusCode::CREATED, created)
         })
     })
@@ -385,7 +385,9 @@ pub async fn update(
         } else {
             StatusCode::OK
         };
-        respond::written(|| respond::object(&cx, &endpoint.resource, media, code, object))
+        respond::written(&cx, || {
+            respond::object(&cx, &endpoint.resource, media, code, object)
+        })
     })
     .await
 }
