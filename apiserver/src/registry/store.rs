@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use super::errors::{Operation, interpret, plain};
 use super::object::Object;
 use super::resource::Resource;
+use super::stored_defaults;
 use super::strategy::{Context, Strategy};
 use crate::request::context::Warnings;
 use crate::request_metrics::RequestMetrics;
@@ -215,7 +216,7 @@ impl Write<'_> {
     /// The bytes to store. An object that came in a version with other fields than the hub has the hub's defaults only from here on, as
     /// upstream, where they are set when it is read.
     fn encode(&self, object: &mut Object) -> Result<Bytes, StatusError> {
-        if self.resource.has_own_fields() {
+        if self.resource.has_own_fields() && !stored_defaults::is_stored_without(object) {
             self.strategy.default(object);
         }
         self.resource.encode_stored(object)
@@ -318,6 +319,7 @@ impl Write<'_> {
                     .map(|stored| stored.resource_version.to_string())
                     .unwrap_or_default();
                 object.edit_metadata(|metadata| metadata.resource_version = version);
+                stored_defaults::complete(&mut object);
                 object.set_stored(value);
                 Ok(object)
             }
@@ -495,6 +497,10 @@ impl Write<'_> {
                 };
                 let value = self.encode(&mut object)?;
                 *result.lock() = Some((object, created));
+                let stored = current.object.as_ref();
+                if stored.is_some_and(|stored| self.resource.is_incomplete(&stored.value)) {
+                    return Ok(Update::Rewrite { value });
+                }
                 Ok::<Update, Refused>(Update::Write {
                     value,
                     ttl: self.resource.ttl,
@@ -532,6 +538,7 @@ impl Write<'_> {
                     stored.resource_version.to_string()
                 };
                 object.edit_metadata(|metadata| metadata.resource_version = version);
+                stored_defaults::complete(&mut object);
                 object.set_stored(stored.value);
                 Ok((object, created))
             }
@@ -766,7 +773,7 @@ impl Write<'_> {
         .await
         .map_err(UpdateError::Rejected)?
         {
-            Update::Write { value, .. } => value,
+            Update::Write { value, .. } | Update::Rewrite { value } => value,
             Update::Unchanged => current.map(|object| object.value).unwrap_or_default(),
         };
         Ok(storage::Object {
