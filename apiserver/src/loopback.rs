@@ -276,6 +276,7 @@ impl Loopback {
             },
             validation: FieldValidation::Strict,
             manager: self.manager.to_owned(),
+            patched: Arc::default(),
         };
         let applied = patch::patch_stored(&self.server, &cx, &endpoint, &request).await?;
         drop(applied);
@@ -304,6 +305,7 @@ impl Loopback {
                 ..PatchOptions::default()
             },
             validation: FieldValidation::Ignore,
+            patched: Arc::default(),
         };
         patch::patch_stored(&self.server, &cx, &endpoint, &request)
             .await

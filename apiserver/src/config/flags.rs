@@ -210,9 +210,9 @@ pub const FLAGS: &[Group] = &[
         rows: &[
             FlagRow::new("aggregator-reject-forwarding-redirect", Kind::Bool, "true", "Aggregator reject forwarding redirect response back to client."),
             FlagRow::new("allow-privileged", Kind::Bool, "false", "If true, allow privileged containers. [default=false]"),
-            FlagRow::new("coordinated-leadership-lease-duration", Kind::Duration, "15s", "The duration of the lease used for Coordinated Leader Election.").without_effect(NOT_YET),
-            FlagRow::new("coordinated-leadership-renew-deadline", Kind::Duration, "10s", "The deadline for renewing a coordinated leader election lease.").without_effect(NOT_YET),
-            FlagRow::new("coordinated-leadership-retry-period", Kind::Duration, "2s", "The period for retrying to renew a coordinated leader election lease.").without_effect(NOT_YET),
+            FlagRow::new("coordinated-leadership-lease-duration", Kind::Duration, "15s", "The duration of the lease used for Coordinated Leader Election."),
+            FlagRow::new("coordinated-leadership-renew-deadline", Kind::Duration, "10s", "The deadline for renewing a coordinated leader election lease."),
+            FlagRow::new("coordinated-leadership-retry-period", Kind::Duration, "2s", "The period for retrying to renew a coordinated leader election lease."),
             FlagRow::new("enable-aggregator-routing", Kind::Bool, "false", "Turns on aggregator routing requests to endpoints IP rather than cluster IP."),
             FlagRow::new("enable-logs-handler", Kind::Bool, "false", "If true, install a /logs handler for the apiserver logs.").deprecated("Log handler functionality is deprecated").without_effect(NOT_YET),
             FlagRow::new("endpoint-reconciler-type", Kind::String, "lease", "Use an endpoint reconciler (master-count, lease, none) master-count is deprecated, and will be removed in a future version."),

@@ -104,7 +104,7 @@ pub async fn delete(
             } else {
                 StatusCode::OK
             };
-            respond::written(|| match deleted {
+            respond::written(&cx, || match deleted {
                 Deleted::Object(object) => {
                     respond::object(&cx, &endpoint.resource, media, code, object)
                 }

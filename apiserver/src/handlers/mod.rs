@@ -350,7 +350,7 @@ pub async fn get(cx: &RequestContext, endpoint: &Endpoint) -> Result<Response, S
         cx.query.first("resourceVersion").unwrap_or_default(),
     )
     .await?;
-    respond::written(|| respond::stored(cx, resource, media, &object))
+    respond::written(cx, || respond::stored(cx, resource, media, &object))
 }
 
 /// Reads one stored object.

@@ -15,6 +15,7 @@ use apimachinery::patch as patches;
 use apimachinery::status::{self, StatusError};
 use component_base::serving::{Body, Response};
 use http::StatusCode;
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 use super::finisher::run_write;
@@ -92,6 +93,8 @@ pub struct PatchRequest {
     pub options: PatchOptions,
     pub validation: FieldValidation,
     pub manager: String,
+    /// The last object that was decoded from a patched text, as JSON, or those of its fields that the patch names.
+    pub patched: Arc<Mutex<Vec<u8>>>,
 }
 
 impl PatchRequest {
@@ -120,7 +123,22 @@ impl PatchRequest {
             options,
             validation,
             manager,
+            patched: Arc::default(),
         })
+    }
+
+    /// Says of an error what was sent.
+    fn explain(&self, error: StatusError, endpoint: &Endpoint) -> StatusError {
+        let schema = endpoint.resource.served.schema;
+        if self.kind != PatchType::Apply {
+            return sent_empty::explain(error, &self.patched.lock(), schema);
+        }
+        match self.configuration() {
+            Ok(sent) if error.code == 422 => {
+                sent_empty::explain(error, sent.to_string().as_bytes(), schema)
+            }
+            _ => error,
+        }
     }
 
     pub fn update_options(&self) -> UpdateOptions {
@@ -214,6 +232,7 @@ impl PatchRequest {
         }
         object.clear_field("TypeMeta");
         sent_empty::note(&mut object, &patched.text);
+        *self.patched.lock() = patched.text;
         Ok(object)
     }
 
@@ -337,6 +356,7 @@ impl PatchRequest {
         }
         object.clear_field("TypeMeta");
         sent_empty::note(&mut object, &text);
+        *self.patched.lock() = text;
         Some(object)
     }
 
@@ -534,14 +554,17 @@ pub async fn patch(
     run_write(
         server.request_metrics.clone(),
         Box::pin(async move {
-            let (object, created) = patch_stored(&server, &cx, &endpoint, &request).await?;
+            let stored = patch_stored(&server, &cx, &endpoint, &request).await;
+            let (object, created) = stored.map_err(|error| request.explain(error, &endpoint))?;
             trace::step("Object stored in database");
             let code = if created {
                 StatusCode::CREATED
             } else {
                 StatusCode::OK
             };
-            respond::written(|| respond::object(&cx, &endpoint.resource, media, code, object))
+            respond::written(&cx, || {
+                respond::object(&cx, &endpoint.resource, media, code, object)
+            })
         }),
     )
     .await
@@ -652,6 +675,7 @@ mod tests {
                 options: PatchOptions::default(),
                 validation,
                 manager: String::new(),
+                patched: Arc::default(),
             };
             let error = request
                 .apply_to(&Warnings::default(), &served, None)
@@ -724,6 +748,7 @@ mod tests {
                     options: PatchOptions::default(),
                     validation,
                     manager: String::new(),
+                    patched: Arc::default(),
                 };
                 let (warnings, whole_warnings) = (Warnings::default(), Warnings::default());
                 let Some(of_fields) = request.strategic_patch_of_fields(&warnings, &served) else {

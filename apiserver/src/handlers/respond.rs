@@ -257,9 +257,12 @@ pub fn stored(
 }
 
 /// Makes the answer of a request that has been done.
-pub fn written<T>(respond: impl FnOnce() -> T) -> T {
+pub fn written(
+    cx: &RequestContext,
+    respond: impl FnOnce() -> Result<Response, StatusError>,
+) -> Result<Response, StatusError> {
     trace::step("About to write a response");
-    let response = respond();
+    let response = trace::serialize(cx, respond);
     trace::step("Writing http response done");
     response
 }

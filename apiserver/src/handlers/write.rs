@@ -325,7 +325,7 @@ pub async fn create(
         Box::pin(async move {
             let created = create_decoded(&server, &cx, &endpoint, object, options).await;
             let created = stored(&endpoint, &bytes, created)?;
-            respond::written(|| {
+            respond::written(&cx, || {
                 respond::object(&cx, &endpoint.resource, media, StatusCode::CREATED, created)
             })
         }),
@@ -390,7 +390,9 @@ pub async fn update(
             } else {
                 StatusCode::OK
             };
-            respond::written(|| respond::object(&cx, &endpoint.resource, media, code, object))
+            respond::written(&cx, || {
+                respond::object(&cx, &endpoint.resource, media, code, object)
+            })
         }),
     )
     .await

@@ -20,6 +20,8 @@ mod flow_schema_status;
 pub(crate) mod identity;
 /// default/kubernetes and its endpoints.
 pub(crate) mod kubernetes_service;
+/// Who of other components' instances leads.
+pub(crate) mod leader_election;
 /// system-cluster-critical and system-node-critical.
 pub(crate) mod priority_classes;
 /// Default roles and bindings.
@@ -208,6 +210,10 @@ pub fn start(server: &Arc<ApiServer>, stop: CancellationToken) -> Failures {
             .repeat_beside(Duration::from_secs(3600), |_, client| async move {
                 identity::collect_garbage(&client).await
             });
+    }
+    if server.config.features.enabled(leader_election::FEATURE) {
+        leader_election::start(server, &client, stop.clone());
+        server.health.hook_done(leader_election::HOOK);
     }
     Peers::start(server, stop.clone());
     once("peer-endpoint-reconciler-controller", &client).repeat_beside(

@@ -40,6 +40,8 @@ pub mod service;
 pub mod signing_rights;
 /// Create, update, delete.
 pub mod store;
+/// What is filled in when an object is read.
+mod stored_defaults;
 /// Stored JSON and YAML.
 pub mod stored_text;
 /// The strategy of each kind.

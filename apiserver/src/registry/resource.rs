@@ -19,6 +19,7 @@ use bytes::Bytes;
 use super::convert::{self, Conversion};
 use super::fields::{self, Reader};
 use super::object::Object;
+use super::stored_defaults;
 use super::stored_text::{self, StoredMedia};
 use super::strategy::Strategy;
 use super::wire;
@@ -262,7 +263,9 @@ impl Resource {
             if let Some(rewrite) = convert::stored_json(self.info.resource) {
                 json = (rewrite.from_stored)(json.into_owned()).into();
             }
-            return stored_text::decode(self.info, self.hub, &json);
+            let mut object = stored_text::decode(self.info, self.hub, &json)?;
+            stored_defaults::complete(&mut object);
+            return Ok(object);
         }
         let envelope = api_types::decode_envelope(value).map_err(|error| error.to_string())?;
         if let Some(conversion) = convert::from_stored_version(self.info, envelope.api_version) {
@@ -275,6 +278,7 @@ impl Resource {
         let mut object = self.new_hub();
         api_types::decode_protobuf_into(object.value_mut(), envelope.raw)
             .map_err(|error| error.to_string())?;
+        stored_defaults::complete(&mut object);
         Ok(object)
     }
 
@@ -305,8 +309,19 @@ impl Resource {
         raw_of(served.value()).into()
     }
 
-    /// The message inside stored bytes, when they are protobuf of the hub's wire form.
+    /// The message inside stored bytes, when they are protobuf of the hub's wire form and nothing is to be filled in.
     pub fn raw<'a>(&self, value: &'a [u8]) -> Option<&'a [u8]> {
+        let raw = self.message(value)?;
+        (!stored_defaults::is_incomplete(self.info, raw)).then_some(raw)
+    }
+
+    /// Whether what is stored lacks what readers are shown.
+    pub fn is_incomplete(&self, value: &[u8]) -> bool {
+        let message = self.message(value);
+        message.is_some_and(|message| stored_defaults::is_incomplete(self.info, message))
+    }
+
+    fn message<'a>(&self, value: &'a [u8]) -> Option<&'a [u8]> {
         if let Some(raw) = storage::raw_of_version(value, self.stored.api_version) {
             return Some(raw);
         }

@@ -10,10 +10,14 @@
 use api_types::autoscaling::v2::HorizontalPodAutoscaler;
 use api_types::meta::v1::ManagedFieldsEntry;
 use api_types::schema::{Omit, StructSchema, TypeRef};
-use apimachinery::status::StatusError;
 use serde_json::Value;
 
 use super::object::Object;
+
+/// Errors about what was sent empty.
+mod explain;
+
+pub use explain::explain;
 
 const OVERHEAD: &str = "/spec/overhead";
 const POLICIES: [&str; 2] = [
@@ -106,86 +110,6 @@ pub fn take_out_defaults(object: &mut Object) {
 pub fn is_another_spec(object: &Object) -> bool {
     object.value().schema().name == NETWORK_POLICY
         && object.sent_empty.iter().any(|pointer| pointer == SPEC)
-}
-
-/// Says of invalid values what was sent in JSON: an empty list, map or text, which the types take for none.
-pub fn explain(error: StatusError, json: &[u8], schema: &'static StructSchema) -> StatusError {
-    if error.code != 422 || !error.message.contains(NULL) {
-        return error;
-    }
-    let Ok(document) = serde_json::from_slice::<Value>(json) else {
-        return error;
-    };
-    let mut status = error.into_status();
-    let causes = status.details.iter_mut().flat_map(|it| &mut it.causes);
-    for cause in causes {
-        let sent = at(&document, &cause.field);
-        let empty = match sent {
-            Some(Value::Array(items)) if items.is_empty() => "[]",
-            // Of a struct the error shows a part that is not there.
-            Some(Value::Object(fields)) if fields.is_empty() && is_map(schema, &cause.field) => {
-                "{}"
-            }
-            Some(Value::String(text)) if text.is_empty() => "\"\"",
-            _ => continue,
-        };
-        if let Some(rest) = cause.message.strip_prefix(NULL) {
-            let said = |value: &str| format!("{}: {value}", cause.field);
-            let invalid = format!("Invalid value: {empty}");
-            status.message = status.message.replacen(&said(NULL), &said(&invalid), 1);
-            cause.message = format!("{invalid}{rest}");
-        }
-    }
-    status.into()
-}
-
-/// How it is said of a value that there is none.
-const NULL: &str = "Invalid value: null";
-
-/// The parts of a path as errors have them, `spec.items[0].map[a.key].field`: names, and what is in brackets.
-fn parts(path: &str) -> Option<Vec<(bool, &str)>> {
-    let mut parts = Vec::new();
-    let mut rest = path;
-    while !rest.is_empty() {
-        let part;
-        let inside = rest.strip_prefix('[');
-        if let Some(inside) = inside {
-            (part, rest) = inside.split_once(']')?;
-        } else {
-            let start = rest.strip_prefix('.').unwrap_or(rest);
-            let end = start.find(['.', '[']).unwrap_or(start.len());
-            (part, rest) = start.split_at(end);
-        }
-        parts.push((inside.is_some(), part));
-    }
-    Some(parts)
-}
-
-/// The value at a path.
-fn at<'a>(document: &'a Value, path: &str) -> Option<&'a Value> {
-    parts(path)?
-        .into_iter()
-        .try_fold(document, |value, (_, part)| match value {
-            Value::Array(items) => items.get(part.parse::<usize>().ok()?),
-            value => value.get(part),
-        })
-}
-
-/// Whether there is a map at a path.
-fn is_map(schema: &'static StructSchema, path: &str) -> bool {
-    let root = TypeRef::Struct(schema);
-    let found = parts(path).and_then(|parts| {
-        parts.into_iter().try_fold(root, |ty, (in_brackets, part)| {
-            if in_brackets {
-                return ty.list_item().or_else(|| ty.map_value()).copied();
-            }
-            match ty.deref() {
-                TypeRef::Struct(schema) => Some(schema.find_json(part)?.1.ty),
-                _ => None,
-            }
-        })
-    });
-    found.is_some_and(|ty| matches!(ty.deref(), TypeRef::Map(_)))
 }
 
 /// Whether a pod was sent with an overhead of nothing.
@@ -342,48 +266,6 @@ mod tests {
             let object = noted::<NetworkPolicy>(&format!("{{\"spec\":{spec}}}"));
             assert_eq!(is_another_spec(&object), another, "{spec}");
         }
-    }
-
-    #[test]
-    fn errors_show_what_was_sent() {
-        use api_types::Described;
-        use api_types::core::v1::PersistentVolume;
-        use apimachinery::field::{self, ErrorList, Path};
-        use apimachinery::gvk::GroupKind;
-        let path = |text: &'static str| Path::new(text);
-        let null = Value::Null;
-        let mut errors = ErrorList::new();
-        for (path, why) in [
-            (path("spec").child("accessModes"), "no list"),
-            (path("spec").child("capacity"), "no map"),
-            (path("metadata").child("annotations"), "no map"),
-            (path("spec").child("claimRef"), "no struct"),
-            (path("spec").child("storageClassName"), "no text"),
-            (
-                path("metadata")
-                    .child("ownerReferences")
-                    .index(0)
-                    .child("name"),
-                "no name",
-            ),
-            (path("spec").child("none"), "nothing"),
-        ] {
-            errors.push(field::invalid(&path, &null, why));
-        }
-        let kind = GroupKind {
-            group: String::new(),
-            kind: "Kind".to_owned(),
-        };
-        let error = apimachinery::status::invalid(&kind, "name", &errors);
-        let sent = br#"{"metadata":{"annotations":{},"ownerReferences":[{"name":""}]},"spec":{"accessModes":[],"capacity":{},"claimRef":{},"storageClassName":""}}"#;
-        let told = explain(error, sent, PersistentVolume::SCHEMA);
-        assert_eq!(
-            told.message,
-            "Kind \"name\" is invalid: [spec.accessModes: Invalid value: []: no list, spec.capacity: Invalid value: {}: no map, metadata.annotations: Invalid value: {}: no map, spec.claimRef: Invalid value: null: no struct, spec.storageClassName: Invalid value: \"\": no text, metadata.ownerReferences[0].name: Invalid value: \"\": no name, spec.none: Invalid value: null: nothing]"
-        );
-        let causes = &told.details.as_ref().unwrap().causes;
-        assert_eq!(causes[0].message, "Invalid value: []: no list");
-        assert_eq!(causes[6].message, "Invalid value: null: nothing");
     }
 
     #[test]

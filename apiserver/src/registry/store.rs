@@ -17,6 +17,7 @@ use component_base::auth::BoxFuture;
 use super::errors::{Operation, interpret, plain};
 use super::object::Object;
 use super::resource::Resource;
+use super::stored_defaults;
 use super::strategy::{Context, Strategy};
 use crate::request::context::Warnings;
 use crate::request_metrics::RequestMetrics;
@@ -209,7 +210,7 @@ impl Write<'_> {
     /// The bytes to store. An object that came in a version with other fields than the hub has the hub's defaults only from here on, as
     /// upstream, where they are set when it is read.
     fn encode(&self, object: &mut Object) -> Result<Bytes, StatusError> {
-        if self.resource.has_own_fields() {
+        if self.resource.has_own_fields() && !stored_defaults::is_stored_without(object) {
             self.strategy.default(object);
         }
         self.resource.encode_stored(object)

@@ -1,6 +1,6 @@
 //! Which strategy a kind has. Upstream: the strategy.go files of pkg/registry.
 
-use api_types::core::v1::{Namespace, PersistentVolume, PersistentVolumeClaim, Pod};
+use api_types::core::v1::{Namespace, PersistentVolume, Pod};
 use api_types::meta::v1::DeleteOptions;
 
 use super::object::Object;
@@ -227,8 +227,6 @@ impl Strategy for Plain {
         } else if let Some(volume) = object.get_mut::<PersistentVolume>() {
             volume.status.phase = "Pending".to_owned();
             volume.status.last_phase_transition_time = Some(api_types::Time::now());
-        } else if let Some(claim) = object.get_mut::<PersistentVolumeClaim>() {
-            claim.status.phase = "Pending".to_owned();
         }
     }
 

@@ -23,6 +23,7 @@ use crate::request::context::{AuditAnnotations, RequestContext, Warnings};
 use crate::request::latencies::Latency;
 use crate::request::query::Query;
 use crate::request_metrics::{Filter, Measured};
+use crate::traces::trace;
 
 static AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 
@@ -254,6 +255,7 @@ impl ApiServer {
         let (started, _) = self.filtered(&cx, Filter::Authentication, started);
         let span = self.traces.start(&cx, request.version());
         cx.trace = span.trace(&cx, request.version());
+        trace::filter(&cx, "audit");
         let response = match &self.audit {
             None => self.known(cx, request, started).await,
             Some(audit) => {
@@ -286,6 +288,7 @@ impl ApiServer {
         started: Instant,
     ) -> Response {
         let (started, _) = self.filtered(&cx, Filter::Audit, started);
+        trace::filter(&cx, self.impersonation.filter_name());
         let asked = self
             .impersonation
             .impersonate(&mut cx, &*self.authorizer)
@@ -325,6 +328,7 @@ impl ApiServer {
             }
             Limits::PriorityAndFairness(flow) => flow,
         };
+        trace::filter(&cx, "priorityandfairness");
         if cx.info.verb != "watch" && is_long_running(&cx.info) {
             return self.authorized(cx, request, started).await;
         }
@@ -358,6 +362,7 @@ impl ApiServer {
         request: &mut Request,
         started: Instant,
     ) -> Response {
+        trace::filter(&cx, "authorization");
         let attributes = cx.attributes();
         let verdict = self.authorizer.authorize(&attributes).await;
         let took = started.elapsed();

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::hooks::identity;
+use crate::hooks::{identity, leader_election};
 use crate::peers;
 use crate::storage::Backend;
 use crate::storage::encryption::Encryption;
@@ -29,6 +29,7 @@ pub const POST_START_HOOKS: &[&str] = &[
     "start-apiextensions-controllers",
     CRDS_HOOK,
     "start-system-namespaces-controller",
+    leader_election::HOOK,
     PEERS_HOOK,
     "start-cluster-authentication-info-controller",
     IDENTITY_HOOKS[0],
@@ -188,6 +189,9 @@ impl Health {
         }
         if !config.features.enabled(identity::FEATURE) {
             names.retain(|name| !IDENTITY_HOOKS.contains(name));
+        }
+        if !config.features.enabled(leader_election::FEATURE) {
+            names.retain(|name| *name != leader_election::HOOK);
         }
         if !config
             .features

@@ -193,6 +193,11 @@ pub enum Update {
         /// Time to live, through an etcd lease.
         ttl: Option<Duration>,
     },
+    /// Write these bytes, even if they are the stored ones.
+    Rewrite {
+        /// Encoded object, without resourceVersion.
+        value: Bytes,
+    },
     /// Leave the object alone (storage still makes sure that the copy was current).
     Unchanged,
 }

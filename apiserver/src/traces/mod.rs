@@ -82,15 +82,27 @@ impl Traces {
             let parent = Parent::of(&cx.headers);
             let groups = &cx.user.groups;
             let trusted = groups.iter().any(|group| TRUSTED.contains(&&**group));
-            let mut span = sampler.sample(parent, trusted)?;
-            span.name = name(cx.method.as_str(), &cx.info);
-            span.kind = KIND_SERVER;
+            let (authentication, span) = sampler.samples(parent, trusted);
             let since = cx.received.elapsed();
-            span.start = nanoseconds(SystemTime::now().checked_sub(since));
-            span.attributes = attributes(cx, version);
-            let trace_id = span.trace_id.first_chunk().copied();
+            let start = nanoseconds(SystemTime::now().checked_sub(since));
+            let authentication = authentication.map(|span| Span {
+                name: "authentication".to_owned(),
+                kind: KIND_INTERNAL,
+                start,
+                ..span
+            });
+            let span = span.map(|span| Span {
+                name: name(cx.method.as_str(), &cx.info),
+                kind: KIND_SERVER,
+                start,
+                attributes: attributes(cx, version),
+                ..span
+            });
+            let sampled = span.as_ref().or(authentication.as_ref())?;
+            let trace_id = span.is_some().then(|| sampled.trace_id.first_chunk());
             Some(Recording {
-                trace: Trace::new(&cx.audit_id, version, trace_id),
+                trace: Trace::new(&cx.audit_id, version, trace_id.flatten().copied()),
+                authentication,
                 span,
                 spans: sampler.spans.clone(),
             })
@@ -99,6 +111,23 @@ impl Traces {
 }
 
 impl Sampler {
+    /// The span of authentication, which begins before it is known whose context counts, and the span of the request. It is below the
+    /// other one where no context comes with it, and the caller is one who could send one.
+    fn samples(&self, parent: Option<Parent>, trusted: bool) -> (Option<Span>, Option<Span>) {
+        let authentication = self.sample(None, false);
+        let span = match parent {
+            None if trusted => authentication.as_ref().map(|of| Span {
+                trace_id: of.trace_id.clone(),
+                parent_span_id: of.span_id.clone(),
+                span_id: rand::random::<[u8; 8]>().to_vec(),
+                flags: of.flags,
+                ..Span::default()
+            }),
+            parent => self.sample(parent, trusted),
+        };
+        (authentication, span)
+    }
+
     /// A span with its place in a trace, or none. Upstream: ParentBased over TraceIDRatioBased.
     fn sample(&self, parent: Option<Parent>, trusted: bool) -> Option<Span> {
         let mut span = Span {
@@ -184,7 +213,8 @@ pub struct OpenSpan(Option<Recording>);
 
 #[derive(Debug)]
 struct Recording {
-    span: Span,
+    authentication: Option<Span>,
+    span: Option<Span>,
     /// What the request does.
     trace: Option<Arc<Trace>>,
     spans: mpsc::Sender<Span>,
@@ -205,12 +235,14 @@ impl OpenSpan {
             return response;
         };
         let code = response.status().as_u16();
-        recording.span.attributes.push(Attribute::number(
-            "http.response.status_code",
-            i64::from(code),
-        ));
-        if code >= 500 {
-            recording.span.status = Some(Status { code: STATUS_ERROR });
+        if let Some(span) = &mut recording.span {
+            span.attributes.push(Attribute::number(
+                "http.response.status_code",
+                i64::from(code),
+            ));
+            if code >= 500 {
+                span.status = Some(Status { code: STATUS_ERROR });
+            }
         }
         // What is there as a whole is as good as sent, and says how long it is.
         if response.body().size_hint().exact().is_some() {
@@ -227,15 +259,18 @@ impl OpenSpan {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        let mut span = std::mem::take(&mut self.span);
-        span.end = nanoseconds(Some(SystemTime::now()));
-        if let Some(trace) = &self.trace {
-            for inner in inner_spans(trace, &span) {
-                let _ = self.spans.try_send(inner);
-            }
-        }
+        let end = nanoseconds(Some(SystemTime::now()));
+        let span = self.span.take().map(|span| Span { end, ..span });
+        let authentication = self.authentication.take();
+        let authentication = authentication.map(|span| Span { end, ..span });
+        let inner = match (&self.trace, &span) {
+            (Some(trace), Some(span)) => inner_spans(trace, span),
+            _ => Vec::new(),
+        };
         // One that finds no place is lost.
-        let _ = self.spans.try_send(span);
+        for span in inner.into_iter().chain(span).chain(authentication) {
+            let _ = self.spans.try_send(span);
+        }
     }
 }
 
@@ -266,7 +301,7 @@ fn inner_spans(trace: &Trace, of: &Span) -> Vec<Span> {
                 parent_span_id: id(item.parent),
                 name: item.name.to_owned(),
                 kind: match span.kind {
-                    Kind::Work => KIND_INTERNAL,
+                    Kind::Work | Kind::Filter => KIND_INTERNAL,
                     Kind::Call => KIND_CLIENT,
                 },
                 start: time(item.at),
@@ -453,6 +488,21 @@ mod tests {
         assert!(span.parent_span_id.is_empty());
         assert_ne!(span.trace_id[..2], [0x4b, 0xf9]);
         assert_eq!(span.links[0].trace_id[0], 0x4b);
+        // A trace that begins here begins with authentication, if the caller counts.
+        let (first, span) = always.samples(None, true);
+        let (first, span) = (first.expect("a span"), span.expect("a span"));
+        assert_eq!(
+            (&span.trace_id, &span.parent_span_id),
+            (&first.trace_id, &first.span_id)
+        );
+        let (first, span) = always.samples(None, false);
+        assert_ne!(
+            first.expect("a span").trace_id,
+            span.expect("a span").trace_id
+        );
+        let (first, span) = never.samples(parent(), true);
+        assert_eq!((first, span.expect("a span").trace_id[0]), (None, 0x4b));
+        assert_eq!(never.samples(None, true), (None, None));
     }
 
     #[test]

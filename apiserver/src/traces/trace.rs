@@ -9,8 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use apimachinery::status::StatusError;
 use component_base::logs;
+use component_base::serving::Response;
 use http::{HeaderMap, HeaderValue, Version};
+use http_body::Body as _;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::task::futures::TaskLocalFuture;
@@ -76,6 +79,8 @@ pub(super) enum Kind {
     Work,
     /// A call to somebody else, which the log does not tell.
     Call,
+    /// What a request goes through on its way to its handler, which the log does not tell either.
+    Filter,
 }
 
 /// What is said of a step or span.
@@ -143,6 +148,50 @@ pub fn call(name: &'static str) -> Open {
     open(name, |_| {}, Kind::Call, false)
 }
 
+/// A request has come to a filter, which lasts as long as the request: what comes now is within it. For traces only.
+/// Upstream: filterlatency.TrackStarted.
+pub fn filter(cx: &RequestContext, name: &'static str) {
+    let Some(trace) = &cx.trace else { return };
+    if trace.sampled.is_none() {
+        return;
+    }
+    let span = Span {
+        kind: Kind::Filter,
+        end: None,
+        id: rand::random(),
+    };
+    if let Some(at) = trace.add(name, |_| {}, Some(span)) {
+        trace.state.lock().current = Some(at);
+    }
+}
+
+/// Encodes an answer. Upstream: responsewriters.SerializeObject.
+pub fn serialize(
+    cx: &RequestContext,
+    respond: impl FnOnce() -> Result<Response, StatusError>,
+) -> Result<Response, StatusError> {
+    let open = begin("SerializeObject", |_| {});
+    let response = respond();
+    if let Ok(response) = &response {
+        if let Some(size) = response.body().size_hint().exact() {
+            step_with("About to start writing response", |fields| {
+                fields.number("size", usize::try_from(size).unwrap_or(usize::MAX));
+            });
+        }
+        open.describe(|trace, fields| {
+            let media_type = response.headers().get(http::header::CONTENT_TYPE);
+            let media_type = media_type.and_then(|value| value.to_str().ok());
+            fields
+                .text("audit-id", truncated(&trace.audit_id, MAX_AUDIT_ID))
+                .text("method", cx.method.as_str())
+                .text("url", cx.info.path.as_str())
+                .text("protocol", trace.protocol())
+                .text("mediaType", media_type.unwrap_or_default());
+        });
+    }
+    response
+}
+
 fn open(name: &'static str, fields: impl FnOnce(&mut Fields), kind: Kind, nested: bool) -> Open {
     with_current(|trace| trace.open(name, fields, kind, nested)).unwrap_or_default()
 }
@@ -198,11 +247,6 @@ impl Drop for OfRequest<'_> {
 /// Upstream: traceFields.
 fn describe(cx: &RequestContext, trace: &Trace, fields: &mut Fields) {
     let info = &cx.info;
-    let path = match trace.protocol {
-        Version::HTTP_2 => "HTTP/2.0",
-        Version::HTTP_10 => "HTTP/1.0",
-        _ => "HTTP/1.1",
-    };
     let agent = match cx.user_agent() {
         "" => "unknown".to_owned(),
         agent if agent.len() > MAX_USER_AGENT => {
@@ -219,7 +263,7 @@ fn describe(cx: &RequestContext, trace: &Trace, fields: &mut Fields) {
         .text("name", info.name.as_str())
         .text("subresource", info.subresource.as_str())
         .text("namespace", info.namespace.as_str())
-        .text("protocol", path)
+        .text("protocol", trace.protocol())
         .text("resource", info.resource.as_str())
         .text("scope", request_metrics::scope_of(info))
         .text("url", info.path.as_str())
@@ -250,6 +294,14 @@ impl Trace {
             sampled,
             state: Mutex::default(),
         }))
+    }
+
+    fn protocol(&self) -> &'static str {
+        match self.protocol {
+            Version::HTTP_2 => "HTTP/2.0",
+            Version::HTTP_10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        }
     }
 
     /// What is noted while this runs is noted here.
@@ -316,7 +368,11 @@ impl Trace {
         if state.current == Some(at) {
             state.current = parent;
         }
-        if self.logged && parent.is_none() {
+        let is_filter = |at: usize| {
+            let span = state.items.get(at).and_then(|item| item.span.as_ref());
+            span.is_some_and(|span| span.kind == Kind::Filter)
+        };
+        if self.logged && parent.is_none_or(is_filter) {
             let all = logs::v_in(ALL_STEPS, file!());
             lines::log_slow(&state.items, at, all, &mut |line| tracing::info!("{line}"));
         }

@@ -25,6 +25,7 @@ mod hooks;
 mod impersonation;
 mod kms_v1;
 mod konnectivity;
+mod leader_election;
 mod lists;
 mod manifests;
 mod media_types;

@@ -45,6 +45,19 @@ fn total(code: u16, dry_run: &str, scope: &str, verb: &str, count: u64) -> Strin
     )
 }
 
+/// Upstream's registry counts a resource's objects as soon as it has a storage, and then every minute.
+#[tokio::test]
+async fn objects_of_every_resource_are_counted_from_the_start() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    for (group, resource) in [("", "pods"), ("apps", "deployments"), ("", "events")] {
+        let line =
+            format!("apiserver_resource_objects{{group=\"{group}\",resource=\"{resource}\"}} 0");
+        server.counts(&line).await;
+    }
+}
+
 #[tokio::test]
 async fn every_request_with_a_route_is_counted_once() {
     let Some(server) = Server::start().await else {

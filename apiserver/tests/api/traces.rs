@@ -133,14 +133,22 @@ async fn requests_have_spans() {
         assert_eq!(span.parent, parent.id, "{inner:?}");
         span.clone()
     };
-    let get = below(
-        "Get",
-        "GET /api/v1/namespaces/{:namespace}/configmaps/{:name}",
-    );
+    // What a request goes through, each within the one before.
+    let request = "GET /api/v1/namespaces/{:namespace}/configmaps/{:name}";
+    below("audit", request);
+    below("constrainedimpersonation", "audit");
+    below("priorityandfairness", "constrainedimpersonation");
+    let authorization = below("authorization", "priorityandfairness");
+    assert!(authorization.end > authorization.start);
+    let get = below("Get", "authorization");
     assert_eq!(get.events[0].name, "About to Get from storage");
     below("cacher.Get", "Get");
     // A write goes on in a task of its own.
-    below("Create", "POST /api/v1/namespaces/{:namespace}/configmaps");
+    let create = inner.iter().find(|span| span.name == "Create").unwrap();
+    let within = inner.iter().find(|span| span.id == create.parent).unwrap();
+    assert_eq!(within.name, "authorization");
+    let written = below("SerializeObject", "Create");
+    assert_eq!(written.events[0].name, "About to start writing response");
     let stored = below("Create etcd3", "Create");
     assert_eq!(stored.events.last().unwrap().name, "Txn call succeeded");
     below("etcdserverpb.KV/Txn", "Create etcd3");

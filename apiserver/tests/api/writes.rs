@@ -1,6 +1,6 @@
 //! Writing one: patches, validation of fields, conflicts, deletion.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{APPLY, CONFIG_MAPS, JSON, JSON_PATCH, MERGE, STRATEGIC, Server, config_map};
 
@@ -377,4 +377,122 @@ async fn system_priority_classes_are_not_deleted() {
     server.delete(classes, json!({})).await.expect(200);
     let path = format!("{classes}/{}", system[0]);
     assert_eq!(server.get(&path).await.code, 404);
+}
+
+/// Errors show an empty list or map that was sent, by whatever kind of request, and null where nothing was.
+#[tokio::test]
+async fn errors_show_what_a_patch_leaves_empty() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let deployment = |name: &str, labels: Value| {
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name},
+            "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": {
+                "metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}}},
+        })
+    };
+    let made = deployment("made", json!({"a": "b"}));
+    server.post(deployments, made).await.expect(201);
+    let made = format!("{deployments}/made");
+    let merge =
+        |labels: Value| json!({"spec": {"template": {"metadata": {"labels": labels}}}}).to_string();
+    let remove =
+        |at: &str| json!([{"op": "remove", "path": format!("/spec/template/metadata/labels{at}")}]);
+    let applied = format!("{deployments}/applied?fieldManager=m");
+    for (path, kind, patch, shown) in [
+        (&made, MERGE, merge(json!({"a": null})), "{}"),
+        (&made, MERGE, merge(Value::Null), "null"),
+        (&made, STRATEGIC, merge(json!({"a": null})), "{}"),
+        (&made, STRATEGIC, merge(Value::Null), "null"),
+        (&made, JSON_PATCH, remove("/a").to_string(), "{}"),
+        (&made, JSON_PATCH, remove("").to_string(), "null"),
+        (
+            &applied,
+            APPLY,
+            deployment("applied", json!({})).to_string(),
+            "{}",
+        ),
+    ] {
+        let refused = server.patch(path, kind, patch.clone()).await;
+        assert_eq!(refused.code, 422, "{patch}");
+        let name = if path == &made { "made" } else { "applied" };
+        assert_eq!(
+            refused.json()["message"],
+            format!(
+                "Deployment.apps \"{name}\" is invalid: spec.template.metadata.labels: Invalid value: {shown}: `selector` does not match template `labels`"
+            ),
+            "{kind} {patch}"
+        );
+    }
+}
+
+/// As upstream, the phase of a new claim is not stored but a default for who reads it, so that the first update changes something.
+#[tokio::test]
+async fn the_phase_of_a_new_claim_is_a_default() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let claims = "/api/v1/namespaces/default/persistentvolumeclaims";
+    let claim = json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "c"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    })
+    .to_string();
+    let path = format!("{claims}/c?fieldManager=m");
+    let mut versions = Vec::new();
+    for code in [201, 200, 200] {
+        let applied = server.patch(&path, APPLY, claim.clone()).await.expect(code);
+        assert_eq!(applied["status"]["phase"], "Pending");
+        versions.push(applied["metadata"]["resourceVersion"].clone());
+        let read = server.get(&format!("{claims}/c")).await.expect(200);
+        assert_eq!(read["status"], applied["status"]);
+        let listed = server.get(claims).await.expect(200);
+        assert_eq!(listed["items"][0]["status"], applied["status"]);
+    }
+    assert_ne!(versions[0], versions[1]);
+    assert_eq!(versions[1], versions[2]);
+}
+
+/// As upstream, an autoscaler of v1 is stored without the defaults that v2 has for its behavior: who reads it has them, and each update
+/// writes until they are written.
+#[tokio::test]
+async fn an_autoscaler_of_v1_is_stored_without_the_defaults_of_v2() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let of = |version: &str| {
+        format!("/apis/autoscaling/{version}/namespaces/default/horizontalpodautoscalers")
+    };
+    let behavior = "autoscaling.alpha.kubernetes.io/behavior";
+    let policies = r#"{"ScaleUp":{"Policies":[{"Type":"Pods","Value":1,"PeriodSeconds":5}]}}"#;
+    let sent = json!({
+        "metadata": {"name": "a", "annotations": {behavior: policies}},
+        "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}},
+    });
+    let made = server.post(&of("v1"), sent.clone()).await.expect(201);
+    let shown = made["metadata"]["annotations"][behavior].as_str().unwrap();
+    assert!(
+        shown.contains(r#""StabilizationWindowSeconds":0,"SelectPolicy":"Max""#),
+        "{shown}"
+    );
+    let read = server.get(&format!("{}/a", of("v2"))).await.expect(200);
+    assert_eq!(read["spec"]["behavior"]["scaleDown"]["selectPolicy"], "Max");
+    assert_eq!(
+        read["metadata"]["resourceVersion"],
+        made["metadata"]["resourceVersion"]
+    );
+
+    let path = format!("{}/a", of("v1"));
+    let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+    let first = server.put(&path, sent.clone()).await.expect(200);
+    assert_ne!(version(&first), version(&made));
+    let second = server.put(&path, sent).await.expect(200);
+    assert_ne!(version(&second), version(&first));
+    // What was read has the defaults.
+    let third = server.put(&path, second.clone()).await.expect(200);
+    assert_ne!(version(&third), version(&second));
+    let fourth = server.put(&path, third.clone()).await.expect(200);
+    assert_eq!(version(&fourth), version(&third));
 }

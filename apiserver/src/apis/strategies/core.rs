@@ -402,11 +402,7 @@ fn volume_warnings(volume: &PersistentVolume) -> Vec<String> {
 }
 
 static PERSISTENT_VOLUME_CLAIM: Kind<PersistentVolumeClaim> = Kind {
-    prepare: |_, claim| {
-        // Defaults say Pending too; the status is cleared after them.
-        claim.status.phase = "Pending".to_owned();
-        prepare_claim(&mut claim.spec, None);
-    },
+    prepare: |_, claim| prepare_claim(&mut claim.spec, None),
     prepare_update: |_, claim, old| prepare_claim(&mut claim.spec, Some(&old.spec)),
     warn: |_, claim| claim_warnings(claim),
     warn_update: |_, claim, _| claim_warnings(claim),

@@ -8,6 +8,7 @@ use apimachinery::validation as checks;
 
 use super::super::errors::{Operation, interpret, plain};
 use super::super::object::Object;
+use super::super::stored_defaults;
 use super::{Reservation, Validate, Write, ensure_namespace, fill_system_fields, path_segment};
 use crate::storage;
 
@@ -104,6 +105,7 @@ impl Write<'_> {
                     .map(|stored| stored.resource_version.to_string())
                     .unwrap_or_default();
                 object.edit_metadata(|metadata| metadata.resource_version = version);
+                stored_defaults::complete(&mut object);
                 object.set_stored(value);
                 Ok(object)
             }

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::super::errors::{Operation, interpret};
 use super::super::object::Object;
+use super::super::stored_defaults;
 use super::{
     OPTIMISTIC_LOCK_ERROR, Refused, Reservation, Validate, Write, ensure_namespace, object_version,
     path_segment,
@@ -120,6 +121,10 @@ impl Write<'_> {
                 };
                 let value = self.encode(&mut object)?;
                 *result.lock() = Some((object, created));
+                let stored = current.object.as_ref();
+                if stored.is_some_and(|stored| self.resource.is_incomplete(&stored.value)) {
+                    return Ok(Update::Rewrite { value });
+                }
                 Ok::<Update, Refused>(Update::Write {
                     value,
                     ttl: self.resource.ttl,
@@ -157,6 +162,7 @@ impl Write<'_> {
                     stored.resource_version.to_string()
                 };
                 object.edit_metadata(|metadata| metadata.resource_version = version);
+                stored_defaults::complete(&mut object);
                 object.set_stored(stored.value);
                 Ok((object, created))
             }
@@ -381,7 +387,7 @@ impl Write<'_> {
         .await
         .map_err(UpdateError::Rejected)?
         {
-            Update::Write { value, .. } => value,
+            Update::Write { value, .. } | Update::Rewrite { value } => value,
             Update::Unchanged => current.map(|object| object.value).unwrap_or_default(),
         };
         Ok(storage::Object {

@@ -40,6 +40,14 @@ pub struct Impersonation {
 }
 
 impl Impersonation {
+    /// What spans call it.
+    pub fn filter_name(&self) -> &'static str {
+        match self.metrics {
+            Some(_) => "constrainedimpersonation",
+            None => "impersonation",
+        }
+    }
+
     pub fn new(features: &FeatureGates, metrics: &Metrics) -> Impersonation {
         let constrained = features.enabled("ConstrainedImpersonation");
         let kinds: &[Kind] = if constrained {

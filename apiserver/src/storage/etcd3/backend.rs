@@ -149,6 +149,7 @@ impl Backend {
             &config.resource,
         ));
         let cached = config.watch_cache;
+        let period = inner.config.count_metric_poll_period;
         let store = Arc::new(Store {
             client: Arc::clone(&inner.client),
             leases: Arc::clone(&inner.leases),
@@ -182,10 +183,23 @@ impl Backend {
                     hub.detach(&root, &cache);
                 }
             });
+            if !period.is_zero() {
+                let (token, cache) = (token.clone(), Arc::clone(&cache));
+                tokio::spawn(token.run_until_cancelled_owned(async move {
+                    let _ = cache.wait_ready(period).await;
+                    tell_size_of_cached(&cache);
+                }));
+            }
             Some(cache)
         } else {
             if store.config.counted {
                 inner.uncached.lock().push(Arc::downgrade(&store));
+                if !period.is_zero() {
+                    let (token, store) = (token.clone(), Arc::clone(&store));
+                    tokio::spawn(token.run_until_cancelled_owned(async move {
+                        tell_size_of_uncached(&store).await;
+                    }));
+                }
             }
             None
         };
@@ -328,24 +342,33 @@ impl Backend {
         uncached.iter().filter_map(Weak::upgrade).collect()
     }
 
+    /// The first count is each storage's own.
     async fn poll_counts(&self) {
         loop {
+            tokio::time::sleep(self.inner.config.count_metric_poll_period).await;
             for cache in self.inner.hub.caches() {
-                match cache.check_ready() {
-                    Ok(_) => {
-                        let (count, bytes) = cache.size();
-                        cache.store.metrics.set_objects(Some(count), Some(bytes));
-                    }
-                    Err(_) => cache.store.metrics.set_objects(None, None),
-                }
+                tell_size_of_cached(&cache);
             }
             for store in self.uncached() {
-                let count = store.count().await.ok();
-                // As upstream: sizes are known of what is cached.
-                let bytes = count.filter(|count| *count == 0);
-                store.metrics.set_objects(count, bytes);
+                tell_size_of_uncached(&store).await;
             }
-            tokio::time::sleep(self.inner.config.count_metric_poll_period).await;
         }
     }
+}
+
+fn tell_size_of_cached(cache: &Cache) {
+    match cache.check_ready() {
+        Ok(_) => {
+            let (count, bytes) = cache.size();
+            cache.store.metrics.set_objects(Some(count), Some(bytes));
+        }
+        Err(_) => cache.store.metrics.set_objects(None, None),
+    }
+}
+
+async fn tell_size_of_uncached(store: &Store) {
+    let count = store.count().await.ok();
+    // As upstream: sizes are known of what is cached.
+    let bytes = count.filter(|count| *count == 0);
+    store.metrics.set_objects(count, bytes);
 }

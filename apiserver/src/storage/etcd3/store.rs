@@ -150,6 +150,10 @@ impl Store {
             let before = state.object.as_ref().map(|object| object.value.clone());
             let (value, ttl) = match (wanted, &state.object) {
                 (Update::Write { value, ttl }, _) => (value, ttl),
+                (Update::Rewrite { value }, _) => {
+                    state.stale = true;
+                    (value, None)
+                }
                 (Update::Unchanged, Some(object)) => (object.value.clone(), None),
                 (Update::Unchanged, None) => {
                     return Err(Error::NotFound {

@@ -50,6 +50,11 @@ impl Semver {
         parse(text).ok()
     }
 
+    /// Reads also versions with a `v` in front, leading zeroes, or less than three numbers. Upstream: semver.ParseTolerant.
+    pub fn parse_tolerant(text: &str) -> Option<Semver> {
+        parse_sloppy(text.trim()).ok()
+    }
+
     /// The order of versions; builds do not count.
     pub fn cmp(&self, other: &Semver) -> Ordering {
         self.numbers.cmp(&other.numbers).then_with(|| {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::lease_lock::{LeaseLock, Record};
+use super::lease_lock::{LeaseLock, Leases, Record};
 use super::metrics::LeaderElectionMetrics;
 use crate::record::EventRecorder;
 use crate::rest::Client;
@@ -154,6 +154,17 @@ impl LeaderElector {
     /// Checks the configuration. Requests are not throttled by the client's limit and are given up after half of the renew deadline,
     /// so that there is time for a second one.
     pub fn new(client: &Client, config: LeaderElectionConfig) -> Result<Self, LeaderElectionError> {
+        let timeout = (config.renew_deadline / 2).max(Duration::from_secs(1));
+        let client = client.without_rate_limit().with_timeout(Some(timeout));
+        let leases = client.namespaced::<Lease>(config.lock_namespace.as_str());
+        Self::with_leases(Box::new(leases), config)
+    }
+
+    /// The same for who has other ways to the Leases of the namespace, which must end by themselves.
+    pub fn with_leases(
+        leases: Box<dyn Leases>,
+        config: LeaderElectionConfig,
+    ) -> Result<Self, LeaderElectionError> {
         if config.lease_duration.is_zero()
             || config.renew_deadline.is_zero()
             || config.retry_period.is_zero()
@@ -169,10 +180,8 @@ impl LeaderElector {
         if config.identity.is_empty() {
             return Err(LeaderElectionError::Identity);
         }
-        let timeout = (config.renew_deadline / 2).max(Duration::from_secs(1));
-        let client = client.without_rate_limit().with_timeout(Some(timeout));
         let lock = LeaseLock::new(
-            client.namespaced::<Lease>(config.lock_namespace.as_str()),
+            leases,
             config.lock_namespace.clone(),
             config.lock_name.clone(),
             config.identity.clone(),

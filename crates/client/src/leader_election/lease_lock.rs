@@ -4,10 +4,35 @@ use std::collections::BTreeMap;
 
 use api_types::MicroTime;
 use api_types::coordination::v1::{Lease, LeaseSpec};
+use futures::future::BoxFuture;
 
 use crate::error::Error;
 use crate::record::{EventRecorder, object_reference};
 use crate::rest::Api;
+
+/// Reads and writes the Leases of one namespace.
+pub trait Leases: Send + Sync {
+    /// The Lease with this name.
+    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Lease, Error>>;
+    /// Makes a Lease; returns it as it is stored.
+    fn create(&self, lease: Lease) -> BoxFuture<'_, Result<Lease, Error>>;
+    /// Replaces a Lease that nobody else has changed; returns it as it is stored.
+    fn update(&self, lease: Lease) -> BoxFuture<'_, Result<Lease, Error>>;
+}
+
+impl Leases for Api<Lease> {
+    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Lease, Error>> {
+        Box::pin(async move { Api::get(self, name).await })
+    }
+
+    fn create(&self, lease: Lease) -> BoxFuture<'_, Result<Lease, Error>> {
+        Box::pin(async move { Api::create(self, &lease).await })
+    }
+
+    fn update(&self, lease: Lease) -> BoxFuture<'_, Result<Lease, Error>> {
+        Box::pin(async move { Api::update(self, &lease).await })
+    }
+}
 
 /// Who leads, since when, until when.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,7 +74,7 @@ impl Record {
 
 /// Reads and writes the record. Remembers the Lease so that an update fails when somebody else wrote in between.
 pub(super) struct LeaseLock {
-    api: Api<Lease>,
+    leases: Box<dyn Leases>,
     namespace: String,
     name: String,
     identity: String,
@@ -60,7 +85,7 @@ pub(super) struct LeaseLock {
 
 impl LeaseLock {
     pub(super) fn new(
-        api: Api<Lease>,
+        leases: Box<dyn Leases>,
         namespace: String,
         name: String,
         identity: String,
@@ -68,7 +93,7 @@ impl LeaseLock {
         recorder: EventRecorder,
     ) -> Self {
         Self {
-            api,
+            leases,
             namespace,
             name,
             identity,
@@ -79,7 +104,7 @@ impl LeaseLock {
     }
 
     pub(super) async fn get(&mut self) -> Result<Record, Error> {
-        let lease = self.api.get(&self.name).await?;
+        let lease = self.leases.get(&self.name).await?;
         let record = Record::of(&lease.spec);
         self.lease = Some(lease);
         Ok(record)
@@ -93,7 +118,7 @@ impl LeaseLock {
         lease.metadata.name = self.name.clone();
         lease.metadata.namespace = self.namespace.clone();
         lease.metadata.labels = self.labels.clone();
-        self.lease = Some(self.api.create(&lease).await?);
+        self.lease = Some(self.leases.create(lease).await?);
         Ok(())
     }
 
@@ -108,7 +133,7 @@ impl LeaseLock {
         for (key, value) in &self.labels {
             lease.metadata.labels.insert(key.clone(), value.clone());
         }
-        self.lease = Some(self.api.update(&lease).await?);
+        self.lease = Some(self.leases.update(lease).await?);
         Ok(())
     }
 

@@ -13,4 +13,5 @@ mod metrics;
 pub use elector::{
     LeaderElectionConfig, LeaderElectionError, LeaderElector, LeaderStatus, Outcome,
 };
+pub use lease_lock::Leases;
 pub use metrics::LeaderElectionMetrics;
