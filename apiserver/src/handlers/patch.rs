@@ -14,7 +14,6 @@ use apimachinery::gvk::{GroupKind, GroupResource};
 use apimachinery::patch as patches;
 use apimachinery::status::{self, StatusError};
 use component_base::serving::{Body, Response};
-use http::StatusCode;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
@@ -557,14 +556,7 @@ pub async fn patch(
             let stored = patch_stored(&server, &cx, &endpoint, &request).await;
             let (object, created) = stored.map_err(|error| request.explain(error, &endpoint))?;
             trace::step("Object stored in database");
-            let code = if created {
-                StatusCode::CREATED
-            } else {
-                StatusCode::OK
-            };
-            respond::written(&cx, || {
-                respond::object(&cx, &endpoint.resource, media, code, object)
-            })
+            respond::stored_object(&cx, &endpoint.resource, media, created, object)
         }),
     )
     .await

@@ -267,6 +267,21 @@ pub fn written(
     response
 }
 
+/// The answer of a write that made an object, or changed one.
+pub fn stored_object(
+    cx: &RequestContext,
+    resource: &Resource,
+    media: MediaType,
+    created: bool,
+    hub: Object,
+) -> Result<Response, StatusError> {
+    let code = match created {
+        true => StatusCode::CREATED,
+        false => StatusCode::OK,
+    };
+    written(cx, || object(cx, resource, media, code, hub))
+}
+
 /// The form in which a resource's objects are served.
 pub fn served_form(resource: &Resource) -> Form {
     Form {

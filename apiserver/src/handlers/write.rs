@@ -7,7 +7,6 @@ use api_types::meta::v1::{CreateOptions, OwnerReference, UpdateOptions};
 use apimachinery::status::{self, StatusError};
 use component_base::auth::{BoxFuture, Decision};
 use component_base::serving::{Body, Response};
-use http::StatusCode;
 
 use super::finisher::run_write;
 use super::options::{self, FieldValidation};
@@ -325,9 +324,7 @@ pub async fn create(
         Box::pin(async move {
             let created = create_decoded(&server, &cx, &endpoint, object, options).await;
             let created = stored(&endpoint, &bytes, created)?;
-            respond::written(&cx, || {
-                respond::object(&cx, &endpoint.resource, media, StatusCode::CREATED, created)
-            })
+            respond::stored_object(&cx, &endpoint.resource, media, true, created)
         }),
     )
     .await
@@ -385,14 +382,7 @@ pub async fn update(
         Box::pin(async move {
             let updated = update_decoded(&server, &cx, &endpoint, object, options).await;
             let (object, created) = stored(&endpoint, &bytes, updated)?;
-            let code = if created {
-                StatusCode::CREATED
-            } else {
-                StatusCode::OK
-            };
-            respond::written(&cx, || {
-                respond::object(&cx, &endpoint.resource, media, code, object)
-            })
+            respond::stored_object(&cx, &endpoint.resource, media, created, object)
         }),
     )
     .await

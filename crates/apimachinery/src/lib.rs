@@ -33,5 +33,6 @@ pub mod resource;
 pub mod scheduling;
 
 // How objects change.
+pub mod lru;
 pub mod managedfields;
 pub mod patch;

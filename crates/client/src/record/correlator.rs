@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use api_types::Time;
 use api_types::core::v1::Event;
+use apimachinery::lru::Lru;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::lru::Lru;
 use crate::flowcontrol::TokenBucket;
 
 const ENTRIES: usize = 4096;
@@ -88,7 +88,7 @@ impl Correlator {
 
     /// What the server has now.
     pub(super) fn stored(&mut self, event: &Event) {
-        self.observed.insert(&exact_key(event), Observed::of(event));
+        self.observed.insert(exact_key(event), Observed::of(event));
     }
 
     /// The event itself, or one that stands for many similar ones, with the key it is counted under.

@@ -8,7 +8,6 @@
 mod core_v1;
 mod correlator;
 mod events_v1;
-mod lru;
 mod sink;
 
 use std::collections::BTreeMap;

@@ -4,19 +4,18 @@
 //!
 //! The service is called for every write, and for every read of a value whose key is not among the last that were used.
 
-mod cache;
 mod service;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api_types::apiserver_config::v1::KMSConfiguration;
+use apimachinery::lru::Lru;
 use component_base::auth::BoxFuture;
 use component_base::healthz::HealthCheck;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use self::cache::Cache;
 use self::service::Service;
 use super::ciphers::{Cbc, Cipher, Gcm, Place, random};
 use super::kms::{NEGATIVE_TTL, POSITIVE_TTL, Provider, wait};
@@ -41,7 +40,7 @@ pub(super) fn open(
     let size = config.cachesize.unwrap_or_default();
     let envelope = Envelope {
         service: service.clone(),
-        cache: usize::try_from(size).ok().map(Cache::new).map(Mutex::new),
+        cache: usize::try_from(size).ok().map(Lru::new).map(Mutex::new),
         metrics: metrics.clone(),
         runtime: Handle::current(),
     };
@@ -62,7 +61,7 @@ pub(super) fn open(
 struct Envelope {
     service: Arc<Service>,
     /// None when keys are not kept.
-    cache: Option<Mutex<Cache<Arc<ValueKey>>>>,
+    cache: Option<Mutex<Lru<Vec<u8>, Arc<ValueKey>>>>,
     metrics: Arc<EncryptionMetrics>,
     runtime: Handle,
 }
@@ -102,7 +101,7 @@ impl Envelope {
         let key = Arc::new(ValueKey::new(key)?);
         if let Some(cache) = &self.cache {
             let mut cache = cache.lock();
-            cache.insert(sealed_key, key.clone());
+            cache.insert(sealed_key.to_vec(), key.clone());
             self.metrics.cache_fill.set(cache.fill());
         }
         Ok(key)
@@ -111,7 +110,7 @@ impl Envelope {
     /// The key of a value, from the service when it is not at hand. The thread waits then.
     fn key(&self, sealed_key: &[u8]) -> Result<Arc<ValueKey>, TransformError> {
         if let Some(cache) = &self.cache {
-            if let Some(known) = cache.lock().get(sealed_key) {
+            if let Some(known) = cache.lock().get(sealed_key).cloned() {
                 return Ok(known);
             }
             self.metrics.cache_misses.inc();
