@@ -14,8 +14,14 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that are gathered before they are sent without waiting for more: four full TLS records, as many as TLS takes at once.
-const LIMIT: usize = 64 * 1024;
+/// Bytes that are gathered before they are sent without waiting for more: eight full TLS records.
+pub(super) const LIMIT: usize = 128 * 1024;
+/// The length of a frame of a peer that did not ask for longer ones, and of its head (RFC 9113, section 4).
+const FRAME: usize = 16 * 1024;
+const FRAME_HEAD: usize = 9;
+
+/// Pieces of a long body that are so many bytes long leave in full TLS records, as many as are sent at once.
+pub const PIECE: usize = LIMIT - LIMIT / FRAME * FRAME_HEAD;
 
 /// A stream that is written by the connection of [`Gathered::drive`] only. Clones are the same stream.
 pub(super) struct Gathered<S>(Arc<Mutex<State<S>>>);
@@ -27,6 +33,8 @@ struct State<S> {
     sent: usize,
     /// The connection lets other tasks run before its buffer is sent.
     waits: bool,
+    /// The peer has sent something.
+    heard: bool,
 }
 
 impl<S> Clone for Gathered<S> {
@@ -42,27 +50,32 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gathered<S> {
             buffer: Vec::new(),
             sent: 0,
             waits: false,
+            heard: false,
         })))
+    }
+
+    /// Whether the peer has sent anything.
+    pub(super) fn has_heard(&self) -> bool {
+        self.state().heard
     }
 
     fn state(&self) -> MutexGuard<'_, State<S>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Polls the connection that writes to this stream, then sends what it wrote. What it wrote is kept for one round of the
-    /// tasks that are ready to run, since among them may be some that write to the same connection.
-    pub(super) fn poll_drive<C, E>(
+    /// Sends what the connection that writes to this stream wrote when it was `polled`. If it serves `several` requests, that is kept
+    /// for one round of the tasks that are ready to run, since among them may be some whose answers go the same way.
+    pub(super) fn poll_drive<E>(
         &self,
-        connection: Pin<&mut C>,
+        polled: Poll<Result<(), E>>,
+        several: bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), E>>
     where
-        C: Future<Output = Result<(), E>>,
         E: From<io::Error>,
     {
-        let polled = connection.poll(cx);
         let mut state = self.state();
-        if polled.is_pending() && state.is_filling() && !state.waits {
+        if polled.is_pending() && state.is_filling() && !state.waits && several {
             state.waits = true;
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -77,9 +90,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gathered<S> {
 }
 
 impl<S: AsyncWrite + Unpin> State<S> {
-    /// There is something to send, and room for more.
+    /// There is something to send, but little.
     fn is_filling(&self) -> bool {
-        self.sent == 0 && !self.buffer.is_empty() && self.buffer.len() < LIMIT
+        self.sent == 0 && !self.buffer.is_empty() && self.buffer.len() < LIMIT / 2
     }
 
     /// Sends the whole buffer, and gives its memory back.
@@ -102,9 +115,10 @@ impl<S: AsyncWrite + Unpin> State<S> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// How much can be added to the buffer, which is sent first if it is full.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.buffer.len() >= LIMIT {
+    /// How much can be added to the buffer, which is sent first if it has no room for a whole frame of this length: so the frames of a
+    /// long body stay with each other in full records, whatever was sent before it.
+    fn poll_room(&mut self, frame: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.buffer.len() + frame.min(LIMIT) > LIMIT {
             ready!(self.poll_drain(cx))?;
         }
         if self.buffer.capacity() == 0 {
@@ -121,7 +135,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Pin::new(&mut state.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut state.stream).poll_read(cx, buffer);
+        state.heard |= buffer.filled().len() > before;
+        polled
     }
 }
 
@@ -140,7 +157,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut state = self.state();
-        let room = ready!(state.poll_room(cx))?;
+        let frame = pieces.iter().map(|piece| piece.len()).sum();
+        let room = ready!(state.poll_room(frame, cx))?;
         let mut left = room;
         for piece in pieces {
             let taken = piece.len().min(left);
@@ -235,10 +253,8 @@ mod tests {
     where
         C: Future<Output = io::Result<()>>,
     {
-        stream.poll_drive(
-            connection,
-            &mut Context::from_waker(std::task::Waker::noop()),
-        )
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        stream.poll_drive(connection.poll(&mut cx), true, &mut cx)
     }
 
     #[test]
@@ -273,6 +289,48 @@ mod tests {
         let state = stream.state();
         assert_eq!(state.taken().last(), Some(&b"last".to_vec()));
         assert!(state.stream.closed);
+    }
+
+    #[test]
+    fn a_request_that_is_alone_waits_for_no_other() {
+        let stream = gathered(usize::MAX);
+        let mut writer = stream.clone();
+        let mut connection = pin!(async move {
+            writer.write_all(b"answer").await?;
+            std::future::pending::<io::Result<()>>().await
+        });
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let polled = stream.poll_drive(connection.as_mut().poll(&mut cx), false, &mut cx);
+        assert!(polled.is_pending());
+        assert_eq!(stream.state().taken(), [b"answer"]);
+    }
+
+    #[test]
+    fn frames_of_a_long_body_leave_in_full_records() {
+        let stream = gathered(usize::MAX);
+        let mut writer = stream.clone();
+        let mut connection = pin!(async move {
+            writer.write_all(&[0; 50]).await?;
+            for _ in 0..3 {
+                for payload in [vec![1; PIECE]]
+                    .iter()
+                    .flat_map(|piece| piece.chunks(FRAME))
+                {
+                    let head = [2; FRAME_HEAD];
+                    let parts = [IoSlice::new(&head), IoSlice::new(payload)];
+                    let written = writer.write_vectored(&parts).await?;
+                    assert_eq!(written, FRAME_HEAD + payload.len());
+                }
+            }
+            std::future::pending::<io::Result<()>>().await
+        });
+        assert!(drive(&stream, connection.as_mut()).is_pending());
+        assert!(drive(&stream, connection.as_mut()).is_pending());
+        let state = stream.state();
+        let lengths: Vec<usize> = state.taken().iter().map(Vec::len).collect();
+        let whole = FRAME_HEAD + FRAME;
+        let last = LIMIT - 3 * whole;
+        assert_eq!(lengths, [50 + 3 * whole, LIMIT, LIMIT, last]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod options;
 mod produced;
 pub(crate) mod self_signed;
 mod server;
+mod streams;
 mod tls;
 
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 
 pub use bind::{BindError, Listener, bind_plain};
 pub use body::{Body, BodySender, CollectError};
+pub use gather::PIECE;
 pub use options::{InMemoryCert, SecureServingOptions, ServingError};
 pub use produced::Producer;
 pub use self_signed::{SelfSigned, generate_self_signed};

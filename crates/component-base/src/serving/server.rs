@@ -4,23 +4,25 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::activity::{Activity, Noted, Open, Over};
 use super::bind::Listener;
 use super::body::Holding;
-use super::gather::Gathered;
+use super::gather::{self, Gathered};
+use super::streams::{Driver, Streams};
 use super::tls::CurrentTls;
 use super::{Body, ConnectionInfo, Handler, error_response};
 
@@ -55,6 +57,9 @@ impl Default for ServerLimits {
         }
     }
 }
+
+/// How long a client that has agreed on HTTP/2 has to speak it: prefaceTimeout of x/net/http2.
+pub(super) const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug)]
 pub(super) enum Tls {
@@ -151,25 +156,30 @@ impl Server {
     }
 }
 
-fn builder(limits: &ServerLimits) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn http1_builder(limits: &ServerLimits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         // It would run while a connection waits for its next request, and not before there is a first byte.
         .header_read_timeout(None)
         .max_buf_size(limits.max_header_bytes.max(8192));
+    builder
+}
+
+fn http2_builder(limits: &ServerLimits, streams: Streams) -> http2::Builder<Streams> {
     let connection_window = limits
         .http2_stream_window
         .saturating_mul(limits.http2_max_streams)
         .min((1 << 31) - 1);
+    let mut builder = http2::Builder::new(streams);
     builder
-        .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.http2_max_streams)
         .initial_stream_window_size(limits.http2_stream_window)
         .initial_connection_window_size(connection_window)
         .max_frame_size(limits.http2_stream_window)
+        // What a peer that does not read holds, besides what is gathered: as much again.
+        .max_send_buf_size(2 * gather::PIECE)
         .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(Duration::from_secs(60))
         .keep_alive_timeout(Duration::from_secs(30));
@@ -178,7 +188,6 @@ fn builder(limits: &ServerLimits) -> Builder<TokioExecutor> {
 
 /// What all connections of a server have in common.
 pub(super) struct Shared {
-    builder: Builder<TokioExecutor>,
     tls: Tls,
     limits: ServerLimits,
     handler: Arc<dyn Handler>,
@@ -193,7 +202,6 @@ impl Shared {
         stop: CancellationToken,
     ) -> Self {
         Self {
-            builder: builder(&limits),
             tls,
             limits,
             handler,
@@ -213,20 +221,22 @@ impl Shared {
             ..ConnectionInfo::in_process()
         };
         match &self.tls {
-            Tls::Off => self.http(stream, info).await,
+            Tls::Off => self.http1(stream, info).await,
             Tls::On(tls) => {
                 let acceptor = tokio_rustls::TlsAcceptor::from(tls.at(local_addr.ip()));
                 let handshake =
                     tokio::time::timeout(self.limits.read_header_timeout, acceptor.accept(stream))
                         .await;
-                let stream = match handshake {
+                let mut stream = match handshake {
                     Ok(Ok(stream)) => stream,
                     Ok(Err(error)) => {
                         return self.handshake_failed(remote_addr, &error.to_string());
                     }
                     Err(_) => return self.handshake_failed(remote_addr, "i/o timeout"),
                 };
-                let session = stream.get_ref().1;
+                let session = stream.get_mut().1;
+                // What is gathered is encrypted at once.
+                session.set_buffer_limit(Some(gather::LIMIT));
                 info.tls = true;
                 info.server_name = session.server_name().map(str::to_owned);
                 if let Some(chain) = session.peer_certificates() {
@@ -238,7 +248,7 @@ impl Shared {
                 if session.alpn_protocol() == Some(b"h2") {
                     self.http2(stream, info).await;
                 } else {
-                    self.http(stream, info).await;
+                    self.http1(stream, info).await;
                 }
             }
         }
@@ -251,11 +261,12 @@ impl Shared {
         }
     }
 
-    /// Answers the requests of a connection.
+    /// Answers the requests of a connection: in its task, or `apart` in tasks of their own.
     fn service(
         &self,
         info: &Arc<ConnectionInfo>,
         activity: &Arc<Activity>,
+        apart: bool,
     ) -> impl hyper::service::Service<
         http::Request<Incoming>,
         Response = http::Response<Holding<Open>>,
@@ -272,9 +283,17 @@ impl Shared {
             let open = activity.request(request.version() == http::Version::HTTP_2);
             let is_head = request.method() == http::Method::HEAD;
             async move {
-                let answer = AssertUnwindSafe(async { handler.handle(request).await })
-                    .catch_unwind()
-                    .await;
+                let answer =
+                    AssertUnwindSafe(async move { handler.handle(request).await }).catch_unwind();
+                let answer = if apart {
+                    match AbortOnDropHandle::new(tokio::spawn(answer)).await {
+                        Ok(answer) => answer,
+                        // The process ends.
+                        Err(_) => std::future::pending().await,
+                    }
+                } else {
+                    answer.await
+                };
                 let answer = answer.unwrap_or_else(|panic| {
                     tracing::error!(panic = text_of_panic(&*panic), "Observed a panic");
                     error_response(http::StatusCode::INTERNAL_SERVER_ERROR, panic_text)
@@ -304,26 +323,27 @@ impl Shared {
         activity.over(&self.limits).await;
     }
 
-    /// Answers what is asked on a connection until one side closes it.
-    pub(super) async fn http<S>(&self, stream: S, info: ConnectionInfo)
+    /// Answers what is asked over HTTP/1 until one side closes the connection.
+    pub(super) async fn http1<S>(&self, stream: S, info: ConnectionInfo)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let info = Arc::new(info);
         let activity = Activity::new(false);
-        let service = self.service(&info, &activity);
+        let service = self.service(&info, &activity, false);
         let stream = Noted::new(stream, &activity);
         let mut connection = pin!(
-            self.builder
-                .serve_connection_with_upgrades(TokioIo::new(stream), service)
+            http1_builder(&self.limits)
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
         );
         tokio::select! {
-            result = connection.as_mut() => return ended(&info, result),
+            result = connection.as_mut() => return ended(&info, result.map_err(Into::into)),
             gracefully = self.closing(&info, &activity) => if !gracefully { return },
         }
         connection.as_mut().graceful_shutdown();
         tokio::select! {
-            result = connection.as_mut() => ended(&info, result),
+            result = connection.as_mut() => ended(&info, result.map_err(Into::into)),
             () = self.stuck(&activity) => {}
         }
     }
@@ -335,25 +355,41 @@ impl Shared {
     {
         let info = Arc::new(info);
         let activity = Activity::new(true);
-        let service = self.service(&info, &activity);
+        let service = self.service(&info, &activity, true);
         let stream = Gathered::new(stream);
+        let streams = Streams::default();
         let mut connection = pin!(
-            self.builder
+            http2_builder(&self.limits, streams.clone())
                 .serve_connection(TokioIo::new(stream.clone()), service)
         );
+        let mut driver = Driver::new(streams);
+        let mut drive = |connection: Pin<&mut _>, cx: &mut Context<'_>| {
+            let polled = driver.poll(connection, cx);
+            let polled = polled.map(|ended: hyper::Result<()>| ended.map_err(crate::Error::from));
+            stream.poll_drive(polled, activity.is_shared(), cx)
+        };
         tokio::select! {
-            result = poll_fn(|cx| stream.poll_drive(connection.as_mut(), cx)) => return ended(&info, result),
+            result = poll_fn(|cx| drive(connection.as_mut(), cx)) => return ended(&info, result),
+            () = silent(&stream) => return,
             gracefully = self.closing(&info, &activity) => if !gracefully { return },
         }
         connection.as_mut().graceful_shutdown();
         tokio::select! {
-            result = poll_fn(|cx| stream.poll_drive(connection.as_mut(), cx)) => ended(&info, result),
+            result = poll_fn(|cx| drive(connection.as_mut(), cx)) => ended(&info, result),
             () = self.stuck(&activity) => {}
         }
     }
 }
 
-fn ended(info: &ConnectionInfo, result: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+/// The peer has said nothing at all.
+async fn silent<S: AsyncRead + AsyncWrite + Unpin>(stream: &Gathered<S>) {
+    tokio::time::sleep(PREFACE_TIMEOUT).await;
+    if stream.has_heard() {
+        std::future::pending().await
+    }
+}
+
+fn ended(info: &ConnectionInfo, result: Result<(), crate::Error>) {
     if let Err(error) = result {
         tracing::trace!(remote = %info.remote_addr, %error, "Connection ended");
     }
