@@ -7,7 +7,7 @@ use std::sync::Arc;
 use apimachinery::fields::Selector;
 use apimachinery::status::StatusError;
 use bytes::Bytes;
-use component_base::serving::{Body, Producer, Response};
+use component_base::serving::{Body, PIECE, Producer, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderValue, StatusCode, header};
@@ -25,9 +25,6 @@ use crate::registry::resource::{self, Resource, Served};
 use crate::registry::wire;
 use crate::request::context::RequestContext;
 use crate::storage::{self, Entry, List, ListIter, ResourceVersionMatch};
-
-/// How much is encoded at a time, in bytes.
-const CHUNK: usize = 64 * 1024;
 
 /// Reads and checks the list options of a request. A single name, from the path or the selector, becomes a selector.
 pub fn options_of(
@@ -201,8 +198,9 @@ pub fn respond_list(
             wire::put_varint(&mut metadata, remaining as u64);
         }
         let mut length = 1 + wire::varint_len(metadata.len() as u64) + metadata.len();
-        for entry in list.iter() {
-            let item = writer.message_length(&entry)?;
+        let mut entries = list.iter();
+        while let Some(entry) = entries.next_ref() {
+            let item = writer.message_length(entry)?;
             length += 1 + wire::varint_len(item as u64) + item;
         }
         head = wire::envelope_head(api_version, &kind, length);
@@ -265,7 +263,7 @@ pub fn respond_list(
     }
 
     let gzip = negotiation::accepts_gzip(&cx.headers)
-        .then(|| GzEncoder::new(Vec::with_capacity(CHUNK), Compression::new(1)));
+        .then(|| GzEncoder::new(Vec::with_capacity(PIECE), Compression::new(1)));
     let compressed = gzip.is_some();
     let mut end = tail.to_vec();
     if !writer.protobuf {
@@ -348,28 +346,27 @@ impl ListWriter {
         limit: usize,
     ) -> Result<bool, StatusError> {
         while out.len() < limit {
-            let Some(entry) = iter.next() else {
+            let Some(entry) = iter.next_ref() else {
                 return Ok(true);
             };
-            self.item(&entry, out)?;
+            entry.with_value(|value| self.item(entry, value, out))?;
         }
         Ok(false)
     }
 
     fn message_length(&self, entry: &Entry) -> Result<usize, StatusError> {
-        let value = entry.value();
-        let served = self.resource.served(&value, entry.resource_version())?;
-        Ok(match &self.items {
-            Items::Metadata(_) => {
-                let mut buffer = Vec::new();
-                let raw = served.contiguous(&mut buffer);
-                encode::partial_metadata(respond::served_form(&self.resource), raw).len()
-            }
-            _ => served.len(),
+        if !matches!(self.items, Items::Metadata(_)) {
+            return self.resource.served_len(entry);
+        }
+        entry.with_value(|value| {
+            let served = self.resource.served(value, entry.resource_version())?;
+            let mut buffer = Vec::new();
+            let raw = served.contiguous(&mut buffer);
+            Ok(encode::partial_metadata(respond::served_form(&self.resource), raw).len())
         })
     }
 
-    fn item(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), StatusError> {
+    fn item(&mut self, entry: &Entry, value: &[u8], out: &mut Vec<u8>) -> Result<(), StatusError> {
         let converted = match &mut self.converted {
             None => None,
             Some(converted) => match converted.next().flatten() {
@@ -377,10 +374,9 @@ impl ListWriter {
                 None => return Ok(()),
             },
         };
-        let value = entry.value();
         let served = match &converted {
             Some(object) => Served::Made(resource::raw_of(object.value())),
-            None => self.resource.served(&value, entry.resource_version())?,
+            None => self.resource.served(value, entry.resource_version())?,
         };
         if self.protobuf {
             match &self.items {
@@ -413,7 +409,7 @@ impl ListWriter {
                     Some(object) => object,
                     None => self
                         .resource
-                        .decode_stored(&value, entry.resource_version())?,
+                        .decode_stored(value, entry.resource_version())?,
                 };
                 rows.row(raw, hub.value(), hub.metadata(), out)
             }
@@ -437,13 +433,16 @@ impl Producer for ListProducer {
             let mut chunk = std::mem::take(&mut self.pending);
             if self.tail.is_some() {
                 // The last object goes over the limit.
-                chunk.reserve(CHUNK + CHUNK / 8);
-                match self.writer.fill(&mut self.iter, &mut chunk, CHUNK) {
+                chunk.reserve((PIECE + PIECE / 8).saturating_sub(chunk.len()));
+                match self.writer.fill(&mut self.iter, &mut chunk, PIECE) {
                     Ok(true) => chunk.extend(self.tail.take().unwrap_or_default()),
                     Ok(false) => {}
                     // The status line is long gone: all that is left is to break off.
                     Err(error) => return Err(error.message.clone().into()),
                 }
+            }
+            if self.gzip.is_none() && chunk.len() > PIECE {
+                self.pending = chunk.split_off(PIECE);
             }
             if let Some(encoder) = &mut self.gzip {
                 encoder.write_all(&chunk)?;

@@ -304,6 +304,21 @@ impl Resource {
         Ok(Served::Made(api_types::encode_protobuf(served.value())))
     }
 
+    /// Length of what [`Self::served`] gives for an object of the cache. An object that is served as it is stored remembers it.
+    pub fn served_len(&self, entry: &storage::Entry) -> Result<usize, StatusError> {
+        let as_stored = self.custom.is_none() && !self.has_own_fields();
+        if as_stored && let Some(len) = entry.message_len() {
+            return Ok(len);
+        }
+        entry.with_value(|value| {
+            let served = self.served(value, entry.resource_version())?;
+            if matches!(served, Served::Stored(_)) {
+                entry.keep_message_len(served.len());
+            }
+            Ok(served.len())
+        })
+    }
+
     /// The bytes of a decoded object of the served version, as [`Self::served`] has them.
     pub fn raw_of(&self, served: &Object) -> Bytes {
         raw_of(served.value()).into()

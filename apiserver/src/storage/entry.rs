@@ -1,6 +1,7 @@
 //! Objects as storage holds them: bytes, a revision, and the few facts that selection needs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 
@@ -80,6 +81,27 @@ pub struct Entry {
     pub(crate) resource_version: u64,
     pub(crate) namespace: (u32, u32),
     pub(crate) header: Header,
+    pub(crate) message_len: MessageLen,
+}
+
+/// Length of an object's message with its resourceVersion in it, once somebody has worked it out. A list in protobuf begins with the
+/// lengths of all its objects together.
+#[derive(Default)]
+pub(crate) struct MessageLen(AtomicU32);
+
+impl MessageLen {
+    fn get(&self) -> Option<usize> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            len => usize::try_from(len).ok(),
+        }
+    }
+
+    fn set(&self, len: usize) {
+        // What does not fit is worked out each time.
+        self.0
+            .store(u32::try_from(len).unwrap_or(0), Ordering::Relaxed);
+    }
 }
 
 impl Entry {
@@ -91,6 +113,21 @@ impl Entry {
     /// Stored bytes after decryption, without resourceVersion.
     pub fn value(&self) -> Bytes {
         self.value.get()
+    }
+
+    /// Looks at the stored bytes where they are.
+    pub fn with_value<R>(&self, look: impl FnOnce(&[u8]) -> R) -> R {
+        self.value.with(look)
+    }
+
+    /// Length of the stored message with its resourceVersion, if it is known.
+    pub fn message_len(&self) -> Option<usize> {
+        self.message_len.get()
+    }
+
+    /// Keeps the length of the stored message with its resourceVersion.
+    pub fn keep_message_len(&self, len: usize) {
+        self.message_len.set(len);
     }
 
     /// The object's resourceVersion.

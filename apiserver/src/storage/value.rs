@@ -54,6 +54,18 @@ impl Value {
         }
     }
 
+    /// Looks at the bytes where they are, if they are not packed.
+    pub(crate) fn with<R>(&self, look: impl FnOnce(&[u8]) -> R) -> R {
+        let state = self.state.read();
+        match &*state {
+            State::Whole(bytes) => look(bytes),
+            State::Packed(_) => {
+                drop(state);
+                look(&self.get())
+            }
+        }
+    }
+
     /// Number of bytes, packed or not.
     pub(crate) fn len(&self) -> usize {
         self.len

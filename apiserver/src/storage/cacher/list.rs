@@ -235,48 +235,70 @@ enum IterSource {
     },
 }
 
+impl ListIter {
+    /// The next object, left where it is: nothing is counted or copied for each of many.
+    pub fn next_ref(&mut self) -> Option<&Entry> {
+        self.advance().map(|entry| &**entry)
+    }
+
+    fn advance(&mut self) -> Option<&Arc<Entry>> {
+        if !self.source.advance() {
+            return None;
+        }
+        self.count += 1;
+        self.source.current()
+    }
+}
+
 impl Iterator for ListIter {
     type Item = Arc<Entry>;
 
     fn next(&mut self) -> Option<Arc<Entry>> {
-        let entry = self.source.next();
-        self.count += u64::from(entry.is_some());
-        entry
+        self.advance().cloned()
     }
 }
 
 impl IterSource {
-    fn next(&mut self) -> Option<Arc<Entry>> {
-        match self {
-            Self::Tree {
-                cursor,
-                left,
-                predicate,
-            } => loop {
-                *left = left.checked_sub(1)?;
-                let entry = cursor.next()?;
-                if predicate.matches(&entry) {
-                    return Some(entry);
+    /// Goes to the next object that is selected; false behind the last one.
+    fn advance(&mut self) -> bool {
+        loop {
+            let more = match self {
+                Self::Tree { cursor, left, .. } => spend(left) && cursor.advance(),
+                Self::Index { cursor, left, .. } => spend(left) && cursor.advance(),
+                Self::Items { items, next } => {
+                    *next += 1;
+                    return *next <= items.len();
                 }
-            },
-            Self::Index {
-                cursor,
-                left,
-                predicate,
-            } => loop {
-                *left = left.checked_sub(1)?;
-                let item = cursor.next()?;
-                if predicate.matches(&item.entry) {
-                    return Some(Arc::clone(&item.entry));
-                }
-            },
-            Self::Items { items, next } => {
-                let entry = items.get(*next)?;
-                *next += 1;
-                Some(Arc::clone(entry))
+            };
+            if !more || self.is_selected() {
+                return more;
             }
         }
     }
+
+    fn current(&self) -> Option<&Arc<Entry>> {
+        match self {
+            Self::Tree { cursor, .. } => cursor.current(),
+            Self::Index { cursor, .. } => cursor.current().map(|item| &item.entry),
+            Self::Items { items, next } => items.get(next.checked_sub(1)?),
+        }
+    }
+
+    fn is_selected(&self) -> bool {
+        match self {
+            Self::Tree { predicate, .. } | Self::Index { predicate, .. } => {
+                self.current().is_some_and(|entry| predicate.matches(entry))
+            }
+            Self::Items { .. } => true,
+        }
+    }
+}
+
+/// One less is left; false when there was none.
+fn spend(left: &mut usize) -> bool {
+    let some = *left > 0;
+    *left = left.saturating_sub(1);
+    some
 }
 
 /// The first key after a scope.

@@ -242,19 +242,15 @@ pub(crate) struct Cursor<T> {
     stack: Vec<(Arc<Node<T>>, usize)>,
 }
 
-impl<T> Iterator for Cursor<T> {
-    type Item = Arc<T>;
-
-    fn next(&mut self) -> Option<Arc<T>> {
-        loop {
-            let (node, index) = self.stack.last_mut()?;
+impl<T> Cursor<T> {
+    /// Goes to the next item; false behind the last one.
+    pub(crate) fn advance(&mut self) -> bool {
+        while let Some((node, index)) = self.stack.last_mut() {
             let at = *index;
             *index += 1;
             let child = match &**node {
-                Node::Leaf(items) => match items.get(at) {
-                    Some(item) => return Some(Arc::clone(item)),
-                    None => None,
-                },
+                Node::Leaf(items) if at < items.len() => return true,
+                Node::Leaf(_) => None,
                 Node::Inner(children) => children.get(at).map(|child| Arc::clone(&child.node)),
             };
             match child {
@@ -264,6 +260,25 @@ impl<T> Iterator for Cursor<T> {
                 }
             }
         }
+        false
+    }
+
+    /// The item that [`Self::advance`] went to.
+    pub(crate) fn current(&self) -> Option<&Arc<T>> {
+        let (node, index) = self.stack.last()?;
+        match &**node {
+            Node::Leaf(items) => items.get(index.checked_sub(1)?),
+            Node::Inner(_) => None,
+        }
+    }
+}
+
+impl<T> Iterator for Cursor<T> {
+    type Item = Arc<T>;
+
+    fn next(&mut self) -> Option<Arc<T>> {
+        self.advance();
+        self.current().cloned()
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use etcd_client::{Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp, TxnResponse};
 
-use crate::storage::entry::{Entry, Object};
+use crate::storage::entry::{Entry, MessageLen, Object};
 use crate::storage::error::{Error, UpdateError};
 use crate::storage::etcd3::client::{EtcdClient, EtcdError};
 use crate::storage::etcd3::lease::LeaseManager;
@@ -342,6 +342,7 @@ impl Store {
             resource_version: raw.revision,
             namespace,
             header,
+            message_len: MessageLen::default(),
         })
     }
 
