@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use api_types::CustomObject;
@@ -18,8 +18,7 @@ use apimachinery::fields::Selector;
 use apimachinery::status::StatusError;
 use bytes::Bytes;
 use component_base::serving::{Body, Response};
-use futures::stream::FuturesUnordered;
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use http::{HeaderValue, header};
 use http_body::Frame;
 use rand::Rng;
@@ -101,7 +100,7 @@ pub async fn watch(
     let body = Body::wrap(WatchBody {
         events,
         encoder,
-        end: end(Stop::of(server, resource), deadline),
+        end: End::new(Stop::of(server, resource), deadline),
         over: false,
         measured: cx.measured.get().cloned(),
     });
@@ -172,21 +171,48 @@ impl Stop {
     }
 }
 
-/// Resolves when a watch ends that could go on: time is up, or the server stops. Many events come before that, and as the only
-/// future of a set it is not polled for each of them but when it is woken itself.
-type End = FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>;
+/// Resolves when a watch ends that could go on: time is up, or the server stops. Many events come before that, and each would reach for
+/// timers and lists of waiters that nothing else of it needs: once it is known who is woken, a look at the clock is enough.
+struct End {
+    future: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    deadline: Option<Instant>,
+    told: CancellationToken,
+    /// Who is woken when it is time to look again.
+    wakes: Option<Waker>,
+}
 
-fn end(stop: Stop, deadline: Option<Instant>) -> End {
-    let end = FuturesUnordered::new();
-    end.push(Box::pin(async move {
-        match deadline {
-            Some(deadline) => {
-                let _ = tokio::time::timeout_at(deadline, stop.wait()).await;
+impl End {
+    fn new(stop: Stop, deadline: Option<Instant>) -> Self {
+        let told = stop.told.clone();
+        let ended = async move {
+            match deadline {
+                Some(deadline) => {
+                    let _ = tokio::time::timeout_at(deadline, stop.wait()).await;
+                }
+                None => stop.wait().await,
             }
-            None => stop.wait().await,
+        };
+        Self {
+            // Pending means that it wakes, and not that a budget is spent.
+            future: Box::pin(tokio::task::unconstrained(ended)),
+            deadline,
+            told,
+            wakes: None,
         }
-    }) as _);
-    end
+    }
+
+    fn may_be_over(&self) -> bool {
+        self.deadline.is_some_and(|at| at <= Instant::now()) || self.told.is_cancelled()
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let wakes = self.wakes.as_ref();
+        if wakes.is_some_and(|waker| waker.will_wake(cx.waker())) && !self.may_be_over() {
+            return Poll::Pending;
+        }
+        self.wakes = Some(cx.waker().clone());
+        self.future.as_mut().poll(cx)
+    }
 }
 
 /// The answer to a watch. Events are taken and encoded when the connection can send them, so a client that does not read holds
@@ -232,7 +258,6 @@ impl http_body::Body for WatchBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        this.over = this.over || matches!(this.end.poll_next_unpin(cx), Poll::Ready(Some(())));
         let mut batch = Batch::default();
         // What else is ready goes out with the first event.
         while !this.over && !batch.is_full(this.encoder.batch) {
@@ -242,9 +267,16 @@ impl http_body::Body for WatchBody {
                     Err(_) => this.over = true,
                 },
                 Poll::Ready(None) => this.over = true,
-                Poll::Pending if batch.is_empty() => return Poll::Pending,
+                Poll::Pending if batch.is_empty() => match this.end.poll(cx) {
+                    Poll::Ready(()) => this.over = true,
+                    Poll::Pending => return Poll::Pending,
+                },
                 Poll::Pending => break,
             }
+        }
+        // Where one follows the other the end is not asked for above.
+        if batch.is_full(this.encoder.batch) && this.end.poll(cx).is_ready() {
+            this.over = true;
         }
         Poll::Ready((!batch.is_empty()).then(|| Ok(Frame::data(batch.into_bytes()))))
     }

@@ -12,12 +12,13 @@ use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
 use tokio::sync::mpsc;
+use tokio::task::coop::{Unconstrained, unconstrained};
 use tokio::time::{Instant, Sleep};
 
 use crate::storage::cacher::cache::Cache;
@@ -184,7 +185,11 @@ struct Inner {
 }
 
 struct Bookmarks {
-    timer: Pin<Box<Sleep>>,
+    /// When the next one is due.
+    at: Instant,
+    timer: Pin<Box<Unconstrained<Sleep>>>,
+    /// Whom the timer wakes: while that is who asks, a look at the clock is enough.
+    wakes: Option<Waker>,
     deadline: Option<Instant>,
 }
 
@@ -453,7 +458,7 @@ impl Inner {
     /// A bookmark at `revision` if it is time for one and the client does not know more already.
     fn due_bookmark(&mut self, cx: &mut Context<'_>, revision: u64) -> Option<WatchEvent> {
         let bookmarks = self.bookmarks.as_mut()?;
-        if bookmarks.timer.as_mut().poll(cx).is_pending() {
+        if !bookmarks.is_due(cx) {
             return None;
         }
         if revision <= self.after.max(self.told) {
@@ -461,7 +466,7 @@ impl Inner {
             if revision != 0 {
                 bookmarks.rearm();
                 // Registers the timer's wake-up.
-                let _ = bookmarks.timer.as_mut().poll(cx);
+                bookmarks.is_due(cx);
             }
             return None;
         }
@@ -482,27 +487,48 @@ impl Drop for Inner {
 
 impl Bookmarks {
     fn new(deadline: Option<Instant>) -> Self {
-        let mut bookmarks = Self {
-            timer: Box::pin(tokio::time::sleep(BOOKMARK_PERIOD)),
+        let at = Self::next(deadline);
+        Self {
+            at,
+            timer: Self::timer(at),
+            wakes: None,
             deadline,
-        };
-        bookmarks.rearm();
-        bookmarks
+        }
+    }
+
+    /// Pending means that it wakes, and not that a budget is spent.
+    fn timer(at: Instant) -> Pin<Box<Unconstrained<Sleep>>> {
+        Box::pin(unconstrained(tokio::time::sleep_until(at)))
+    }
+
+    fn next(deadline: Option<Instant>) -> Instant {
+        let now = Instant::now();
+        let at = now + BOOKMARK_PERIOD;
+        let Some(deadline) = deadline else { return at };
+        let last = deadline
+            .checked_sub(BOOKMARK_BEFORE_DEADLINE)
+            .unwrap_or(deadline);
+        // After the last one there is none.
+        if last > now { at.min(last) } else { at }
     }
 
     fn rearm(&mut self) {
-        let now = Instant::now();
-        let mut at = now + BOOKMARK_PERIOD;
-        if let Some(deadline) = self.deadline {
-            let last = deadline
-                .checked_sub(BOOKMARK_BEFORE_DEADLINE)
-                .unwrap_or(deadline);
-            // After the last one there is none.
-            if last > now {
-                at = at.min(last);
-            }
+        self.at = Self::next(self.deadline);
+        self.timer = Self::timer(self.at);
+        self.wakes = None;
+    }
+
+    /// Whether it is time for one; if not, `cx` is woken then.
+    fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
+        if Instant::now() >= self.at {
+            return true;
         }
-        self.timer.as_mut().reset(at);
+        let wakes = self.wakes.as_ref();
+        if wakes.is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return false;
+        }
+        self.wakes = Some(cx.waker().clone());
+        self.timer.as_mut().poll(cx).is_ready()
     }
 }
 
