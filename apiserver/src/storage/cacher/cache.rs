@@ -41,6 +41,8 @@ pub(crate) const BLOCK_TIMEOUT: Duration = Duration::from_secs(3);
 const LIST_PAGE: i64 = 10_000;
 /// How old an event is when the object's previous version is packed. Watchers that follow have told it by then.
 const PACK_AFTER: Duration = Duration::from_secs(2);
+/// Bytes of previous versions that may wait for that; when many objects change at once, the older ones do not.
+const PACK_BEYOND: usize = 4 << 20;
 /// Values packed before other tasks get a turn.
 const PACK_AT_ONCE: usize = 64;
 /// Events held while the initial list runs. More than this and the list starts again.
@@ -442,9 +444,13 @@ impl Cache {
             let replaced: Vec<_> = {
                 let state = self.state.read();
                 let now = Instant::now();
-                (next.max(state.ring.start())..state.ring.end())
+                let next = next.max(state.ring.start());
+                let many = state.ring.replaced_within(next, PACK_BEYOND);
+                (next..state.ring.end())
                     .map_while(|number| state.ring.get(number).map(|event| (number, event)))
-                    .take_while(|(_, event)| now.duration_since(event.recorded) > PACK_AFTER)
+                    .take_while(|(number, event)| {
+                        *number < many || now.duration_since(event.recorded) > PACK_AFTER
+                    })
                     .take(PACK_AT_ONCE)
                     .map(|(number, event)| (number, event.previous.clone()))
                     .collect()

@@ -158,6 +158,22 @@ impl Ring {
                 .partition_point(|event| event.revision <= revision) as u64
     }
 
+    /// Number of the first event, not before `from`, from which on the versions that were replaced have so many bytes or less.
+    pub(crate) fn replaced_within(&self, from: u64, mut bytes: usize) -> u64 {
+        let mut number = self.end();
+        while number > from {
+            let previous = self
+                .get(number - 1)
+                .and_then(|event| event.previous.as_ref());
+            match bytes.checked_sub(previous.map_or(0, |entry| entry.value.len())) {
+                Some(left) => bytes = left,
+                None => break,
+            }
+            number -= 1;
+        }
+        number
+    }
+
     pub(crate) fn push(&mut self, event: Arc<Event>) -> Resize {
         let now = event.recorded;
         let resize = self.resize(now);
@@ -223,6 +239,8 @@ impl Ring {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::entry::{Header, MessageLen};
+    use crate::storage::value::Value;
 
     fn event(revision: u64, recorded: Instant) -> Arc<Event> {
         Arc::new(Event::new(
@@ -287,6 +305,31 @@ mod tests {
         }
         assert_eq!(ring.end() - ring.start(), 150);
         assert_eq!(ring.after(900), ring.start() + 50);
+    }
+
+    #[test]
+    fn what_was_replaced_last_is_found_by_its_size() {
+        let mut ring = Ring::new(Duration::from_secs(75), usize::MAX);
+        let now = Instant::now();
+        let previous = |len: usize| {
+            Arc::new(Entry {
+                key: Key("/registry/x".into()),
+                value: Value::new(vec![0; len].into()),
+                resource_version: 1,
+                namespace: (0, 0),
+                header: Header::default(),
+                message_len: MessageLen::default(),
+            })
+        };
+        for len in [Some(10), None, Some(30), Some(20), None] {
+            let (key, previous) = (Key("/registry/x".into()), len.map(previous));
+            ring.push(Arc::new(Event::new(key, 1, None, previous, None, now)));
+        }
+        let found = [19, 20, 49, 50, 59, 60].map(|bytes| ring.replaced_within(0, bytes));
+        assert_eq!(found, [4, 3, 3, 1, 1, 0]);
+        // Nobody asks for what was looked at before.
+        assert_eq!(ring.replaced_within(2, 100), 2);
+        assert_eq!(ring.replaced_within(5, 0), 5);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::storage::options::ResourceConfig;
 use crate::storage::resource::Storage;
 
 /// How often what has become history is packed.
-const PACK_PERIOD: Duration = Duration::from_secs(1);
+const PACK_PERIOD: Duration = Duration::from_millis(250);
 
 /// A connection to one etcd cluster. Cheap to clone.
 #[derive(Clone)]
