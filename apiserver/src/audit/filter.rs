@@ -99,7 +99,7 @@ async fn answered(record: Arc<Record>, response: Response) -> Response {
         wait(record.complete()).await;
         return response;
     }
-    response.map(|body| Body::wrap(NotedBody { body, record }))
+    response.map(|body| Body::boxed(NotedBody { body, record }))
 }
 
 /// A body whose end is an event.

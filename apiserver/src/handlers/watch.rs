@@ -97,7 +97,7 @@ pub async fn watch(
         starting: true,
         place: cx.place.watch(),
     };
-    let body = Body::wrap(WatchBody {
+    let body = Body::boxed(WatchBody {
         events,
         encoder,
         end: End::new(Stop::of(server, resource), deadline),

@@ -325,7 +325,7 @@ impl Measured {
                 response
             }
             None => response.map(|body| {
-                Body::wrap(Sent {
+                Body::boxed(Sent {
                     body,
                     measurement: measurement.clone(),
                 })

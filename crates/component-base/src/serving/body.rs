@@ -1,5 +1,6 @@
 //! The one body type of requests and responses.
 
+use std::any::Any;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -13,7 +14,13 @@ use crate::Error;
 /// A request's or response's body: nothing, bytes at hand, what a peer sends, or what a task sends.
 /// Cheap cases cost no allocation.
 #[derive(Default)]
-pub struct Body(Repr);
+pub struct Body {
+    repr: Repr,
+    held: Held,
+}
+
+/// What is dropped with a body, and what was held before it.
+type Held = Option<Box<dyn Any + Send + Sync>>;
 
 #[derive(Default)]
 enum Repr {
@@ -40,18 +47,27 @@ pub enum CollectError {
 
 impl Body {
     pub const fn empty() -> Self {
-        Self(Repr::Empty)
+        Self::of(Repr::Empty)
+    }
+
+    const fn of(repr: Repr) -> Self {
+        Self { repr, held: None }
     }
 
     /// A body written by someone else; `capacity` chunks wait before the writer has to.
     pub fn channel(capacity: usize) -> (BodySender, Self) {
         let (sender, receiver) = mpsc::channel(capacity);
-        (BodySender(sender), Self(Repr::Channel(receiver)))
+        (BodySender(sender), Self::of(Repr::Channel(receiver)))
     }
 
     /// A body that takes long to make: threads of their own make it, see [`Producer`].
     pub fn produced(producer: impl Producer) -> Self {
-        Self(Repr::Boxed(Box::pin(Produced::new(producer))))
+        Self::boxed(Produced::new(producer))
+    }
+
+    /// A body of another type that fails as this one does.
+    pub fn boxed(body: impl HttpBody<Data = Bytes, Error = Error> + Send + Sync + 'static) -> Self {
+        Self::of(Repr::Boxed(Box::pin(body)))
     }
 
     /// Any other body, for example a response that is passed on.
@@ -61,17 +77,18 @@ impl Body {
         B::Error: Into<Error>,
     {
         use http_body_util::BodyExt;
-        Self(Repr::Boxed(Box::pin(body.map_err(Into::into))))
+        Self::boxed(body.map_err(Into::into))
     }
 
-    /// This body and something that is dropped with it, at its end or when nobody reads it any more.
-    pub fn holding(self, held: impl Send + Sync + 'static) -> Self {
-        Self(Repr::Boxed(Box::pin(Holding::new(self, held))))
+    /// This body and something that is dropped with it, when it has been sent or nobody reads it any more.
+    pub fn holding(mut self, held: impl Send + Sync + 'static) -> Self {
+        self.held = Some(Box::new((held, self.held.take())));
+        self
     }
 
     /// The bytes, when they are all at hand.
     pub fn bytes(&self) -> Option<&Bytes> {
-        match &self.0 {
+        match &self.repr {
             Repr::Full(bytes) => Some(bytes),
             _ => None,
         }
@@ -79,10 +96,10 @@ impl Body {
 
     /// Reads the whole body, but not more than `limit` bytes.
     pub async fn collect(self, limit: usize) -> Result<Bytes, CollectError> {
-        let mut body = match self.0 {
+        let mut body = match self.repr {
             Repr::Empty => return Ok(Bytes::new()),
             Repr::Full(bytes) if bytes.len() <= limit => return Ok(bytes),
-            repr => Self(repr),
+            repr => Self { repr, ..self },
         };
         if body.size_hint().lower() > limit as u64 {
             return Err(CollectError::TooLarge { limit });
@@ -160,7 +177,7 @@ impl BodySender {
 
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self.0 {
+        f.write_str(match self.repr {
             Repr::Empty => "Body(empty)",
             Repr::Full(_) => "Body(full)",
             Repr::Incoming(_) => "Body(incoming)",
@@ -173,9 +190,9 @@ impl std::fmt::Debug for Body {
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         if bytes.is_empty() {
-            Self(Repr::Empty)
+            Self::empty()
         } else {
-            Self(Repr::Full(bytes))
+            Self::of(Repr::Full(bytes))
         }
     }
 }
@@ -201,9 +218,9 @@ impl From<&'static str> for Body {
 impl From<hyper::body::Incoming> for Body {
     fn from(body: hyper::body::Incoming) -> Self {
         if body.is_end_stream() {
-            Self(Repr::Empty)
+            Self::empty()
         } else {
-            Self(Repr::Incoming(body))
+            Self::of(Repr::Incoming(body))
         }
     }
 }
@@ -217,11 +234,11 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
-        match &mut this.0 {
+        match &mut this.repr {
             Repr::Empty => Poll::Ready(None),
             Repr::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
-                this.0 = Repr::Empty;
+                this.repr = Repr::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Repr::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
@@ -231,7 +248,7 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.repr {
             Repr::Empty => true,
             Repr::Full(_) | Repr::Channel(_) => false,
             Repr::Incoming(body) => body.is_end_stream(),
@@ -240,48 +257,13 @@ impl HttpBody for Body {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.repr {
             Repr::Empty => SizeHint::with_exact(0),
             Repr::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Repr::Channel(_) => SizeHint::default(),
             Repr::Incoming(body) => body.size_hint(),
             Repr::Boxed(body) => body.size_hint(),
         }
-    }
-}
-
-/// See [`Body::holding`].
-pub(super) struct Holding<T> {
-    body: Body,
-    _held: T,
-}
-
-impl<T> Holding<T> {
-    pub(super) fn new(body: Body, held: T) -> Self {
-        Self { body, _held: held }
-    }
-}
-
-// The held is never pinned.
-impl<T> Unpin for Holding<T> {}
-
-impl<T> HttpBody for Holding<T> {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

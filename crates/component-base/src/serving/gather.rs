@@ -328,9 +328,8 @@ mod tests {
         assert!(drive(&stream, connection.as_mut()).is_pending());
         let state = stream.state();
         let lengths: Vec<usize> = state.taken().iter().map(Vec::len).collect();
-        let whole = FRAME_HEAD + FRAME;
-        let last = LIMIT - 3 * whole;
-        assert_eq!(lengths, [50 + 3 * whole, LIMIT, LIMIT, last]);
+        let whole = (LIMIT / FRAME - 1) * (FRAME_HEAD + FRAME);
+        assert_eq!(lengths, [50 + whole, LIMIT, LIMIT, LIMIT - whole]);
     }
 
     #[test]

@@ -18,9 +18,8 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::activity::{Activity, Noted, Open, Over};
+use super::activity::{Activity, Noted, Over};
 use super::bind::Listener;
-use super::body::Holding;
 use super::gather::{self, Gathered};
 use super::streams::{Driver, Streams};
 use super::tls::CurrentTls;
@@ -269,7 +268,7 @@ impl Shared {
         apart: bool,
     ) -> impl hyper::service::Service<
         http::Request<Incoming>,
-        Response = http::Response<Holding<Open>>,
+        Response = super::Response,
         Error = Infallible,
         Future: Send + 'static,
     > + use<> {
@@ -303,7 +302,7 @@ impl Shared {
                 } else {
                     answer
                 };
-                Ok::<_, Infallible>(answer.map(|body| Holding::new(body, open)))
+                Ok::<_, Infallible>(answer.map(|body| body.holding(open)))
             }
         })
     }
