@@ -7,7 +7,7 @@
 //! their own, so those of one connection have all processors.
 //!
 //! Invariants: a wake while the connection is polled costs no turn of the runtime; one that comes at any other time is never lost; a
-//! connection that always has something to do lets others run when its budget is spent.
+//! connection that always has something to do lets others run after some rounds, or when its budget is spent.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,6 +19,9 @@ use futures::stream::FuturesUnordered;
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::task::coop::has_budget_remaining;
+
+/// How often the connection and its streams are polled in one turn: a long list is two megabytes further then, some milliseconds of work.
+const ROUNDS: usize = 8;
 
 type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -84,7 +87,7 @@ impl Driver {
         self.wakes.task.register(task.waker());
         self.wakes.polling.store(true, Ordering::SeqCst);
         let mut cx = Context::from_waker(&self.waker);
-        loop {
+        for _ in 0..ROUNDS {
             self.wakes.woken.store(false, Ordering::SeqCst);
             if let Poll::Ready(ended) = connection.as_mut().poll(&mut cx) {
                 return Poll::Ready(ended);
@@ -158,7 +161,7 @@ mod tests {
             let pieces = received.iter().filter(|piece| piece.0 == stream);
             assert!(pieces.map(|piece| piece.1).eq(0..4));
         }
-        // As often as its budget is spent, and not for every piece.
+        // As often as its rounds or its budget are spent, and not for every piece.
         assert!(polls < 10, "{polls}");
     }
 
@@ -210,6 +213,24 @@ mod tests {
             turn.await.unwrap();
         };
         drive(connection, streams).await;
+    }
+
+    /// Nothing in it asks for a budget.
+    #[tokio::test]
+    async fn a_busy_connection_has_so_many_rounds_in_a_turn() {
+        let mut driver = Driver::new(Streams::default());
+        let mut rounds = 0;
+        let mut connection = pin!(std::future::poll_fn(|cx| {
+            rounds += 1;
+            cx.waker().wake_by_ref();
+            Poll::<()>::Pending
+        }));
+        let woken = Arc::<Wakes>::default();
+        let waker = Waker::from(woken.clone());
+        let polled = driver.poll(connection.as_mut(), &mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        assert!(woken.woken.load(Ordering::SeqCst), "it has another turn");
+        assert_eq!(rounds, ROUNDS);
     }
 
     #[tokio::test]
