@@ -2,7 +2,7 @@
 //!
 //! The HTTP/2 implementation flushes after every frame that is not tiny. Behind TLS each flush is a record and a system call, so fifty
 //! watches of a connection that see the same event would cost fifty of both, and a long list one per 16 KiB. Here flushing is put
-//! off while the connection is polled: [`Gathered::drive`] does it once, when the connection has nothing more to say for now.
+//! off while the connection is polled: [`Gathered::poll_send`] does it once, when the connection has nothing more to say for now.
 //!
 //! Invariants: what was accepted is sent in order, and nothing is kept back once the connection waits; a peer that does not read
 //! holds at most [`LIMIT`] bytes here besides what TLS holds; a connection that has nothing to send has no buffer.
@@ -23,7 +23,7 @@ const FRAME_HEAD: usize = 9;
 /// Pieces of a long body that are so many bytes long leave in full TLS records, as many as are sent at once.
 pub const PIECE: usize = LIMIT - LIMIT / FRAME * FRAME_HEAD;
 
-/// A stream that is written by the connection of [`Gathered::drive`] only. Clones are the same stream.
+/// A stream that is written by one connection only. Clones are the same stream.
 pub(super) struct Gathered<S>(Arc<Mutex<State<S>>>);
 
 struct State<S> {
@@ -65,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gathered<S> {
 
     /// Sends what the connection that writes to this stream wrote when it was `polled`. If it serves `several` requests, that is kept
     /// for one round of the tasks that are ready to run, since among them may be some whose answers go the same way.
-    pub(super) fn poll_drive<E>(
+    pub(super) fn poll_send<E>(
         &self,
         polled: Poll<Result<(), E>>,
         several: bool,
@@ -254,7 +254,7 @@ mod tests {
         C: Future<Output = io::Result<()>>,
     {
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        stream.poll_drive(connection.poll(&mut cx), true, &mut cx)
+        stream.poll_send(connection.poll(&mut cx), true, &mut cx)
     }
 
     #[test]
@@ -300,7 +300,7 @@ mod tests {
             std::future::pending::<io::Result<()>>().await
         });
         let mut cx = Context::from_waker(std::task::Waker::noop());
-        let polled = stream.poll_drive(connection.as_mut().poll(&mut cx), false, &mut cx);
+        let polled = stream.poll_send(connection.as_mut().poll(&mut cx), false, &mut cx);
         assert!(polled.is_pending());
         assert_eq!(stream.state().taken(), [b"answer"]);
     }

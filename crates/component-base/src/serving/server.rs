@@ -365,7 +365,7 @@ impl Shared {
         let mut drive = |connection: Pin<&mut _>, cx: &mut Context<'_>| {
             let polled = driver.poll(connection, cx);
             let polled = polled.map(|ended: hyper::Result<()>| ended.map_err(crate::Error::from));
-            stream.poll_drive(polled, activity.is_shared(), cx)
+            stream.poll_send(polled, activity.is_shared(), cx)
         };
         tokio::select! {
             result = poll_fn(|cx| drive(connection.as_mut(), cx)) => return ended(&info, result),
