@@ -20,7 +20,7 @@ use super::server::text_of_panic;
 use crate::Error;
 
 /// How much less the threads count than others where there are not enough processors for all: `nice` of setpriority(2).
-const NICENESS: i32 = 5;
+const NICENESS: i32 = 10;
 /// Most threads.
 const THREADS: usize = 8;
 
