@@ -64,7 +64,7 @@ staticPodPath: /etc/kubernetes/manifests
 resolvConf: /etc/resolv.conf
 # The nodes share the machine's disk: its fill level says nothing about one node.
 imageGCHighThresholdPercent: 100
-evictionHard: {memory.available: 50Mi, nodefs.available: 1%, imagefs.available: 1%}
+evictionHard: {memory.available: 50Mi, nodefs.available: 100Mi, imagefs.available: 100Mi}
 serializeImagePulls: false
 failSwapOn: false
 C
@@ -182,7 +182,11 @@ C
 node_range() { kubectl_admin get node "node$1" -o 'jsonpath={.spec.podCIDR}' | grep -q .; }
 
 wait_for_nodes() {
+  local pressure
   eventually 60 nodes_ready || fail "not every node becomes Ready: $(kubectl_admin get nodes --no-headers | awk '{ print $1, $2 }' | xargs)" "$STATE/node1/log/kubelet.log"
+  # A node that is Ready and takes no pods.
+  pressure=$(kubectl_admin get nodes -o 'jsonpath={range .items[*]}{.metadata.name}{range .status.conditions[?(@.status=="True")]} {.type}{end}{"\n"}{end}' | sed -n 's/ Ready$//; s/ Ready / /; / /p' | paste -sd, | sed 's/,/, /g')
+  [ -z "$pressure" ] || remark "no pod goes to a node under pressure: $pressure"
 }
 
 nodes_ready() { kubectl_admin get nodes --no-headers | tee /dev/stderr | awk -v want="$NODES" '$2 == "Ready" { ready++ } END { exit ready < want }'; }

@@ -180,8 +180,10 @@ impl Cluster {
     /// The ends of all logs, for the message of a failed test.
     pub fn logs(&self) -> String {
         let mut all = String::new();
-        let folders = std::iter::once(self.state.join("log"))
-            .chain((1..=9).map(|node| self.state.join(format!("node{node}/log"))));
+        // The nodes' first: what they say is what most often explains a pod that does not run.
+        let folders = (1..=9)
+            .map(|node| self.state.join(format!("node{node}/log")))
+            .chain(std::iter::once(self.state.join("log")));
         for folder in folders {
             let Ok(entries) = std::fs::read_dir(&folder) else {
                 continue;
@@ -193,6 +195,9 @@ impl Cluster {
                 let content = std::fs::read(entry.path()).unwrap_or_default();
                 let tail = String::from_utf8_lossy(&content[content.len().saturating_sub(4000)..])
                     .into_owned();
+                if tail.is_empty() {
+                    continue;
+                }
                 all.push_str(&format!("==> {} <==\n{tail}\n", entry.path().display()));
             }
         }
