@@ -11,6 +11,7 @@
 pub mod admission;
 /// Other API servers behind this one.
 pub mod aggregator;
+mod alarm;
 /// Defaults, validation and strategies of kinds.
 pub mod apis;
 /// What is written down about requests.

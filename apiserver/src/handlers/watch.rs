@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use api_types::CustomObject;
@@ -31,6 +31,7 @@ use super::list;
 use super::respond;
 use super::select;
 use super::websocket;
+use crate::alarm::Alarm;
 use crate::apis::validation::apps::TEMPLATE_GENERATION;
 use crate::connect::Upgrade;
 use crate::flowcontrol::WatchPlace;
@@ -171,47 +172,34 @@ impl Stop {
     }
 }
 
-/// Resolves when a watch ends that could go on: time is up, or the server stops. Many events come before that, and each would reach for
-/// timers and lists of waiters that nothing else of it needs: once it is known who is woken, a look at the clock is enough.
+/// Resolves when a watch ends that could go on: time is up, or the server stops. Many events come before that.
 struct End {
-    future: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    alarm: Alarm,
     deadline: Option<Instant>,
     told: CancellationToken,
-    /// Who is woken when it is time to look again.
-    wakes: Option<Waker>,
 }
 
 impl End {
     fn new(stop: Stop, deadline: Option<Instant>) -> Self {
         let told = stop.told.clone();
-        let ended = async move {
-            match deadline {
-                Some(deadline) => {
-                    let _ = tokio::time::timeout_at(deadline, stop.wait()).await;
-                }
-                None => stop.wait().await,
-            }
-        };
         Self {
-            // Pending means that it wakes, and not that a budget is spent.
-            future: Box::pin(tokio::task::unconstrained(ended)),
+            alarm: Alarm::new(async move {
+                match deadline {
+                    Some(deadline) => {
+                        let _ = tokio::time::timeout_at(deadline, stop.wait()).await;
+                    }
+                    None => stop.wait().await,
+                }
+            }),
             deadline,
             told,
-            wakes: None,
         }
-    }
-
-    fn may_be_over(&self) -> bool {
-        self.deadline.is_some_and(|at| at <= Instant::now()) || self.told.is_cancelled()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let wakes = self.wakes.as_ref();
-        if wakes.is_some_and(|waker| waker.will_wake(cx.waker())) && !self.may_be_over() {
-            return Poll::Pending;
-        }
-        self.wakes = Some(cx.waker().clone());
-        self.future.as_mut().poll(cx)
+        let may_be =
+            self.deadline.is_some_and(|at| at <= Instant::now()) || self.told.is_cancelled();
+        self.alarm.poll(cx, may_be)
     }
 }
 

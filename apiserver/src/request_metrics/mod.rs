@@ -14,17 +14,13 @@ mod writes;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{Hash, Hasher};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use component_base::metrics::{Metrics, MetricsOptions};
-use component_base::serving::{Body, Response};
+use component_base::serving::{Observer, Response};
 use http::Method;
-use http_body::{Frame, SizeHint};
 use indexmap::{Equivalent, IndexSet};
 use parking_lot::RwLock;
 use tokio::time::Instant;
@@ -324,12 +320,7 @@ impl Measured {
                 measurement.written.store(size, Ordering::Relaxed);
                 response
             }
-            None => response.map(|body| {
-                Body::boxed(Sent {
-                    body,
-                    measurement: measurement.clone(),
-                })
-            }),
+            None => response.map(|body| body.observed_by(measurement.clone())),
         }
     }
 }
@@ -346,40 +337,14 @@ impl std::fmt::Debug for Measured {
     }
 }
 
-/// A body whose end is the end of its request.
-struct Sent {
-    body: Body,
-    measurement: Arc<Measurement>,
-}
-
-impl http_body::Body for Sent {
-    type Data = Bytes;
-    type Error = component_base::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(data) = frame.data_ref()
-        {
-            let size = data.len() as u64;
-            this.measurement.written.fetch_add(size, Ordering::Relaxed);
-        } else if let Poll::Ready(Some(Err(_))) = &polled {
-            let aborts = &this.measurement.route.aborts;
-            aborts.fetch_add(1, Ordering::Relaxed);
-        }
-        polled
+/// The end of an answer's body is the end of its request.
+impl Observer for Measurement {
+    fn taken(&self, bytes: usize) {
+        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    fn failed(&self) {
+        self.route.aborts.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -4,23 +4,25 @@
 //! pointers and no queue. When its cursor falls off the ring it is over; the client watches again and is told that its
 //! version is too old, as with upstream.
 //!
+//! Thousands of watchers get the same event one after the other, and what each has of its own is in no processor's cache by then. So
+//! one event touches as little of a watcher as it can, and counts few references, of which the processors would take turns.
+//!
 //! A bookmark at revision R is sent when the hub has published R, and nothing was waiting for this watcher after that
 //! was read: every event up to R that concerns it was then delivered before.
 
 use std::collections::VecDeque;
-use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
 use tokio::sync::mpsc;
-use tokio::task::coop::{Unconstrained, unconstrained};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::storage::cacher::cache::Cache;
 use crate::storage::cacher::list::end;
 use crate::storage::cacher::ring::Event;
@@ -89,10 +91,14 @@ pub enum WatchEvent {
 /// A change of one object.
 pub struct ObjectEvent {
     event_type: EventType,
-    entry: Arc<Entry>,
     resource_version: u64,
-    /// What other watchers get too.
-    shared: Option<Arc<Event>>,
+    origin: Origin,
+}
+
+enum Origin {
+    /// What other watchers get too. It has the object that its type is about.
+    Shared(Arc<Event>),
+    Own(Arc<Entry>),
 }
 
 impl ObjectEvent {
@@ -100,9 +106,8 @@ impl ObjectEvent {
     pub(crate) fn new(event_type: EventType, entry: Arc<Entry>, resource_version: u64) -> Self {
         Self {
             event_type,
-            entry,
             resource_version,
-            shared: None,
+            origin: Origin::Own(entry),
         }
     }
 
@@ -113,7 +118,15 @@ impl ObjectEvent {
 
     /// The object: its new state, or its last one when deleted.
     pub fn entry(&self) -> &Arc<Entry> {
-        &self.entry
+        let event = match &self.origin {
+            Origin::Own(entry) => return entry,
+            Origin::Shared(event) => event,
+        };
+        let entry = match self.event_type {
+            EventType::Deleted => &event.previous,
+            EventType::Added | EventType::Modified => &event.current,
+        };
+        entry.as_ref().expect("what was selected is there")
     }
 
     /// The version to write into the object. For a deletion this is the deletion's, not the one of `entry`.
@@ -127,9 +140,9 @@ impl ObjectEvent {
         key: EncodingKey,
         encode: impl FnOnce(&Self) -> Result<Bytes, E>,
     ) -> Result<Bytes, E> {
-        match &self.shared {
-            Some(event) => event.encoded(key, self.event_type, || encode(self)),
-            None => encode(self),
+        match &self.origin {
+            Origin::Shared(event) => event.encoded(key, self.event_type, || encode(self)),
+            Origin::Own(_) => encode(self),
         }
     }
 }
@@ -140,7 +153,7 @@ impl std::fmt::Debug for ObjectEvent {
             f,
             "{} {}@{}",
             self.event_type.as_str(),
-            self.entry.key,
+            self.entry().key,
             self.resource_version
         )
     }
@@ -154,7 +167,7 @@ pub struct Watcher {
 enum Source {
     /// An error to give before ending.
     Failed(Error),
-    Cache(Box<Inner>),
+    Cache(Inner),
     /// A resource without a cache.
     Etcd(mpsc::Receiver<WatchEvent>),
     Done,
@@ -162,14 +175,13 @@ enum Source {
 
 struct Inner {
     cache: Arc<Cache>,
-    scope: Scope,
-    scope_end: String,
+    scope: Arc<Scope>,
     predicate: Arc<dyn Predicate>,
     interest: Interest,
     slot: Arc<Slot>,
     generation: u64,
     /// Initial events still to give.
-    initial: Option<Cursor<Entry>>,
+    initial: Option<Box<Initial>>,
     /// Give the bookmark that ends the initial events, at this revision.
     initial_bookmark: Option<u64>,
     /// Events at or before this revision are known to the client.
@@ -178,20 +190,36 @@ struct Inner {
     told: u64,
     /// Number of the next event to look at.
     next: u64,
+    /// Further events that were taken from the ring.
     buffer: VecDeque<Arc<Event>>,
     /// Revision of the last event looked at.
     seen: u64,
     bookmarks: Option<Bookmarks>,
 }
 
+/// A part of the state, from a key to another.
+struct Initial {
+    cursor: Cursor<Entry>,
+    end: String,
+}
+
+impl Initial {
+    fn next(&mut self) -> Option<Arc<Entry>> {
+        self.cursor
+            .next()
+            .filter(|entry| entry.key.as_str() < self.end.as_str())
+    }
+}
+
 struct Bookmarks {
     /// When the next one is due.
     at: Instant,
-    timer: Pin<Box<Unconstrained<Sleep>>>,
-    /// Whom the timer wakes: while that is who asks, a look at the clock is enough.
-    wakes: Option<Waker>,
+    alarm: Alarm,
     deadline: Option<Instant>,
 }
+
+/// The ring no longer has what the watcher has not seen.
+struct TooSlow;
 
 impl Watcher {
     /// A watch that gives one error.
@@ -234,11 +262,10 @@ impl Watcher {
 
         let interest = interest(cache, scope, &*predicate);
         // Registered before the state is read: no event can fall between.
-        let slot = cache.watchers.add(&interest);
+        let (slot, shared_scope) = cache.watchers.add(&interest, scope);
         let mut inner = Inner {
             cache: Arc::clone(cache),
-            scope: scope.clone(),
-            scope_end: end(scope),
+            scope: shared_scope,
             predicate,
             interest,
             slot,
@@ -264,7 +291,10 @@ impl Watcher {
             }
             if from_state {
                 state.contents.check(scope)?;
-                inner.initial = Some(state.contents.tree.cursor(&scope.prefix));
+                inner.initial = Some(Box::new(Initial {
+                    cursor: state.contents.tree.cursor(&scope.prefix),
+                    end: end(scope),
+                }));
                 inner.initial_bookmark =
                     (initial_requested && options.allow_bookmarks).then_some(revision);
                 inner.after = revision.max(required);
@@ -290,7 +320,7 @@ impl Watcher {
         });
         Ok(match outcome {
             Ok(()) => Self {
-                source: Source::Cache(Box::new(inner)),
+                source: Source::Cache(inner),
             },
             Err(error) => Self::failed(error),
         })
@@ -335,10 +365,7 @@ impl Inner {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
         if let Some(initial) = &mut self.initial {
             for _ in 0..INITIAL_SCAN {
-                let Some(entry) = initial
-                    .next()
-                    .filter(|entry| entry.key.as_str() < self.scope_end.as_str())
-                else {
+                let Some(entry) = initial.next() else {
                     self.initial = None;
                     break;
                 };
@@ -365,9 +392,7 @@ impl Inner {
         }
         loop {
             while let Some(event) = self.buffer.pop_front() {
-                let revision = event.revision;
-                if let Some(event) = self.convert(event) {
-                    self.told = revision;
+                if let Some(event) = self.tell(event) {
                     return Poll::Ready(Some(event));
                 }
             }
@@ -382,9 +407,12 @@ impl Inner {
                     self.slot.pending.fetch_min(pending, Ordering::AcqRel);
                     return Poll::Ready(Some(bookmark));
                 }
-                if !self.fetch(pending) {
+                let Ok(first) = self.fetch(pending) else {
                     self.cache.store.metrics.terminated_watchers().inc();
                     return Poll::Ready(None);
+                };
+                if let Some(event) = first.and_then(|first| self.tell(first)) {
+                    return Poll::Ready(Some(event));
                 }
                 continue;
             }
@@ -400,35 +428,41 @@ impl Inner {
         }
     }
 
-    /// Takes events from the ring; false when the watcher was too slow.
-    fn fetch(&mut self, pending: u64) -> bool {
+    /// Takes events from the ring: the first, and more into the buffer, which is empty.
+    fn fetch(&mut self, pending: u64) -> Result<Option<Arc<Event>>, TooSlow> {
         let (next, seen, generation) = (&mut self.next, &mut self.seen, self.generation);
         let (buffer, scope, slot) = (&mut self.buffer, &self.scope, &self.slot);
         self.cache.with_state(|state, _| {
             *next = (*next).max(pending);
             if state.generation != generation || *next < state.ring.start() {
-                return false;
+                return Err(TooSlow);
             }
             let stop = state.ring.end().min(*next + SCAN);
-            while *next < stop && buffer.len() < BATCH {
-                let Some(event) = state.ring.get(*next) else {
-                    return false;
-                };
+            let mut first = None;
+            while *next < stop && buffer.len() + 1 < BATCH {
+                let event = state.ring.get(*next).ok_or(TooSlow)?;
                 *next += 1;
                 *seen = event.revision;
-                if scope.contains(&event.key) {
+                if !scope.contains(&event.key) {
+                    continue;
+                }
+                if first.is_none() {
+                    first = Some(Arc::clone(event));
+                } else {
                     buffer.push_back(Arc::clone(event));
                 }
             }
             if *next < state.ring.end() {
                 slot.pending.fetch_min(*next, Ordering::AcqRel);
             }
-            true
+            Ok(first)
         })
     }
 
-    fn convert(&self, event: Arc<Event>) -> Option<WatchEvent> {
-        if event.revision <= self.after {
+    /// What the event is to this watcher, if it is anything.
+    fn tell(&mut self, event: Arc<Event>) -> Option<WatchEvent> {
+        let resource_version = event.revision;
+        if resource_version <= self.after {
             return None;
         }
         if let Some(error) = &event.corrupt {
@@ -437,21 +471,19 @@ impl Inner {
         let selected = |entry: &Option<Arc<Entry>>| {
             entry
                 .as_ref()
-                .filter(|entry| self.predicate.matches(entry))
-                .cloned()
+                .is_some_and(|entry| self.predicate.matches(entry))
         };
-        let (event_type, entry) = match (selected(&event.current), selected(&event.previous)) {
-            (Some(current), None) => (EventType::Added, current),
-            (Some(current), Some(_)) => (EventType::Modified, current),
-            (None, Some(previous)) => (EventType::Deleted, previous),
-            (None, None) => return None,
+        let event_type = match (selected(&event.current), selected(&event.previous)) {
+            (true, false) => EventType::Added,
+            (true, true) => EventType::Modified,
+            (false, true) => EventType::Deleted,
+            (false, false) => return None,
         };
-        let resource_version = event.revision;
+        self.told = resource_version;
         Some(WatchEvent::Object(ObjectEvent {
             event_type,
-            entry,
             resource_version,
-            shared: Some(event),
+            origin: Origin::Shared(event),
         }))
     }
 
@@ -490,15 +522,9 @@ impl Bookmarks {
         let at = Self::next(deadline);
         Self {
             at,
-            timer: Self::timer(at),
-            wakes: None,
+            alarm: Alarm::new(tokio::time::sleep_until(at)),
             deadline,
         }
-    }
-
-    /// Pending means that it wakes, and not that a budget is spent.
-    fn timer(at: Instant) -> Pin<Box<Unconstrained<Sleep>>> {
-        Box::pin(unconstrained(tokio::time::sleep_until(at)))
     }
 
     fn next(deadline: Option<Instant>) -> Instant {
@@ -513,22 +539,12 @@ impl Bookmarks {
     }
 
     fn rearm(&mut self) {
-        self.at = Self::next(self.deadline);
-        self.timer = Self::timer(self.at);
-        self.wakes = None;
+        *self = Self::new(self.deadline);
     }
 
     /// Whether it is time for one; if not, `cx` is woken then.
     fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
-        if Instant::now() >= self.at {
-            return true;
-        }
-        let wakes = self.wakes.as_ref();
-        if wakes.is_some_and(|waker| waker.will_wake(cx.waker())) {
-            return false;
-        }
-        self.wakes = Some(cx.waker().clone());
-        self.timer.as_mut().poll(cx).is_ready()
+        Instant::now() >= self.at || self.alarm.poll(cx, false).is_ready()
     }
 }
 

@@ -12,6 +12,7 @@ use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 
 use crate::storage::cacher::ring::Event;
+use crate::storage::key::Scope;
 
 /// No event is waiting.
 pub(crate) const NONE: u64 = u64::MAX;
@@ -40,7 +41,14 @@ pub(crate) struct Watchers {
     index: Mutex<Index>,
 }
 
-type Groups = HashMap<Box<str>, Vec<Arc<Slot>>>;
+type Groups = HashMap<Box<str>, Group>;
+
+/// Watchers of one interest.
+struct Group {
+    slots: Vec<Arc<Slot>>,
+    /// What the first of them watches: nearly always that of all, so they have it in common.
+    scope: Arc<Scope>,
+}
 
 #[derive(Default)]
 struct Index {
@@ -52,7 +60,8 @@ struct Index {
 }
 
 impl Watchers {
-    pub(crate) fn add(&self, interest: &Interest) -> Arc<Slot> {
+    /// What the watcher shares with the cache, and its scope, which others may have too.
+    pub(crate) fn add(&self, interest: &Interest, scope: &Scope) -> (Arc<Slot>, Arc<Scope>) {
         let mut index = self.index.lock();
         let slot = Arc::new(Slot {
             id: index.next_id,
@@ -63,16 +72,24 @@ impl Watchers {
         index.next_id += 1;
         index.count += 1;
         let group = match interest {
-            Interest::Field(value) => index.by_field.entry(value.clone()).or_default(),
+            Interest::Field(value) => index.by_field.entry(value.clone()),
             Interest::Object { namespace, name } => index
                 .by_object
                 .entry(namespace.clone())
                 .or_default()
-                .entry(name.clone())
-                .or_default(),
+                .entry(name.clone()),
         };
-        group.push(Arc::clone(&slot));
-        slot
+        let group = group.or_insert_with(|| Group {
+            slots: Vec::new(),
+            scope: Arc::new(scope.clone()),
+        });
+        group.slots.push(Arc::clone(&slot));
+        let scope = if *group.scope == *scope {
+            Arc::clone(&group.scope)
+        } else {
+            Arc::new(scope.clone())
+        };
+        (slot, scope)
     }
 
     pub(crate) fn remove(&self, interest: &Interest, slot: &Slot) {
@@ -81,8 +98,8 @@ impl Watchers {
         match interest {
             Interest::Field(value) => {
                 if let Some(group) = index.by_field.get_mut(value) {
-                    index.count -= take(group, slot.id);
-                    if group.is_empty() {
+                    index.count -= take(&mut group.slots, slot.id);
+                    if group.slots.is_empty() {
                         index.by_field.remove(value);
                     }
                 }
@@ -90,8 +107,8 @@ impl Watchers {
             Interest::Object { namespace, name } => {
                 if let Some(names) = index.by_object.get_mut(namespace) {
                     if let Some(group) = names.get_mut(name) {
-                        index.count -= take(group, slot.id);
-                        if group.is_empty() {
+                        index.count -= take(&mut group.slots, slot.id);
+                        if group.slots.is_empty() {
                             names.remove(name);
                         }
                     }
@@ -114,8 +131,8 @@ impl Watchers {
             return;
         }
         for (number, event) in events {
-            let wake = |group: Option<&Vec<Arc<Slot>>>| {
-                for slot in group.into_iter().flatten() {
+            let wake = |group: Option<&Group>| {
+                for slot in group.into_iter().flat_map(|group| &group.slots) {
                     // A watcher that has something waiting is awake or slow; either way it will come to this event.
                     if slot
                         .pending
@@ -178,7 +195,8 @@ impl Watchers {
             .by_object
             .into_values()
             .flat_map(HashMap::into_values);
-        for slot in emptied.by_field.into_values().chain(by_object).flatten() {
+        let groups = emptied.by_field.into_values().chain(by_object);
+        for slot in groups.flat_map(|group| group.slots) {
             slot.closed.store(true, Ordering::Release);
             slot.waker.wake();
         }
@@ -192,7 +210,7 @@ impl Watchers {
             .by_field
             .values()
             .chain(by_object)
-            .flatten()
+            .flat_map(|group| &group.slots)
             .for_each(f);
     }
 
@@ -208,5 +226,37 @@ fn take(group: &mut Vec<Arc<Slot>>, id: u64) -> usize {
             1
         }
         None => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(namespace: &str) -> Scope {
+        Scope {
+            prefix: format!("/registry/pods/{namespace}").into(),
+            recursive: true,
+            namespace: namespace.into(),
+            name: Box::default(),
+        }
+    }
+
+    #[test]
+    fn watchers_of_an_interest_have_their_scope_in_common_where_it_is_the_same() {
+        let watchers = Watchers::default();
+        let node = Interest::Field("node".into());
+        let (first, all) = watchers.add(&node, &scope(""));
+        let (second, same) = watchers.add(&node, &scope(""));
+        let (third, other) = watchers.add(&node, &scope("ns/"));
+        assert!(Arc::ptr_eq(&all, &same));
+        assert_eq!(*other, scope("ns/"));
+        assert_eq!(watchers.len(), 3);
+        for slot in [first, second, third] {
+            watchers.remove(&node, &slot);
+        }
+        assert_eq!(watchers.len(), 0);
+        let (_, later) = watchers.add(&node, &scope("ns/"));
+        assert_eq!(*later, scope("ns/"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -16,7 +17,16 @@ use crate::Error;
 #[derive(Default)]
 pub struct Body {
     repr: Repr,
+    observer: Option<Arc<dyn Observer>>,
     held: Held,
+}
+
+/// Is told what becomes of a body, see [`Body::observed_by`].
+pub trait Observer: Send + Sync {
+    /// So many bytes of it were taken, mostly to be sent at once.
+    fn taken(&self, bytes: usize);
+    /// It breaks off.
+    fn failed(&self);
 }
 
 /// What is dropped with a body, and what was held before it.
@@ -51,7 +61,11 @@ impl Body {
     }
 
     const fn of(repr: Repr) -> Self {
-        Self { repr, held: None }
+        Self {
+            repr,
+            observer: None,
+            held: None,
+        }
     }
 
     /// A body written by someone else; `capacity` chunks wait before the writer has to.
@@ -83,6 +97,12 @@ impl Body {
     /// This body and something that is dropped with it, when it has been sent or nobody reads it any more.
     pub fn holding(mut self, held: impl Send + Sync + 'static) -> Self {
         self.held = Some(Box::new((held, self.held.take())));
+        self
+    }
+
+    /// This body, of which the observer is told until it is dropped with it. A body has one observer.
+    pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
         self
     }
 
@@ -225,6 +245,22 @@ impl From<hyper::body::Incoming> for Body {
     }
 }
 
+impl Repr {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Channel(receiver) => receiver.poll_recv(cx),
+            Self::Boxed(body) => body.as_mut().poll_frame(cx),
+        }
+    }
+}
+
 impl HttpBody for Body {
     type Data = Bytes;
     type Error = Error;
@@ -234,17 +270,14 @@ impl HttpBody for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
-        match &mut this.repr {
-            Repr::Empty => Poll::Ready(None),
-            Repr::Full(bytes) => {
-                let bytes = std::mem::take(bytes);
-                this.repr = Repr::Empty;
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
+        let polled = this.repr.poll_frame(cx);
+        if let (Poll::Ready(Some(result)), Some(observer)) = (&polled, &this.observer) {
+            match result {
+                Ok(frame) => observer.taken(frame.data_ref().map_or(0, Bytes::len)),
+                Err(_) => observer.failed(),
             }
-            Repr::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Repr::Channel(receiver) => receiver.poll_recv(cx),
-            Repr::Boxed(body) => body.as_mut().poll_frame(cx),
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -300,6 +333,38 @@ mod tests {
         sender.fail("broken").await;
         drop(sender);
         assert!(matches!(body.collect(10).await, Err(CollectError::Read(_))));
+    }
+
+    #[tokio::test]
+    async fn an_observer_is_told_of_all_that_is_taken_and_let_go_with_the_body() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        #[derive(Default)]
+        struct Told {
+            taken: AtomicUsize,
+            failed: AtomicUsize,
+        }
+        impl Observer for Told {
+            fn taken(&self, bytes: usize) {
+                self.taken.fetch_add(bytes, Ordering::Relaxed);
+            }
+            fn failed(&self) {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let told = Arc::new(Told::default());
+        let (sender, body) = Body::channel(4);
+        let mut body = body.observed_by(told.clone());
+        assert!(sender.send("ab").await && sender.send("cde").await);
+        sender.fail("broken").await;
+        while let Some(Ok(_)) = body.next_chunk().await {}
+        let counts = (
+            told.taken.load(Ordering::Relaxed),
+            told.failed.load(Ordering::Relaxed),
+        );
+        assert_eq!(counts, (5, 1));
+        drop(body);
+        assert_eq!(Arc::strong_count(&told), 1);
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use bind::{BindError, Listener, bind_plain};
-pub use body::{Body, BodySender, CollectError};
+pub use body::{Body, BodySender, CollectError, Observer};
 pub use gather::PIECE;
 pub use options::{InMemoryCert, SecureServingOptions, ServingError};
 pub use produced::Producer;
