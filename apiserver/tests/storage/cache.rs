@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use futures::StreamExt as _;
+
 use super::*;
 use crate::under_test::{Error, EtcdVersion, ResourceVersionMatch};
 
@@ -470,6 +472,49 @@ async fn unreadable_values_fail_only_what_touches_them() {
         .await
         .unwrap();
     assert_eq!(list("").await.unwrap(), ["good/y"]);
+}
+
+/// The initial list comes in pages that follow the objects' size, and misses nothing between two of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn caches_fill_page_by_page() {
+    let etcd = etcd_or_return!();
+    let process = Process::new(&etcd.endpoint());
+    let uncached = process.uncached();
+    let value = |number: usize| format!("u l node{} {}", number % 3, "x".repeat(100 << 10));
+    let names_of_all: Vec<String> = (0..300).map(|number| format!("pod{number:03}")).collect();
+    let writes = names_of_all.iter().enumerate().map(async |(number, name)| {
+        put(&uncached, "ns", name, &value(number)).await;
+    });
+    futures::stream::iter(writes)
+        .for_each_concurrent(16, |write| write)
+        .await;
+
+    let registry = prometheus::Registry::new();
+    let config = EtcdConfig {
+        endpoints: vec![etcd.endpoint()],
+        ..EtcdConfig::default()
+    };
+    let process = Process::counting(config, &registry);
+    let cached = process.pods().await;
+    let list = list_all(&cached).await;
+    let expected: Vec<String> = names_of_all
+        .iter()
+        .map(|name| format!("ns/{name}"))
+        .collect();
+    assert_eq!(names(&list), expected);
+    for (number, name) in names_of_all.iter().enumerate() {
+        let key = cached.key("ns", name).unwrap();
+        let entry = cached.get(&key, "0").await.unwrap();
+        assert_eq!(entry.value, value(number).as_bytes());
+    }
+    // A hundred, as many as are 16 MiB, the rest.
+    let text = prometheus::TextEncoder::new()
+        .encode_to_string(&registry.gather())
+        .unwrap();
+    let lists = text.lines().find(|line| {
+        line.starts_with("etcd_requests_total{") && line.contains(r#"operation="list""#)
+    });
+    assert!(lists.is_some_and(|line| line.ends_with(" 3")), "{text}");
 }
 
 /// A resource without a cache is watched in etcd, with the same events.

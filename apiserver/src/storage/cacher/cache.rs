@@ -7,6 +7,7 @@
 //! - A snapshot's revision is the newest at which its contents are right: `max(hub's revision, last applied)`, with the
 //!   hub's revision read first. The hub publishes a revision after all caches have applied it and woken their watchers.
 
+mod fill;
 mod reads;
 mod state;
 
@@ -29,7 +30,7 @@ use crate::storage::entry::Entry;
 use crate::storage::error::Error;
 use crate::storage::etcd3::hub::Clock;
 use crate::storage::etcd3::store::{RawKeyValue, Store};
-use crate::storage::key::{Key, prefix_end};
+use crate::storage::key::Key;
 use crate::storage::value::Packer;
 
 pub(crate) use self::state::{Contents, IndexItem, Snapshot, index_key};
@@ -37,8 +38,6 @@ use self::state::{Phase, State, index_item, pending};
 
 /// How long a read waits for a revision or for the cache to fill, as upstream's blockTimeout.
 pub(crate) const BLOCK_TIMEOUT: Duration = Duration::from_secs(3);
-/// Objects per request of the initial list.
-const LIST_PAGE: i64 = 10_000;
 /// How old an event is when the object's previous version is packed. Watchers that follow have told it by then.
 const PACK_AFTER: Duration = Duration::from_secs(2);
 /// Bytes of previous versions that may wait for that; when many objects change at once, the older ones do not.
@@ -184,54 +183,6 @@ impl Cache {
     /// Whether there are objects that cannot be read.
     pub(crate) fn has_unreadable(&self) -> bool {
         !self.state.read().contents.corrupt.is_empty()
-    }
-
-    /// Lists everything and goes on with the events that came meanwhile.
-    async fn fill(&self, epoch: u64) -> Result<(), Error> {
-        if let Phase::Pending {
-            backlog, overflown, ..
-        } = &mut self.state.write().phase
-        {
-            backlog.clear();
-            *overflown = false;
-        }
-        let root = self.store.keys.root();
-        let end = prefix_end(root.as_bytes());
-        let (mut revision, mut start) = (0, root.to_string());
-        let mut entries: Vec<Arc<Entry>> = Vec::new();
-        let mut corrupt = BTreeMap::new();
-        loop {
-            let page = self
-                .store
-                .range(&start, &end, LIST_PAGE, revision, false)
-                .await
-                .map_err(|error| error.into_read_error(&format!("list {root}")))?;
-            if revision == 0 {
-                revision = page.revision;
-            }
-            let more = (page.items.len() as i64) < page.count;
-            for raw in page.items {
-                start.clone_from(&raw.key);
-                let key = raw.key.clone();
-                match self.store.entry(raw) {
-                    Ok(mut entry) => {
-                        self.interner.lock().compact(&mut entry.header, None);
-                        entries.push(Arc::new(entry));
-                    }
-                    Err(problem @ Error::Corrupt { .. }) => {
-                        error!(%key, error = %problem, "watch cache: stored value cannot be read");
-                        corrupt.insert(Key(key.into()), problem);
-                    }
-                    // A key service does not answer, say.
-                    Err(problem) => return Err(problem),
-                }
-            }
-            if !more {
-                break;
-            }
-            start.push('\0');
-        }
-        self.install(epoch, revision, entries, corrupt)
     }
 
     /// Makes a list at `revision` the contents, and applies what the hub has delivered since.
