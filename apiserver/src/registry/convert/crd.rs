@@ -3,8 +3,14 @@
 //!
 //! v1beta1 has schema, subresources, printer columns and selectable fields once for all versions where they are equal,
 //! repeats the first version's name in `spec.version`, and spells a column's path `JSONPath`.
+//!
+//! Fields are written in the order of upstream's structs, and what both versions have in common is passed on as it is written: so the
+//! stored bytes are upstream's.
 
-use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::StoredJson;
 
@@ -13,176 +19,321 @@ pub(super) static STORED: StoredJson = StoredJson {
     from_stored,
 };
 
-/// Names of per-version fields in v1, and of their common form in v1beta1's spec.
-const PER_VERSION: [(&str, &str); 4] = [
-    ("subresources", "subresources"),
-    ("schema", "validation"),
-    ("additionalPrinterColumns", "additionalPrinterColumns"),
-    ("selectableFields", "selectableFields"),
-];
+const V1: &str = "apiextensions.k8s.io/v1";
+const V1BETA1: &str = "apiextensions.k8s.io/v1beta1";
 
-fn rename_paths(columns: &mut Value, from: &str, to: &str) {
-    for column in columns
-        .as_array_mut()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object_mut)
-    {
-        if let Some(path) = column.remove(from) {
-            column.insert(to.to_owned(), path);
-        }
+/// A value as it is written.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] &'a RawValue);
+
+impl PartialEq for Text<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
     }
 }
 
-fn rewrite(json: Vec<u8>, spec: fn(&mut Map<String, Value>), api_version: &str) -> Vec<u8> {
-    let Ok(mut value) = serde_json::from_slice::<Value>(&json) else {
-        return json;
+impl Text<'static> {
+    fn of(json: &'static str) -> Option<Self> {
+        serde_json::from_str(json).ok().map(Self)
+    }
+}
+
+/// A struct of fields that are left out where there is nothing.
+macro_rules! fields {
+    ($name:ident { $($(#[$attribute:meta])* $field:ident: $type:ty,)* }) => {
+        #[derive(Clone, Default, PartialEq, Deserialize, Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct $name<'a> {
+            $(
+                #[serde(borrow, skip_serializing_if = "Option::is_none")]
+                $(#[$attribute])*
+                $field: Option<$type>,
+            )*
+        }
     };
-    if value["apiVersion"] == api_version {
-        return json;
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Definition<'a, S> {
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    kind: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    api_version: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spec: Option<S>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Text<'a>>,
+}
+
+fields!(Served {
+    group: Text<'a>,
+    names: Text<'a>,
+    scope: Text<'a>,
+    versions: Vec<Version<'a>>,
+    conversion: ServedConversion<'a>,
+    preserve_unknown_fields: Text<'a>,
+});
+
+fields!(Stored {
+    group: Text<'a>,
+    version: Text<'a>,
+    names: Text<'a>,
+    scope: Text<'a>,
+    validation: Text<'a>,
+    subresources: Text<'a>,
+    versions: Vec<Version<'a>>,
+    additional_printer_columns: Vec<Column<'a>>,
+    selectable_fields: Text<'a>,
+    conversion: StoredConversion<'a>,
+    preserve_unknown_fields: Text<'a>,
+});
+
+fields!(Version {
+    name: Text<'a>,
+    served: Text<'a>,
+    storage: Text<'a>,
+    deprecated: Text<'a>,
+    deprecation_warning: Text<'a>,
+    schema: Text<'a>,
+    subresources: Text<'a>,
+    additional_printer_columns: Vec<Column<'a>>,
+    selectable_fields: Text<'a>,
+});
+
+fields!(Column {
+    name: Text<'a>,
+    r#type: Text<'a>,
+    format: Text<'a>,
+    description: Text<'a>,
+    priority: Text<'a>,
+    #[serde(rename = "jsonPath")]
+    served_path: Text<'a>,
+    #[serde(rename = "JSONPath")]
+    stored_path: Text<'a>,
+});
+
+fields!(ServedConversion {
+    strategy: Text<'a>,
+    webhook: Webhook<'a>,
+});
+
+fields!(StoredConversion {
+    strategy: Text<'a>,
+    webhook_client_config: Text<'a>,
+    conversion_review_versions: Text<'a>,
+});
+
+#[derive(Clone, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Webhook<'a> {
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    client_config: Option<Text<'a>>,
+    conversion_review_versions: Option<Text<'a>>,
+}
+
+/// Writes a definition in the other version; one that is in it already, or that is none, stays as it is.
+fn rewrite<'a, From, To>(
+    json: &'a [u8],
+    api_version: &'static str,
+    convert: fn(From) -> To,
+) -> Option<Vec<u8>>
+where
+    From: Deserialize<'a>,
+    To: Serialize,
+{
+    let from: Definition<'a, From> = serde_json::from_slice(json).ok()?;
+    if from.api_version == api_version {
+        return None;
     }
-    value["apiVersion"] = json!(api_version);
-    if let Some(fields) = value.get_mut("spec").and_then(Value::as_object_mut) {
-        spec(fields);
-    }
-    serde_json::to_vec(&value).unwrap_or(json)
+    let to = Definition {
+        kind: from.kind,
+        api_version: api_version.into(),
+        metadata: from.metadata,
+        spec: from.spec.map(convert),
+        status: from.status,
+    };
+    serde_json::to_vec(&to).ok()
 }
 
 fn to_stored(json: Vec<u8>) -> Vec<u8> {
-    rewrite(json, spec_to_v1beta1, "apiextensions.k8s.io/v1beta1")
+    rewrite(&json, V1BETA1, Stored::of).unwrap_or(json)
 }
 
 fn from_stored(json: Vec<u8>) -> Vec<u8> {
-    rewrite(json, spec_to_v1, "apiextensions.k8s.io/v1")
+    rewrite(&json, V1, Served::of).unwrap_or(json)
 }
 
-fn spec_to_v1beta1(spec: &mut Map<String, Value>) {
-    spec.entry("preserveUnknownFields")
-        .or_insert(Value::Bool(false));
-    let mut common = Vec::new();
-    if let Some(versions) = spec
-        .get_mut("versions")
-        .and_then(Value::as_array_mut)
-        .filter(|versions| !versions.is_empty())
-    {
-        common.push(("version".to_owned(), versions[0]["name"].clone()));
-        for version in versions.iter_mut() {
-            if let Some(columns) = version.get_mut("additionalPrinterColumns") {
-                rename_paths(columns, "jsonPath", "JSONPath");
+/// Takes a field out of all versions if it is the same in all.
+fn take_common<'a, T: Clone + PartialEq>(
+    versions: &mut [Version<'a>],
+    field: for<'v> fn(&'v mut Version<'a>) -> &'v mut Option<T>,
+) -> Option<T> {
+    let first = field(versions.first_mut()?).clone();
+    if versions.iter_mut().any(|version| *field(version) != first) {
+        return None;
+    }
+    for version in versions {
+        *field(version) = None;
+    }
+    first
+}
+
+impl<'a> Stored<'a> {
+    fn of(spec: Served<'a>) -> Self {
+        let mut versions = spec.versions.unwrap_or_default();
+        let columns = versions
+            .iter_mut()
+            .filter_map(|version| version.additional_printer_columns.as_mut());
+        for column in columns.flatten() {
+            column.stored_path = column.served_path.take().or(column.stored_path);
+        }
+        let (webhook_client_config, conversion_review_versions) = spec
+            .conversion
+            .as_ref()
+            .and_then(|conversion| conversion.webhook.as_ref())
+            .map_or((None, None), |webhook| {
+                (webhook.client_config, webhook.conversion_review_versions)
+            });
+        Self {
+            group: spec.group,
+            version: versions.first().and_then(|version| version.name),
+            names: spec.names,
+            scope: spec.scope,
+            validation: take_common(&mut versions, |version| &mut version.schema),
+            subresources: take_common(&mut versions, |version| &mut version.subresources),
+            additional_printer_columns: take_common(&mut versions, |version| {
+                &mut version.additional_printer_columns
+            }),
+            selectable_fields: take_common(&mut versions, |version| &mut version.selectable_fields),
+            versions: Some(versions).filter(|versions| !versions.is_empty()),
+            conversion: spec.conversion.map(|conversion| StoredConversion {
+                strategy: conversion.strategy,
+                webhook_client_config,
+                conversion_review_versions,
+            }),
+            preserve_unknown_fields: spec.preserve_unknown_fields.or(Text::of("false")),
+        }
+    }
+}
+
+impl<'a> Served<'a> {
+    fn of(spec: Stored<'a>) -> Self {
+        let mut versions = spec.versions.unwrap_or_default();
+        if versions.is_empty() && spec.version.is_some() {
+            versions.push(Version {
+                name: spec.version,
+                served: Text::of("true"),
+                storage: Text::of("true"),
+                ..Version::default()
+            });
+        }
+        for version in &mut versions {
+            version.schema = spec.validation.or(version.schema);
+            version.subresources = spec.subresources.or(version.subresources);
+            version.selectable_fields = spec.selectable_fields.or(version.selectable_fields);
+            let columns = &mut version.additional_printer_columns;
+            if let Some(common) = &spec.additional_printer_columns {
+                *columns = Some(common.clone());
+            }
+            for column in columns.iter_mut().flatten() {
+                column.served_path = column.stored_path.take().or(column.served_path);
             }
         }
-        for (per_version, in_spec) in PER_VERSION {
-            let first = versions[0].get(per_version).cloned();
-            if versions
-                .iter()
-                .all(|version| version.get(per_version) == first.as_ref())
-            {
-                for version in versions.iter_mut().filter_map(Value::as_object_mut) {
-                    version.remove(per_version);
+        Self {
+            group: spec.group,
+            names: spec.names,
+            scope: spec.scope,
+            versions: Some(versions).filter(|versions| !versions.is_empty()),
+            conversion: spec.conversion.map(|conversion| {
+                let client_config = conversion.webhook_client_config;
+                let reviewed = conversion.conversion_review_versions;
+                let has_webhook = client_config.is_some() || reviewed.is_some();
+                ServedConversion {
+                    strategy: conversion.strategy,
+                    webhook: has_webhook.then_some(Webhook {
+                        client_config,
+                        conversion_review_versions: reviewed,
+                    }),
                 }
-                common.extend(first.map(|first| (in_spec.to_owned(), first)));
-            }
-        }
-    }
-    spec.extend(common);
-    if let Some(conversion) = spec.get_mut("conversion").and_then(Value::as_object_mut)
-        && let Some(Value::Object(mut webhook)) = conversion.remove("webhook")
-    {
-        if let Some(config) = webhook.remove("clientConfig") {
-            conversion.insert("webhookClientConfig".to_owned(), config);
-        }
-        if let Some(versions) = webhook.remove("conversionReviewVersions") {
-            conversion.insert("conversionReviewVersions".to_owned(), versions);
-        }
-    }
-}
-
-fn spec_to_v1(spec: &mut Map<String, Value>) {
-    let version = spec.remove("version");
-    let common: Vec<(&str, Value)> = PER_VERSION
-        .iter()
-        .filter_map(|(per_version, in_spec)| Some((*per_version, spec.remove(*in_spec)?)))
-        .collect();
-    if spec
-        .get("versions")
-        .and_then(Value::as_array)
-        .is_none_or(Vec::is_empty)
-        && let Some(name) = version
-    {
-        spec.insert(
-            "versions".to_owned(),
-            json!([{ "name": name, "served": true, "storage": true }]),
-        );
-    }
-    for version in spec
-        .get_mut("versions")
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_object_mut)
-    {
-        for (name, value) in &common {
-            version.insert((*name).to_owned(), value.clone());
-        }
-        if let Some(columns) = version.get_mut("additionalPrinterColumns") {
-            rename_paths(columns, "JSONPath", "jsonPath");
-        }
-    }
-    if let Some(conversion) = spec.get_mut("conversion").and_then(Value::as_object_mut) {
-        let config = conversion.remove("webhookClientConfig");
-        let versions = conversion.remove("conversionReviewVersions");
-        if config.is_some() || versions.is_some() {
-            let mut webhook = Map::new();
-            webhook.extend(config.map(|config| ("clientConfig".to_owned(), config)));
-            webhook.insert(
-                "conversionReviewVersions".to_owned(),
-                versions.unwrap_or(Value::Null),
-            );
-            conversion.insert("webhook".to_owned(), Value::Object(webhook));
+            }),
+            preserve_unknown_fields: spec.preserve_unknown_fields,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+
+    fn text(bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).unwrap()
+    }
 
     #[test]
     fn what_versions_share_moves_to_the_spec_and_back() {
-        let crd = json!({
-            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "a.b"},
-            "spec": {"group": "b", "names": {"plural": "a"}, "scope": "Namespaced",
-                "conversion": {"strategy": "Webhook", "webhook": {"clientConfig": {"url": "u"}, "conversionReviewVersions": ["v1"]}},
-                "versions": [
-                    {"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}},
-                     "additionalPrinterColumns": [{"name": "X", "type": "string", "jsonPath": ".x"}]},
-                    {"name": "v2", "served": true, "storage": false, "schema": {"openAPIV3Schema": {"type": "object"}}}]}
-        });
-        let stored: Value =
-            serde_json::from_slice(&to_stored(crd.to_string().into_bytes())).unwrap();
-        assert_eq!(stored["apiVersion"], "apiextensions.k8s.io/v1beta1");
-        assert_eq!(stored["spec"]["version"], "v1");
-        assert_eq!(
-            stored["spec"]["validation"]["openAPIV3Schema"]["type"],
-            "object"
+        let crd = concat!(
+            r#"{"kind":"CustomResourceDefinition","apiVersion":"apiextensions.k8s.io/v1","metadata":{"name":"a.b","creationTimestamp":null},"#,
+            r#""spec":{"group":"b","names":{"plural":"a","kind":"A"},"scope":"Namespaced","versions":["#,
+            r#"{"name":"v1","served":true,"storage":true,"schema":{"openAPIV3Schema":{"type":"object","description":"\u003cx\u003e"}},"#,
+            r#""additionalPrinterColumns":[{"name":"X","type":"string","priority":1,"jsonPath":".x"}]},"#,
+            r#"{"name":"v2","served":true,"storage":false,"schema":{"openAPIV3Schema":{"type":"object","description":"\u003cx\u003e"}}}],"#,
+            r#""conversion":{"strategy":"Webhook","webhook":{"clientConfig":{"url":"u"},"conversionReviewVersions":["v1"]}}},"#,
+            r#""status":{"conditions":null,"acceptedNames":{"plural":"","kind":""},"storedVersions":["v1"]}}"#,
         );
-        assert_eq!(
-            stored["spec"]["versions"][0]["additionalPrinterColumns"][0]["JSONPath"],
-            ".x"
+        let stored = concat!(
+            r#"{"kind":"CustomResourceDefinition","apiVersion":"apiextensions.k8s.io/v1beta1","metadata":{"name":"a.b","creationTimestamp":null},"#,
+            r#""spec":{"group":"b","version":"v1","names":{"plural":"a","kind":"A"},"scope":"Namespaced","#,
+            r#""validation":{"openAPIV3Schema":{"type":"object","description":"\u003cx\u003e"}},"versions":["#,
+            r#"{"name":"v1","served":true,"storage":true,"additionalPrinterColumns":[{"name":"X","type":"string","priority":1,"JSONPath":".x"}]},"#,
+            r#"{"name":"v2","served":true,"storage":false}],"#,
+            r#""conversion":{"strategy":"Webhook","webhookClientConfig":{"url":"u"},"conversionReviewVersions":["v1"]},"preserveUnknownFields":false},"#,
+            r#""status":{"conditions":null,"acceptedNames":{"plural":"","kind":""},"storedVersions":["v1"]}}"#,
         );
-        assert_eq!(
-            stored["spec"]["conversion"]["webhookClientConfig"]["url"],
-            "u"
+        assert_eq!(text(to_stored(crd.into())), stored);
+        assert_eq!(text(to_stored(stored.into())), stored);
+        let back = crd.replace(
+            r#"["v1"]}}},"#,
+            r#"["v1"]}},"preserveUnknownFields":false},"#,
         );
-        let mut back: Value =
-            serde_json::from_slice(&from_stored(stored.to_string().into_bytes())).unwrap();
-        assert_eq!(
-            back["spec"]
-                .as_object_mut()
-                .unwrap()
-                .remove("preserveUnknownFields"),
-            Some(Value::Bool(false))
+        assert_eq!(text(from_stored(stored.into())), back);
+        assert_eq!(text(from_stored(back.clone().into())), back);
+    }
+
+    #[test]
+    fn a_definition_of_one_version_has_all_in_its_spec() {
+        let crd = concat!(
+            r#"{"apiVersion":"apiextensions.k8s.io/v1","spec":{"versions":[{"name":"v1","served":true,"storage":true,"schema":{},"#,
+            r#""subresources":{"status":{}},"additionalPrinterColumns":[{"jsonPath":".x"}],"selectableFields":[{"jsonPath":".y"}]}],"#,
+            r#""conversion":{"strategy":"None"}}}"#,
         );
-        assert_eq!(back, crd);
+        let stored = concat!(
+            r#"{"apiVersion":"apiextensions.k8s.io/v1beta1","spec":{"version":"v1","validation":{},"subresources":{"status":{}},"#,
+            r#""versions":[{"name":"v1","served":true,"storage":true}],"additionalPrinterColumns":[{"JSONPath":".x"}],"#,
+            r#""selectableFields":[{"jsonPath":".y"}],"conversion":{"strategy":"None"},"preserveUnknownFields":false}}"#,
+        );
+        assert_eq!(text(to_stored(crd.into())), stored);
+        let back: Value = serde_json::from_slice(&from_stored(stored.into())).unwrap();
+        let mut wanted: Value = serde_json::from_str(crd).unwrap();
+        wanted["spec"]["preserveUnknownFields"] = false.into();
+        assert_eq!(back, wanted);
+    }
+
+    #[test]
+    fn old_and_odd_definitions_are_read() {
+        // From before there was a list of versions, in any order and with blanks.
+        let old = r#"{ "spec": {"version": "v1", "validation": {"a": 1}}, "apiVersion": "apiextensions.k8s.io/v1beta1" }"#;
+        assert_eq!(
+            text(from_stored(old.into())),
+            r#"{"apiVersion":"apiextensions.k8s.io/v1","spec":{"versions":[{"name":"v1","served":true,"storage":true,"schema":{"a": 1}}]}}"#
+        );
+        for none in ["", "[]", r#"{"spec":1}"#] {
+            assert_eq!(text(from_stored(none.into())), none);
+        }
     }
 }
