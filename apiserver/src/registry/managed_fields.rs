@@ -128,12 +128,21 @@ fn reset_fields(resource: &Resource, subresource: &str) -> BTreeMap<String, Filt
     BTreeMap::from([(resource.api_version.to_owned(), Filter::Exclude(set))])
 }
 
-/// Converts an object between the versions of one kind.
+/// Converts an object between the versions of one kind. Of a version in another group nothing is known, as upstream: who wrote an
+/// Event of the core group owns nothing of it any more once it is written as one of events.k8s.io.
 fn convert_version(object: &Value, api_version: &str) -> Result<Value, ConversionError> {
     let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
     let (from, kind) = (text("apiVersion"), text("kind"));
     if from == api_version {
         return Ok(object.clone());
+    }
+    let group = |api_version: &str| {
+        api_version
+            .split_once('/')
+            .map(|(group, _)| group.to_owned())
+    };
+    if group(from) != group(api_version) {
+        return Err(ConversionError::MissingVersion);
     }
     let lookup = |api_version: &str| api_types::kinds::lookup_api_version(api_version, kind);
     let (Some(from), Some(to)) = (lookup(from), lookup(api_version)) else {
@@ -480,6 +489,16 @@ mod tests {
         );
         assert_eq!(
             convert_version(&v1, "autoscaling/v7"),
+            Err(ConversionError::MissingVersion)
+        );
+    }
+
+    #[test]
+    fn an_event_of_another_group_has_other_owners() {
+        let event =
+            serde_json::json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": "a"}});
+        assert_eq!(
+            convert_version(&event, "events.k8s.io/v1"),
             Err(ConversionError::MissingVersion)
         );
     }

@@ -47,6 +47,45 @@ async fn fields_that_are_applied_have_owners_in_every_version() {
     }
 }
 
+/// An Event is one object in two groups, and no group knows the fields of the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_written_in_its_other_group_has_no_former_owner() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    let core = "/api/v1/namespaces/default/events";
+    let other = "/apis/events.k8s.io/v1/namespaces/default/events/e?fieldManager=two";
+    let event = json!({
+        "metadata": {"name": "e"}, "reason": "R",
+        "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"},
+    });
+    let made = server
+        .post(&format!("{core}?fieldManager=one"), event)
+        .await
+        .expect(201);
+    let owners = |event: &Value| -> Vec<(String, String)> {
+        let entries = event["metadata"]["managedFields"].as_array();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        entries
+            .into_iter()
+            .flatten()
+            .map(|entry| (text(&entry["manager"]), text(&entry["apiVersion"])))
+            .collect()
+    };
+    assert_eq!(owners(&made), [("one".to_owned(), "v1".to_owned())]);
+    let labelled = server
+        .patch(other, MERGE, r#"{"metadata":{"labels":{"a":"b"}}}"#)
+        .await
+        .expect(200);
+    let two = ("two".to_owned(), "events.k8s.io/v1".to_owned());
+    assert_eq!(owners(&labelled), [two]);
+    // Also when nothing else changes.
+    let path = format!("{core}/e");
+    let same = server.get(&path).await.expect(200);
+    let put = server.put(&path, same).await.expect(200);
+    assert_eq!(owners(&put), []);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn defaults_are_those_of_the_version() {
     let Some(server) = with_all_versions().await else {
