@@ -11,6 +11,7 @@ use structural_schema::unrecognized_formats;
 use super::{Generation, Kind, Row, Status, row};
 use crate::apis::gates;
 use crate::apis::validation::api_extensions as checks;
+use crate::go_json;
 
 const EXTENSIONS: &str = "apiextensions.k8s.io";
 
@@ -35,7 +36,7 @@ static CRD: Kind<CustomResourceDefinition> = Kind {
     },
     warn: |_, crd| warnings(&formats(crd), &[]),
     warn_update: |_, crd, old| warnings(&formats(crd), &formats(old)),
-    canonicalize: |crd| drop_empty_items(crd),
+    canonicalize: |crd| canonicalize(&mut crd.spec),
     generation: Generation::Spec,
     unconditional_update: false,
     ..Kind::new(
@@ -76,17 +77,18 @@ fn drop_disabled_fields(
     }
 }
 
-/// What is neither a schema nor a list of them was read as neither, is written as null, and is not there when it is read again.
-fn drop_empty_items(value: &mut dyn Value) {
+/// What is neither a schema nor a list of them was read as neither, is written as null, and is not there when it is read again. Defaults,
+/// examples and values of an enumeration are read and written again on the way through upstream's internal type.
+fn canonicalize(value: &mut dyn Value) {
     match value.view_mut() {
         ViewMut::Struct(fields) => {
             for index in 0..fields.schema().fields.len() {
-                drop_empty_items(fields.get_mut(index));
+                canonicalize(fields.get_mut(index));
             }
         }
         ViewMut::List(list) => {
             for index in 0..list.len() {
-                drop_empty_items(list.item_mut(index));
+                canonicalize(list.item_mut(index));
             }
         }
         ViewMut::Map(map) => {
@@ -97,7 +99,7 @@ fn drop_empty_items(value: &mut dyn Value) {
                 .collect();
             for key in keys {
                 if let Some(value) = map.value_mut(&key) {
-                    drop_empty_items(value);
+                    canonicalize(value);
                 }
             }
         }
@@ -108,7 +110,13 @@ fn drop_empty_items(value: &mut dyn Value) {
             if is_empty_items(target) {
                 pointer.clear();
             } else {
-                drop_empty_items(pointer.get_or_default());
+                canonicalize(pointer.get_or_default());
+            }
+        }
+        ViewMut::RawJson(raw) => {
+            if let Ok(value) = go_json::parse(raw) {
+                raw.clear();
+                go_json::write(&value, raw);
             }
         }
         _ => {}
@@ -152,6 +160,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn json_in_schemas_is_in_the_order_of_its_keys() {
+        let schema = json!({"properties": {"a": {
+            "default": {"a": 1}, "example": 1, "enum": [1], "nullable": true,
+        }}});
+        let crd = json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": schema}}]}});
+        let text = crd.to_string();
+        let text = text.replace(r#"{"a":1}"#, r#"{"b": [1.0, "<"], "a": {"d": 1, "c": 2}}"#);
+        let mut crd: CustomResourceDefinition = api_types::decode_json(text.as_bytes()).unwrap();
+        canonicalize(&mut crd.spec);
+        let schema = crd.spec.versions[0].schema.as_ref().unwrap();
+        let schema = schema.open_api_v3_schema.as_ref().unwrap();
+        let property = &schema.properties["a"];
+        let default = property.default.as_ref().unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&default.raw),
+            r#"{"a":{"c":2,"d":1},"b":[1,"\u003c"]}"#
+        );
+        assert_eq!(property.enum_[0].raw, b"1");
+    }
+
+    #[test]
     fn items_that_are_no_schema_are_not_there() {
         let schema = json!({"type": "object", "items": "text", "properties": {
             "a": {"type": "array", "items": {"type": "array", "items": 5}},
@@ -160,7 +189,7 @@ mod tests {
         let crd = json!({"spec": {"versions": [{"schema": {"openAPIV3Schema": schema}}]}});
         let mut crd: CustomResourceDefinition =
             api_types::decode_json(crd.to_string().as_bytes()).unwrap();
-        drop_empty_items(&mut crd);
+        canonicalize(&mut crd.spec);
         let schema = crd.spec.versions[0].schema.as_ref().unwrap();
         let schema = schema.open_api_v3_schema.as_ref().unwrap();
         assert!(schema.items.is_none());
