@@ -474,14 +474,14 @@ async fn unreadable_values_fail_only_what_touches_them() {
     assert_eq!(list("").await.unwrap(), ["good/y"]);
 }
 
-/// The initial list comes in pages that follow the objects' size, and misses nothing between two of them.
+/// The initial list comes in pages, and misses nothing between two of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn caches_fill_page_by_page() {
     let etcd = etcd_or_return!();
     let process = Process::new(&etcd.endpoint());
     let uncached = process.uncached();
-    let value = |number: usize| format!("u l node{} {}", number % 3, "x".repeat(100 << 10));
-    let names_of_all: Vec<String> = (0..300).map(|number| format!("pod{number:03}")).collect();
+    let value = |number: usize| format!("u l node{} {}", number % 3, "x".repeat(number));
+    let names_of_all: Vec<String> = (0..1_200).map(|number| format!("pod{number:04}")).collect();
     let writes = names_of_all.iter().enumerate().map(async |(number, name)| {
         put(&uncached, "ns", name, &value(number)).await;
     });
@@ -507,7 +507,7 @@ async fn caches_fill_page_by_page() {
         let entry = cached.get(&key, "0").await.unwrap();
         assert_eq!(entry.value, value(number).as_bytes());
     }
-    // A hundred, as many as are 16 MiB, the rest.
+    // A hundred, a thousand, the rest.
     let text = prometheus::TextEncoder::new()
         .encode_to_string(&registry.gather())
         .unwrap();

@@ -1,10 +1,10 @@
-//! The initial list of a resource. Pages have about the same size in bytes, whatever the objects' is, and the next is under way while
-//! one is taken apart: so it holds little more than the objects, and etcd works meanwhile.
+//! The initial list of a resource. Pages have as many objects as upstream's, but no more bytes than a limit: of large objects, ten thousand
+//! are the whole collection, and a page is in memory twice while it is taken apart. Smaller pages would cost more than they save: etcd
+//! counts what is left for each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::future::join;
 use tracing::error;
 
 use super::Cache;
@@ -17,9 +17,9 @@ use crate::storage::key::{Key, prefix_end};
 /// Objects of the first page: it is not known yet how large they are.
 const FIRST_PAGE: usize = 100;
 /// How many times as many the next has at most, since the next objects may be larger.
-const GROWTH: usize = 4;
-/// What a page has about, in bytes. It is in memory twice for a moment.
-const PAGE_BYTES: usize = 16 << 20;
+const GROWTH: usize = 10;
+/// What a page has at most, about.
+const PAGE_BYTES: usize = 64 << 20;
 /// Objects of a page at most, as upstream's.
 const MAX_PAGE: usize = 10_000;
 
@@ -47,10 +47,8 @@ impl Cache {
             && i64::try_from(page.items.len()).is_ok_and(|items| items < page.count)
         {
             let (start, limit) = (format!("{}\0", last.key), next_limit(&page.items));
-            let next = self.page(&start, limit, revision);
-            let (next, taken) = join(next, async { self.take(page.items, &mut listed) }).await;
-            taken?;
-            page = next?;
+            self.take(page.items, &mut listed)?;
+            page = self.page(&start, limit, revision).await?;
         }
         self.take(page.items, &mut listed)?;
         self.install(epoch, revision, listed.entries, listed.corrupt)
@@ -112,13 +110,13 @@ mod tests {
             (0..count).map(item).collect()
         };
         // Small objects: more each time, but never too many.
-        assert_eq!(next_limit(&page(100, 10)), 400);
+        assert_eq!(next_limit(&page(100, 10)), 1_000);
         assert_eq!(next_limit(&page(6_400, 10)), MAX_PAGE);
-        assert_eq!(next_limit(&page(400, 0)), 1_600);
-        // Pods, and objects as large as etcd takes.
-        assert_eq!(next_limit(&page(1_600, 6 << 10)), 2_730);
-        assert_eq!(next_limit(&page(100, 3 << 19)), 10);
+        assert_eq!(next_limit(&page(400, 0)), 4_000);
+        // Large ones, and those as large as etcd takes.
+        assert_eq!(next_limit(&page(1_000, 256 << 10)), 256);
+        assert_eq!(next_limit(&page(100, 3 << 19)), 42);
         // One of a kind.
-        assert_eq!(next_limit(&page(1, 20 << 20)), 1);
+        assert_eq!(next_limit(&page(1, 80 << 20)), 1);
     }
 }
