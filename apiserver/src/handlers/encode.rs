@@ -8,7 +8,7 @@ use api_types::codec::Header;
 use api_types::core::v1::PersistentVolumeClaim;
 use api_types::meta::v1::{ObjectMeta, PartialObjectMetadata, Status};
 use api_types::schema::{JsonForm, StructSchema};
-use api_types::{CustomObject, Described, Struct};
+use api_types::{CustomObject, Described, ListTranscoder, Struct};
 use apimachinery::pretty;
 use apimachinery::status::{self, StatusError};
 
@@ -79,7 +79,12 @@ pub fn json(form: Form, raw: &[u8], out: &mut Vec<u8>) -> Result<(), StatusError
 }
 
 /// As [`json`], without apiVersion and kind: an item of a list, as Go's structs are written. Custom objects keep theirs.
-pub fn json_item(form: Form, raw: &[u8], out: &mut Vec<u8>) -> Result<(), StatusError> {
+pub fn json_item(
+    form: Form,
+    transcoder: &mut ListTranscoder,
+    raw: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), StatusError> {
     if form.is_json() {
         out.extend_from_slice(raw);
         return Ok(());
@@ -90,7 +95,7 @@ pub fn json_item(form: Form, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Status
         api_types::codec::write_json_item(&set, out);
         return Ok(());
     }
-    api_types::transcode_protobuf_to_json_item(form.schema, raw, out).map_err(transcode_error)
+    transcoder.write(raw, out).map_err(transcode_error)
 }
 
 /// Tags of StatefulSet's spec and of its claim templates.

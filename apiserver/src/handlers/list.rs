@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use api_types::ListTranscoder;
 use apimachinery::fields::Selector;
 use apimachinery::status::StatusError;
 use bytes::Bytes;
@@ -162,7 +163,7 @@ pub fn respond_list(
     let (token, remaining) = (list.continue_token(), list.remaining_item_count());
     let form = respond::served_form(resource);
     let items = match media.convert {
-        None => Items::Objects(form),
+        None => Items::Objects(form, ListTranscoder::new(form.schema)),
         Some(convert) if convert.transform == Transform::Table => Items::Rows(Box::new(
             respond::row_format(cx, resource, form, convert.api_version())?,
         )),
@@ -211,7 +212,7 @@ pub fn respond_list(
         match &writer.items {
             Items::Rows(rows) => rows.head(&metadata, !cx.query.bool("noHeaders"), &mut head),
             // As Go writes the list of what it knows as maps only: keys in order, and the items with their names.
-            Items::Objects(form) if form.is_json() => {
+            Items::Objects(form, _) if form.is_json() => {
                 head.extend_from_slice(
                     format!("{{\"apiVersion\":\"{api_version}\",\"items\":[").as_bytes(),
                 );
@@ -290,7 +291,8 @@ pub fn respond_list(
 
 /// What the items of a list become.
 enum Items {
-    Objects(Form),
+    /// And what makes them JSON, from what of it was made before.
+    Objects(Form, ListTranscoder),
     Metadata(Form),
     Rows(Box<RowFormat>),
 }
@@ -397,9 +399,9 @@ impl ListWriter {
             out.push(b',');
         }
         let raw = served.contiguous(&mut self.scratch);
-        match &self.items {
+        match &mut self.items {
             // Items of a list carry no kind, as Go's structs do not.
-            Items::Objects(form) => encode::json_item(*form, raw, out),
+            Items::Objects(form, transcoder) => encode::json_item(*form, transcoder, raw, out),
             Items::Metadata(form) => {
                 let partial = encode::partial_metadata(respond::served_form(&self.resource), raw);
                 encode::json(*form, &partial, out)

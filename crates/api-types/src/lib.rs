@@ -25,8 +25,8 @@ pub mod special;
 pub mod value;
 
 pub use codec::{
-    DecodeError, Envelope, FieldProblem, FieldProblemKind, Header, decode_envelope, decode_json,
-    decode_json_into, decode_json_reporting, decode_protobuf, decode_protobuf_into,
+    DecodeError, Envelope, FieldProblem, FieldProblemKind, Header, ListTranscoder, decode_envelope,
+    decode_json, decode_json_into, decode_json_reporting, decode_protobuf, decode_protobuf_into,
     encode_envelope, encode_envelope_as, encode_json, encode_json_as, encode_protobuf,
     transcode_protobuf_to_json, transcode_protobuf_to_json_item,
 };

@@ -81,9 +81,16 @@ fn check(index: usize, bytes: &[u8]) -> Result<(), TestCaseError> {
 /// The deepest values that decoders let in must fit a small stack in every operation, drop included.
 #[test]
 fn the_deepest_values_fit_a_small_stack() {
+    // A map's values, and the structs in one another.
+    for level in [(r#"{"properties":{"a":"#, "}}"), (r#"{"not":"#, "}")] {
+        deepest(level);
+    }
+}
+
+fn deepest(level: (&'static str, &'static str)) {
     use api_types::apiextensions::v1::CustomResourceDefinition as Definition;
-    let nested = |levels: usize| {
-        let (open, close) = (r#"{"properties":{"a":"#.repeat(levels), "}}".repeat(levels));
+    let nested = move |levels: usize| {
+        let (open, close) = (level.0.repeat(levels), level.1.repeat(levels));
         format!(
             r#"{{"spec":{{"versions":[{{"schema":{{"openAPIV3Schema":{open}{{}}{close}}}}}]}}}}"#
         )
@@ -107,9 +114,13 @@ fn the_deepest_values_fit_a_small_stack() {
         api_types::transcode_protobuf_to_json(Definition::SCHEMA, &bytes, None, &mut json)
             .expect("valid");
         assert_eq!(json, api_types::encode_json(&value));
+        let mut list = api_types::ListTranscoder::new(Definition::SCHEMA);
+        for _ in 0..4 {
+            list.write(&bytes, &mut Vec::new()).expect("valid");
+        }
     };
     std::thread::Builder::new()
-        .stack_size(1 << 20)
+        .stack_size(3 << 20)
         .spawn(work)
         .expect("a thread starts")
         .join()

@@ -1,5 +1,6 @@
 //! Integration tests of the API types.
 
+mod alike; // lists of objects that are much alike
 mod fill; // values with every field set
 mod golden; // upstream's recorded objects
 mod hostile; // arbitrary bytes

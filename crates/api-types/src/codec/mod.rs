@@ -29,7 +29,7 @@ pub use json_write::{
 };
 pub use proto_read::{decode_protobuf, decode_protobuf_into};
 pub use proto_write::{encode_protobuf, write_protobuf};
-pub use transcode::{transcode_protobuf_to_json, transcode_protobuf_to_json_item};
+pub use transcode::{ListTranscoder, transcode_protobuf_to_json, transcode_protobuf_to_json_item};
 
 /// `apiVersion` and `kind` that a codec writes at the top of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -74,6 +74,29 @@ impl<'a> Records<'a> {
         Records { data, at: 0 }
     }
 
+    /// How many bytes were read.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
+    /// What was not read yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        &self.data[self.at..]
+    }
+
+    /// The records behind so many bytes of what was not read yet.
+    pub(super) fn skipped(&self, bytes: usize) -> Self {
+        Records {
+            data: self.data,
+            at: self.data.len().min(self.at + bytes),
+        }
+    }
+
+    /// The tag of the next record, if it is a usual one.
+    pub(super) fn next_tag(&self) -> Option<u32> {
+        short(self.rest()).map(|key| key.value >> 3)
+    }
+
     fn varint(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {

@@ -2,8 +2,8 @@
 
 use api_types::kinds::KindInfo;
 use api_types::{
-    DecodeError, Header, decode_envelope, decode_protobuf_into, encode_envelope, encode_json,
-    encode_protobuf, transcode_protobuf_to_json,
+    DecodeError, Header, ListTranscoder, decode_envelope, decode_protobuf_into, encode_envelope,
+    encode_json, encode_protobuf, transcode_protobuf_to_json, transcode_protobuf_to_json_item,
 };
 
 use crate::fill;
@@ -115,6 +115,7 @@ pub(crate) fn transcodes(
     match (decoded, transcoded) {
         (Ok(()), Ok(())) => {
             same_text("transcoded", &json, &encode_json(&*value))?;
+            listed(info, bytes)?;
             Ok(Some(value))
         }
         (Ok(()), Err(error)) => Err(format!(
@@ -125,6 +126,22 @@ pub(crate) fn transcodes(
         }
         (Err(_), _) => Ok(None),
     }
+}
+
+/// In a list an object is written as it is on its own, whatever stands before it.
+fn listed(info: &KindInfo, bytes: &[u8]) -> Result<(), String> {
+    let written = |error| format!("{info:?}: transcodes, but not in a list: {error}");
+    let mut item = Vec::new();
+    transcode_protobuf_to_json_item(info.schema, bytes, &mut item).map_err(written)?;
+    let other = encode_protobuf(&*fill::object_of(info, 0));
+    let mut list = ListTranscoder::new(info.schema);
+    for before in [&other[..], &other, bytes, bytes] {
+        list.write(before, &mut Vec::new()).map_err(written)?;
+        let mut out = Vec::new();
+        list.write(bytes, &mut out).map_err(written)?;
+        same_text("in a list", &out, &item)?;
+    }
+    Ok(())
 }
 
 fn envelope(number: u32) -> Vec<u8> {

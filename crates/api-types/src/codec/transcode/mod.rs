@@ -1,6 +1,7 @@
 //! Turns a protobuf message into JSON with the tables alone, without building the object. The bytes equal those of
 //! decoding and encoding again; LIST in JSON from stored protobuf spends its time here.
 
+mod beside;
 mod plan;
 mod stream;
 mod values;
@@ -9,8 +10,11 @@ use super::json_write::{empty_list, write_header};
 use super::proto_read::{Payload, Records, error, read_micro_time, read_time, too_deep};
 use super::{DecodeError, Header, MAX_TYPED_DEPTH};
 use crate::schema::{FieldSchema, JsonForm, Omit, StructSchema, TypeRef};
+use beside::{Beside, Companion, Reference};
 use plan::{Plan, Shape};
 use values::is_packable;
+
+pub use beside::ListTranscoder;
 
 /// Appends the JSON of a protobuf message to `out`. A kind gets `header` at its top, or its type's own names without
 /// one. On an error `out` may hold half an object.
@@ -23,7 +27,7 @@ pub fn transcode_protobuf_to_json(
     let mut transcoder = Transcoder::new();
     let plan = Plan::of(schema);
     let Some(name) = schema.kind else {
-        return transcoder.message(plan, raw, 0, out);
+        return transcoder.message(plan, raw, 0, Beside::Nothing, out);
     };
     let header = header.unwrap_or(Header {
         api_version: name.api_version,
@@ -32,7 +36,7 @@ pub fn transcode_protobuf_to_json(
     out.push(b'{');
     let mut first = true;
     write_header(header.kind, header.api_version, &mut first, out);
-    transcoder.fields(plan, raw, 1, &mut first, 0, out)?;
+    transcoder.fields(plan, raw, 1, &mut first, 0, Beside::Nothing, out)?;
     out.push(b'}');
     Ok(())
 }
@@ -43,14 +47,25 @@ pub fn transcode_protobuf_to_json_item(
     raw: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), DecodeError> {
+    transcode_item(schema, raw, Transcoder::new(), Beside::Nothing, out).map(|_| ())
+}
+
+fn transcode_item<'a>(
+    schema: &'static StructSchema,
+    raw: &'a [u8],
+    mut transcoder: Transcoder<'a>,
+    beside: Beside,
+    out: &mut Vec<u8>,
+) -> Result<Transcoder<'a>, DecodeError> {
     let plan = Plan::of(schema);
     if schema.kind.is_none() {
-        return Transcoder::new().message(plan, raw, 0, out);
+        transcoder.message(plan, raw, 0, beside, out)?;
+    } else {
+        out.push(b'{');
+        transcoder.fields(plan, raw, 1, &mut true, 0, beside, out)?;
+        out.push(b'}');
     }
-    out.push(b'{');
-    Transcoder::new().fields(plan, raw, 1, &mut true, 0, out)?;
-    out.push(b'}');
-    Ok(())
+    Ok(transcoder)
 }
 
 /// How many fields of a struct have a bit.
@@ -80,6 +95,8 @@ impl Run {
 struct Transcoder<'a> {
     /// Records of all messages that are open, innermost last; those of one message in the order of its fields.
     records: Vec<Record<'a>>,
+    /// The object that others are written beside; empty where there is none.
+    reference: Reference,
 }
 
 /// The bytes of a singular message field. Protobuf lets one come in pieces, which then are one message.
@@ -154,6 +171,7 @@ impl<'a> Transcoder<'a> {
     fn new() -> Self {
         Transcoder {
             records: Vec::with_capacity(128),
+            reference: Reference::default(),
         }
     }
 
@@ -162,13 +180,14 @@ impl<'a> Transcoder<'a> {
         plan: &'static Plan,
         raw: &'a [u8],
         depth: usize,
+        beside: Beside,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
         match plan.schema.json_form {
             JsonForm::Object => {
                 out.push(b'{');
                 let mut first = true;
-                self.fields(plan, raw, 0, &mut first, depth, out)?;
+                self.fields(plan, raw, 0, &mut first, depth, beside, out)?;
                 out.push(b'}');
                 Ok(())
             }
@@ -242,6 +261,7 @@ impl<'a> Transcoder<'a> {
     }
 
     /// Writes the fields of a message from the one at `from` on.
+    #[expect(clippy::too_many_arguments, reason = "of one walk")]
     fn fields(
         &mut self,
         plan: &'static Plan,
@@ -249,14 +269,22 @@ impl<'a> Transcoder<'a> {
         from: usize,
         first: &mut bool,
         depth: usize,
+        beside: Beside,
         out: &mut Vec<u8>,
     ) -> Result<(), DecodeError> {
         if depth > MAX_TYPED_DEPTH {
             return Err(too_deep());
         }
+        if !matches!(beside, Beside::Nothing)
+            && plan.can_be_streamed()
+            && self.fields_beside(plan, raw, from, first, depth, beside, out)
+        {
+            return Ok(());
+        }
         if plan.may_be_ordered() {
             let (start, was_first, records) = (out.len(), *first, self.records.len());
-            if self.stream(plan, raw, from, first, depth, out)? {
+            let nobody = Companion::Nobody;
+            if self.stream::<false>(plan, raw, from, first, depth, nobody, out)? {
                 return Ok(());
             }
             out.truncate(start);
@@ -328,7 +356,7 @@ impl<'a> Transcoder<'a> {
                 }
                 (Shape::Struct, Payload::Bytes(raw)) => {
                     planned.write_key(first, out);
-                    return self.message(planned.of_struct()?, raw, depth, out);
+                    return self.message(planned.of_struct()?, raw, depth, Beside::Nothing, out);
                 }
                 _ => {}
             }
@@ -339,8 +367,13 @@ impl<'a> Transcoder<'a> {
                 return Ok(());
             };
             return match self.merged(run, field)? {
-                Merged::Whole(raw) => self.fields(inner, raw, 0, first, depth, out),
-                Merged::Joined(raw) => Transcoder::new().fields(inner, &raw, 0, first, depth, out),
+                Merged::Whole(raw) => {
+                    self.fields(inner, raw, 0, first, depth, Beside::Nothing, out)
+                }
+                Merged::Joined(raw) => {
+                    let beside = Beside::Nothing;
+                    Transcoder::new().fields(inner, &raw, 0, first, depth, beside, out)
+                }
             };
         }
         if field.json.is_empty() {

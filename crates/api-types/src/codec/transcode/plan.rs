@@ -7,7 +7,7 @@ use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
 
 use super::super::DecodeError;
 use super::super::json_write::write_text;
-use super::super::proto_read::{Payload, error, find_tag};
+use super::super::proto_read::{Payload, Records, error, find_tag};
 use super::values::write_leaf;
 use crate::schema::{FieldSchema, JsonForm, Omit, StructSchema, TypeRef};
 
@@ -26,6 +26,8 @@ pub(super) struct Plan {
     pub(super) fields: Box<[FieldPlan]>,
     /// How many of its messages are not tried to be written as they are read: the last one came in another order.
     disordered: AtomicU8,
+    /// Whether encoders may write fields in another order than JSON has them.
+    shuffled: bool,
     /// The field of each small tag.
     by_tag: [u8; TAGS],
 }
@@ -94,6 +96,7 @@ impl Plan {
             schema,
             fields: schema.fields.iter().map(FieldPlan::new).collect(),
             disordered: AtomicU8::new(0),
+            shuffled: !schema.wire.is_sorted(),
             by_tag,
         }
     }
@@ -107,7 +110,39 @@ impl Plan {
             self.disordered.store(left - 1, Ordering::Relaxed);
             return false;
         }
+        self.can_be_streamed()
+    }
+
+    /// Whether a message can be written as it is read, if the order of its records allows it.
+    pub(super) fn can_be_streamed(&self) -> bool {
         self.fields.len() < BITS && self.schema.json_form == JsonForm::Object
+    }
+
+    /// A message with its records in the order of the fields. None where it is in that order, or broken.
+    pub(super) fn arranged(&self, raw: &[u8]) -> Option<Vec<u8>> {
+        if !self.shuffled {
+            return None;
+        }
+        let (mut hint, mut start) = (0, 0);
+        let mut found = Vec::with_capacity(self.fields.len());
+        let mut records = Records::new(raw);
+        while let Some(record) = records.next() {
+            let (tag, _) = record.ok()?;
+            let end = records.position();
+            if let Some(field) = self.field_of(tag, &mut hint) {
+                found.push((field, start..end));
+            }
+            start = end;
+        }
+        if found.is_sorted_by_key(|(field, _)| *field) {
+            return None;
+        }
+        found.sort_by_key(|(field, _)| *field);
+        let mut arranged = Vec::with_capacity(raw.len());
+        for (_, range) in found {
+            arranged.extend_from_slice(&raw[range]);
+        }
+        Some(arranged)
     }
 
     pub(super) fn was_disordered(&self) {

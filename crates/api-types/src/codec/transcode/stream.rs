@@ -4,6 +4,7 @@
 use super::super::DecodeError;
 use super::super::json_write::{write_json_string, write_text};
 use super::super::proto_read::{Payload, Records, read_entry};
+use super::beside::{Beside, Companion};
 use super::plan::{Plan, Shape};
 use super::{Record, Run, Transcoder};
 
@@ -11,22 +12,33 @@ use super::{Record, Run, Transcoder};
 // itself for what lies deeper.
 
 /// Where the writing of a message is.
-struct Progress<'a> {
+pub(super) struct Progress<'a> {
     /// The field of the last record; none yet at first.
-    last: Option<usize>,
-    open: Open<'a>,
+    pub(super) last: Option<usize>,
+    pub(super) open: Open<'a>,
     /// Fields that may have something in JSON without a record, and were not come to yet.
     unrecorded: u128,
 }
 
 /// What the last record has begun.
-enum Open<'a> {
+pub(super) enum Open<'a> {
     Nothing,
     List,
     /// The key of the last entry.
     Map(std::borrow::Cow<'a, str>),
     /// Records that are kept, from this place on: the field is written when all are there.
     Kept(usize),
+}
+
+impl<'a> Progress<'a> {
+    /// Records up to one of a field were written by other means.
+    pub(super) fn went_to(&mut self, field: Option<usize>, open: Open<'a>) {
+        self.last = field;
+        self.open = open;
+        if let Some(field) = field {
+            self.unrecorded &= !(u128::MAX >> (127 - field));
+        }
+    }
 }
 
 /// The order is another: what was written has to be taken back.
@@ -36,14 +48,16 @@ type Step = Result<Result<(), Disordered>, DecodeError>;
 
 impl<'a> Transcoder<'a> {
     /// Writes the fields of a message from the one at `from` on. False when its records come in another order; then `out`, `first` and
-    /// the records that are kept have to be put back.
-    pub(super) fn stream(
+    /// the records that are kept have to be put back. `BESIDE` is whether there is a companion.
+    #[expect(clippy::too_many_arguments, reason = "of one walk")]
+    pub(super) fn stream<const BESIDE: bool>(
         &mut self,
         plan: &'static Plan,
         raw: &'a [u8],
         from: usize,
         first: &mut bool,
         depth: usize,
+        mut companion: Companion,
         out: &mut Vec<u8>,
     ) -> Result<bool, DecodeError> {
         let mut progress = Progress {
@@ -54,34 +68,84 @@ impl<'a> Transcoder<'a> {
         let mut hint = 0;
         let mut records = Records::new(raw);
         loop {
+            if BESIDE && let Companion::Walker(walker) = &mut companion {
+                self.copy(plan, walker, &mut records, &mut progress, first, depth, out)?;
+            }
             // Apart, since what comes in registers is much quicker than a payload that was put together in memory.
             let step = if let Some((tag, bytes)) = records.read_bytes() {
-                match plan.field_of(tag, &mut hint) {
-                    Some(index) if index >= from => {
-                        self.bytes(plan, index, bytes, &mut progress, first, depth, out)?
-                    }
-                    _ => continue,
+                let Some(index) = plan.field_of(tag, &mut hint).filter(|index| *index >= from)
+                else {
+                    companion.passed_over();
+                    continue;
+                };
+                let mut beside = Beside::Nothing;
+                if BESIDE {
+                    let at = (records.position(), bytes.len());
+                    beside = self.meet(
+                        plan,
+                        index,
+                        at,
+                        &mut companion,
+                        &mut progress,
+                        first,
+                        depth,
+                        out,
+                    )?;
                 }
+                self.bytes(plan, index, bytes, &mut progress, first, depth, beside, out)?
             } else if let Some((tag, number)) = records.read_number() {
-                match plan.field_of(tag, &mut hint) {
-                    Some(index) if index >= from => {
-                        self.number(plan, index, number, &mut progress, first, depth, out)?
-                    }
-                    _ => continue,
+                let Some(index) = plan.field_of(tag, &mut hint).filter(|index| *index >= from)
+                else {
+                    companion.passed_over();
+                    continue;
+                };
+                if BESIDE {
+                    let at = (records.position(), 0);
+                    self.meet(
+                        plan,
+                        index,
+                        at,
+                        &mut companion,
+                        &mut progress,
+                        first,
+                        depth,
+                        out,
+                    )?;
                 }
+                self.number(plan, index, number, &mut progress, first, depth, out)?
             } else if let Some(record) = records.next() {
                 let (tag, payload) = record?;
-                match (plan.field_of(tag, &mut hint), payload) {
-                    (Some(index), payload) if index >= from => match payload {
-                        Payload::Bytes(bytes) => {
-                            self.bytes(plan, index, bytes, &mut progress, first, depth, out)?
-                        }
-                        Payload::Varint(number) => {
-                            self.number(plan, index, number, &mut progress, first, depth, out)?
-                        }
-                        _ => self.kept(plan, index, payload, &mut progress, first, depth, out)?,
-                    },
-                    _ => continue,
+                let Some(index) = plan.field_of(tag, &mut hint).filter(|index| *index >= from)
+                else {
+                    companion.passed_over();
+                    continue;
+                };
+                let mut beside = Beside::Nothing;
+                if BESIDE {
+                    let length = match payload {
+                        Payload::Bytes(bytes) => bytes.len(),
+                        _ => 0,
+                    };
+                    let at = (records.position(), length);
+                    beside = self.meet(
+                        plan,
+                        index,
+                        at,
+                        &mut companion,
+                        &mut progress,
+                        first,
+                        depth,
+                        out,
+                    )?;
+                }
+                match payload {
+                    Payload::Bytes(bytes) => {
+                        self.bytes(plan, index, bytes, &mut progress, first, depth, beside, out)?
+                    }
+                    Payload::Varint(number) => {
+                        self.number(plan, index, number, &mut progress, first, depth, out)?
+                    }
+                    _ => self.kept(plan, index, payload, &mut progress, first, depth, out)?,
                 }
             } else {
                 break;
@@ -89,8 +153,14 @@ impl<'a> Transcoder<'a> {
             if let Err(Disordered) = step {
                 return Ok(false);
             }
+            if BESIDE && let Companion::Keeper(keeper) = &mut companion {
+                self.keep(keeper, &progress, *first, records.position(), out);
+            }
         }
         self.close(plan, &mut progress, first, depth, out)?;
+        if BESIDE && let Companion::Keeper(keeper) = companion {
+            self.kept_whole(plan, from, raw.len(), keeper, *first, out);
+        }
         self.absent(plan, u128::MAX, &mut progress, first, depth, out)?;
         Ok(true)
     }
@@ -122,7 +192,7 @@ impl<'a> Transcoder<'a> {
         Ok(Ok(()))
     }
 
-    fn close(
+    pub(super) fn close(
         &mut self,
         plan: &'static Plan,
         progress: &mut Progress<'a>,
@@ -183,6 +253,7 @@ impl<'a> Transcoder<'a> {
         progress: &mut Progress<'a>,
         first: &mut bool,
         depth: usize,
+        beside: Beside,
         out: &mut Vec<u8>,
     ) -> Step {
         let planned = &plan.fields[index];
@@ -199,7 +270,7 @@ impl<'a> Transcoder<'a> {
                     return Ok(Err(disordered));
                 }
                 planned.write_key(first, out);
-                self.message(planned.of_struct()?, bytes, depth + 1, out)?;
+                self.message(planned.of_struct()?, bytes, depth + 1, beside, out)?;
             }
             Shape::Structs | Shape::Texts => {
                 if goes_on {
@@ -215,7 +286,7 @@ impl<'a> Transcoder<'a> {
                 if planned.shape == Shape::Texts {
                     write_text(bytes, out);
                 } else {
-                    self.message(planned.of_struct()?, bytes, depth + 1, out)?;
+                    self.message(planned.of_struct()?, bytes, depth + 1, beside, out)?;
                 }
             }
             Shape::TextMap | Shape::StructMap => {
@@ -244,7 +315,7 @@ impl<'a> Transcoder<'a> {
                 if planned.shape == Shape::TextMap {
                     write_text(value, out);
                 } else {
-                    self.message(planned.of_struct()?, value, depth + 2, out)?;
+                    self.message(planned.of_struct()?, value, depth + 2, Beside::Nothing, out)?;
                 }
             }
             Shape::Number | Shape::NumberOrNothing | Shape::Other => {

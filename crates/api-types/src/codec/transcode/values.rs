@@ -9,6 +9,7 @@ use super::super::proto_read::{
     Payload, Records, error, read_duration, read_entry, read_int_or_string, read_micro_time,
     read_quantity, read_raw, read_time,
 };
+use super::beside::Beside;
 use super::plan::FieldPlan;
 use super::{Merged, Run, Transcoder};
 use crate::schema::TypeRef;
@@ -33,9 +34,12 @@ impl<'a> Transcoder<'a> {
         }
         match ty {
             TypeRef::Struct(_) => match self.merged(run, planned.field)? {
-                Merged::Whole(raw) => self.message(planned.of_struct()?, raw, depth, out),
+                Merged::Whole(raw) => {
+                    self.message(planned.of_struct()?, raw, depth, Beside::Nothing, out)
+                }
                 Merged::Joined(raw) => {
-                    Transcoder::new().message(planned.of_struct()?, &raw, depth, out)
+                    let beside = Beside::Nothing;
+                    Transcoder::new().message(planned.of_struct()?, &raw, depth, beside, out)
                 }
             },
             TypeRef::List(item) => self.list(item, run, planned, empty, depth, out),
@@ -204,7 +208,7 @@ impl<'a> Transcoder<'a> {
         match ty {
             TypeRef::Struct(_) => {
                 let raw = payload.bytes(planned.field.go)?;
-                self.message(planned.of_struct()?, raw, depth, out)
+                self.message(planned.of_struct()?, raw, depth, Beside::Nothing, out)
             }
             TypeRef::WrappedList(item) => {
                 let start = out.len();
