@@ -3,6 +3,8 @@
 //!
 //! Lengths come from stored bytes: all arithmetic is checked, and nothing here panics on any input.
 
+use std::ops::Range;
+
 use bytes::BufMut;
 
 /// First bytes of every protobuf value.
@@ -166,6 +168,44 @@ pub fn splice_resource_version(raw: &[u8], resource_version: u64) -> Option<Spli
     None
 }
 
+/// Where the JSON of each set of fields is in a stored protobuf value (`metadata.managedFields[].fieldsV1.Raw`), in ascending order.
+pub(crate) fn field_sets(value: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    const MESSAGE: u64 = 2;
+    const METADATA: u64 = 1;
+    const MANAGED_FIELDS: u64 = 17;
+    const FIELDS_V1: u64 = 7;
+    const RAW: u64 = 1;
+    let metadata = value
+        .strip_prefix(MAGIC)
+        .and_then(|envelope| first(envelope, MESSAGE))
+        .and_then(|message| first(message, METADATA));
+    let mut rest = metadata.unwrap_or_default();
+    std::iter::from_fn(move || {
+        loop {
+            // What is broken has no more of them.
+            let (MANAGED_FIELDS, Payload::Bytes(entry)) = read_field(&mut rest)? else {
+                continue;
+            };
+            let set = first(entry, FIELDS_V1).and_then(|fields| first(fields, RAW));
+            if let Some(set) = set {
+                let start = set.as_ptr().addr() - value.as_ptr().addr();
+                return Some(start..start + set.len());
+            }
+        }
+    })
+}
+
+/// The first record of a field, when all before it is well-formed.
+fn first(mut message: &[u8], field: u64) -> Option<&[u8]> {
+    while !message.is_empty() {
+        match read_field(&mut message)? {
+            (found, Payload::Bytes(payload)) if found == field => return Some(payload),
+            _ => {}
+        }
+    }
+    None
+}
+
 enum Payload<'a> {
     Bytes(&'a [u8]),
     Other,
@@ -201,7 +241,24 @@ fn take<'a>(input: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     Some(head)
 }
 
+#[inline]
 fn read_varint(input: &mut &[u8]) -> Option<u64> {
+    // Nearly all are short.
+    match **input {
+        [byte @ 0..0x80, ref rest @ ..] => {
+            *input = rest;
+            Some(u64::from(byte))
+        }
+        [low, high @ 0..0x80, ref rest @ ..] => {
+            *input = rest;
+            Some(u64::from(low & 0x7f) | u64::from(high) << 7)
+        }
+        _ => read_long_varint(input),
+    }
+}
+
+#[inline(never)]
+fn read_long_varint(input: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = input.split_first()?;

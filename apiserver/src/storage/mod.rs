@@ -23,6 +23,7 @@
 
 mod cacher;
 mod codec;
+mod common;
 mod continue_token;
 /// Encryption at rest.
 pub mod encryption;

@@ -1,11 +1,17 @@
-//! Stored bytes, which take less room once they are history.
+//! Stored bytes, in as little room as what is done with them allows.
+//!
+//! Objects of a cache are without the parts that others have too, see [`common`](super::common).
 //!
 //! A watch can be resumed from any revision of the last minute or so, so every version of an object that was replaced
 //! meanwhile has to be told. Hardly anybody asks for one, and the versions of a resource are much alike: after a moment
 //! they are kept as LZ4 blocks with one of them as the dictionary.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use parking_lot::RwLock;
+
+use super::common::{Blocks, Divided};
 
 /// Smaller values are left as they are: the block would save nothing worth the work.
 const LEAST: usize = 512;
@@ -13,6 +19,14 @@ const LEAST: usize = 512;
 const MOST: usize = 1 << 20;
 /// What of the sample LZ4 can look back to.
 const SAMPLE: usize = 32 << 10;
+
+/// Room for values that are looked at which is kept, in bytes.
+const MOST_SCRATCH: usize = 64 << 10;
+
+thread_local! {
+    /// Where values are put together to be looked at.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// The bytes of one version of an object.
 pub(crate) struct Value {
@@ -22,6 +36,7 @@ pub(crate) struct Value {
 
 enum State {
     Whole(Bytes),
+    Divided(Box<Divided>),
     Packed(Box<Packed>),
 }
 
@@ -45,20 +60,46 @@ impl Value {
         }
     }
 
-    /// The bytes; made again for this caller when they are packed.
+    /// Holds no longer what others hold too.
+    pub(crate) fn divide(&mut self, blocks: &mut Blocks) {
+        let state = self.state.get_mut();
+        if let State::Whole(bytes) = state
+            && let Some(divided) = blocks.divide(bytes)
+        {
+            *state = State::Divided(Box::new(divided));
+        }
+    }
+
+    /// The bytes; made again for this caller when they are not whole.
     pub(crate) fn get(&self) -> Bytes {
         match &*self.state.read() {
             State::Whole(bytes) => bytes.clone(),
+            State::Divided(divided) => {
+                let mut bytes = Vec::with_capacity(self.len);
+                divided.write(&mut bytes);
+                bytes.into()
+            }
             // Nothing was packed that did not come out again, see `Packer::pack`.
             State::Packed(packed) => packed.unpack(self.len).unwrap_or_default(),
         }
     }
 
-    /// Looks at the bytes where they are, if they are not packed.
+    /// Looks at the bytes where they are, if they are whole.
     pub(crate) fn with<R>(&self, look: impl FnOnce(&[u8]) -> R) -> R {
         let state = self.state.read();
         match &*state {
             State::Whole(bytes) => look(bytes),
+            State::Divided(divided) => {
+                let mut bytes = SCRATCH.take();
+                bytes.clear();
+                divided.write(&mut bytes);
+                drop(state);
+                let seen = look(&bytes);
+                if bytes.capacity() <= MOST_SCRATCH {
+                    SCRATCH.set(bytes);
+                }
+                seen
+            }
             State::Packed(_) => {
                 drop(state);
                 look(&self.get())
@@ -66,7 +107,7 @@ impl Value {
         }
     }
 
-    /// Number of bytes, packed or not.
+    /// Number of bytes, whole or not.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -94,10 +135,10 @@ impl Packer {
         if !(LEAST..=MOST).contains(&value.len) {
             return;
         }
-        let bytes = match &*value.state.read() {
-            State::Whole(bytes) => bytes.clone(),
-            State::Packed(_) => return,
-        };
+        if matches!(&*value.state.read(), State::Packed(_)) {
+            return;
+        }
+        let bytes = value.get();
         let mut packed = Packed::new(&bytes, self.sample.clone());
         if packed.block.len() > value.len / 2 {
             // Not alike: this one may be more like those that follow.
@@ -121,6 +162,7 @@ mod tests {
     fn held(value: &Value) -> usize {
         match &*value.state.read() {
             State::Whole(bytes) => bytes.len(),
+            State::Divided(_) => unreachable!("nothing is divided here"),
             State::Packed(packed) => packed.block.len(),
         }
     }

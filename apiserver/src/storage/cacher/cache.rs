@@ -26,6 +26,7 @@ use crate::storage::cacher::interner::Interner;
 use crate::storage::cacher::ring::{Event, Resize, Ring};
 use crate::storage::cacher::tree::Tree;
 use crate::storage::cacher::watchers::Watchers;
+use crate::storage::common::Blocks;
 use crate::storage::entry::Entry;
 use crate::storage::error::Error;
 use crate::storage::etcd3::hub::Clock;
@@ -62,6 +63,7 @@ pub(crate) struct Cache {
     pub(crate) watchers: Watchers,
     state: RwLock<State>,
     interner: Mutex<Interner>,
+    blocks: Mutex<Blocks>,
     packer: Mutex<History>,
     ready: watch::Sender<bool>,
     relist: Notify,
@@ -116,6 +118,7 @@ impl Cache {
                 bytes: 0,
             }),
             interner: Mutex::default(),
+            blocks: Mutex::default(),
             packer: Mutex::default(),
             ready: watch::Sender::new(false),
             relist: Notify::new(),
@@ -308,7 +311,10 @@ impl Cache {
             value,
             revision,
         }) {
-            Ok(entry) => What::Put(entry),
+            Ok(mut entry) => {
+                entry.value.divide(&mut self.blocks.lock());
+                What::Put(entry)
+            }
             Err(problem @ Error::Corrupt { .. }) => {
                 error!(%key, error = %problem, "watch cache: stored value cannot be read");
                 What::Unreadable(Key(key.into()), problem)

@@ -4,6 +4,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
+
 use crate::storage::entry::{Header, Pair, Pairs};
 
 /// Never swept below this size.
@@ -11,8 +13,8 @@ const SWEEP_AT_LEAST: usize = 1024;
 
 #[derive(Default)]
 pub(crate) struct Interner {
-    strings: HashSet<Arc<str>>,
-    sets: HashSet<Arc<[Pair]>>,
+    strings: HashSet<Arc<str>, RandomState>,
+    sets: HashSet<Arc<[Pair]>, RandomState>,
     sweep_at: usize,
 }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::join;
 use tracing::error;
 
 use super::Cache;
@@ -47,8 +48,11 @@ impl Cache {
             && i64::try_from(page.items.len()).is_ok_and(|items| items < page.count)
         {
             let (start, limit) = (format!("{}\0", last.key), next_limit(&page.items));
-            self.take(page.items, &mut listed)?;
-            page = self.page(&start, limit, revision).await?;
+            // etcd works on the next one while this one is taken apart.
+            let next = self.page(&start, limit, revision);
+            let (next, taken) = join(next, async { self.take(page.items, &mut listed) }).await;
+            taken?;
+            page = next?;
         }
         self.take(page.items, &mut listed)?;
         self.install(epoch, revision, listed.entries, listed.corrupt)
@@ -69,6 +73,7 @@ impl Cache {
             match self.store.entry(raw) {
                 Ok(mut entry) => {
                     self.interner.lock().compact(&mut entry.header, None);
+                    entry.value.divide(&mut self.blocks.lock());
                     listed.entries.push(Arc::new(entry));
                 }
                 Err(problem @ Error::Corrupt { .. }) => {

@@ -15,6 +15,8 @@ use crate::schema::StructSchema;
 const LARGEST: usize = 256 << 10;
 /// At most so many objects, as a power of two, are written on their own before another one is kept.
 const MOST_PATIENT: u32 = 6;
+/// So many objects are written beside one before one that is nearer to them is kept.
+const NEARBY: u32 = 64;
 /// No message.
 const NONE: u32 = u32::MAX;
 
@@ -26,6 +28,10 @@ pub struct ListTranscoder {
     next: Next,
     /// How often in a row an object that was kept was not like the one behind it.
     failures: u32,
+    /// Objects that were written beside the one that is kept.
+    compared: u32,
+    /// Bytes of the first of them that were not copied.
+    unlike: usize,
 }
 
 /// What is done with the next object.
@@ -48,6 +54,8 @@ impl ListTranscoder {
             // The first may be the only one.
             next: Next::Alone(0),
             failures: 0,
+            compared: 0,
+            unlike: 0,
         }
     }
 
@@ -77,6 +85,7 @@ impl ListTranscoder {
                 transcoder.reference.json.extend_from_slice(&out[start..]);
                 self.reference = transcoder.reference;
                 self.next = Next::Compare;
+                self.compared = 0;
             }
             Next::Compare => {
                 let mut transcoder = Transcoder::new();
@@ -85,18 +94,34 @@ impl ListTranscoder {
                 let beside = transcoder.reference.whole();
                 let transcoder = transcode_item(self.schema, raw, transcoder, beside, out)?;
                 self.reference = transcoder.reference;
-                if self.reference.copied >= (out.len() - start) / 2 {
-                    self.failures = 0;
-                } else {
-                    self.next = match self.failures {
-                        0 => Next::Keep,
-                        failures => Next::Alone(1 << failures.min(MOST_PATIENT)),
-                    };
-                    self.failures += 1;
-                }
+                self.judge(out.len() - start);
             }
         }
         Ok(())
+    }
+}
+
+impl ListTranscoder {
+    /// After an object that became so many bytes was written beside another one.
+    fn judge(&mut self, len: usize) {
+        let unlike = len - self.reference.copied;
+        if self.compared == 0 {
+            self.unlike = unlike;
+        }
+        self.compared += 1;
+        if unlike > len / 2 {
+            self.next = match self.failures {
+                0 => Next::Keep,
+                failures => Next::Alone(1 << failures.min(MOST_PATIENT)),
+            };
+            self.failures += 1;
+            return;
+        }
+        self.failures = 0;
+        // Times change as one goes along the list.
+        if self.compared >= NEARBY && unlike > self.unlike * 5 / 4 {
+            self.next = Next::Keep;
+        }
     }
 }
 
@@ -240,7 +265,12 @@ impl<'a> Transcoder<'a> {
         out: &mut Vec<u8>,
     ) -> bool {
         let (start, was_first, records) = (out.len(), *first, self.records.len());
-        let written = match plan.arranged(raw) {
+        let arranged = if self.is_in_order(beside) {
+            None
+        } else {
+            plan.arranged(raw)
+        };
+        let written = match arranged {
             None => {
                 let companion = self.companion(plan, from, *first, beside, out);
                 self.stream::<true>(plan, raw, from, first, depth, companion, out)
@@ -270,6 +300,15 @@ impl<'a> Transcoder<'a> {
             self.records.truncate(records);
         }
         written
+    }
+
+    /// Whether the reference's message came in the order of its fields, as then this one most likely does.
+    fn is_in_order(&self, beside: Beside) -> bool {
+        let Beside::Message { index, .. } = beside else {
+            return false;
+        };
+        let message = self.reference.messages.get(index as usize);
+        message.is_some_and(|message| message.source == message.start)
     }
 
     fn companion(
@@ -568,6 +607,21 @@ mod tests {
         }
         let read = out.len() - list.reference.copied;
         assert!(read < 300, "{read} bytes of {} were read", out.len());
+    }
+
+    #[test]
+    fn what_changes_along_the_list_is_kept_anew() {
+        let mut list = ListTranscoder::new(Pod::SCHEMA);
+        let mut kept = 0;
+        for number in 0..1000 {
+            let time = format!("2026-01-02T03:{:02}:05Z", number / 200);
+            let pod = POD.replace("2026-11-29T02:16:09Z", &time);
+            let pod: Pod = decode_json(pod.as_bytes()).expect("a pod");
+            kept += usize::from(list.next == Next::Keep);
+            list.write(&encode_protobuf(&pod), &mut Vec::new())
+                .expect("valid");
+        }
+        assert_eq!(kept, 5);
     }
 
     #[test]

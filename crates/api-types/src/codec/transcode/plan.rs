@@ -17,6 +17,8 @@ const BITS: usize = 128;
 const TAGS: usize = 64;
 /// Messages of a struct that are not tried after one that came in another order. Most types always come in one or the other.
 const NOT_TRIED: u8 = 200;
+/// Records of a message that can be put in order.
+const MOST_ARRANGED: usize = 64;
 /// No field.
 const NONE: u8 = u8::MAX;
 
@@ -40,6 +42,14 @@ pub(super) struct FieldPlan {
     pub(super) shape: Shape,
     /// Of a struct, or of the structs in a list.
     inner: OnceLock<&'static Plan>,
+}
+
+/// Where a record is.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    field: usize,
+    start: usize,
+    end: usize,
 }
 
 /// What a record of a field is, as far as the usual ones go.
@@ -118,30 +128,53 @@ impl Plan {
         self.fields.len() < BITS && self.schema.json_form == JsonForm::Object
     }
 
-    /// A message with its records in the order of the fields. None where it is in that order, or broken.
+    /// A message with its records in the order of the fields. None where it is in that order, is broken, or has too many records.
+    #[inline(never)]
     pub(super) fn arranged(&self, raw: &[u8]) -> Option<Vec<u8>> {
         if !self.shuffled {
             return None;
         }
-        let (mut hint, mut start) = (0, 0);
-        let mut found = Vec::with_capacity(self.fields.len());
+        let mut found = [Place::default(); MOST_ARRANGED];
+        let mut count = 0;
+        let (mut hint, mut start, mut moved) = (0, 0, false);
         let mut records = Records::new(raw);
-        while let Some(record) = records.next() {
-            let (tag, _) = record.ok()?;
+        loop {
+            let tag = if let Some((tag, _)) = records.read_bytes() {
+                tag
+            } else if let Some((tag, _)) = records.read_number() {
+                tag
+            } else if let Some(record) = records.next() {
+                record.ok()?.0
+            } else {
+                break;
+            };
             let end = records.position();
             if let Some(field) = self.field_of(tag, &mut hint) {
-                found.push((field, start..end));
+                *found.get_mut(count)? = Place { field, start, end };
+                // Nearly all are behind those before them.
+                let mut at = count;
+                while at > 0 && found[at - 1].field > field {
+                    found.swap(at - 1, at);
+                    at -= 1;
+                }
+                moved |= at != count;
+                count += 1;
             }
             start = end;
         }
-        if found.is_sorted_by_key(|(field, _)| *field) {
+        if !moved {
             return None;
         }
-        found.sort_by_key(|(field, _)| *field);
         let mut arranged = Vec::with_capacity(raw.len());
-        for (_, range) in found {
-            arranged.extend_from_slice(&raw[range]);
+        let mut together = 0..0;
+        for place in &found[..count] {
+            if place.start != together.end {
+                arranged.extend_from_slice(&raw[together]);
+                together = place.start..place.start;
+            }
+            together.end = place.end;
         }
+        arranged.extend_from_slice(&raw[together]);
         Some(arranged)
     }
 
