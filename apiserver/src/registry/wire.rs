@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing here allocates or trusts a length; broken bytes end the walk with an error.
 
+use crate::storage;
+
 /// The bytes are not a protobuf message.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("stored value is not a valid protobuf message")]
@@ -38,33 +40,8 @@ pub fn fields(message: &[u8]) -> Fields<'_> {
     Fields { rest: message }
 }
 
-#[inline]
 fn varint(bytes: &mut &[u8]) -> Result<u64, WireError> {
-    // Nearly all are short.
-    match **bytes {
-        [byte @ 0..0x80, ref rest @ ..] => {
-            *bytes = rest;
-            Ok(u64::from(byte))
-        }
-        [low, high @ 0..0x80, ref rest @ ..] => {
-            *bytes = rest;
-            Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
-        }
-        _ => long_varint(bytes),
-    }
-}
-
-#[inline(never)]
-fn long_varint(bytes: &mut &[u8]) -> Result<u64, WireError> {
-    let mut value = 0u64;
-    for (i, byte) in bytes.iter().enumerate().take(10) {
-        value |= u64::from(byte & 0x7f) << (7 * i);
-        if byte & 0x80 == 0 {
-            *bytes = &bytes[i + 1..];
-            return Ok(value);
-        }
-    }
-    Err(WireError)
+    storage::read_varint(bytes).ok_or(WireError)
 }
 
 fn take<'a>(bytes: &mut &'a [u8], length: u64) -> Result<&'a [u8], WireError> {

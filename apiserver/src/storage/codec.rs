@@ -241,8 +241,9 @@ fn take<'a>(input: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     Some(head)
 }
 
+/// Takes a number off the beginning of a message.
 #[inline]
-fn read_varint(input: &mut &[u8]) -> Option<u64> {
+pub fn read_varint(input: &mut &[u8]) -> Option<u64> {
     // Nearly all are short.
     match **input {
         [byte @ 0..0x80, ref rest @ ..] => {

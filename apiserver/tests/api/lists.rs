@@ -203,6 +203,73 @@ async fn watches_tell_what_happens_to_what_is_selected() {
     );
 }
 
+/// Objects of a template are held and written with what they have in common: each has to come out as if it were alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_a_template_are_each_themselves() {
+    let Some((server, _)) = filled(0).await else {
+        return;
+    };
+    let name = |number: usize| format!("m{number:02}");
+    // What is answered to a write is made of what was written.
+    let mut alone = Vec::new();
+    for number in 0..24 {
+        let mut object = config_map(&name(number));
+        let labels: serde_json::Map<_, _> = (0..12)
+            .map(|label| (format!("example.com/template-{label}"), json!("x")))
+            .collect();
+        object["metadata"]["labels"] = labels.into();
+        if number % 5 == 0 {
+            object["data"]["own"] = json!("\u{2028}\n".repeat(number));
+            object["binaryData"] = json!({"b": "AAE="});
+        }
+        let mut answer = server.post(CONFIG_MAPS, object).await.expect(201);
+        if number % 3 == 0 {
+            let patch = json!({
+                "metadata": {"labels": {"example.com/template-3": null}},
+                "data": {"number": number.to_string()}
+            });
+            let path = format!("{CONFIG_MAPS}/{}?fieldManager=other", name(number));
+            let patched = server.patch(&path, super::MERGE, patch.to_string()).await;
+            answer = patched.expect(200);
+        }
+        alone.push(answer);
+    }
+    for expected in &alone {
+        let name = expected["metadata"]["name"].as_str().unwrap();
+        let path = format!("{CONFIG_MAPS}/{name}");
+        assert_eq!(&server.get(&path).await.expect(200), expected);
+    }
+    let mut items = alone.clone();
+    for item in &mut items {
+        let fields = item.as_object_mut().unwrap();
+        fields.remove("kind");
+        fields.remove("apiVersion");
+    }
+    let list = server.get(CONFIG_MAPS).await.expect(200);
+    assert_eq!(list["items"], json!(items));
+    let cached = format!("{CONFIG_MAPS}?resourceVersion=0");
+    assert_eq!(server.get(&cached).await.expect(200)["items"], json!(items));
+    let pages = format!("{CONFIG_MAPS}?limit=20");
+    let page = server.get(&pages).await.expect(200);
+    assert_eq!(page["items"], json!(items[..20]));
+    let watch = format!("{CONFIG_MAPS}?watch=true&timeoutSeconds=1&resourceVersion=0");
+    let seen = events(&server.get(&watch).await);
+    let objects: Vec<_> = seen.iter().map(|event| event["object"].clone()).collect();
+    assert_eq!(objects, alone);
+    let protobuf = server
+        .accept(CONFIG_MAPS, "application/vnd.kubernetes.protobuf")
+        .await;
+    let envelope = api_types::decode_envelope(&protobuf.text).unwrap();
+    let list: api_types::core::v1::ConfigMapList =
+        api_types::decode_protobuf(envelope.raw).unwrap();
+    assert_eq!(list.items.len(), 24);
+    for (object, expected) in list.items.iter().zip(&alone) {
+        let json: serde_json::Value =
+            serde_json::from_slice(&api_types::encode_json(object)).unwrap();
+        assert_eq!(&json, expected);
+    }
+}
+
 /// Upstream's bookmarks are made of internal types, in which replicas are no pointer.
 #[tokio::test(flavor = "multi_thread")]
 async fn bookmarks_of_workloads_are_not_quite_empty() {

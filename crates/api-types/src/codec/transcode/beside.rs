@@ -12,7 +12,7 @@ use super::{Transcoder, transcode_item};
 use crate::schema::StructSchema;
 
 /// A larger object is not kept.
-const LARGEST: usize = 256 << 10;
+const LARGEST: usize = 64 << 10;
 /// At most so many objects, as a power of two, are written on their own before another one is kept.
 const MOST_PATIENT: u32 = 6;
 /// So many objects are written beside one before one that is nearer to them is kept.
