@@ -291,7 +291,7 @@ pub fn respond_list(
 
 /// What the items of a list become.
 enum Items {
-    /// And what makes them JSON, from what of it was made before.
+    /// And what turns them into JSON, one beside the other.
     Objects(Form, ListTranscoder),
     Metadata(Form),
     Rows(Box<RowFormat>),

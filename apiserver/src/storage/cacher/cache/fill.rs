@@ -1,6 +1,6 @@
 //! The initial list of a resource. Pages have as many objects as upstream's, but no more bytes than a limit: of large objects, ten thousand
-//! are the whole collection, and a page is in memory twice while it is taken apart. Smaller pages would cost more than they save: etcd
-//! counts what is left for each.
+//! are the whole collection, and a page is in memory twice while it is taken apart, besides the next one, which is under way meanwhile.
+//! Smaller pages would cost more than they save: etcd counts what is left for each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
