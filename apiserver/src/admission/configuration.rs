@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use api_types::apiserver_config::v1::{AdmissionConfiguration, AdmissionPluginConfiguration};
 use apimachinery::os_error;
 use apimachinery::quote::quote;
+use apimachinery::yaml::{self, DuplicateKeyPolicy};
 use component_base::config::{ConfigError, Document};
 
 /// The parts of the file, each for a plugin.
@@ -159,11 +160,11 @@ pub(crate) fn unversioned(
     text: &[u8],
 ) -> Result<serde_json::Map<String, serde_json::Value>, String> {
     let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
-    match serde_saphyr::from_str(text) {
+    match yaml::from_str(text, DuplicateKeyPolicy::Error) {
         Ok(serde_json::Value::Object(members)) => Ok(members),
         Ok(serde_json::Value::Null) => Ok(serde_json::Map::new()),
         Ok(_) => Err("want a mapping of fields to values".to_owned()),
-        Err(error) => Err(client::config::yaml_error(&error)),
+        Err(error) => Err(yaml::error_text(&error)),
     }
 }
 

@@ -1,8 +1,8 @@
 //! YAML in. Bodies are read into JSON and then into types, as upstream does (sigs.k8s.io/yaml).
 
 pub use apimachinery::yaml::from_json;
+use apimachinery::yaml::{self, DuplicateKeyPolicy};
 use serde_json::Value;
-use serde_saphyr::DuplicateKeyPolicy;
 
 /// Body that is no YAML, or not YAML that can be JSON; the text is for the client.
 #[derive(Debug, thiserror::Error)]
@@ -83,8 +83,12 @@ fn go_words(problem: &str, text: &[u8]) -> String {
 fn read(text: &[u8], duplicate_keys: DuplicateKeyPolicy) -> Result<Value, String> {
     let text = std::str::from_utf8(text).map_err(|_| "invalid Unicode character".to_owned())?;
     let text = first_document(text);
-    let options = serde_saphyr::options! { duplicate_keys: duplicate_keys };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())
+    yaml::from_str(text, duplicate_keys).map_err(|error| {
+        if yaml::is_excessive_aliasing(&error) {
+            return yaml::EXCESSIVE_ALIASING.to_owned();
+        }
+        error.to_string()
+    })
 }
 
 /// The text up to its second document, of which go-yaml takes no notice, whatever is in it.

@@ -1,6 +1,71 @@
-//! YAML out, in go-yaml's block style with sorted keys (sigs.k8s.io/yaml).
+//! YAML in, within go-yaml's bounds, and out, in its block style with sorted keys (sigs.k8s.io/yaml).
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+pub use serde_saphyr::{DuplicateKeyPolicy, Error};
+
+/// What aliases may multiply a text by: go-yaml lets 99 of 100 values come from them.
+const ALIASES_OF_A_VALUE: usize = 99;
+
+/// Values from aliases that any text may have, and the most that a text may have. Upstream: allowedAliasRatio.
+const FEW_ALIASES: usize = 1_000;
+const MOST_ALIASES: usize = 400_000;
+
+/// Reads the one document of a text (of which JSON is a kind).
+///
+/// # Errors
+/// Where it is no YAML, where it is not what `T` wants, and where aliases unfold to far more than is written; the last
+/// costs no more than what they may unfold to. [`error_text`] has the words.
+pub fn from_str<T: DeserializeOwned>(
+    text: &str,
+    duplicates: DuplicateKeyPolicy,
+) -> Result<T, Error> {
+    // A value has at least two bytes, itself and what is between it and the next one.
+    let replayed = (text.len() / 2)
+        .saturating_mul(ALIASES_OF_A_VALUE)
+        .clamp(FEW_ALIASES, MOST_ALIASES);
+    let options = serde_saphyr::options! {
+        duplicate_keys: duplicates,
+        budget: serde_saphyr::budget! { enforce_alias_anchor_ratio: false },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: replayed },
+    };
+    serde_saphyr::from_str_with_options(text, options)
+}
+
+/// Whether aliases unfold to too much, for which go-yaml has words of its own.
+pub fn is_excessive_aliasing(error: &Error) -> bool {
+    match error {
+        Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => {
+            is_excessive_aliasing(error)
+        }
+        Error::AliasReplayCounterOverflow { .. }
+        | Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. } => true,
+        _ => false,
+    }
+}
+
+/// go-yaml's words for it.
+pub const EXCESSIVE_ALIASING: &str = "document contains excessive aliasing";
+
+/// What is wrong with a text, in one line and after upstream's fashion: `yaml: line 3: ...`. The parser's own way of
+/// saying it quotes the text, which may hold secrets, over several lines.
+pub fn error_text(error: &Error) -> String {
+    if is_excessive_aliasing(error) {
+        return format!("yaml: {EXCESSIVE_ALIASING}");
+    }
+    let plain = error.without_snippet();
+    let text = plain.to_string();
+    match plain.location() {
+        Some(at) => {
+            let (line, column) = (at.line(), at.column());
+            let place = format!(" at line {line}, column {column}");
+            format!("yaml: line {line}: {}", text.trim_end_matches(&*place))
+        }
+        None => format!("yaml: {text}"),
+    }
+}
 
 /// Writes compact JSON as YAML.
 pub fn from_json(json: &[u8]) -> Vec<u8> {
@@ -168,6 +233,33 @@ fn looks_like_number_or_date(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn aliases_unfold_to_a_multiple_of_what_is_written() {
+        let read = |text: &str| from_str::<Value>(text, DuplicateKeyPolicy::Error);
+        let mut bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
+        let mut values = 9_u64;
+        for level in 1..10 {
+            let aliases = [format!("*a{}", level - 1).as_str(); 9].join(",");
+            bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+            values *= 9;
+            let read = read(&bomb);
+            if values < 1_000 {
+                assert_eq!(
+                    read.unwrap()[format!("a{level}")].as_array().unwrap().len(),
+                    9
+                );
+            } else if values > 100_000 {
+                assert_eq!(
+                    error_text(&read.unwrap_err()),
+                    "yaml: document contains excessive aliasing"
+                );
+            }
+        }
+        // However often one of them is used.
+        let often = format!("a: &a {{b: 1}}\nc: [{}]\n", ["*a"; 2_000].join(","));
+        assert_eq!(read(&often).unwrap()["c"].as_array().unwrap().len(), 2_000);
+    }
 
     #[test]
     fn writes_block_style() {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use api_types::{Described, Kind, codec, decode_json_reporting};
 use apimachinery::os_error;
 use apimachinery::quote::quote;
-use client::config::yaml_error;
+use apimachinery::yaml::{self, DuplicateKeyPolicy};
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -197,31 +197,30 @@ pub fn yaml(bytes: &[u8]) -> Result<serde_json::Value, ConfigError> {
 
 /// YAML (of which JSON is a part) as JSON, and what its maps had twice.
 fn to_json(text: &str) -> Result<(serde_json::Value, Option<String>), ConfigError> {
-    match serde_saphyr::from_str::<serde_json::Value>(text) {
-        Ok(value) => Ok((value, None)),
-        Err(strict) => {
-            // Upstream reads such a file and then complains about all its repeated keys.
-            let options = serde_saphyr::options! { duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins };
-            match serde_saphyr::from_str_with_options(text, options) {
-                Ok(value) => Ok((value, Some(repeated_key(&strict)))),
-                Err(error) => Err(ConfigError::Yaml(yaml_error(&error))),
-            }
-        }
+    let strict = match yaml::from_str(text, DuplicateKeyPolicy::Error) {
+        Ok(value) => return Ok((value, None)),
+        Err(strict) => yaml::error_text(&strict),
+    };
+    // Upstream reads such a file and then complains about all its repeated keys.
+    let Some(repeated) = repeated_key(&strict) else {
+        return Err(ConfigError::Yaml(strict));
+    };
+    match yaml::from_str(text, DuplicateKeyPolicy::LastWins) {
+        Ok(value) => Ok((value, Some(repeated))),
+        Err(error) => Err(ConfigError::Yaml(yaml::error_text(&error))),
     }
 }
 
-/// A key that a map has twice, in upstream's words.
-fn repeated_key(error: &serde_saphyr::Error) -> String {
-    let text = yaml_error(error);
-    let parts = text
-        .strip_prefix("yaml: line ")
-        .and_then(|rest| rest.split_once(": duplicate mapping key: "));
-    let Some((line, rest)) = parts else {
-        return text;
-    };
+/// A key that a map has twice, in upstream's words, where the text of an error names one.
+fn repeated_key(error: &str) -> Option<String> {
+    let (line, rest) = error
+        .strip_prefix("yaml: line ")?
+        .split_once(": duplicate mapping key: ")?;
     // What follows is advice to programmers.
     let key = rest.split(", set ").next().unwrap_or_default();
-    format!("yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map")
+    Some(format!(
+        "yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map"
+    ))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api_types::core::v1::{Pod, Toleration};
+use apimachinery::yaml::{self, DuplicateKeyPolicy};
 use futures::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -43,8 +44,8 @@ fn fnv128a(bytes: &[u8]) -> u128 {
 /// When the text is no pod, or one that refers to objects of the API (a static pod may not).
 pub fn parse_static_pod(text: &[u8], origin: &str, node_name: &str) -> Result<Pod, String> {
     let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
-    let value: serde_json::Value =
-        serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let value: serde_json::Value = yaml::from_str(text, DuplicateKeyPolicy::Error)
+        .map_err(|error| yaml::error_text(&error))?;
     let kind = value
         .get("kind")
         .and_then(serde_json::Value::as_str)

@@ -399,7 +399,9 @@ fn bootstrap_policy_equals_upstreams() {
     };
     let read = |file: &str| -> serde_json::Value {
         let text = std::fs::read_to_string(folder.join(file)).expect(file);
-        let list: serde_json::Value = serde_saphyr::from_str(&text).expect(file);
+        let list: serde_json::Value =
+            apimachinery::yaml::from_str(&text, apimachinery::yaml::DuplicateKeyPolicy::Error)
+                .expect(file);
         list["items"].clone()
     };
     fn ours<T: api_types::Object>(objects: &[T]) -> serde_json::Value {

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 use std::process::Stdio;
 use std::sync::Arc;
 
+use apimachinery::yaml::{self, DuplicateKeyPolicy};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -292,8 +293,8 @@ fn read_output(api_version: &str, stdout: &[u8]) -> Result<ExecCredentials, Stri
         client_key_data: String,
     }
     let text = std::str::from_utf8(stdout).map_err(|error| format!("decoding stdout: {error}"))?;
-    let value: serde_json::Value =
-        serde_saphyr::from_str(text).map_err(|error| format!("decoding stdout: {error}"))?;
+    let value: serde_json::Value = yaml::from_str(text, DuplicateKeyPolicy::Error)
+        .map_err(|error| format!("decoding stdout: {}", yaml::error_text(&error)))?;
     let printed: Printed =
         serde_json::from_value(value).map_err(|error| format!("decoding stdout: {error}"))?;
     if printed.kind != "ExecCredential" {

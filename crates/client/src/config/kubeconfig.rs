@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use apimachinery::os_error;
+use apimachinery::yaml::{self, DuplicateKeyPolicy};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -196,7 +197,8 @@ impl Kubeconfig {
             return Ok(Self::default());
         }
         // Straight into the types: a scalar becomes text where text is wanted, so a password may look like a number.
-        let parsed: Self = serde_saphyr::from_str(text).map_err(|error| bad(yaml_error(&error)))?;
+        let parsed: Self = yaml::from_str(text, DuplicateKeyPolicy::Error)
+            .map_err(|error| bad(yaml::error_text(&error)))?;
         if !matches!(parsed.api_version.as_str(), "" | "v1")
             || !matches!(parsed.kind.as_str(), "" | "Config")
         {
@@ -474,21 +476,6 @@ impl Kubeconfig {
             Some(folder) => folder.join(file),
             None => PathBuf::from(file),
         }
-    }
-}
-
-/// What is wrong with a YAML text, in one line and after upstream's fashion: `yaml: line 3: ...`. The parser's own way of
-/// saying it quotes the file, which may hold secrets, over several lines.
-pub fn yaml_error(error: &serde_saphyr::Error) -> String {
-    let plain = error.without_snippet();
-    let text = plain.to_string();
-    match plain.location() {
-        Some(at) => {
-            let (line, column) = (at.line(), at.column());
-            let place = format!(" at line {line}, column {column}");
-            format!("yaml: line {line}: {}", text.trim_end_matches(&*place))
-        }
-        None => format!("yaml: {text}"),
     }
 }
 

@@ -20,7 +20,7 @@ pub use dial_error::{dial_error, handshake_error};
 pub(crate) use exec::ExecCredentials;
 pub use exec::{ExecCluster, ExecConfig};
 pub use key_pair::{KeyPairError, always, key_pair};
-pub use kubeconfig::{Kubeconfig, yaml_error};
+pub use kubeconfig::Kubeconfig;
 pub use tls::{CertificateSource, TlsSettings, root_certificates, system_roots};
 pub(crate) use tls::{TlsConfigs, TlsSource};
 
