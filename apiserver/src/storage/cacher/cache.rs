@@ -140,7 +140,7 @@ impl Cache {
         state.checkpoints.clear();
     }
 
-    async fn keep_filled(&self) {
+    async fn keep_filled(self: &Arc<Self>) {
         loop {
             // Read before waiting for the hub: a reset after this makes the list useless, one before it has stopped the
             // hub's clock until there is a revision to list after.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::join;
+use tokio::task::spawn_blocking;
 use tracing::error;
 
 use super::Cache;
@@ -33,7 +34,7 @@ struct Listed {
 
 impl Cache {
     /// Lists everything and goes on with the events that came meanwhile.
-    pub(super) async fn fill(&self, epoch: u64) -> Result<(), Error> {
+    pub(super) async fn fill(self: &Arc<Self>, epoch: u64) -> Result<(), Error> {
         if let Phase::Pending {
             backlog, overflown, ..
         } = &mut self.state.write().phase
@@ -48,10 +49,14 @@ impl Cache {
             && i64::try_from(page.items.len()).is_ok_and(|items| items < page.count)
         {
             let (start, limit) = (format!("{}\0", last.key), next_limit(&page.items));
-            // etcd works on the next one while this one is taken apart.
-            let next = self.page(&start, limit, revision);
-            let (next, taken) = join(next, async { self.take(page.items, &mut listed) }).await;
-            taken?;
+            // etcd works on the next one, and it is received, while this one is taken apart.
+            let this = Arc::clone(self);
+            let taken = spawn_blocking(move || {
+                this.take(page.items, &mut listed)?;
+                Ok::<_, Error>(listed)
+            });
+            let (next, taken) = join(self.page(&start, limit, revision), taken).await;
+            listed = taken.map_err(|error| Error::internal(error.to_string()))??;
             page = next?;
         }
         self.take(page.items, &mut listed)?;
