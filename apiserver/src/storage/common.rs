@@ -17,12 +17,28 @@ const SWEEP_AT_LEAST: usize = 1024;
 /// A value without what it has in common with others, and that.
 pub(crate) struct Divided {
     own: Box<[u8]>,
-    common: Box<[Part]>,
+    common: Common,
+}
+
+/// What a value has in common with others, in its order.
+enum Common {
+    /// In no memory of its own: most values that are divided have one.
+    One(Part),
+    More(Box<[Part]>),
+}
+
+impl Common {
+    fn parts(&self) -> &[Part] {
+        match self {
+            Self::One(part) => std::slice::from_ref(part),
+            Self::More(parts) => parts,
+        }
+    }
 }
 
 struct Part {
     /// How many of the value's own bytes are before it.
-    at: usize,
+    at: u32,
     block: Arc<[u8]>,
 }
 
@@ -30,10 +46,11 @@ impl Divided {
     /// Appends the whole value.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let mut written = 0;
-        for part in &self.common {
-            out.extend_from_slice(self.own.get(written..part.at).unwrap_or_default());
+        for part in self.common.parts() {
+            let at = part.at as usize;
+            out.extend_from_slice(self.own.get(written..at).unwrap_or_default());
             out.extend_from_slice(&part.block);
-            written = part.at;
+            written = at;
         }
         out.extend_from_slice(self.own.get(written..).unwrap_or_default());
     }
@@ -61,19 +78,21 @@ impl Blocks {
             if let Some(block) = self.block(part) {
                 own.extend_from_slice(value.get(written..range.start).unwrap_or_default());
                 written = range.end;
-                common.push(Part {
-                    at: own.len(),
-                    block,
-                });
+                let at = u32::try_from(own.len()).ok()?;
+                common.push(Part { at, block });
             }
         }
-        if common.is_empty() {
-            return None;
-        }
+        let last = common.pop()?;
         own.extend_from_slice(value.get(written..).unwrap_or_default());
+        let common = if common.is_empty() {
+            Common::One(last)
+        } else {
+            common.push(last);
+            Common::More(common.into())
+        };
         Some(Divided {
             own: own.into(),
-            common: common.into(),
+            common,
         })
     }
 
@@ -156,16 +175,16 @@ mod tests {
         let first = &divided[0];
         for (divided, name) in divided.iter().zip(["b", "c", "d"]) {
             assert_eq!(whole(divided), object(name, &sets));
-            assert_eq!(divided.common.len(), 2);
+            assert_eq!(divided.common.parts().len(), 2);
             assert!(divided.own.len() < 500);
-            for (part, first) in divided.common.iter().zip(&first.common) {
+            for (part, first) in divided.common.parts().iter().zip(first.common.parts()) {
                 assert!(Arc::ptr_eq(&part.block, &first.block));
             }
         }
         let other = blocks
             .divide(&object("e", &[sets[2].clone(), vec![4; 600]]))
             .unwrap();
-        assert_eq!(other.common.len(), 1);
+        assert_eq!(other.common.parts().len(), 1);
         assert_eq!(whole(&other), object("e", &[sets[2].clone(), vec![4; 600]]));
     }
 
@@ -190,7 +209,10 @@ mod tests {
             blocks.seen.len()
         );
         let again = blocks.divide(&object("b", &[set(0)])).unwrap();
-        assert!(Arc::ptr_eq(&held.common[0].block, &again.common[0].block));
+        assert!(Arc::ptr_eq(
+            &held.common.parts()[0].block,
+            &again.common.parts()[0].block
+        ));
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(crate) struct Value {
 
 enum State {
     Whole(Bytes),
-    Divided(Box<Divided>),
+    Divided(Divided),
     Packed(Box<Packed>),
 }
 
@@ -66,7 +66,7 @@ impl Value {
         if let State::Whole(bytes) = state
             && let Some(divided) = blocks.divide(bytes)
         {
-            *state = State::Divided(Box::new(divided));
+            *state = State::Divided(divided);
         }
     }
 
