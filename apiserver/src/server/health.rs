@@ -279,7 +279,11 @@ impl Health {
         let mut running = self.running.lock();
         if running.remove(name).is_some() && running.is_empty() {
             // No work for a thread that answers requests: it takes milliseconds.
-            std::thread::spawn(give_back);
+            std::thread::spawn(|| {
+                give_back();
+                std::thread::sleep(SETTLED);
+                give_back();
+            });
         }
     }
 
@@ -288,6 +292,9 @@ impl Health {
         !self.running.lock().contains_key(name)
     }
 }
+
+/// After this time what the hooks have set going runs by itself, and everybody who waited for the server has come.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// Gives back the pages of the program that only its start needed: nearly half of it.
 fn give_back() {
