@@ -13,8 +13,10 @@ use futures::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -222,10 +224,13 @@ impl Shared {
         match &self.tls {
             Tls::Off => self.http1(stream, info).await,
             Tls::On(tls) => {
-                let acceptor = tokio_rustls::TlsAcceptor::from(tls.at(local_addr.ip()));
+                let handshake = async {
+                    let accepted = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+                    let config = tls.at(local_addr.ip(), &accepted.client_hello());
+                    accepted.into_stream(config).await
+                };
                 let handshake =
-                    tokio::time::timeout(self.limits.read_header_timeout, acceptor.accept(stream))
-                        .await;
+                    tokio::time::timeout(self.limits.read_header_timeout, handshake).await;
                 let mut stream = match handshake {
                     Ok(Ok(stream)) => stream,
                     Ok(Err(error)) => {

@@ -704,6 +704,48 @@ fn a_key_must_fit_its_certificate() {
     );
 }
 
+/// As in Go: a client that puts AES first gets what the server prefers, another one what it prefers itself.
+#[tokio::test]
+async fn the_server_prefers_the_cheapest_aes() {
+    use rustls::CipherSuite;
+    let (options, made) = options();
+    let running = serve(options, &made, describe());
+    const AES_128: CipherSuite = CipherSuite::TLS13_AES_128_GCM_SHA256;
+    const AES_256: CipherSuite = CipherSuite::TLS13_AES_256_GCM_SHA384;
+    const CHACHA: CipherSuite = CipherSuite::TLS13_CHACHA20_POLY1305_SHA256;
+    const OLD_AES_128: CipherSuite = CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
+    const OLD_AES_256: CipherSuite = CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384;
+    for (offered, chosen) in [
+        (&[AES_256, CHACHA, AES_128][..], AES_128),
+        (&[AES_128, AES_256], AES_128),
+        (&[AES_256, CHACHA], AES_256),
+        (&[CHACHA, AES_256, AES_128], CHACHA),
+        (&[OLD_AES_256, OLD_AES_128], OLD_AES_128),
+    ] {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider
+            .cipher_suites
+            .retain(|suite| offered.contains(&suite.suite()));
+        provider
+            .cipher_suites
+            .sort_by_key(|suite| offered.iter().position(|one| *one == suite.suite()));
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(running.ca.clone()).unwrap();
+        let config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let stream = TcpStream::connect(running.address).await.unwrap();
+        let stream = tokio_rustls::TlsConnector::from(Arc::new(config))
+            .connect(ServerName::try_from("localhost").unwrap(), stream)
+            .await
+            .unwrap();
+        let suite = stream.get_ref().1.negotiated_cipher_suite().unwrap();
+        assert_eq!(suite.suite(), chosen, "of {offered:?}");
+    }
+}
+
 /// Notes of which CAs a certificate may be, and has none.
 #[derive(Debug, Default)]
 struct Asked(std::sync::Mutex<Vec<Vec<u8>>>);

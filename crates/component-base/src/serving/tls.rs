@@ -176,18 +176,22 @@ pub(super) struct CurrentTls {
 impl CurrentTls {
     /// The settings for a connection to this address. Clients that connect to an address name no server, since SNI takes
     /// none: a certificate that is for the address by name is theirs. Upstream: dynamiccertificates GetConfigForClient.
-    pub(super) fn at(&self, address: IpAddr) -> Arc<ServerConfig> {
-        let config = self.config.load_full();
-        let found = self.certificates.explicitly_named(&address.to_string());
-        let Some(for_address) = found else {
-            return config;
-        };
-        let mut config = ServerConfig::clone(&config);
-        config.cert_resolver = Arc::new(AtAddress {
-            certificates: self.certificates.clone(),
-            for_address,
-        });
-        Arc::new(config)
+    ///
+    /// A client that would rather not have AES, since its processor has no instructions for it, gets the suite that it names
+    /// first; all others the one that the server prefers. Upstream: Go's crypto/tls.
+    pub(super) fn at(&self, address: IpAddr, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
+        let mut config = self.config.load_full();
+        let rank = hello.cipher_suites().iter().find_map(preference);
+        if rank.is_none_or(|rank| rank >= PREFERENCE_WITH_AES) {
+            Arc::make_mut(&mut config).ignore_client_order = false;
+        }
+        if let Some(for_address) = self.certificates.explicitly_named(&address.to_string()) {
+            Arc::make_mut(&mut config).cert_resolver = Arc::new(AtAddress {
+                certificates: self.certificates.clone(),
+                for_address,
+            });
+        }
+        config
     }
 }
 
@@ -393,6 +397,26 @@ const SUITES: &[(&str, Option<CipherSuite>)] = &[
     ("TLS_RSA_WITH_RC4_128_SHA", None),
 ];
 
+/// The suites that are served, best first. Upstream: the order of Go's crypto/tls.
+const PREFERENCE: [CipherSuite; 9] = [
+    CipherSuite::TLS13_AES_128_GCM_SHA256,
+    CipherSuite::TLS13_AES_256_GCM_SHA384,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+];
+/// How many of them are AES.
+const PREFERENCE_WITH_AES: usize = 6;
+
+/// How many suites are preferred to this one, if it is served.
+fn preference(suite: &CipherSuite) -> Option<usize> {
+    PREFERENCE.iter().position(|known| known == suite)
+}
+
 /// Names `--tls-cipher-suites` takes; some of them are not served.
 pub fn cipher_suite_names() -> impl Iterator<Item = &'static str> {
     SUITES.iter().map(|(name, _)| *name)
@@ -440,6 +464,9 @@ pub(super) fn server_config(
             .cipher_suites
             .retain(|suite| suite.tls13().is_some() || suites.contains(&suite.suite()));
     }
+    provider
+        .cipher_suites
+        .sort_by_key(|suite| preference(&suite.suite()).unwrap_or(PREFERENCE.len()));
     if !settings.curves.is_empty() {
         let mut groups = Vec::new();
         for id in &settings.curves {
@@ -486,6 +513,7 @@ pub(super) fn server_config(
         builder.with_no_client_auth()
     };
     let mut config = builder.with_cert_resolver(certificates);
+    config.ignore_client_order = true;
     config.alpn_protocols = if settings.disable_http2 {
         vec![b"http/1.1".to_vec()]
     } else {
