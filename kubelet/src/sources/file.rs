@@ -44,7 +44,7 @@ fn fnv128a(bytes: &[u8]) -> u128 {
 /// When the text is no pod, or one that refers to objects of the API (a static pod may not).
 pub fn parse_static_pod(text: &[u8], origin: &str, node_name: &str) -> Result<Pod, String> {
     let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
-    let value: serde_json::Value = yaml::from_str(text, DuplicateKeyPolicy::Error)
+    let value: serde_json::Value = yaml::from_str(text, DuplicateKeyPolicy::LastWins)
         .map_err(|error| yaml::error_text(&error))?;
     let kind = value
         .get("kind")
@@ -279,6 +279,10 @@ mod tests {
         )
         .expect("pod");
         assert_ne!(pod.metadata.uid, other.metadata.uid);
+        // Of a key that comes twice the last counts, as upstream.
+        let twice = MANIFEST.replace("name: etcd,", "name: first, name: etcd,");
+        let twice = parse_static_pod(twice.as_bytes(), "/m/etcd.yaml", "Node1").expect("pod");
+        assert_eq!(twice.metadata.name, "etcd-node1");
         let fixed = MANIFEST.replace("name: etcd,", "name: etcd, uid: fixed,");
         assert_eq!(
             parse_static_pod(fixed.as_bytes(), "/m/e", "n")

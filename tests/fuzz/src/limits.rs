@@ -17,8 +17,9 @@ use crate::target::{Case, Outcome, Target};
 /// Stack of the thread that tries inputs: what threads of servers have.
 pub(crate) const STACK: usize = 2 << 20;
 
-/// CPU time of one input, in a build without optimisations.
-const CPU: Duration = Duration::from_secs(3);
+/// CPU time of one input, in a build without optimisations: several times what the slowest takes, since a processor that two
+/// threads share may take twice as long.
+const CPU: Duration = Duration::from_secs(6);
 
 /// Time after which an input is taken to hang.
 const WALL: Duration = Duration::from_secs(60);

@@ -293,7 +293,7 @@ fn read_output(api_version: &str, stdout: &[u8]) -> Result<ExecCredentials, Stri
         client_key_data: String,
     }
     let text = std::str::from_utf8(stdout).map_err(|error| format!("decoding stdout: {error}"))?;
-    let value: serde_json::Value = yaml::from_str(text, DuplicateKeyPolicy::Error)
+    let value: serde_json::Value = yaml::from_str(text, DuplicateKeyPolicy::LastWins)
         .map_err(|error| format!("decoding stdout: {}", yaml::error_text(&error)))?;
     let printed: Printed =
         serde_json::from_value(value).map_err(|error| format!("decoding stdout: {error}"))?;

@@ -197,7 +197,7 @@ impl Kubeconfig {
             return Ok(Self::default());
         }
         // Straight into the types: a scalar becomes text where text is wanted, so a password may look like a number.
-        let parsed: Self = yaml::from_str(text, DuplicateKeyPolicy::Error)
+        let parsed: Self = yaml::from_str(text, DuplicateKeyPolicy::LastWins)
             .map_err(|error| bad(yaml::error_text(&error)))?;
         if !matches!(parsed.api_version.as_str(), "" | "v1")
             || !matches!(parsed.kind.as_str(), "" | "Config")

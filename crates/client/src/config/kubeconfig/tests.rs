@@ -239,3 +239,10 @@ fn contexts_can_be_chosen() {
     assert_eq!(parsed.client_config(None).unwrap().server, "https://x");
     assert_eq!(parsed.client_config(Some("b")).unwrap().server, "https://y");
 }
+
+/// Upstream reads kubeconfigs leniently.
+#[test]
+fn of_a_key_that_comes_twice_the_last_counts() {
+    let parsed = Kubeconfig::parse("current-context: a\ncurrent-context: b\n", "<text>").unwrap();
+    assert_eq!(parsed.current_context, "b");
+}
