@@ -1,5 +1,6 @@
 //! How custom objects are written. Upstream: apiextensions-apiserver/pkg/registry/customresource.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -213,10 +214,11 @@ impl Strategy for CustomStrategy {
 
 /// Finalizers that others may use too.
 fn finalizer_warnings(new: &ObjectMeta, old: Option<&ObjectMeta>) -> Vec<String> {
+    let before: HashSet<&String> = old.into_iter().flat_map(|old| &old.finalizers).collect();
     let mut added: Vec<&String> = new
         .finalizers
         .iter()
-        .filter(|finalizer| old.is_none_or(|old| !old.finalizers.contains(finalizer)))
+        .filter(|finalizer| !before.contains(finalizer))
         .collect();
     added.sort();
     added.dedup();

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use api_types::meta::v1::StatusCause;
 use serde_json::Value;
@@ -295,12 +296,33 @@ impl From<&api_types::Quantity> for BadValue {
     }
 }
 
+/// A value that is costly to print, and is not made for an error that is not told.
+pub struct Lazily<F>(pub F);
+
+impl<F: FnOnce() -> BadValue> From<Lazily<F>> for BadValue {
+    fn from(Lazily(make): Lazily<F>) -> Self {
+        make()
+    }
+}
+
+/// The same for more words.
+pub struct LazyText<F>(pub F);
+
+impl<F: FnOnce() -> String> From<LazyText<F>> for String {
+    fn from(LazyText(make): LazyText<F>) -> Self {
+        make()
+    }
+}
+
 /// Go's nil pointer prints as `null`.
 impl<T: Into<BadValue>> From<Option<T>> for BadValue {
     fn from(value: Option<T>) -> Self {
         value.map_or_else(|| Self::Text("null".to_owned()), Into::into)
     }
 }
+
+/// Where an error that is not told says it is.
+const UNTOLD: &str = "<omitted>";
 
 /// One thing that is wrong with one field.
 #[derive(Debug, Clone, PartialEq)]
@@ -313,16 +335,73 @@ pub struct Error {
     pub bad_value: BadValue,
     /// More words; may be empty.
     pub detail: String,
+    held: Held,
+}
+
+/// What the errors of all objects that are looked at hold at once, in bytes, before further ones are not told. Upstream has no such
+/// limit: there an object of three megabytes can have errors of terabytes, each element of a list with the whole list.
+const MOST_HELD: usize = 8 << 20;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes that an error holds, counted while there is the error.
+#[derive(Debug)]
+struct Held(usize);
+
+impl Held {
+    fn new(bytes: usize) -> Self {
+        HELD.fetch_add(bytes, Ordering::Relaxed);
+        Self(bytes)
+    }
+}
+
+impl Clone for Held {
+    fn clone(&self) -> Self {
+        Self::new(self.0)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// Errors that say the same are equal.
+impl PartialEq for Held {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Error {
-    fn new(kind: ErrorKind, path: &Path, bad_value: BadValue, detail: impl Into<String>) -> Self {
+    fn new(
+        kind: ErrorKind,
+        path: &Path,
+        bad_value: impl Into<BadValue>,
+        detail: impl Into<String>,
+    ) -> Self {
+        if HELD.load(Ordering::Relaxed) > MOST_HELD {
+            return Self { kind, ..untold() };
+        }
+        let (path, bad_value, detail) = (path.to_string(), bad_value.into(), detail.into());
+        let value_bytes = match &bad_value {
+            BadValue::Omitted => 0,
+            BadValue::String(text) | BadValue::Text(text) => text.len(),
+        };
+        let held = Held::new(path.len() + value_bytes + detail.len());
         Self {
             kind,
-            path: path.to_string(),
+            path,
             bad_value,
-            detail: detail.into(),
+            detail,
+            held,
         }
+    }
+
+    /// Whether it stands for errors that are not told.
+    fn is_untold(&self) -> bool {
+        self.held.0 == 0 && self.path == UNTOLD
     }
 
     /// The message without the path.
@@ -374,14 +453,25 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Stands for errors that are not told, since there is more to say than anybody reads.
+pub fn untold() -> Error {
+    Error {
+        kind: ErrorKind::Invalid,
+        path: UNTOLD.to_owned(),
+        bad_value: BadValue::Omitted,
+        detail: "there are more errors than can be told".to_owned(),
+        held: Held::new(0),
+    }
+}
+
 /// The value has the wrong type.
 pub fn type_invalid(path: &Path, value: impl Into<BadValue>, detail: impl Into<String>) -> Error {
-    Error::new(ErrorKind::TypeInvalid, path, value.into(), detail)
+    Error::new(ErrorKind::TypeInvalid, path, value, detail)
 }
 
 /// The value refers to something that does not exist.
 pub fn not_found(path: &Path, value: impl Into<BadValue>) -> Error {
-    Error::new(ErrorKind::NotFound, path, value.into(), "")
+    Error::new(ErrorKind::NotFound, path, value, "")
 }
 
 /// A required value is missing or empty.
@@ -391,12 +481,12 @@ pub fn required(path: &Path, detail: impl Into<String>) -> Error {
 
 /// A value that must be unique is not.
 pub fn duplicate(path: &Path, value: impl Into<BadValue>) -> Error {
-    Error::new(ErrorKind::Duplicate, path, value.into(), "")
+    Error::new(ErrorKind::Duplicate, path, value, "")
 }
 
 /// The value is malformed.
 pub fn invalid(path: &Path, value: impl Into<BadValue>, detail: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Invalid, path, value.into(), detail)
+    Error::new(ErrorKind::Invalid, path, value, detail)
 }
 
 /// The value is none of the supported ones. They print in the order given.
@@ -405,16 +495,17 @@ pub fn not_supported<S: AsRef<str>>(
     value: impl Into<BadValue>,
     supported: &[S],
 ) -> Error {
-    let detail = if supported.is_empty() {
-        String::new()
-    } else {
+    let detail = LazyText(|| {
+        if supported.is_empty() {
+            return String::new();
+        }
         let quoted: Vec<String> = supported
             .iter()
             .map(|value| quote(value.as_ref()))
             .collect();
         format!("supported values: {}", quoted.join(", "))
-    };
-    Error::new(ErrorKind::NotSupported, path, value.into(), detail)
+    });
+    Error::new(ErrorKind::NotSupported, path, value, detail)
 }
 
 /// The value is well-formed and still not permitted.
@@ -460,7 +551,7 @@ pub fn too_short(path: &Path, value: &str, min_characters: usize) -> Error {
     Error::new(
         ErrorKind::TooShort,
         path,
-        value.into(),
+        value,
         format!("must be at least {min_characters} {unit}"),
     )
 }
@@ -483,7 +574,7 @@ pub fn too_few(path: &Path, actual: usize, min: usize) -> Error {
     Error::new(
         ErrorKind::TooFew,
         path,
-        actual.into(),
+        actual,
         format!("must have at least {min} {unit}"),
     )
 }
@@ -512,7 +603,12 @@ impl ErrorList {
 
     /// The errors as the causes of a Status.
     pub fn to_causes(&self) -> Vec<StatusCause> {
-        self.0.iter().map(Error::to_cause).collect()
+        let mut untold = false;
+        let told = self
+            .0
+            .iter()
+            .filter(|error| !error.is_untold() || !std::mem::replace(&mut untold, true));
+        told.map(Error::to_cause).collect()
     }
 
     /// All messages in one: the message itself if there is one, else `[a, b]`, without repeats. `None` if there is no error.

@@ -1,5 +1,7 @@
 //! Whether a CRD may have a schema. Upstream: pkg/apis/apiextensions/validation/{validation,cel_validation}.go.
 
+use std::collections::HashSet;
+
 use api_types::apiextensions::v1::JSONSchemaProps;
 use apimachinery::field::{self, BadValue, ErrorList, Path};
 
@@ -636,7 +638,8 @@ impl Walk<'_> {
             let detail = "must be object if parent array's x-kubernetes-list-type is map";
             return self.refuse(&items_path, "type", &item.type_, detail);
         }
-        for (index, key) in keys.iter().enumerate() {
+        let mut seen = HashSet::new();
+        for key in keys {
             match item.properties.get(key) {
                 Some(property) if matches!(&*property.type_, "array" | "object") => {
                     let path = items_path.child("properties").key(key);
@@ -650,7 +653,7 @@ impl Walk<'_> {
                     self.refuse(path, LIST_KEYS, keys, detail);
                 }
             }
-            if keys[..index].contains(key) {
+            if !seen.insert(key) {
                 let detail = "must not contain duplicate entries";
                 self.refuse(path, LIST_KEYS, keys, detail);
             }
@@ -660,6 +663,7 @@ impl Walk<'_> {
     /// What can be said about rules without compiling them.
     fn rules_as_written(&mut self, schema: &JSONSchemaProps, path: &Path) {
         let has_breaks = |text: &str| text.contains(['\n', '\r']);
+        let mut structural: Option<Option<Structural>> = None;
         for (index, rule) in schema.x_kubernetes_validations.iter().enumerate() {
             let path = path.child("x-kubernetes-validations").index(index);
             let text = rule.rule.trim();
@@ -697,9 +701,12 @@ impl Walk<'_> {
                 let detail = "must not contain line breaks";
                 self.refuse(&path, "fieldPath", &rule.field_path, detail);
             }
-            let is_valid = Structural::new(schema).map_or(true, |schema| {
-                valid_field_path(&rule.field_path, &schema.root, true).is_ok()
-            });
+            let is_valid = structural
+                .get_or_insert_with(|| Structural::new(schema).ok())
+                .as_ref()
+                .is_none_or(|schema| {
+                    valid_field_path(&rule.field_path, &schema.root, true).is_ok()
+                });
             if !is_valid {
                 self.refuse(&path, "fieldPath", &rule.field_path, "must be a valid path");
             }

@@ -1,6 +1,8 @@
 //! The paths a CRD names: printer columns, selectable fields, the scale subresource. Upstream:
 //! pkg/apis/apiextensions/validation/validation.go.
 
+use std::collections::HashSet;
+
 use api_types::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceSubresources, SelectableField,
 };
@@ -112,7 +114,7 @@ pub fn validate_selectable_fields(
     may_have_too_many: bool,
 ) -> ErrorList {
     let mut errors = ErrorList::new();
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen: HashSet<String> = HashSet::new();
     for (index, selectable) in fields.iter().enumerate() {
         let text = &selectable.json_path;
         let path = path.index(index).child("jsonPath");
@@ -144,10 +146,8 @@ pub fn validate_selectable_fields(
             ));
         }
         let name = found.path.to_string();
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             errors.push(field::duplicate(&path, text));
-        } else {
-            seen.push(name);
         }
     }
     if seen.len() > MAX_SELECTABLE_FIELDS && !may_have_too_many {

@@ -2,6 +2,8 @@
 //!
 //! DELETE is in `custom_resources::deletion`.
 
+use std::collections::HashSet;
+
 use api_types::Value;
 use api_types::apiextensions::v1::{CustomResourceDefinition, JSONSchemaPropsOrArray};
 use api_types::value::{View, ViewMut};
@@ -147,6 +149,7 @@ fn formats(crd: &CustomResourceDefinition) -> Vec<String> {
 }
 
 fn warnings(new: &[String], old: &[String]) -> Vec<String> {
+    let old: HashSet<&String> = old.iter().collect();
     let introduced = new.iter().filter(|format| !old.contains(format));
     introduced
         .map(|format| format!("unrecognized format {}", quote(format)))

@@ -1,7 +1,7 @@
 //! What is accepted in pods and templates but deprecated, without effect or surprising. Upstream: pkg/api/pod/warnings.go,
 //! and the warnings of nodes' labels and of claims that it uses.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use api_types::core::v1::*;
 use api_types::meta::v1::ObjectMeta;
@@ -385,7 +385,8 @@ impl Subject<'_> {
                     .collect::<Vec<_>>()
             })
             .collect();
-        for (i, (port, path)) in all.iter().enumerate() {
+        let mut same: HashMap<(i32, &String), Vec<(&ContainerPort, &Path)>> = HashMap::new();
+        for (port, path) in &all {
             if !port.host_ip.is_empty() && port.host_port == 0 {
                 // Go's form of the internal struct.
                 let text = format!(
@@ -394,11 +395,10 @@ impl Subject<'_> {
                 );
                 warnings.push(format!("{path}: hostIP set without hostPort: {text}"));
             }
-            for (other, other_path) in &all[..i] {
-                if (other.container_port, &other.protocol) != (port.container_port, &port.protocol)
-                {
-                    continue;
-                }
+            let same = same
+                .entry((port.container_port, &port.protocol))
+                .or_default();
+            for (other, other_path) in same.iter().take(MOST_PAIRS) {
                 let same_port = port.host_port == other.host_port;
                 let what = if port.host_ip == other.host_ip && same_port {
                     "duplicate port definition"
@@ -411,6 +411,10 @@ impl Subject<'_> {
                 };
                 warnings.push(format!("{path}: {what} with {other_path}"));
             }
+            if warnings.len() > MOST_PAIRS {
+                break;
+            }
+            same.push((port, path));
         }
         let mut names: BTreeMap<&str, &Path> = BTreeMap::new();
         for (port, path) in all.iter().filter(|(port, _)| !port.name.is_empty()) {
@@ -500,6 +504,9 @@ fn hidden_variables(variables: &[EnvVar], path: &Path) -> Vec<String> {
 
 // === Paths in volumes that lie over each other ===
 
+/// Of things that are compared with each other, how many at most, and how many warnings are enough: a response has room for fewer.
+const MOST_PAIRS: usize = 1_000;
+
 #[derive(Clone, PartialEq)]
 struct Target {
     path: String,
@@ -527,15 +534,24 @@ fn targets<'a>(paths: impl IntoIterator<Item = &'a String>, source: &str) -> Vec
 fn overlaps(targets: Vec<Target>) -> Vec<String> {
     let mut found = Vec::new();
     let mut before: Vec<Target> = Vec::new();
-    for mut target in targets {
+    let is_below = |path: &str, above: &str| {
+        path.strip_prefix(above)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    for mut target in targets.into_iter().take(MOST_PAIRS) {
         target
             .path
             .truncate(target.path.trim_end_matches('/').len());
-        for other in before.iter().filter(|_| !target.path.is_empty()) {
-            let (a, b) = (format!("{}/", other.path), format!("{}/", target.path));
-            if !other.path.is_empty() && (a.starts_with(&b) || b.starts_with(&a)) {
+        if target.path.is_empty() {
+            continue;
+        }
+        for other in &before {
+            if is_below(&target.path, &other.path) || is_below(&other.path, &target.path) {
                 found.push(format!("{target} with {other}"));
             }
+        }
+        if found.len() > MOST_PAIRS {
+            break;
         }
         before.push(target);
     }

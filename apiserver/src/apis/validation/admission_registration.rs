@@ -367,12 +367,15 @@ fn service_path(text: &str, path: &Path) -> ErrorList {
     for (i, step) in rest.split('/').enumerate() {
         if step.is_empty() {
             let detail = format!("segment[{i}] may not be empty");
-            errors.push(field::invalid(path, text, detail));
+            let value = field::Lazily(|| BadValue::from(text));
+            errors.push(field::invalid(path, value, detail));
             continue;
         }
-        let problems = rules::is_dns1123_subdomain(step).into_iter();
-        let problems = problems.map(|problem| format!("segment[{i}]: {problem}"));
-        errors.extend(invalids(path, text, problems.collect()));
+        for problem in rules::is_dns1123_subdomain(step) {
+            let detail = format!("segment[{i}]: {problem}");
+            let value = field::Lazily(|| BadValue::from(text));
+            errors.push(field::invalid(path, value, detail));
+        }
     }
     errors
 }

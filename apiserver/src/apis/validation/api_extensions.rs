@@ -4,6 +4,8 @@
 //! its schema at `spec.validation`. [`Shared`] is that view of an object in v1. What the schemas themselves may be is
 //! `structural_schema`'s.
 
+use std::collections::{HashMap, HashSet};
+
 use api_types::apiextensions::v1::{
     CustomResourceConversion, CustomResourceDefinition, CustomResourceDefinitionNames,
     CustomResourceDefinitionSpec, CustomResourceDefinitionVersion, CustomResourceValidation,
@@ -29,9 +31,9 @@ struct Options {
     all_versions_have_schemas: bool,
     invalid_ca_bundle: bool,
     /// Whose schema did not change; its rules may cost what they cost before.
-    unchanged_schemas: Vec<String>,
+    unchanged_schemas: HashSet<String>,
     /// Which versions may keep too many selectable fields; empty for all versions at once.
-    too_many_selectable_fields: Vec<String>,
+    too_many_selectable_fields: HashSet<String>,
 }
 
 impl Options {
@@ -43,8 +45,8 @@ impl Options {
             all_versions_have_schemas: true,
             // It is checked once the CRD is established.
             invalid_ca_bundle: true,
-            unchanged_schemas: Vec::new(),
-            too_many_selectable_fields: Vec::new(),
+            unchanged_schemas: HashSet::new(),
+            too_many_selectable_fields: HashSet::new(),
         }
     }
 
@@ -97,38 +99,42 @@ pub(crate) fn has_invalid_ca_bundle(spec: &CustomResourceDefinitionSpec) -> bool
     })
 }
 
-/// The schema of a version, if there is that version.
-fn schema_of<'a>(
-    spec: &'a CustomResourceDefinitionSpec,
-    name: &str,
-) -> Option<Option<&'a CustomResourceValidation>> {
-    let version = spec.versions.iter().find(|version| version.name == name)?;
-    Some(version.schema.as_deref())
+/// The schemas of the versions. The first one counts where a name is there twice.
+fn schemas_by_name(
+    spec: &CustomResourceDefinitionSpec,
+) -> HashMap<&String, Option<&CustomResourceValidation>> {
+    let versions = spec.versions.iter().rev();
+    versions
+        .map(|version| (&version.name, version.schema.as_deref()))
+        .collect()
 }
 
 fn unchanged_schemas(
     new: &CustomResourceDefinitionSpec,
     old: &CustomResourceDefinitionSpec,
-) -> Vec<String> {
+) -> HashSet<String> {
     let shared = Shared::new(old);
-    let is_unchanged = |name: &str| {
+    let (before, after) = (schemas_by_name(old), schemas_by_name(new));
+    let mut unchanged = HashSet::new();
+    for (name, schema) in after {
         // A schema that all versions have is also that of a version which was not there.
         let before = if shared.has_shared_schema {
             Some(shared.schema)
         } else {
-            schema_of(old, name)
+            before.get(name).copied()
         };
-        before.is_some() && before == schema_of(new, name)
-    };
-    let names = new.versions.iter().map(|version| &version.name);
-    names.filter(|name| is_unchanged(name)).cloned().collect()
+        if before == Some(schema) {
+            unchanged.insert(name.clone());
+        }
+    }
+    unchanged
 }
 
 fn too_many_selectable_fields(
     new: &CustomResourceDefinitionSpec,
     old: &CustomResourceDefinitionSpec,
-) -> Vec<String> {
-    let mut allowed = Vec::new();
+) -> HashSet<String> {
+    let mut allowed = HashSet::new();
     let too_many = |version: &CustomResourceDefinitionVersion| {
         version.selectable_fields.len() > MAX_SELECTABLE_FIELDS
     };
@@ -139,19 +145,21 @@ fn too_many_selectable_fields(
             && too_many(old)
             && new.selectable_fields == old.selectable_fields
         {
-            allowed.push(String::new());
+            allowed.insert(String::new());
         }
         return allowed;
     }
     if new_shared.has_shared_fields || old_shared.has_shared_fields {
         return allowed;
     }
+    let before: HashMap<&String, &CustomResourceDefinitionVersion> =
+        old.versions.iter().map(|old| (&old.name, old)).collect();
     for version in &new.versions {
-        let before = old.versions.iter().rfind(|old| old.name == version.name);
+        let before = before.get(&version.name).copied();
         if before.is_some_and(|before| {
             too_many(before) && before.selectable_fields == version.selectable_fields
         }) {
-            allowed.push(version.name.clone());
+            allowed.insert(version.name.clone());
         }
     }
     allowed
@@ -255,18 +263,20 @@ fn stored_versions(crd: &CustomResourceDefinition) -> ErrorList {
     }
     let versions = &crd.spec.versions;
     let mut errors = ErrorList::new();
-    for (index, version) in versions.iter().enumerate() {
+    let last: HashMap<&String, usize> = stored.iter().zip(0..).collect();
+    let mut names = HashSet::new();
+    for version in versions {
         // Upstream crosses out each name that it finds, and so misses one that is there twice.
-        let found = stored.contains(&version.name)
-            && !versions[..index].iter().any(|it| it.name == version.name);
+        let found = names.insert(&version.name) && last.contains_key(&version.name);
         if version.storage && !found {
             let detail = format!("must have the storage version {}", version.name);
-            errors.push(field::invalid(&path, stored, detail));
+            let value = field::Lazily(|| BadValue::from(stored));
+            errors.push(field::invalid(&path, value, detail));
         }
     }
     for (index, name) in stored.iter().enumerate() {
-        let again = stored[index + 1..].contains(name);
-        if !again && !versions.iter().any(|version| version.name == *name) {
+        let again = last[name] > index;
+        if !again && !names.contains(name) {
             let detail = format!(
                 "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until \
                  a storage migration ensures no data remains persisted in {name} and removes {name} from \
@@ -478,7 +488,7 @@ fn version(
 
 fn schema_options(options: &Options, version: &str) -> SchemaOptions {
     SchemaOptions {
-        rule_cost: !options.unchanged_schemas.iter().any(|it| it == version),
+        rule_cost: !options.unchanged_schemas.contains(version),
         ..options.schema
     }
 }
@@ -512,12 +522,11 @@ fn selectable_fields(
             return field::invalid(&path, "", error.to_string()).into();
         }
     };
-    let mut allowed = options.too_many_selectable_fields.iter();
     structural_schema::validate_selectable_fields(
         &version.selectable_fields,
         &structural,
         &path.child("selectableFields"),
-        allowed.any(|name| name == allowed_for),
+        options.too_many_selectable_fields.contains(allowed_for),
     )
 }
 
@@ -552,10 +561,8 @@ fn versions_together(
     let mut errors = ErrorList::new();
     let versions = &spec.versions;
     let versions_path = path.child("versions");
-    let unique = |(index, version): (usize, &CustomResourceDefinitionVersion)| {
-        !versions[..index].iter().any(|it| it.name == version.name)
-    };
-    if !versions.iter().enumerate().all(unique) {
+    let mut names = HashSet::new();
+    if !versions.iter().all(|version| names.insert(&version.name)) {
         let detail = "must contain unique version names";
         errors.push(field::invalid(
             &versions_path,
@@ -752,9 +759,10 @@ fn conversion_review_versions(versions: &[String], known: bool, path: &Path) -> 
         return field::required(path, "").into();
     }
     let mut errors = ErrorList::new();
+    let mut seen = HashSet::new();
     for (index, version) in versions.iter().enumerate() {
         let path = path.index(index);
-        if versions[..index].contains(version) {
+        if !seen.insert(version) {
             errors.push(field::invalid(&path, version, "duplicate version"));
         } else {
             errors.extend(invalids(&path, version, rules::is_dns1035_label(version)));

@@ -1,7 +1,7 @@
 //! Containers of a pod: names, images, ports, environment, mounts, probes, hooks and restart rules.
 //! Upstream: pkg/apis/core/validation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use api_types::IntOrString;
 use api_types::core::v1::*;
@@ -805,6 +805,7 @@ fn volume_mounts(container: &Container, volumes: &Volumes<'_>, path: &Path) -> E
         .iter()
         .map(|device| (device.name.as_str(), device.device_path.as_str()))
         .collect();
+    let device_paths: HashSet<&str> = devices.values().copied().collect();
     let mut targets = BTreeSet::new();
     for (i, mount) in container.volume_mounts.iter().enumerate() {
         let own = path.index(i);
@@ -828,7 +829,7 @@ fn volume_mounts(container: &Container, volumes: &Volumes<'_>, path: &Path) -> E
                 "must not already exist in volumeDevices",
             ));
         }
-        if devices.values().any(|path| *path == mount.mount_path) {
+        if device_paths.contains(mount.mount_path.as_str()) {
             let detail = "must not already exist as a path in volumeDevices";
             errors.push(field::invalid(&target, &mount.mount_path, detail));
         }
@@ -904,6 +905,7 @@ fn volume_devices(container: &Container, volumes: &Volumes<'_>, path: &Path) -> 
         .iter()
         .map(|mount| (mount.name.as_str(), mount.mount_path.as_str()))
         .collect();
+    let mount_paths: HashSet<&str> = mounts.values().copied().collect();
     let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
     for (i, device) in container.volume_devices.iter().enumerate() {
         let (name, target) = (device.name.as_str(), device.device_path.as_str());
@@ -947,7 +949,7 @@ fn volume_devices(container: &Container, volumes: &Volumes<'_>, path: &Path) -> 
                 "must not already exist in volumeMounts",
             ));
         }
-        if mounts.values().any(|path| *path == target) {
+        if mount_paths.contains(target) {
             let detail = "must not already exist as a path in volumeMounts";
             errors.push(field::invalid(&target_path, target, detail));
         }

@@ -260,7 +260,7 @@ fn subsets(endpoints: &Endpoints) -> ErrorList {
 }
 
 fn endpoint_address(address: &EndpointAddress, path: &Path) -> ErrorList {
-    let mut errors = legacy_ip(&path.child("ip"), &address.ip, &[]);
+    let mut errors = legacy_ip(&path.child("ip"), &address.ip, &Known::new());
     if !address.hostname.is_empty() {
         errors.extend(dns_label(&address.hostname, &path.child("hostname")));
     }

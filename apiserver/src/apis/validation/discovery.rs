@@ -124,7 +124,7 @@ fn endpoints(slice: &EndpointSlice) -> ErrorList {
 fn endpoint_address(address: &str, ty: &str, path: &Path, index: usize) -> ErrorList {
     let own = path.index(index);
     let (mut errors, v6) = match ty {
-        "IPv4" => (legacy_ip(&own, address, &[]), false),
+        "IPv4" => (legacy_ip(&own, address, &Known::new()), false),
         "IPv6" => (rules::is_valid_ip(&own, address), true),
         "FQDN" => return rules::is_fully_qualified_domain_name(&own, address),
         _ => return ErrorList::new(),

@@ -430,9 +430,15 @@ fn range(start: usize, stop: usize) -> String {
 }
 
 fn op_codes(a: &[&str], b: &[&str]) -> Vec<OpCode> {
-    let mut blocks = Vec::new();
-    let positions = popular_free_positions(b);
-    matching_blocks(a, b, &positions, (0, a.len()), (0, b.len()), &mut blocks);
+    let mut matcher = Matcher {
+        a,
+        b,
+        positions: popular_free_positions(b),
+        left: MOST_COMPARED,
+        blocks: Vec::new(),
+    };
+    matcher.matching_blocks((0, a.len()), (0, b.len()), 0);
+    let mut blocks = matcher.blocks;
     blocks.push((a.len(), b.len(), 0));
     let (mut i, mut j) = (0, 0);
     let mut codes = Vec::new();
@@ -489,72 +495,88 @@ fn popular_free_positions<'a>(b: &[&'a str]) -> std::collections::HashMap<&'a st
     positions
 }
 
-fn matching_blocks(
-    a: &[&str],
-    b: &[&str],
-    positions: &std::collections::HashMap<&str, Vec<usize>>,
-    (a_low, a_high): (usize, usize),
-    (b_low, b_high): (usize, usize),
-    blocks: &mut Vec<(usize, usize, usize)>,
-) {
-    let (i, j, size) = longest_match(a, b, positions, (a_low, a_high), (b_low, b_high));
-    if size == 0 {
-        return;
-    }
-    if a_low < i && b_low < j {
-        matching_blocks(a, b, positions, (a_low, i), (b_low, j), blocks);
-    }
-    blocks.push((i, j, size));
-    if i + size < a_high && j + size < b_high {
-        matching_blocks(
-            a,
-            b,
-            positions,
-            (i + size, a_high),
-            (j + size, b_high),
-            blocks,
-        );
-    }
+/// What a diff may cost, in lines that are compared, and how deep it looks. What is left then counts as replaced.
+const MOST_COMPARED: usize = 10_000_000;
+const MOST_DEPTH: usize = 100;
+
+struct Matcher<'a> {
+    a: &'a [&'a str],
+    b: &'a [&'a str],
+    positions: std::collections::HashMap<&'a str, Vec<usize>>,
+    left: usize,
+    blocks: Vec<(usize, usize, usize)>,
 }
 
-fn longest_match(
-    a: &[&str],
-    b: &[&str],
-    positions: &std::collections::HashMap<&str, Vec<usize>>,
-    (a_low, a_high): (usize, usize),
-    (b_low, b_high): (usize, usize),
-) -> (usize, usize, usize) {
-    let (mut best_i, mut best_j, mut best) = (a_low, b_low, 0);
-    let mut lengths: std::collections::HashMap<usize, usize> = std::collections::HashMap::new();
-    for (i, line) in a.iter().enumerate().take(a_high).skip(a_low) {
-        let mut next = std::collections::HashMap::new();
-        for &j in positions.get(line).into_iter().flatten() {
-            if j < b_low {
-                continue;
+impl Matcher<'_> {
+    fn matching_blocks(
+        &mut self,
+        (mut a_low, a_high): (usize, usize),
+        (mut b_low, b_high): (usize, usize),
+        depth: usize,
+    ) {
+        loop {
+            let (i, j, size) = self.longest_match((a_low, a_high), (b_low, b_high));
+            if size == 0 {
+                return;
             }
-            if j >= b_high {
-                break;
+            if a_low < i && b_low < j && depth < MOST_DEPTH {
+                self.matching_blocks((a_low, i), (b_low, j), depth + 1);
             }
-            let length = j
-                .checked_sub(1)
-                .and_then(|j| lengths.get(&j))
-                .copied()
-                .unwrap_or(0)
-                + 1;
-            next.insert(j, length);
-            if length > best {
-                (best_i, best_j, best) = (i + 1 - length, j + 1 - length, length);
+            self.blocks.push((i, j, size));
+            (a_low, b_low) = (i + size, j + size);
+            if a_low >= a_high || b_low >= b_high {
+                return;
             }
         }
-        lengths = next;
     }
-    while best_i > a_low && best_j > b_low && a[best_i - 1] == b[best_j - 1] {
-        (best_i, best_j, best) = (best_i - 1, best_j - 1, best + 1);
+
+    fn longest_match(
+        &mut self,
+        (a_low, a_high): (usize, usize),
+        (b_low, b_high): (usize, usize),
+    ) -> (usize, usize, usize) {
+        let (a, b) = (self.a, self.b);
+        let (mut best_i, mut best_j, mut best) = (a_low, b_low, 0);
+        let mut lengths: std::collections::HashMap<usize, usize> = std::collections::HashMap::new();
+        for (i, line) in a.iter().enumerate().take(a_high).skip(a_low) {
+            let at = self.positions.get(line).map_or(&[][..], Vec::as_slice);
+            let at = at
+                .get(at.partition_point(|j| *j < b_low)..)
+                .unwrap_or_default();
+            let mut next = std::collections::HashMap::new();
+            if self.left == 0 {
+                return (a_low, b_low, 0);
+            }
+            self.left -= 1;
+            for &j in at {
+                self.left = self.left.saturating_sub(1);
+                if j >= b_high {
+                    break;
+                }
+                let length = j
+                    .checked_sub(1)
+                    .and_then(|j| lengths.get(&j))
+                    .copied()
+                    .unwrap_or(0)
+                    + 1;
+                next.insert(j, length);
+                if length > best {
+                    (best_i, best_j, best) = (i + 1 - length, j + 1 - length, length);
+                }
+            }
+            lengths = next;
+        }
+        while best_i > a_low && best_j > b_low && a[best_i - 1] == b[best_j - 1] {
+            (best_i, best_j, best) = (best_i - 1, best_j - 1, best + 1);
+        }
+        while best_i + best < a_high
+            && best_j + best < b_high
+            && a[best_i + best] == b[best_j + best]
+        {
+            best += 1;
+        }
+        (best_i, best_j, best)
     }
-    while best_i + best < a_high && best_j + best < b_high && a[best_i + best] == b[best_j + best] {
-        best += 1;
-    }
-    (best_i, best_j, best)
 }
 
 #[cfg(test)]
@@ -568,6 +590,18 @@ mod tests {
         let want = "@@ -2,6 +2,6 @@\n b\n c\n d\n-e\n+E\n f\n g\n";
         assert_eq!(unified_diff(old, new), want);
         assert_eq!(unified_diff(old, old), "");
+    }
+
+    #[test]
+    fn a_diff_of_many_lines_ends() {
+        let text = |value: char| -> String {
+            let lines = (0..20_000).map(|n| format!("name {n}\nvalue {value}{n}\n"));
+            lines.collect()
+        };
+        let diff = unified_diff(&text('a'), &text('b'));
+        for line in ["-value a0", "+value b0", "-value a19999", "+value b19999"] {
+            assert!(diff.lines().any(|found| found == line), "{line}");
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub mod storage;
 pub mod storage_versions;
 pub mod volumes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use api_types::Quantity;
 use api_types::meta::v1::{LabelSelector, ObjectMeta};
@@ -142,24 +142,25 @@ pub(crate) fn required_one_of(value: &str, supported: &[&str], path: &Path) -> E
     }
 }
 
+/// What an object had before, and may keep whatever the rules are now.
+pub(crate) type Known<'a> = HashSet<&'a str>;
+
 /// An address in a field that is older than the strict rules.
-pub(crate) fn legacy_ip(path: &Path, value: &str, valid_old: &[String]) -> ErrorList {
-    rules::is_valid_ip_for_legacy_field(
-        path,
-        value,
-        gates::enabled("StrictIPCIDRValidation"),
-        valid_old,
-    )
+pub(crate) fn legacy_ip(path: &Path, value: &str, known: &Known<'_>) -> ErrorList {
+    if known.contains(value) {
+        return ErrorList::new();
+    }
+    let strict = gates::enabled("StrictIPCIDRValidation");
+    rules::is_valid_ip_for_legacy_field(path, value, strict, &[])
 }
 
 /// A CIDR block in a field that is older than the strict rules.
-pub(crate) fn legacy_cidr(path: &Path, value: &str, valid_old: &[String]) -> ErrorList {
-    rules::is_valid_cidr_for_legacy_field(
-        path,
-        value,
-        gates::enabled("StrictIPCIDRValidation"),
-        valid_old,
-    )
+pub(crate) fn legacy_cidr(path: &Path, value: &str, known: &Known<'_>) -> ErrorList {
+    if known.contains(value) {
+        return ErrorList::new();
+    }
+    let strict = gates::enabled("StrictIPCIDRValidation");
+    rules::is_valid_cidr_for_legacy_field(path, value, strict, &[])
 }
 
 /// Whether there are addresses of both families. `None`: one of them is no address.

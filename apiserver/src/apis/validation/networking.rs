@@ -10,7 +10,7 @@ use super::*;
 
 pub fn validate_network_policy(policy: &NetworkPolicy) -> ErrorList {
     let mut errors = object_meta(&policy.metadata, true, rules::name_is_dns_subdomain);
-    errors.extend(policy_spec(&policy.spec, false, &[]));
+    errors.extend(policy_spec(&policy.spec, false, &Known::new()));
     errors
 }
 
@@ -19,16 +19,16 @@ pub fn validate_network_policy_update(new: &NetworkPolicy, old: &NetworkPolicy) 
     let from = old.spec.ingress.iter().flat_map(|rule| &rule.from);
     let to = old.spec.egress.iter().flat_map(|rule| &rule.to);
     let blocks = from.chain(to).filter_map(|peer| peer.ip_block.as_ref());
-    let known: Vec<String> = blocks
+    let known: Known<'_> = blocks
         .flat_map(|block| std::iter::once(&block.cidr).chain(&block.except))
-        .cloned()
+        .map(String::as_str)
         .collect();
     let mut errors = object_meta_update(&new.metadata, &old.metadata);
     errors.extend(policy_spec(&new.spec, keep_invalid, &known));
     errors
 }
 
-fn policy_spec(spec: &NetworkPolicySpec, keep_invalid: bool, known: &[String]) -> ErrorList {
+fn policy_spec(spec: &NetworkPolicySpec, keep_invalid: bool, known: &Known<'_>) -> ErrorList {
     let path = Path::new("spec");
     let mut errors = label_selector_allowing(
         Some(&spec.pod_selector),
@@ -116,7 +116,7 @@ fn policy_port(port: &NetworkPolicyPort, path: &Path) -> ErrorList {
 fn policy_peer(
     peer: &NetworkPolicyPeer,
     keep_invalid: bool,
-    known: &[String],
+    known: &Known<'_>,
     path: &Path,
 ) -> ErrorList {
     let mut errors = ErrorList::new();
@@ -146,7 +146,7 @@ fn policy_peer(
     errors
 }
 
-fn ip_block(block: &IPBlock, known: &[String], path: &Path) -> ErrorList {
+fn ip_block(block: &IPBlock, known: &Known<'_>, path: &Path) -> ErrorList {
     if block.cidr.is_empty() {
         return field::required(&path.child("cidr"), "").into();
     }
@@ -434,8 +434,8 @@ pub fn validate_ingress_status_update(new: &Ingress, old: &Ingress) -> ErrorList
         .load_balancer
         .ingress
         .iter()
-        .map(|ingress| ingress.ip.clone());
-    let known: Vec<String> = known.filter(|ip| !ip.is_empty()).collect();
+        .map(|ingress| ingress.ip.as_str());
+    let known: Known<'_> = known.filter(|ip| !ip.is_empty()).collect();
     for (i, ingress) in new.status.load_balancer.ingress.iter().enumerate() {
         let path = path(&["status", "loadBalancer", "ingress"]).index(i);
         if !ingress.ip.is_empty() {

@@ -1,6 +1,6 @@
 //! Nodes: taints, addresses, amounts, configuration. Upstream: pkg/apis/core/validation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::LazyLock;
 
 use api_types::core::v1::*;
@@ -161,7 +161,7 @@ pub fn validate_node(node: &Node) -> ErrorList {
     let cidrs = &node.spec.pod_cidrs;
     let cidrs_path = path(&["spec", "podCIDRs"]);
     for (i, cidr) in cidrs.iter().enumerate() {
-        errors.extend(legacy_cidr(&cidrs_path.index(i), cidr, &[]));
+        errors.extend(legacy_cidr(&cidrs_path.index(i), cidr, &Known::new()));
     }
     if cidrs.len() > 1 {
         let families: Vec<Option<bool>> = cidrs
@@ -191,13 +191,12 @@ pub fn validate_node_update(new: &Node, old: &Node) -> ErrorList {
     errors.extend(annotations(&new.metadata.annotations));
     errors.extend(amounts(new));
     errors.extend(declared_features(&new.status.declared_features));
-    let mut addresses: Vec<&NodeAddress> = Vec::new();
+    let mut addresses = HashSet::new();
     for (i, address) in new.status.addresses.iter().enumerate() {
-        if addresses.contains(&address) {
+        if !addresses.insert((&address.type_, &address.address)) {
             let path = path(&["status", "addresses"]).index(i);
             errors.push(field::duplicate(&path, go_value::bad_value(address)));
         }
-        addresses.push(address);
     }
     let (cidrs, before) = (&new.spec.pod_cidrs, &old.spec.pod_cidrs);
     if !before.is_empty() {

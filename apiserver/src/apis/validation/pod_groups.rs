@@ -276,9 +276,10 @@ pub(crate) fn validate_pod_group_status_update(new: &PodGroup, old: &PodGroup) -
     ));
     let path = status.child("resourceClaimStatuses");
     let statuses = &new.status.resource_claim_statuses;
+    let claims = new.spec.resource_claims.iter();
+    let known: HashSet<&String> = claims.map(|claim| &claim.name).collect();
     for (i, status) in statuses.iter().enumerate() {
-        let mut claims = new.spec.resource_claims.iter();
-        if !claims.any(|claim| claim.name == status.name) {
+        if !known.contains(&status.name) {
             let detail = "must match the name of an entry in `spec.resourceClaims`";
             let path = path.index(i).child("name");
             errors.push(field::invalid(&path, &status.name, detail));

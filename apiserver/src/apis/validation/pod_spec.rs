@@ -1,6 +1,6 @@
 //! The spec of a pod or of a template, but for its containers and volumes. Upstream: ValidatePodSpec in pkg/apis/core/validation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use api_types::core::v1::*;
 use api_types::meta::v1::{LabelSelector, ObjectMeta};
@@ -158,7 +158,7 @@ pub fn validate_pod_spec(
     ));
     for (i, alias) in spec.host_aliases.iter().enumerate() {
         let path = path.child("hostAliases").index(i);
-        errors.extend(legacy_ip(&path.child("ip"), &alias.ip, &[]));
+        errors.extend(legacy_ip(&path.child("ip"), &alias.ip, &Known::new()));
         for (j, name) in alias.hostnames.iter().enumerate() {
             errors.extend(dns_subdomain(name, &path.child("hostnames").index(j)));
         }
@@ -375,7 +375,7 @@ fn dns_config(spec: &PodSpec, path: &Path, options: &PodOptions) -> ErrorList {
         errors.push(field::invalid(&servers_path, &config.nameservers, detail));
     }
     for (i, server) in config.nameservers.iter().enumerate() {
-        errors.extend(legacy_ip(&servers_path.index(i), server, &[]));
+        errors.extend(legacy_ip(&servers_path.index(i), server, &Known::new()));
     }
     let searches_path = path.child("searches");
     if config.searches.len() > 32 {
@@ -718,9 +718,10 @@ pub(super) fn match_label_keys(
     ));
     if let Some(selector) = selector {
         let mut used: BTreeSet<&String> = selector.match_labels.keys().collect();
+        let last: HashMap<&String, usize> = keys.iter().zip(0..).collect();
         for expression in &selector.match_expressions {
             let key = &expression.key;
-            if let Some(i) = keys.iter().rposition(|other| other == key)
+            if let Some(&i) = last.get(key)
                 && used.contains(key)
             {
                 let detail = "exists in both matchLabelKeys and labelSelector";
@@ -729,8 +730,9 @@ pub(super) fn match_label_keys(
             used.insert(key);
         }
     }
+    let mismatches: HashSet<&String> = mismatch_keys.iter().collect();
     for (i, key) in keys.iter().enumerate() {
-        if mismatch_keys.contains(key) {
+        if mismatches.contains(key) {
             let detail = "exists in both matchLabelKeys and mismatchLabelKeys";
             errors.push(field::invalid(&keys_path.index(i), key, detail));
         }
@@ -890,6 +892,11 @@ fn topology_spread(
     options: &PodOptions,
 ) -> ErrorList {
     let mut errors = ErrorList::new();
+    let last: HashMap<(&String, &String), usize> = constraints
+        .iter()
+        .map(|constraint| (&constraint.topology_key, &constraint.when_unsatisfiable))
+        .zip(0..)
+        .collect();
     for (i, constraint) in constraints.iter().enumerate() {
         let path = path.index(i);
         let (key, action) = (&constraint.topology_key, &constraint.when_unsatisfiable);
@@ -906,10 +913,7 @@ fn topology_spread(
             &["DoNotSchedule", "ScheduleAnyway"],
             &action_path,
         ));
-        let repeated = constraints[i + 1..]
-            .iter()
-            .any(|other| other.topology_key == *key && other.when_unsatisfiable == *action);
-        if repeated {
+        if last[&(key, action)] > i {
             let path = path.child("{topologyKey, whenUnsatisfiable}");
             errors.push(field::duplicate(&path, format!("{{{key}, {action}}}")));
         }

@@ -1,6 +1,6 @@
 //! What nodes and schedulers report of pods. Upstream: ValidatePodStatusUpdate in pkg/apis/core/validation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use api_types::core::v1::*;
 use apimachinery::resource::is_native_resource;
@@ -149,6 +149,16 @@ fn conditions(conditions: &[PodCondition], path: &Path) -> ErrorList {
     errors
 }
 
+/// Containers by their names. The first one counts where a name is there twice.
+fn by_name<'a>(
+    containers: impl DoubleEndedIterator<Item = &'a Container>,
+) -> HashMap<&'a String, &'a Container> {
+    containers
+        .rev()
+        .map(|container| (&container.name, container))
+        .collect()
+}
+
 /// A container that ended does not run again unless its policies say so.
 fn transitions(
     new: &[ContainerStatus],
@@ -175,20 +185,22 @@ fn transitions(
             return errors;
         }
     }
+    let containers = containers.map(|containers| by_name(containers.iter()));
+    let running: HashSet<&String> = new
+        .iter()
+        .filter(|status| status.state.terminated.is_none())
+        .map(|status| &status.name)
+        .collect();
     for (i, before) in old.iter().enumerate() {
         let Some(terminated) = &before.state.terminated else {
             continue;
         };
         let code = terminated.exit_code;
-        let runs_again = new
-            .iter()
-            .any(|status| status.name == before.name && status.state.terminated.is_none());
-        let allowed = match containers {
+        let runs_again = running.contains(&before.name);
+        let allowed = match &containers {
             None => false,
             Some(containers) => {
-                let container = containers
-                    .iter()
-                    .find(|container| container.name == before.name);
+                let container = containers.get(&before.name).copied();
                 if options.container_restart_rules {
                     container.is_some_and(|container| should_restart(container, spec, code))
                 } else {
@@ -246,13 +258,10 @@ fn should_restart(container: &Container, spec: &PodSpec, code: i32) -> bool {
 fn claim_statuses(status: &PodStatus, spec: &PodSpec, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let mut names = BTreeSet::new();
+    let known: HashSet<&String> = spec.resource_claims.iter().map(|it| &it.name).collect();
     for (i, claim) in status.resource_claim_statuses.iter().enumerate() {
         let path = path.index(i);
-        if !spec
-            .resource_claims
-            .iter()
-            .any(|other| other.name == claim.name)
-        {
+        if !known.contains(&claim.name) {
             let detail = "must match the name of an entry in `spec.resourceClaims`";
             errors.push(field::invalid(&path.child("name"), &claim.name, detail));
         }
@@ -268,6 +277,13 @@ fn claim_statuses(status: &PodStatus, spec: &PodSpec, path: &Path) -> ErrorList 
 
 fn allocatable_claims(status: &PodStatus, spec: &PodSpec, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
+    let claims = spec.resource_claims.iter();
+    let statuses = status.resource_claim_statuses.iter();
+    let known: HashSet<&String> = claims
+        .map(|claim| &claim.resource_claim_name)
+        .chain(statuses.map(|claim| &claim.resource_claim_name))
+        .flatten()
+        .collect();
     for (i, claim) in status
         .node_allocatable_resource_claim_statuses
         .iter()
@@ -278,16 +294,7 @@ fn allocatable_claims(status: &PodStatus, spec: &PodSpec, path: &Path) -> ErrorL
         if name.is_empty() {
             errors.push(field::required(&name_path, "must not be empty"));
         }
-        let is_it = |other: &Option<String>| other.as_ref() == Some(name);
-        let known = spec
-            .resource_claims
-            .iter()
-            .any(|claim| is_it(&claim.resource_claim_name))
-            || status
-                .resource_claim_statuses
-                .iter()
-                .any(|claim| is_it(&claim.resource_claim_name));
-        if !known {
+        if !known.contains(name) {
             errors.push(field::invalid(
                 &name_path,
                 name,
@@ -337,11 +344,11 @@ fn extended_claim(status: &PodStatus, spec: &PodSpec, path: &Path) -> ErrorList 
             "at least one request mapping is required",
         ));
     }
+    let containers = by_name(spec.containers.iter().chain(&spec.init_containers));
     let mut seen = BTreeSet::new();
     for (i, mapping) in claim.request_mappings.iter().enumerate() {
         let own = mappings_path.index(i);
-        let mut all = spec.containers.iter().chain(&spec.init_containers);
-        match all.find(|container| container.name == mapping.container_name) {
+        match containers.get(&mapping.container_name) {
             None => errors.push(field::invalid(
                 &own.child("containerName"),
                 &mapping.container_name,
@@ -388,7 +395,7 @@ fn extended_claim(status: &PodStatus, spec: &PodSpec, path: &Path) -> ErrorList 
 const ONE_PER_FAMILY: &str = "may specify no more than one IP for each IP family";
 
 fn pod_ips(status: &PodStatus, old: &PodStatus, path: &Path) -> ErrorList {
-    let existing: Vec<String> = old.pod_ips.iter().map(|ip| ip.ip.clone()).collect();
+    let existing: Known<'_> = old.pod_ips.iter().map(|ip| ip.ip.as_str()).collect();
     let ips: Vec<&str> = status.pod_ips.iter().map(|ip| ip.ip.as_str()).collect();
     families(&ips, &existing, path, || {
         go_value::bad_list(&status.pod_ips)
@@ -407,7 +414,7 @@ fn host_ips(status: &PodStatus, old: &PodStatus, path: &Path) -> ErrorList {
             "must be equal to `hostIP`",
         ));
     }
-    let existing: Vec<String> = old.host_ips.iter().map(|ip| ip.ip.clone()).collect();
+    let existing: Known<'_> = old.host_ips.iter().map(|ip| ip.ip.as_str()).collect();
     let ips: Vec<&str> = status.host_ips.iter().map(|ip| ip.ip.as_str()).collect();
     errors.extend(families(&ips, &existing, path, || {
         go_value::bad_list(&status.host_ips)
@@ -417,7 +424,7 @@ fn host_ips(status: &PodStatus, old: &PodStatus, path: &Path) -> ErrorList {
 
 fn families(
     ips: &[&str],
-    existing: &[String],
+    existing: &Known<'_>,
     path: &Path,
     bad_value: impl FnOnce() -> BadValue,
 ) -> ErrorList {
@@ -479,16 +486,20 @@ fn allocated_resources(
     path: &Path,
 ) -> ErrorList {
     let mut errors = ErrorList::new();
+    let containers = by_name(containers.iter());
+    let mut claims: HashMap<&String, HashSet<String>> = HashMap::new();
     for (i, status) in statuses.iter().enumerate() {
-        let container = containers
-            .iter()
-            .find(|container| container.name == status.name);
+        let container = containers.get(&status.name).copied();
         for (j, resource) in status.allocated_resources_status.iter().enumerate() {
             let path = path.index(i).child("allocatedResourcesStatus").index(j);
             if let Some(container) = container {
+                let claims = claims
+                    .entry(&container.name)
+                    .or_insert_with(|| claim_requests(container));
                 errors.extend(allocated_name(
                     &resource.name,
                     container,
+                    claims,
                     &path.child("name"),
                 ));
             }
@@ -524,15 +535,28 @@ fn allocated_resources(
     errors
 }
 
-fn allocated_name(name: &str, container: &Container, path: &Path) -> Option<Error> {
-    let (found, detail) = if let Some(claim) = name.strip_prefix("claim:") {
-        let found = container.resources.claims.iter().any(|own| {
+/// What a container claims, as the status names it.
+fn claim_requests(container: &Container) -> HashSet<String> {
+    let claims = container.resources.claims.iter();
+    claims
+        .map(|own| {
             if own.request.is_empty() {
-                own.name == claim
+                own.name.clone()
             } else {
-                format!("{}/{}", own.name, own.request) == claim
+                format!("{}/{}", own.name, own.request)
             }
-        });
+        })
+        .collect()
+}
+
+fn allocated_name(
+    name: &str,
+    container: &Container,
+    claims: &HashSet<String>,
+    path: &Path,
+) -> Option<Error> {
+    let (found, detail) = if let Some(claim) = name.strip_prefix("claim:") {
+        let found = claims.contains(claim);
         let detail = "must match one of the container's resource claims in a format 'claim:<claimName>/<request>' or 'claim:<claimName>' if request is empty";
         (found, detail)
     } else {

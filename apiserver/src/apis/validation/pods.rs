@@ -2,7 +2,7 @@
 //! Upstream: pkg/apis/core/validation.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use api_types::core::v1::*;
 use apimachinery::quote::quote;
@@ -405,15 +405,19 @@ fn node_affinity_change(
 }
 
 fn only_added_tolerations(new: &Pod, old: &Pod, path: &Path, options: &PodOptions) -> ErrorList {
+    fn but_seconds(toleration: &Toleration) -> [&str; 4] {
+        let Toleration {
+            key,
+            operator,
+            value,
+            effect,
+            toleration_seconds: _,
+        } = toleration;
+        [key, operator, value, effect]
+    }
+    let kept: HashSet<[&str; 4]> = new.spec.tolerations.iter().map(but_seconds).collect();
     for before in &old.spec.tolerations {
-        let kept = new.spec.tolerations.iter().any(|toleration| {
-            let same_seconds = Toleration {
-                toleration_seconds: toleration.toleration_seconds,
-                ..before.clone()
-            };
-            same_seconds == *toleration
-        });
-        if !kept {
+        if !kept.contains(&but_seconds(before)) {
             let detail = "existing toleration can not be modified except its tolerationSeconds";
             return field::forbidden(path, detail).into();
         }
@@ -423,13 +427,14 @@ fn only_added_tolerations(new: &Pod, old: &Pod, path: &Path, options: &PodOption
 
 fn only_deleted_gates(new: &Pod, old: &Pod, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
+    let before: HashSet<&String> = old
+        .spec
+        .scheduling_gates
+        .iter()
+        .map(|gate| &gate.name)
+        .collect();
     for (i, gate) in new.spec.scheduling_gates.iter().enumerate() {
-        if !old
-            .spec
-            .scheduling_gates
-            .iter()
-            .any(|before| before.name == gate.name)
-        {
+        if !before.contains(&gate.name) {
             let detail = format!(
                 "only deletion is allowed, but found new scheduling gate '{}'",
                 gate.name
@@ -451,10 +456,16 @@ pub fn validate_pod_ephemeral_containers_update(new: &Pod, old: &Pod) -> ErrorLi
     errors.extend(metadata_and_spec(new, &options));
     errors.extend(status_annotations(new, old, &options));
     let path = path(&["spec", "ephemeralContainers"]);
+    // The last one counts where a name is there twice.
+    let kept: HashMap<&String, &EphemeralContainer> = new
+        .spec
+        .ephemeral_containers
+        .iter()
+        .map(|container| (&container.ephemeral_container_common.name, container))
+        .collect();
     for before in &old.spec.ephemeral_containers {
         let name = &before.ephemeral_container_common.name;
-        let mut kept = new.spec.ephemeral_containers.iter().rev();
-        match kept.find(|container| container.ephemeral_container_common.name == *name) {
+        match kept.get(name).copied() {
             None => {
                 let detail = format!(
                     "existing ephemeral containers {} may not be removed\n",

@@ -213,10 +213,23 @@ fn scope_fits(scope: &str, resource: &str) -> bool {
     }
 }
 
-fn misfits(scope: &str, hard: &Amounts) -> usize {
-    hard.keys()
-        .filter(|name| is_standard_quota_resource(name) && !scope_fits(scope, name))
-        .count()
+/// There is an error for each pair of a scope and a resource; a list of more tells nobody more.
+const MOST_MISFITS: usize = 10_000;
+
+/// Tells how many resources a scope does not fit. What it tells sums up to [`MOST_MISFITS`] at most.
+fn misfits(hard: &Amounts) -> impl FnMut(&str) -> usize {
+    let counts = SCOPES.map(|scope| {
+        hard.keys()
+            .filter(|name| is_standard_quota_resource(name) && !scope_fits(scope, name))
+            .count()
+    });
+    let mut left = MOST_MISFITS;
+    move |scope: &str| {
+        let known = SCOPES.iter().position(|known| *known == scope);
+        let count = known.map_or(0, |i| counts[i]).min(left);
+        left -= count;
+        count
+    }
 }
 
 fn conflicting(scopes: &BTreeSet<&str>) -> usize {
@@ -243,17 +256,16 @@ fn quota_spec(spec: &ResourceQuotaSpec, path: &Path) -> ErrorList {
     let mut errors = quota_amounts(&spec.hard, &path.child("hard"));
     let scopes_path = path.child("scopes");
     let mut seen = BTreeSet::new();
+    let mut misfits = misfits(&spec.hard);
     for scope in &spec.scopes {
+        let scopes = || BadValue::from(&spec.scopes);
         if !SCOPES.contains(&scope.as_str()) {
-            errors.push(field::invalid(
-                &scopes_path,
-                &spec.scopes,
-                "unsupported scope",
-            ));
+            let detail = "unsupported scope";
+            errors.push(field::invalid(&scopes_path, field::Lazily(scopes), detail));
         }
-        for _ in 0..misfits(scope, &spec.hard) {
+        for _ in 0..misfits(scope) {
             let detail = "unsupported scope applied to resource";
-            errors.push(field::invalid(&scopes_path, &spec.scopes, detail));
+            errors.push(field::invalid(&scopes_path, field::Lazily(scopes), detail));
         }
         seen.insert(scope.as_str());
     }
@@ -277,6 +289,7 @@ fn quota_spec(spec: &ResourceQuotaSpec, path: &Path) -> ErrorList {
 fn scope_selector(selector: &ScopeSelector, spec: &ResourceQuotaSpec, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let mut seen = BTreeSet::new();
+    let mut misfits = misfits(&spec.hard);
     for requirement in &selector.match_expressions {
         let (scope, operator) = (
             requirement.scope_name.as_str(),
@@ -289,9 +302,10 @@ fn scope_selector(selector: &ScopeSelector, spec: &ResourceQuotaSpec, path: &Pat
                 "unsupported scope",
             ));
         }
-        for _ in 0..misfits(scope, &spec.hard) {
+        for _ in 0..misfits(scope) {
+            let value = field::Lazily(|| go_value::bad_value(selector));
             let detail = "unsupported scope applied to resource";
-            errors.push(field::invalid(path, go_value::bad_value(selector), detail));
+            errors.push(field::invalid(path, value, detail));
         }
         let exists_only = matches!(
             scope,

@@ -1,7 +1,7 @@
 //! Names and amounts of resources, as containers, pods, quotas and limit ranges have them. Upstream: pkg/apis/core/validation
 //! and pkg/apis/core/helper.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use api_types::core::v1::{ResourceClaim, ResourceRequirements};
 use apimachinery::resource::{
@@ -237,6 +237,19 @@ fn validate_requirements(
 fn claim_names(claims: &[ResourceClaim], pod_claims: &BTreeSet<&str>, path: &Path) -> ErrorList {
     let mut errors = ErrorList::new();
     let mut names: BTreeSet<String> = BTreeSet::new();
+    // How many names with a request there are of each claim.
+    let mut requested: HashMap<&str, usize> = HashMap::new();
+    let unknown = || {
+        let mut detail = "must be one of the names in pod.spec.resourceClaims".to_owned();
+        if pod_claims.is_empty() {
+            detail.push_str(" which is empty");
+        } else {
+            let all: Vec<&str> = pod_claims.iter().copied().collect();
+            detail.push_str(": ");
+            detail.push_str(&all.join(", "));
+        }
+        detail
+    };
     for (i, claim) in claims.iter().enumerate() {
         let path = path.index(i);
         if claim.name.is_empty() {
@@ -254,27 +267,20 @@ fn claim_names(claims: &[ResourceClaim], pod_claims: &BTreeSet<&str>, path: &Pat
             if names.contains(&key) {
                 errors.push(field::duplicate(&path, &key));
             } else if claim.request.is_empty() {
-                for name in &names {
-                    if name
-                        .split_once('/')
-                        .is_some_and(|(name, _)| name == claim.name)
-                    {
-                        errors.push(field::duplicate(&path, &claim.name));
-                    }
+                let times = requested.get(claim.name.as_str()).copied();
+                for _ in 0..times.unwrap_or_default() {
+                    errors.push(field::duplicate(&path, &claim.name));
                 }
             }
-            names.insert(key);
+            let has_request = key.contains('/');
+            if names.insert(key) && has_request {
+                let name = claim.name.split('/').next().unwrap_or_default();
+                *requested.entry(name).or_default() += 1;
+            }
         }
         if !pod_claims.contains(claim.name.as_str()) {
-            let mut error = field::not_found(&path, &claim.name);
-            error.detail = "must be one of the names in pod.spec.resourceClaims".to_owned();
-            if pod_claims.is_empty() {
-                error.detail.push_str(" which is empty");
-            } else {
-                let all: Vec<&str> = pod_claims.iter().copied().collect();
-                error.detail.push_str(": ");
-                error.detail.push_str(&all.join(", "));
-            }
+            let mut error = field::invalid(&path, &claim.name, field::LazyText(unknown));
+            error.kind = field::ErrorKind::NotFound;
             errors.push(error);
         }
     }

@@ -85,8 +85,8 @@ fn load_balancer_status(new: &Service, old: &Service, path: &Path) -> ErrorList 
             .into();
     }
     let known = old.status.load_balancer.ingress.iter();
-    let known: Vec<String> = known
-        .map(|ingress| ingress.ip.clone())
+    let known: Known<'_> = known
+        .map(|ingress| ingress.ip.as_str())
         .filter(|ip| !ip.is_empty())
         .collect();
     for (i, ingress) in ingress.iter().enumerate() {
@@ -171,9 +171,10 @@ fn service_rules(service: &Service, old: Option<&Service>) -> ErrorList {
     errors.extend(session_affinity(spec, &path));
     errors.extend(cluster_ips(service, old, &path));
     let known = old.map_or(&[][..], |old| &old.spec.external_ips);
+    let known: Known<'_> = known.iter().map(String::as_str).collect();
     for (i, ip) in spec.external_ips.iter().enumerate() {
         let path = path.child("externalIPs").index(i);
-        let problems = legacy_ip(&path, ip, known);
+        let problems = legacy_ip(&path, ip, &known);
         if problems.is_empty() {
             errors.extend(endpoint_ip(ip, &path));
         } else {
@@ -344,7 +345,7 @@ fn source_ranges(service: &Service, old: Option<&Service>, path: &Path) -> Error
             errors.push(field::forbidden(&path, FOR_LOAD_BALANCERS));
         }
         let known = old.map_or(&[][..], |old| &old.spec.load_balancer_source_ranges);
-        let known: Vec<String> = known.iter().map(|range| range.trim().to_owned()).collect();
+        let known: Known<'_> = known.iter().map(|range| range.trim()).collect();
         for (i, range) in spec.load_balancer_source_ranges.iter().enumerate() {
             errors.extend(legacy_cidr(&path.index(i), range.trim(), &known));
         }
@@ -357,7 +358,7 @@ fn source_ranges(service: &Service, old: Option<&Service>, path: &Path) -> Error
         let text_changed = old.is_none() || before.map_or("", String::as_str) != text;
         if text_changed && !text.trim().is_empty() {
             for range in text.trim().split(',') {
-                errors.extend(legacy_cidr(&path, range.trim(), &[]));
+                errors.extend(legacy_cidr(&path, range.trim(), &Known::new()));
             }
         }
     }
@@ -470,6 +471,7 @@ pub(crate) fn cluster_ips(service: &Service, old: Option<&Service>, path: &Path)
         errors.extend(one_of(policy, &policies, &path.child("ipFamilyPolicy")));
     }
     let known = old.map_or(&[][..], |old| &old.spec.cluster_ips);
+    let known: Known<'_> = known.iter().map(String::as_str).collect();
     let mut any_invalid = false;
     for (i, ip) in ips.iter().enumerate() {
         if i == 0 && ip == "None" {
@@ -483,7 +485,7 @@ pub(crate) fn cluster_ips(service: &Service, old: Option<&Service>, path: &Path)
             }
             continue;
         }
-        let problems = legacy_ip(&ips_path.index(i), ip, known);
+        let problems = legacy_ip(&ips_path.index(i), ip, &known);
         any_invalid |= !problems.is_empty();
         errors.extend(problems);
     }

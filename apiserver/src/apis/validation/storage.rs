@@ -1,6 +1,6 @@
 //! Storage classes, CSI drivers, attachments and capacities. Upstream: pkg/apis/storage/validation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use api_types::core::v1::TopologySelectorTerm;
 use api_types::storage::v1::*;
@@ -288,13 +288,12 @@ pub fn validate_csi_node(node: &CSINode) -> ErrorList {
 pub fn validate_csi_node_update(new: &CSINode, old: &CSINode) -> ErrorList {
     let mut errors = validate_csi_node(new);
     let mutable = gates::enabled("MutableCSINodeAllocatableCount");
+    let mut drivers: HashMap<&String, Vec<&CSINodeDriver>> = HashMap::new();
+    for driver in &new.spec.drivers {
+        drivers.entry(&driver.name).or_default().push(driver);
+    }
     for before in &old.spec.drivers {
-        for driver in new
-            .spec
-            .drivers
-            .iter()
-            .filter(|driver| driver.name == before.name)
-        {
+        for &driver in drivers.get(&before.name).into_iter().flatten() {
             let (mut driver, mut before) = (driver.clone(), before.clone());
             if mutable {
                 driver.allocatable = None;

@@ -1,7 +1,7 @@
 //! In which versions API servers store resources, and migrations to another one. Upstream: pkg/apis/apiserverinternal/validation
 //! and pkg/apis/storagemigration/validation.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use api_types::internal_apiserver::v1alpha1::{
     ServerStorageVersion, StorageVersion, StorageVersionCondition, StorageVersionStatus,
@@ -72,18 +72,21 @@ fn server_version(version: &ServerStorageVersion, path: &Path) -> ErrorList {
     for (i, version) in decodable.iter().enumerate() {
         errors.extend(is_version(version, &decodable_path.index(i)));
     }
-    if !decodable.contains(encoding) {
+    let known: HashSet<&String> = decodable.iter().collect();
+    if !known.contains(encoding) {
         let detail = format!("decodableVersions must include encodingVersion {encoding}");
         errors.push(field::invalid(&decodable_path, decodable, detail));
     }
     for (i, served) in version.served_versions.iter().enumerate() {
         let path = path.child("servedVersions").index(i);
         errors.extend(is_version(served, &path));
-        if !decodable.contains(served) {
-            let detail = format!(
-                "individual served version : {served} must be included in decodableVersions : [{}]",
-                decodable.join(" ")
-            );
+        if !known.contains(served) {
+            let detail = field::LazyText(|| {
+                format!(
+                    "individual served version : {served} must be included in decodableVersions : [{}]",
+                    decodable.join(" ")
+                )
+            });
             errors.push(field::invalid(&path, served, detail));
         }
     }

@@ -1,6 +1,7 @@
 //! Which IP families a Service has, and how its singular and plural address fields agree. Upstream: alloc.go and
 //! storage.go of pkg/registry/core/service/storage.
 
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use api_types::core::v1::Service;
@@ -76,12 +77,15 @@ pub(super) fn patch_allocated_values(service: &mut Service, old: &Service) {
     let has_ports =
         |service: &Service| matches!(service.spec.type_.as_str(), "NodePort" | "LoadBalancer");
     if has_ports(old) && has_ports(service) {
-        let used: Vec<i32> = service
+        let before = old.spec.ports.iter();
+        let before: HashMap<&String, i32> =
+            before.map(|port| (&port.name, port.node_port)).collect();
+        let used: HashSet<i32> = service
             .spec
             .ports
             .iter()
             .map(|port| port.node_port)
-            .filter(|port| *port != 0 && old.spec.ports.iter().any(|old| old.node_port == *port))
+            .filter(|port| *port != 0)
             .collect();
         for port in service
             .spec
@@ -89,13 +93,7 @@ pub(super) fn patch_allocated_values(service: &mut Service, old: &Service) {
             .iter_mut()
             .filter(|port| port.node_port == 0)
         {
-            let known = old
-                .spec
-                .ports
-                .iter()
-                .rev()
-                .find(|old| old.name == port.name)
-                .map_or(0, |old| old.node_port);
+            let known = before.get(&port.name).copied().unwrap_or_default();
             if !used.contains(&known) {
                 port.node_port = known;
             }

@@ -157,6 +157,110 @@ async fn cve_2019_1002100_json_patches_are_bounded() {
     assert!(started.elapsed() < BOUNDED, "{:?}", started.elapsed());
 }
 
+/// An error for each element of a list, each with the whole list; a warning for each pair of elements. Upstream's answers to these
+/// would be many times what memory holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_no_square_of_what_was_sent() {
+    let Some(server) = Server::start().await else {
+        return;
+    };
+    const MANY: usize = 20_000;
+    let many = |element: Value| Value::from(vec![element; MANY]);
+    let meta = |fields: Value| {
+        let mut object = config_map("x");
+        let fields = fields.as_object().unwrap().clone();
+        object["metadata"].as_object_mut().unwrap().extend(fields);
+        object
+    };
+    let pod = |container: Value, volumes: Value| {
+        let mut one = json!({"name": "a", "image": "a"});
+        let fields = container.as_object().unwrap().clone();
+        one.as_object_mut().unwrap().extend(fields);
+        json!({"metadata": {"name": "x"}, "spec": {"containers": [one], "volumes": volumes}})
+    };
+    let schema = json!({"type": "array", "x-kubernetes-list-type": "map", "items": {"type": "object"},
+        "x-kubernetes-list-map-keys": many(json!(""))});
+    let definition = json!({"metadata": {"name": "xs.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+        "names": {"plural": "xs", "kind": "X"}, "versions": [{"name": "v1", "served": true, "storage": true,
+            "schema": {"openAPIV3Schema": {"type": "object", "properties": {"a": schema}}}}]}});
+    let paths: Vec<Value> = (0..MANY)
+        .map(|n| json!({"key": "a", "path": format!("p{n}")}))
+        .collect();
+    let bodies = [
+        (
+            CONFIG_MAPS,
+            meta(json!({"ownerReferences": many(json!({"controller": true}))})),
+        ),
+        (
+            CONFIG_MAPS,
+            meta(
+                json!({"managedFields": [{"manager": "\u{1}".repeat(MANY), "operation": "Update",
+            "apiVersion": "v1", "time": "2026-01-01T00:00:00Z", "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {}}}]}),
+            ),
+        ),
+        (
+            "/api/v1/namespaces/default/resourcequotas",
+            json!({"metadata": {"name": "x"}, "spec": {"scopes": many(json!(""))}}),
+        ),
+        (
+            "/api/v1/namespaces/default/resourcequotas",
+            json!({"metadata": {"name": "x"}, "spec": {"hard": {"services": "1"}, "scopeSelector": {"matchExpressions":
+                many(json!({"scopeName": "BestEffort", "operator": "Exists"}))}}}),
+        ),
+        (
+            "/api/v1/namespaces/default/pods",
+            pod(
+                json!({"ports": many(json!({"containerPort": 1}))}),
+                json!([]),
+            ),
+        ),
+        (
+            "/api/v1/namespaces/default/pods",
+            pod(
+                json!({}),
+                json!([{"name": "v", "configMap": {"name": "c",
+            "items": many(json!({"key": "a", "path": "a"}))}}]),
+            ),
+        ),
+        (
+            "/api/v1/namespaces/default/pods",
+            pod(
+                json!({}),
+                json!([{"name": "v", "configMap": {"name": "c", "items": paths}}]),
+            ),
+        ),
+        (
+            "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
+            json!({"metadata": {"name": "x"}, "webhooks": [{"name": "a.example.com", "sideEffects": "None",
+                "admissionReviewVersions": ["v1"], "clientConfig": {"service": {"name": "a", "namespace": "b",
+                    "path": "/A".repeat(MANY)}}}]}),
+        ),
+        (
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+            definition,
+        ),
+    ];
+    for (number, (path, body)) in bodies.into_iter().enumerate() {
+        let started = Instant::now();
+        let answer = server.post(&format!("{path}?dryRun=All"), body).await;
+        assert!(
+            matches!(answer.code, 201 | 400 | 403 | 422),
+            "{number}: {}",
+            answer.code
+        );
+        assert!(
+            answer.text.len() < 64 << 20,
+            "{number}: {}",
+            answer.text.len()
+        );
+        assert!(
+            started.elapsed() < BOUNDED,
+            "{number}: {:?}",
+            started.elapsed()
+        );
+    }
+}
+
 /// A record of bytes.
 fn record(tag: u32, bytes: &[u8]) -> Vec<u8> {
     let mut record = varint(u64::from(tag) << 3 | 2);

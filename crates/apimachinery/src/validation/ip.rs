@@ -185,10 +185,10 @@ pub fn is_valid_ip_for_legacy_field(
     strict: bool,
     valid_old: &[String],
 ) -> ErrorList {
-    if valid_old.iter().any(|old| old == value) {
-        return ErrorList::new();
+    match parse_ip(path, value, strict) {
+        Err(errors) if !valid_old.iter().any(|old| old == value) => errors,
+        _ => ErrorList::new(),
     }
-    parse_ip(path, value, strict).err().unwrap_or_default()
 }
 
 /// An address in its canonical form.
@@ -267,10 +267,10 @@ pub fn is_valid_cidr_for_legacy_field(
     strict: bool,
     valid_old: &[String],
 ) -> ErrorList {
-    if valid_old.iter().any(|old| old == value) {
-        return ErrorList::new();
+    match parse_cidr(path, value, strict) {
+        Err(errors) if !valid_old.iter().any(|old| old == value) => errors,
+        _ => ErrorList::new(),
     }
-    parse_cidr(path, value, strict).err().unwrap_or_default()
 }
 
 /// A CIDR block in its canonical form, without host bits.

@@ -8,7 +8,7 @@ use super::content::is_label_key;
 use super::names::validate_namespace_name;
 use super::options::validate_managed_fields;
 use super::selectors::validate_labels;
-use crate::field::{self, BadValue, ErrorList, Path};
+use crate::field::{self, BadValue, ErrorList, Lazily, LazyText, Path};
 use crate::gvk::GroupVersionKind;
 use crate::quote::go_syntax_list;
 
@@ -58,11 +58,13 @@ pub fn validate_owner_references(references: &[OwnerReference], path: &Path) -> 
                 None => first_controller = Some(current),
                 Some(first) => errors.push(field::invalid(
                     path,
-                    list_of(references),
-                    format!(
-                        "Only one reference can have Controller set to true. Found \"true\" in references for {first} and \
-                         {current}"
-                    ),
+                    Lazily(|| list_of(references)),
+                    LazyText(|| {
+                        format!(
+                            "Only one reference can have Controller set to true. Found \"true\" in references for {first} \
+                             and {current}"
+                        )
+                    }),
                 )),
             }
         }
@@ -138,6 +140,7 @@ pub fn validate_finalizers(finalizers: &[String], path: &Path) -> ErrorList {
 
 /// Checks that an object being deleted gets no finalizer it did not have.
 pub fn validate_no_new_finalizers(new: &[String], old: &[String], path: &Path) -> ErrorList {
+    let old: BTreeSet<&String> = old.iter().collect();
     let extra: BTreeSet<&String> = new.iter().filter(|name| !old.contains(name)).collect();
     if extra.is_empty() {
         return ErrorList::new();

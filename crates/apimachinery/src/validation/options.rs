@@ -7,7 +7,7 @@ use api_types::meta::v1::{
 
 use super::content::{has_shape, regex_error};
 use super::selectors::validate_label_name;
-use crate::field::{self, ErrorList, Path};
+use crate::field::{self, ErrorList, LazyText, Path};
 use crate::quote::is_print;
 
 /// Longest name of a field manager, in bytes.
@@ -107,10 +107,12 @@ pub fn validate_field_manager(field_manager: &str, path: &Path) -> ErrorList {
         errors.push(field::too_long(path, FIELD_MANAGER_MAX_LENGTH));
     }
     for (position, c) in field_manager.char_indices().filter(|(_, c)| !is_print(*c)) {
-        let detail = format!(
-            "invalid character U+{:04X} (at position {position})",
-            c as u32
-        );
+        let detail = LazyText(move || {
+            format!(
+                "invalid character U+{:04X} (at position {position})",
+                c as u32
+            )
+        });
         errors.push(field::invalid(path, field_manager, detail));
     }
     errors

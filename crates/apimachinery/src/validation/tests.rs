@@ -638,6 +638,22 @@ fn request_options() {
         text(validate_field_manager(&long, &Path::new("fieldManager"))),
         "fieldManager: Too long: may not be more than 128 bytes"
     );
+    // An error for each character that cannot be printed, each with the whole name; but no more than can be told.
+    let manager = |len: usize| validate_field_manager(&"\0".repeat(len), &Path::new("manager"));
+    assert_eq!(manager(128).to_causes().len(), 128);
+    let errors = manager(100_000);
+    let causes = errors.to_causes();
+    assert!((2..200).contains(&causes.len()), "{}", causes.len());
+    let (untold, told) = causes.split_last().unwrap();
+    assert_eq!(untold.field, "<omitted>");
+    assert_eq!(
+        untold.message,
+        "Invalid value: there are more errors than can be told"
+    );
+    assert!(told.iter().all(|cause| cause.field == "manager"));
+    assert!(text(errors).len() < 64 << 20);
+    // As soon as they are gone others are told.
+    assert_eq!(manager(128).to_causes().len(), 128);
 }
 
 #[test]

@@ -87,6 +87,14 @@ pub(crate) struct Finding {
 }
 
 impl Finding {
+    /// Stands for all that is not told.
+    pub(crate) fn untold() -> Self {
+        Self {
+            message: String::new(),
+            error: field::untold(),
+        }
+    }
+
     fn invalid(path: &Path, at: &Place<'_>, value: BadValue, message: String) -> Self {
         let error = field::invalid(&at.below(path), value, message.clone());
         Finding { message, error }

@@ -62,6 +62,9 @@ pub fn blocking_error(errors: &ErrorList) -> Option<field::Error> {
     })
 }
 
+/// How much text the findings of an object have before further ones are not told: each says where it is, however long that is.
+const MOST_TOLD: usize = 8 << 20;
+
 /// One validation, or one look at how well a schema fits.
 struct Run<'p> {
     path: &'p Path,
@@ -69,6 +72,9 @@ struct Run<'p> {
     /// Whether findings are kept, and not only counted.
     keeps: bool,
     findings: Vec<Finding>,
+    /// Their messages, and how long they are together.
+    messages: HashSet<String>,
+    told: usize,
     /// How many findings there were, counting those that were dropped as repeats.
     wrong: usize,
 }
@@ -80,6 +86,8 @@ impl<'p> Run<'p> {
             is_default,
             keeps: true,
             findings: Vec::new(),
+            messages: HashSet::new(),
+            told: 0,
             wrong: 0,
         }
     }
@@ -94,15 +102,25 @@ impl<'p> Run<'p> {
     /// Notes a finding. It is made only if it is kept; the same message is kept once.
     fn add(&mut self, finding: impl FnOnce(&Path) -> Finding) {
         self.wrong += 1;
-        if self.keeps {
-            let finding = finding(self.path);
-            if !self
-                .findings
-                .iter()
-                .any(|known| known.message == finding.message)
-            {
-                self.findings.push(finding);
-            }
+        if !self.keeps {
+            return;
+        }
+        let finding = if self.told > MOST_TOLD {
+            Finding::untold()
+        } else {
+            finding(self.path)
+        };
+        if self.messages.insert(finding.message.clone()) {
+            self.told += finding.message.len();
+            self.findings.push(finding);
+        }
+    }
+
+    /// Forgets what was noted after so many findings.
+    fn forget(&mut self, kept: usize) {
+        for finding in self.findings.drain(kept..) {
+            self.messages.remove(&finding.message);
+            self.told -= finding.message.len();
         }
     }
 
@@ -113,6 +131,8 @@ impl<'p> Run<'p> {
             is_default: self.is_default,
             keeps: false,
             findings: Vec::new(),
+            messages: HashSet::new(),
+            told: 0,
             wrong: 0,
         };
         let count = run.node(node, value, at, None);
@@ -138,7 +158,7 @@ impl<'p> Run<'p> {
         let (kept, wrong) = (self.findings.len(), self.wrong);
         let count = self.value(node, value, at, correlated);
         if self.wrong > wrong && correlated.is_some_and(Correlated::is_unchanged) {
-            self.findings.truncate(kept);
+            self.forget(kept);
             self.wrong = wrong;
         }
         count

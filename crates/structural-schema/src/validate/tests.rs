@@ -190,3 +190,21 @@ fn some_errors_keep_rules_from_running() {
         )
     );
 }
+
+/// As many findings as elements, and each says where it is, which is a long way.
+#[test]
+fn findings_are_no_longer_than_can_be_told() {
+    let schema = schema(
+        json!({"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}}),
+    );
+    let numbers = Value::from(vec![1; 50_000]);
+    let object = |key: &str| json!({ key: numbers.clone() });
+    assert_eq!(schema.validate(&object("k"), &Path::nil()).len(), 50_000);
+    let errors = schema.validate(&object(&"k".repeat(10_000)), &Path::nil());
+    assert!((100..2_000).contains(&errors.len()), "{}", errors.len());
+    let last = errors.last().unwrap().to_string();
+    assert_eq!(
+        last,
+        "<omitted>: Invalid value: there are more errors than can be told"
+    );
+}

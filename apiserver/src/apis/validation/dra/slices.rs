@@ -1,6 +1,6 @@
 //! Resource slices: what devices are there, what they are like, and where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::LazyLock;
 
 use apimachinery::resource::is_native_resource;
@@ -438,12 +438,14 @@ fn binding_conditions(wanted: &[String], failed: &[String], path: &Path) -> Erro
     let label = |name: &String, path: &Path| rules::validate_label_name(name, path);
     let mut errors = items(wanted, MOST_CONDITIONS, &wanted_path, label);
     errors.extend(items(failed, MOST_CONDITIONS, &failed_path, label));
+    let all_wanted: HashSet<&String> = wanted.iter().collect();
     for (list, path) in [(wanted, &wanted_path), (failed, &failed_path)] {
+        let mut seen = HashSet::new();
         for (i, name) in list.iter().enumerate() {
-            if list[..i].contains(name) {
+            if !seen.insert(name) {
                 errors.push(field::duplicate(&path.index(i), name));
             }
-            if std::ptr::eq(list, failed) && wanted.contains(name) {
+            if std::ptr::eq(list, failed) && all_wanted.contains(name) {
                 let detail = "bindingFailureConditions must not overlap with bindingConditions";
                 errors.push(field::invalid(&path.index(i), name, detail));
             }
