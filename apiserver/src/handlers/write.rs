@@ -1,5 +1,6 @@
 //! CREATE and UPDATE, and what all writes have in common. Upstream: endpoints/handlers/{create,update}.go.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use api_types::core::v1::Namespace;
@@ -87,10 +88,16 @@ pub fn dedup_owner_references(object: &mut Object, cx: &RequestContext, after_ad
     let Some(metadata) = object.metadata_mut() else {
         return;
     };
-    let mut kept: Vec<OwnerReference> = Vec::with_capacity(metadata.owner_references.len());
+    let references = std::mem::take(&mut metadata.owner_references);
+    let mut seen = HashSet::new();
+    let repeated: Vec<bool> = references
+        .iter()
+        .map(|reference| !seen.insert(parts(reference)))
+        .collect();
+    let mut kept = Vec::with_capacity(references.len());
     let mut duplicates = Vec::new();
-    for reference in std::mem::take(&mut metadata.owner_references) {
-        if kept.contains(&reference) {
+    for (reference, repeated) in references.into_iter().zip(repeated) {
+        if repeated {
             duplicates.push(reference.uid);
         } else {
             kept.push(reference);
@@ -108,6 +115,22 @@ pub fn dedup_owner_references(object: &mut Object, cx: &RequestContext, after_ad
             duplicates.join(", ")
         ));
     }
+}
+
+/// All that a reference is compared by.
+fn parts(reference: &OwnerReference) -> ([&str; 4], [Option<bool>; 2]) {
+    let OwnerReference {
+        api_version,
+        kind,
+        name,
+        uid,
+        controller,
+        block_owner_deletion,
+    } = reference;
+    (
+        [api_version, kind, name, uid],
+        [*controller, *block_owner_deletion],
+    )
 }
 
 /// Runs mutating admission on an object.
