@@ -133,11 +133,7 @@ async fn serve(
         request_header: Some(authentication.request_header),
         inner: Arc::new(inner),
     };
-    Ok(tokio::spawn(server.serve(
-        Arc::new(handler),
-        stop.clone(),
-        Duration::ZERO,
-    )))
+    Ok(server.spawn(Arc::new(handler), stop.clone(), Duration::ZERO))
 }
 
 /// What the secure port shows.

@@ -848,12 +848,8 @@ fn serve_health(
         }
     });
     let server = Server::plain(listener);
-    let token = token.clone();
-    Ok(Some(tokio::spawn(async move {
-        server
-            .serve(Arc::new(handler), token, Duration::from_secs(1))
-            .await
-    })))
+    let grace = Duration::from_secs(1);
+    Ok(Some(server.spawn(Arc::new(handler), token.clone(), grace)))
 }
 
 /// Registers the node, reports its status and renews its lease.

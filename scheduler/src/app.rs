@@ -134,11 +134,7 @@ async fn serve(
         request_header: Some(authentication.request_header),
         inner: Arc::new(inner),
     };
-    Ok(tokio::spawn(server.serve(
-        Arc::new(handler),
-        stop.clone(),
-        Duration::ZERO,
-    )))
+    Ok(server.spawn(Arc::new(handler), stop.clone(), Duration::ZERO))
 }
 
 /// What is checked at `/healthz`, `/livez` and `/readyz`.

@@ -323,7 +323,7 @@ async fn start(server: Arc<KubeletServer>, stop: &CancellationToken) -> SocketAd
     let listener = bind_plain(SocketAddr::from(([127, 0, 0, 1], 0))).expect("bind");
     let server_socket = Server::plain(listener);
     let address = server_socket.local_addr();
-    tokio::spawn(server_socket.serve(server, stop.clone(), Duration::from_secs(1)));
+    server_socket.spawn(server, stop.clone(), Duration::from_secs(1));
     address
 }
 

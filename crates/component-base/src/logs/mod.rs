@@ -10,7 +10,7 @@
 
 mod format;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io::Write;
 use std::sync::Arc;

@@ -23,7 +23,8 @@ impl Write for Capture {
 /// The options are the process's: tests that set them take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
-fn capture(options: &Options, work: impl FnOnce()) -> Vec<String> {
+/// The lines that `work` logs on this thread.
+pub(crate) fn capture(options: &Options, work: impl FnOnce()) -> Vec<String> {
     let _turn = TURN.lock();
     reconfigure(options);
     let out = Capture::default();

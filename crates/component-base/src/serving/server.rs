@@ -94,13 +94,25 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Answers requests until `stop`, then stops listening, asks connections to close (GOAWAY, `Connection: close`) and
-    /// waits up to `grace` for requests in flight; what is left then is cut off. Upgraded connections are the handlers'.
-    pub async fn serve(self, handler: Arc<dyn Handler>, stop: CancellationToken, grace: Duration) {
-        let address = self.local_addr();
+    /// Answers requests as a task of its own until `stop`, then stops listening, asks connections to close (GOAWAY,
+    /// `Connection: close`) and waits up to `grace` for requests in flight; what is left then is cut off. Upgraded
+    /// connections are the handlers'.
+    ///
+    /// That it serves is logged before it returns: a start that fails afterwards has its error as the last line.
+    pub fn spawn(
+        self,
+        handler: Arc<dyn Handler>,
+        stop: CancellationToken,
+        grace: Duration,
+    ) -> tokio::task::JoinHandle<()> {
         if matches!(self.tls, Tls::On(_)) {
-            tracing::info!("Serving securely on {address}");
+            tracing::info!("Serving securely on {}", self.local_addr());
         }
+        tokio::spawn(self.serve(handler, stop, grace))
+    }
+
+    async fn serve(self, handler: Arc<dyn Handler>, stop: CancellationToken, grace: Duration) {
+        let address = self.local_addr();
         let connections = TaskTracker::new();
         let cut = CancellationToken::new();
         let shared = Shared::new(self.tls, self.limits, handler, stop.clone());
@@ -144,16 +156,6 @@ impl Server {
             cut.cancel();
             connections.wait().await;
         }
-    }
-
-    /// [`Self::serve`] as a task of its own.
-    pub fn spawn(
-        self,
-        handler: Arc<dyn Handler>,
-        stop: CancellationToken,
-        grace: Duration,
-    ) -> tokio::task::JoinHandle<()> {
-        tokio::spawn(self.serve(handler, stop, grace))
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::logs::{self, tests::capture};
 use crate::run::install_crypto_provider;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -597,6 +598,20 @@ async fn serves_without_tls() {
         .await
         .expect("an idle connection holds the server")
         .unwrap();
+}
+
+/// A start that fails later has its error as the last line, whichever thread the server gets.
+#[tokio::test]
+async fn that_it_serves_is_logged_at_once() {
+    let (options, _) = options();
+    let stop = CancellationToken::new();
+    let server = options.bind(&stop).unwrap();
+    let want = format!("Serving securely on {}", server.local_addr());
+    let lines = capture(&logs::Options::default(), || {
+        server.spawn(Arc::new(describe()), stop.clone(), LIMIT);
+    });
+    stop.cancel();
+    assert!(lines.iter().any(|line| line.ends_with(&want)), "{lines:?}");
 }
 
 #[tokio::test]

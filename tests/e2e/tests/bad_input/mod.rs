@@ -239,13 +239,16 @@ fn run(dir: &Path, daemon: &str, arguments: &[String]) -> (Option<i32>, String) 
     (code, String::from_utf8_lossy(&stderr).into_owned())
 }
 
-/// The error of the last line: of a log line "command failed", or after "Error: ".
+/// The error of the last line after "Error: ", or of the log line "command failed", after which other threads may log.
 fn said(stderr: &str) -> Option<String> {
     let last = stderr.lines().rfind(|line| !line.trim().is_empty())?;
     if let Some(error) = last.strip_prefix("Error: ") {
         return Some(error.to_owned());
     }
-    let (_, quoted) = last.split_once("\"command failed\" err=\"")?;
+    let (_, quoted) = stderr
+        .lines()
+        .rev()
+        .find_map(|line| line.split_once("\"command failed\" err=\""))?;
     let text = quoted.strip_suffix('"')?;
     let mut plain = String::new();
     let mut characters = text.chars();
