@@ -171,10 +171,13 @@ pub fn respond_list(
     };
     let mut writer = ListWriter {
         resource: resource.clone(),
-        items,
-        protobuf: media.encoding == Encoding::Protobuf,
-        first: true,
-        scratch: Vec::new(),
+        shape: Shape {
+            items,
+            form,
+            protobuf: media.encoding == Encoding::Protobuf,
+            first: true,
+            scratch: Vec::new(),
+        },
         converted: converted(resource, list, converted_fields)?,
     };
     let (api_version, kind) = match media.convert {
@@ -189,7 +192,7 @@ pub fn respond_list(
     let mut tail: &[u8];
     let mut closed = false;
     let mut custom_tail = Vec::new();
-    if writer.protobuf {
+    if writer.shape.protobuf {
         let mut metadata = Vec::new();
         wire::put_bytes(&mut metadata, 1, b"");
         wire::put_bytes(&mut metadata, 2, resource_version.as_bytes());
@@ -209,7 +212,7 @@ pub fn respond_list(
         tail = wire::ENVELOPE_TAIL;
     } else {
         let metadata = encode::list_metadata(&resource_version, token, remaining);
-        match &writer.items {
+        match &writer.shape.items {
             Items::Rows(rows) => rows.head(&metadata, !cx.query.bool("noHeaders"), &mut head),
             // As Go writes the list of what it knows as maps only: keys in order, and the items with their names.
             Items::Objects(form, _) if form.is_json() => {
@@ -225,8 +228,8 @@ pub fn respond_list(
                 );
                 head.extend_from_slice(&metadata);
                 // Go's nil slice.
-                let no_items =
-                    matches!(writer.items, Items::Metadata(_)) && list.iter().next().is_none();
+                let no_items = matches!(writer.shape.items, Items::Metadata(_))
+                    && list.iter().next().is_none();
                 head.extend_from_slice(if no_items {
                     b",\"items\":null"
                 } else {
@@ -257,7 +260,7 @@ pub fn respond_list(
     let done = writer.fill(&mut iter, &mut buffer, limit)?;
     if done {
         buffer.extend_from_slice(tail);
-        if !writer.protobuf {
+        if !writer.shape.protobuf {
             buffer = encode::finish_json(media, buffer);
         }
         return Ok(respond::negotiated(cx, StatusCode::OK, media, buffer));
@@ -267,7 +270,7 @@ pub fn respond_list(
         .then(|| GzEncoder::new(Vec::with_capacity(PIECE), Compression::new(1)));
     let compressed = gzip.is_some();
     let mut end = tail.to_vec();
-    if !writer.protobuf {
+    if !writer.shape.protobuf {
         end.push(b'\n');
     }
     let body = Body::produced(ListProducer {
@@ -300,12 +303,19 @@ enum Items {
 /// Encodes items one after another.
 struct ListWriter {
     resource: Arc<Resource>,
+    shape: Shape,
+    /// The objects that a webhook has converted, in the order of the list; None for those that are not selected.
+    converted: Option<std::vec::IntoIter<Option<Object>>>,
+}
+
+/// How an item is written.
+struct Shape {
     items: Items,
+    /// What is served before it becomes something else.
+    form: Form,
     protobuf: bool,
     first: bool,
     scratch: Vec<u8>,
-    /// The objects that a webhook has converted, in the order of the list; None for those that are not selected.
-    converted: Option<std::vec::IntoIter<Option<Object>>>,
 }
 
 /// A webhook converts all objects of a list at once. None where no webhook does; without those that are not selected.
@@ -351,42 +361,68 @@ impl ListWriter {
             let Some(entry) = iter.next_ref() else {
                 return Ok(true);
             };
-            entry.with_value(|value| self.item(entry, value, out))?;
+            self.item(entry, out)?;
         }
         Ok(false)
     }
 
     fn message_length(&self, entry: &Entry) -> Result<usize, StatusError> {
-        if !matches!(self.items, Items::Metadata(_)) {
+        if !matches!(self.shape.items, Items::Metadata(_)) {
             return self.resource.served_len(entry);
         }
         entry.with_value(|value| {
             let served = self.resource.served(value, entry.resource_version())?;
             let mut buffer = Vec::new();
             let raw = served.contiguous(&mut buffer);
-            Ok(encode::partial_metadata(respond::served_form(&self.resource), raw).len())
+            Ok(encode::partial_metadata(self.shape.form, raw).len())
         })
     }
 
-    fn item(&mut self, entry: &Entry, value: &[u8], out: &mut Vec<u8>) -> Result<(), StatusError> {
-        let converted = match &mut self.converted {
-            None => None,
-            Some(converted) => match converted.next().flatten() {
-                Some(object) => Some(object),
-                None => return Ok(()),
-            },
-        };
-        let served = match &converted {
-            Some(object) => Served::Made(resource::raw_of(object.value())),
-            None => self.resource.served(value, entry.resource_version())?,
-        };
+    fn item(&mut self, entry: &Entry, out: &mut Vec<u8>) -> Result<(), StatusError> {
+        let Self {
+            resource,
+            shape,
+            converted,
+        } = self;
+        let version = entry.resource_version();
+        if let Some(converted) = converted {
+            return match converted.next().flatten() {
+                Some(object) => {
+                    let served = Served::Made(resource::raw_of(object.value()));
+                    shape.put(&served, || Ok(object), out)
+                }
+                None => Ok(()),
+            };
+        }
+        // Most are written from where they are.
+        let written = entry.with_pieces(|pieces| {
+            let served = resource.served_pieces(pieces, version)?;
+            let hub = || resource.decode_stored(&pieces.concat(), version);
+            Some(shape.put(&served, hub, out))
+        });
+        if let Some(written) = written.flatten() {
+            return written;
+        }
+        entry.with_value(|value| {
+            let served = resource.served(value, version)?;
+            shape.put(&served, || resource.decode_stored(value, version), out)
+        })
+    }
+}
+
+impl Shape {
+    /// Appends an item. Rows need its hub.
+    fn put(
+        &mut self,
+        served: &Served<'_>,
+        hub: impl FnOnce() -> Result<Object, StatusError>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), StatusError> {
         if self.protobuf {
             match &self.items {
                 Items::Metadata(_) => {
                     let raw = served.contiguous(&mut self.scratch);
-                    let partial =
-                        encode::partial_metadata(respond::served_form(&self.resource), raw);
-                    wire::put_bytes(out, 2, &partial);
+                    wire::put_bytes(out, 2, &encode::partial_metadata(self.form, raw));
                 }
                 _ => {
                     wire::put_header(out, 2, served.len());
@@ -403,16 +439,11 @@ impl ListWriter {
             // Items of a list carry no kind, as Go's structs do not.
             Items::Objects(form, transcoder) => encode::json_item(*form, transcoder, raw, out),
             Items::Metadata(form) => {
-                let partial = encode::partial_metadata(respond::served_form(&self.resource), raw);
+                let partial = encode::partial_metadata(self.form, raw);
                 encode::json(*form, &partial, out)
             }
             Items::Rows(rows) => {
-                let hub = match converted {
-                    Some(object) => object,
-                    None => self
-                        .resource
-                        .decode_stored(value, entry.resource_version())?,
-                };
+                let hub = hub()?;
                 rows.row(raw, hub.value(), hub.metadata(), out)
             }
         }

@@ -304,6 +304,22 @@ impl Resource {
         Ok(Served::Made(api_types::encode_protobuf(served.value())))
     }
 
+    /// [`Self::served`] of stored bytes in pieces. `None` is no verdict: they have to be put together first.
+    pub fn served_pieces<'a>(
+        &self,
+        pieces: &'a [&'a [u8]],
+        resource_version: u64,
+    ) -> Option<Served<'a>> {
+        if self.custom.is_some()
+            || self.has_own_fields()
+            || stored_defaults::can_be_incomplete(self.info)
+        {
+            return None;
+        }
+        storage::splice_pieces(pieces, self.stored.api_version, resource_version)
+            .map(Served::Stored)
+    }
+
     /// Length of what [`Self::served`] gives for an object of the cache. An object that is served as it is stored remembers it.
     pub fn served_len(&self, entry: &storage::Entry) -> Result<usize, StatusError> {
         let as_stored = self.custom.is_none() && !self.has_own_fields();

@@ -23,6 +23,14 @@ const SELECT_POLICY: u32 = 1;
 const POLICIES: u32 = 2;
 const STABILIZATION: u32 = 3;
 
+/// Whether there are messages of a resource that have to be completed.
+pub(super) fn can_be_incomplete(info: &ResourceInfo) -> bool {
+    matches!(
+        (info.group, info.resource),
+        ("", "persistentvolumeclaims") | ("autoscaling", "horizontalpodautoscalers")
+    )
+}
+
 /// Whether a stored message has to be completed.
 pub(super) fn is_incomplete(info: &ResourceInfo, message: &[u8]) -> bool {
     let has = |message: &[u8], tags: &[u32]| wire::find(message, tags).ok().flatten().is_some();

@@ -9,6 +9,8 @@ use bytes::BufMut;
 
 /// First bytes of every protobuf value.
 const MAGIC: &[u8; 4] = b"k8s\0";
+/// Of an object's metadata in its message.
+const METADATA_TAG: u8 = 0x0a;
 
 /// `runtime.Unknown` of a stored value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +84,12 @@ pub fn encode_envelope(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
 /// The object's message in an envelope of this apiVersion, when it is laid out as every encoder does; `None` is no verdict. Much
 /// quicker than [`decode_envelope`] for what is read most.
 pub fn raw_of_version<'a>(value: &'a [u8], api_version: &str) -> Option<&'a [u8]> {
+    let (raw, len) = begin_of_version(value, api_version)?;
+    raw.get(..len)
+}
+
+/// Where the message of an envelope begins, and its length, of which only the beginning has to be at hand.
+fn begin_of_version<'a>(value: &'a [u8], api_version: &str) -> Option<(&'a [u8], usize)> {
     let rest = value.strip_prefix(MAGIC)?.strip_prefix(&[0x0a])?;
     let (&length, rest) = rest.split_first().filter(|(length, _)| **length < 0x80)?;
     let (meta, rest) = rest.split_at_checked(usize::from(length))?;
@@ -91,7 +99,7 @@ pub fn raw_of_version<'a>(value: &'a [u8], api_version: &str) -> Option<&'a [u8]
     }
     let mut rest = rest.strip_prefix(&[0x12])?;
     let length = usize::try_from(read_varint(&mut rest)?).ok()?;
-    rest.get(..length)
+    Some((rest, length))
 }
 
 /// An object's message with another `metadata.resourceVersion`, not put together yet.
@@ -101,8 +109,12 @@ pub struct Spliced<'a> {
     head: &'a [u8],
     /// The fields of the metadata before the version.
     before: &'a [u8],
-    /// The fields of the metadata behind the version, and the object's other fields.
+    /// The fields of the metadata behind the version, and the object's other fields, as far as they are in one piece with these.
     after: &'a [u8],
+    /// The pieces behind that.
+    more: &'a [&'a [u8]],
+    /// Bytes of the last of them that are none of the message's.
+    cut: usize,
     /// Length of the metadata with the new version.
     metadata: usize,
     version: Decimal,
@@ -113,55 +125,104 @@ impl Spliced<'_> {
     pub fn len(&self) -> usize {
         let version = 2 + self.version.text().len();
         let metadata = 1 + varint_len(self.metadata as u64);
-        self.head.len() + metadata + self.before.len() + version + self.after.len()
+        let more: usize = self.more.iter().map(|piece| piece.len()).sum();
+        self.head.len() + metadata + self.before.len() + version + self.after.len() + more
+            - self.cut
     }
 
     /// Appends the message.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.reserve(self.len());
         out.put_slice(self.head);
-        out.put_u8(0x0a);
+        out.put_u8(METADATA_TAG);
         put_varint(out, self.metadata as u64);
         out.put_slice(self.before);
         put_bytes(out, 0x32, self.version.text());
         out.put_slice(self.after);
+        if let Some((last, pieces)) = self.more.split_last() {
+            for piece in pieces {
+                out.put_slice(piece);
+            }
+            out.put_slice(&last[..last.len() - self.cut]);
+        }
     }
 }
 
 /// Sets `metadata.resourceVersion` of an object's message (`Envelope::raw`). `None` when `raw` has no metadata message.
 pub fn splice_resource_version(raw: &[u8], resource_version: u64) -> Option<Spliced<'_>> {
-    const METADATA: u64 = 1;
+    spliced(raw, raw.len(), resource_version)
+}
+
+/// [`raw_of_version`] and [`splice_resource_version`] of a stored value in pieces. `None` is no verdict: not everything before the
+/// version's place is in the first piece, or the value is laid out in another way.
+pub fn splice_pieces<'a>(
+    pieces: &'a [&'a [u8]],
+    api_version: &str,
+    resource_version: u64,
+) -> Option<Spliced<'a>> {
+    let (first, more) = pieces.split_first()?;
+    let (begin, len) = begin_of_version(first, api_version)?;
+    let Some(last) = more.last() else {
+        return spliced(begin.get(..len)?, len, resource_version);
+    };
+    let more_len: usize = more.iter().map(|piece| piece.len()).sum();
+    let cut = (begin.len() + more_len).checked_sub(len)?;
+    if cut > last.len() {
+        return None;
+    }
+    let spliced = spliced(begin, len, resource_version)?;
+    Some(Spliced {
+        more,
+        cut,
+        ..spliced
+    })
+}
+
+/// Sets the version of a message of so many bytes, of which the first are at hand.
+fn spliced(raw: &[u8], len: usize, resource_version: u64) -> Option<Spliced<'_>> {
     const RESOURCE_VERSION: u64 = 6;
     let mut rest = raw;
     while !rest.is_empty() {
         let start = raw.len() - rest.len();
-        let (METADATA, Payload::Bytes(metadata)) = read_field(&mut rest)? else {
+        let mut ahead = rest;
+        if read_varint(&mut ahead)? != u64::from(METADATA_TAG) {
+            read_field(&mut rest)?;
             continue;
-        };
+        }
+        let metadata_len = usize::try_from(read_varint(&mut ahead)?).ok()?;
+        let begin = raw.len() - ahead.len();
+        let end = begin.checked_add(metadata_len).filter(|end| *end <= len)?;
+        let metadata = raw.get(begin..end.min(raw.len()))?;
 
         // Where the resourceVersion sits, or where it belongs: before the first field with a higher number.
-        let mut old = (metadata.len(), metadata.len());
         let mut inner = metadata;
-        while !inner.is_empty() {
-            let start = metadata.len() - inner.len();
-            let (field, _) = read_field(&mut inner)?;
-            if field == RESOURCE_VERSION {
-                old = (start, metadata.len() - inner.len());
-                break;
+        let old = loop {
+            let at = metadata.len() - inner.len();
+            if inner.is_empty() {
+                if end > raw.len() {
+                    return None;
+                }
+                break (at, at);
             }
+            let mut ahead = inner;
+            let field = read_varint(&mut ahead)? >> 3;
             if field > RESOURCE_VERSION {
-                old = (start, start);
-                break;
+                break (at, at);
             }
-        }
+            read_field(&mut inner)?;
+            if field == RESOURCE_VERSION {
+                break (at, metadata.len() - inner.len());
+            }
+        };
 
         let version = Decimal::new(resource_version);
-        let metadata_start = raw.len() - rest.len() - metadata.len();
         return Some(Spliced {
             head: raw.get(..start)?,
             before: metadata.get(..old.0)?,
-            after: raw.get(metadata_start + old.1..)?,
-            metadata: metadata.len() - (old.1 - old.0) + 2 + version.text().len(),
+            after: raw.get(begin + old.1..)?,
+            more: &[],
+            cut: 0,
+            metadata: metadata_len - (old.1 - old.0) + 2 + version.text().len(),
             version,
         });
     }
@@ -364,6 +425,34 @@ mod tests {
     }
 
     #[test]
+    fn pieces_make_what_the_whole_makes() {
+        for (name, old) in [("a", None), ("a", Some("12")), ("n", Some(""))] {
+            let raw = object(&name.repeat(150), old, &[7; 200]);
+            let value = encode_envelope("v1", "Pod", &raw);
+            let whole = splice(&raw, 4711);
+            let mut told = 0;
+            for first in 0..=value.len() {
+                for second in (first..=value.len()).step_by(7) {
+                    let pieces = [&value[..first], &value[first..second], &value[second..]];
+                    let Some(spliced) = splice_pieces(&pieces, "v1", 4711) else {
+                        continue;
+                    };
+                    let mut out = Vec::new();
+                    spliced.write(&mut out);
+                    assert_eq!(out, whole, "{first} {second}");
+                    assert_eq!(out.len(), spliced.len());
+                    told += usize::from(second + 4 < value.len());
+                }
+            }
+            // Any first piece will do that reaches behind the version.
+            assert!(told > 1000, "{told}");
+            assert!(splice_pieces(&[&value], "v1", 4711).is_some());
+            assert!(splice_pieces(&[&value], "v2", 4711).is_none());
+            assert!(splice_pieces(&[&value[..value.len() - 5]], "v1", 4711).is_none());
+        }
+    }
+
+    #[test]
     fn envelope_round_trip() {
         let value = encode_envelope("apps/v1", "Deployment", b"raw");
         assert_eq!(
@@ -392,6 +481,14 @@ mod tests {
                 prop_assert_eq!(out.len(), spliced.len());
             }
             let value = [MAGIC.as_slice(), &bytes].concat();
+            for at in 0..value.len() {
+                let pieces = [&value[..at], &value[at..]];
+                if let Some(spliced) = splice_pieces(&pieces, "v1", 1) {
+                    let mut out = Vec::new();
+                    spliced.write(&mut out);
+                    prop_assert_eq!(out.len(), spliced.len());
+                }
+            }
             if let Some(raw) = raw_of_version(&value, "v1")
                 && let Ok(envelope) = decode_envelope(&value)
                 && envelope.api_version == "v1"

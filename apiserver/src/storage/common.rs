@@ -43,6 +43,15 @@ struct Part {
 }
 
 impl Divided {
+    /// The whole value in three pieces, when it has one part in common with others.
+    pub(crate) fn pieces(&self) -> Option<[&[u8]; 3]> {
+        let Common::One(part) = &self.common else {
+            return None;
+        };
+        let (before, after) = self.own.split_at_checked(part.at as usize)?;
+        Some([before, &part.block, after])
+    }
+
     /// Appends the whole value.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         let mut written = 0;

@@ -120,6 +120,11 @@ impl Entry {
         self.value.with(look)
     }
 
+    /// Looks at the stored bytes where they are, one piece after another. `None` when they would have to be put together.
+    pub fn with_pieces<R>(&self, look: impl FnOnce(&[&[u8]]) -> R) -> Option<R> {
+        self.value.with_pieces(look)
+    }
+
     /// Length of the stored message with its resourceVersion, if it is known.
     pub fn message_len(&self) -> Option<usize> {
         self.message_len.get()

@@ -41,7 +41,7 @@ pub use self::cacher::list::{List, ListIter};
 pub use self::cacher::watch::{EncodingKey, EventType, ObjectEvent, WatchEvent, Watcher};
 pub use self::codec::{
     Envelope, EnvelopeError, Spliced, decode_envelope, encode_envelope, raw_of_version,
-    read_varint, splice_resource_version,
+    read_varint, splice_pieces, splice_resource_version,
 };
 pub use self::continue_token::{decode_continue, encode_continue};
 pub use self::entry::{Entry, Header, HeaderError, Id, Object, Pairs};

@@ -107,6 +107,15 @@ impl Value {
         }
     }
 
+    /// Looks at the bytes where they are, one piece after another. `None` when they would have to be put together.
+    pub(crate) fn with_pieces<R>(&self, look: impl FnOnce(&[&[u8]]) -> R) -> Option<R> {
+        match &*self.state.read() {
+            State::Whole(bytes) => Some(look(&[bytes])),
+            State::Divided(divided) => divided.pieces().map(|pieces| look(&pieces)),
+            State::Packed(_) => None,
+        }
+    }
+
     /// Number of bytes, whole or not.
     pub(crate) fn len(&self) -> usize {
         self.len
