@@ -6,6 +6,9 @@
 //! streams that were woken by turns, until none has anything to do. Requests are not answered here: handlers are tasks of
 //! their own, so those of one connection have all processors.
 //!
+//! Which streams were woken is a set of bits that they share: what a stream has of its own is in no processor's cache when an event
+//! comes, and neither waking it nor finding it touches any of that.
+//!
 //! Invariants: a wake while the connection is polled costs no turn of the runtime; one that comes at any other time is never lost; a
 //! connection that always has something to do lets others run after some rounds, or when its budget is spent.
 
@@ -14,10 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use futures::StreamExt as _;
-use futures::stream::FuturesUnordered;
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
+use slab::Slab;
 use tokio::task::coop::has_budget_remaining;
 
 /// How often the connection and its streams are polled in one turn: a long list is two megabytes further then, some milliseconds of work.
@@ -41,8 +43,15 @@ where
 /// Polls a connection together with its streams.
 pub(super) struct Driver {
     begun: Streams,
-    running: FuturesUnordered<Stream>,
+    running: Slab<Running>,
     wakes: Arc<Wakes>,
+    waker: Waker,
+    /// Empty between two passes; it keeps its memory.
+    turn: Bits,
+}
+
+struct Running {
+    stream: Stream,
     waker: Waker,
 }
 
@@ -53,6 +62,35 @@ struct Wakes {
     /// The driver will look at `woken` before it waits.
     polling: AtomicBool,
     task: AtomicWaker,
+    /// The streams that were woken.
+    streams: Mutex<Bits>,
+}
+
+/// A set of small numbers.
+#[derive(Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn insert(&mut self, number: usize) {
+        let word = number / 64;
+        if word >= self.0.len() {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (number % 64);
+    }
+
+    /// Takes the least number from the word on that is given, and leaves there the word it was in.
+    fn take(&mut self, word: &mut usize) -> Option<usize> {
+        loop {
+            let bits = self.0.get_mut(*word)?;
+            if *bits != 0 {
+                let bit = bits.trailing_zeros() as usize;
+                *bits &= *bits - 1;
+                return Some(*word * 64 + bit);
+            }
+            *word += 1;
+        }
+    }
 }
 
 impl Wake for Wakes {
@@ -68,14 +106,32 @@ impl Wake for Wakes {
     }
 }
 
+/// Wakes one stream, or the one that has its number after it, which does no harm.
+struct StreamWake {
+    wakes: Arc<Wakes>,
+    number: usize,
+}
+
+impl Wake for StreamWake {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.wakes.streams.lock().insert(self.number);
+        self.wakes.wake_by_ref();
+    }
+}
+
 impl Driver {
     pub(super) fn new(begun: Streams) -> Self {
         let wakes = Arc::<Wakes>::default();
         Self {
             begun,
-            running: FuturesUnordered::new(),
+            running: Slab::new(),
             waker: Waker::from(wakes.clone()),
             wakes,
+            turn: Bits::default(),
         }
     }
 
@@ -86,14 +142,15 @@ impl Driver {
     ) -> Poll<C::Output> {
         self.wakes.task.register(task.waker());
         self.wakes.polling.store(true, Ordering::SeqCst);
-        let mut cx = Context::from_waker(&self.waker);
         for _ in 0..ROUNDS {
             self.wakes.woken.store(false, Ordering::SeqCst);
+            let mut cx = Context::from_waker(&self.waker);
             if let Poll::Ready(ended) = connection.as_mut().poll(&mut cx) {
                 return Poll::Ready(ended);
             }
-            self.running.extend(self.begun.0.lock().drain(..));
-            while let Poll::Ready(Some(())) = self.running.poll_next_unpin(&mut cx) {}
+            std::mem::swap(&mut *self.wakes.streams.lock(), &mut self.turn);
+            self.begin();
+            self.poll_woken();
             if !self.wakes.woken.load(Ordering::SeqCst) || !has_budget_remaining() {
                 break;
             }
@@ -103,6 +160,31 @@ impl Driver {
             task.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+
+    /// Takes the connection's new streams.
+    fn begin(&mut self) {
+        for stream in self.begun.0.lock().drain(..) {
+            let entry = self.running.vacant_entry();
+            let number = entry.key();
+            let wakes = self.wakes.clone();
+            let waker = Waker::from(Arc::new(StreamWake { wakes, number }));
+            entry.insert(Running { stream, waker });
+            self.turn.insert(number);
+        }
+    }
+
+    fn poll_woken(&mut self) {
+        let mut word = 0;
+        while let Some(number) = self.turn.take(&mut word) {
+            let Some(Running { stream, waker }) = self.running.get_mut(number) else {
+                continue;
+            };
+            let polled = stream.as_mut().poll(&mut Context::from_waker(waker));
+            if polled.is_ready() {
+                self.running.remove(number);
+            }
+        }
     }
 }
 
@@ -231,6 +313,56 @@ mod tests {
         assert!(polled.is_pending());
         assert!(woken.woken.load(Ordering::SeqCst), "it has another turn");
         assert_eq!(rounds, ROUNDS);
+    }
+
+    #[test]
+    fn bits_are_taken_in_order() {
+        let mut bits = Bits::default();
+        let numbers = [0, 1, 63, 64, 129, 1000];
+        for number in numbers.iter().rev() {
+            bits.insert(*number);
+            bits.insert(*number);
+        }
+        let mut word = 0;
+        let taken: Vec<_> = std::iter::from_fn(|| bits.take(&mut word)).collect();
+        assert_eq!(taken, numbers);
+        assert!(bits.0.iter().all(|bits| *bits == 0));
+    }
+
+    /// The waker of one that has ended wakes the next one with its number.
+    #[tokio::test]
+    async fn streams_come_and_go() {
+        let streams = Streams::default();
+        let begun = streams.clone();
+        let (sender, mut receiver) = mpsc::unbounded_channel();
+        let old = Arc::new(Mutex::new(Vec::<Waker>::new()));
+        let connection = async move {
+            for round in 0..10 {
+                for stream in 0..100 {
+                    let (sender, old) = (sender.clone(), old.clone());
+                    begun.execute(async move {
+                        for waker in old.lock().iter() {
+                            waker.wake_by_ref();
+                        }
+                        std::future::poll_fn(|cx| {
+                            old.lock().push(cx.waker().clone());
+                            Poll::Ready(())
+                        })
+                        .await;
+                        tokio::task::yield_now().await;
+                        sender.send((round, stream)).unwrap();
+                    });
+                }
+                let mut ended: Vec<_> = Vec::new();
+                while ended.len() < 100 {
+                    ended.push(receiver.recv().await.unwrap());
+                }
+                ended.sort_unstable();
+                assert!(ended.into_iter().eq((0..100).map(|stream| (round, stream))));
+                old.lock().truncate(100);
+            }
+        };
+        drive(connection, streams).await;
     }
 
     #[tokio::test]
