@@ -11,7 +11,6 @@
 pub mod admission;
 /// Other API servers behind this one.
 pub mod aggregator;
-mod alarm;
 /// Defaults, validation and strategies of kinds.
 pub mod apis;
 /// What is written down about requests.

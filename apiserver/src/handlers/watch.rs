@@ -31,7 +31,6 @@ use super::list;
 use super::respond;
 use super::select;
 use super::websocket;
-use crate::alarm::Alarm;
 use crate::apis::validation::apps::TEMPLATE_GENERATION;
 use crate::connect::Upgrade;
 use crate::flowcontrol::WatchPlace;
@@ -41,7 +40,7 @@ use crate::registry::object::Object;
 use crate::registry::resource::Resource;
 use crate::registry::wire;
 use crate::request::context::RequestContext;
-use crate::request_metrics::Measurement;
+use crate::request_metrics::{Measurement, Route};
 use crate::server::ApiServer;
 use crate::server::draining::Draining;
 use crate::storage::{self, EncodingKey, EventType, ObjectEvent, WatchEvent};
@@ -93,16 +92,17 @@ pub async fn watch(
         .await
         .map_err(|error| interpret(error, Operation::Watch, &resource.group_resource(), ""))?;
 
+    let stop = Stop::of(server, resource);
     let events = Events {
-        watcher,
+        watcher: watcher.until(stop.wait(deadline)),
         starting: true,
         place: cx.place.watch(),
     };
     let body = Body::boxed(WatchBody {
         events,
         encoder,
-        end: End::new(Stop::of(server, resource), deadline),
         over: false,
+        route: cx.measured.get().map(|measured| measured.route().clone()),
         measured: cx.measured.get().cloned(),
     });
     if let Some(client) = client {
@@ -164,42 +164,20 @@ impl Stop {
         }
     }
 
-    async fn wait(&self) {
-        self.told.cancelled().await;
-        if self.server.is_cancelled() && !self.grace.is_zero() {
-            tokio::time::sleep(Draining::watch_delay(self.grace)).await;
+    /// Resolves when time is up, or the server stops. Many events come before that.
+    async fn wait(self, deadline: Option<Instant>) {
+        let told = async {
+            self.told.cancelled().await;
+            if self.server.is_cancelled() && !self.grace.is_zero() {
+                tokio::time::sleep(Draining::watch_delay(self.grace)).await;
+            }
+        };
+        match deadline {
+            Some(deadline) => {
+                let _ = tokio::time::timeout_at(deadline, told).await;
+            }
+            None => told.await,
         }
-    }
-}
-
-/// Resolves when a watch ends that could go on: time is up, or the server stops. Many events come before that.
-struct End {
-    alarm: Alarm,
-    deadline: Option<Instant>,
-    told: CancellationToken,
-}
-
-impl End {
-    fn new(stop: Stop, deadline: Option<Instant>) -> Self {
-        let told = stop.told.clone();
-        Self {
-            alarm: Alarm::new(async move {
-                match deadline {
-                    Some(deadline) => {
-                        let _ = tokio::time::timeout_at(deadline, stop.wait()).await;
-                    }
-                    None => stop.wait().await,
-                }
-            }),
-            deadline,
-            told,
-        }
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let may_be =
-            self.deadline.is_some_and(|at| at <= Instant::now()) || self.told.is_cancelled();
-        self.alarm.poll(cx, may_be)
     }
 }
 
@@ -208,9 +186,10 @@ impl End {
 struct WatchBody {
     events: Events,
     encoder: EventEncoder,
-    end: End,
     over: bool,
     measured: Option<Arc<Measurement>>,
+    /// Where events are counted: all watches of a route have it in common.
+    route: Option<Arc<Route>>,
 }
 
 impl WatchBody {
@@ -225,13 +204,13 @@ impl WatchBody {
             }
         );
         let frame = self.encoder.frame(event)?;
-        if let Some(measured) = &self.measured
+        if let Some(route) = &self.route
             && !frame.is_empty()
         {
-            measured.route().event(frame.len());
-            if listed {
-                measured.listed();
-            }
+            route.event(frame.len());
+        }
+        if listed && let Some(measured) = &self.measured {
+            measured.listed();
         }
         Ok(frame)
     }
@@ -255,16 +234,9 @@ impl http_body::Body for WatchBody {
                     Err(_) => this.over = true,
                 },
                 Poll::Ready(None) => this.over = true,
-                Poll::Pending if batch.is_empty() => match this.end.poll(cx) {
-                    Poll::Ready(()) => this.over = true,
-                    Poll::Pending => return Poll::Pending,
-                },
+                Poll::Pending if batch.is_empty() => return Poll::Pending,
                 Poll::Pending => break,
             }
-        }
-        // Where one follows the other the end is not asked for above.
-        if batch.is_full(this.encoder.batch) && this.end.poll(cx).is_ready() {
-            this.over = true;
         }
         Poll::Ready((!batch.is_empty()).then(|| Ok(Frame::data(batch.into_bytes()))))
     }

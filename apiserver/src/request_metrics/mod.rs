@@ -339,8 +339,8 @@ impl std::fmt::Debug for Measured {
 
 /// The end of an answer's body is the end of its request.
 impl Observer for Measurement {
-    fn taken(&self, bytes: usize) {
-        self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+    fn taken(&self, bytes: u64) {
+        self.written.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn failed(&self) {

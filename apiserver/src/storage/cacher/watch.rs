@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +22,6 @@ use futures::Stream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::alarm::Alarm;
 use crate::storage::cacher::cache::Cache;
 use crate::storage::cacher::list::end;
 use crate::storage::cacher::ring::Event;
@@ -162,6 +161,15 @@ impl std::fmt::Debug for ObjectEvent {
 /// A running watch: a stream that ends when the watch is over. Dropping it ends the watch.
 pub struct Watcher {
     source: Source,
+    /// The watch ends with it. A source with a cache asks it when it has rung, the others always.
+    end: Option<Wait>,
+}
+
+/// Something far off that is waited for. Pending means that it wakes, and not that a budget is spent.
+type Wait = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
+
+fn wait(future: impl Future<Output = ()> + Send + Sync + 'static) -> Wait {
+    Box::pin(tokio::task::unconstrained(future))
 }
 
 enum Source {
@@ -212,9 +220,9 @@ impl Initial {
 }
 
 struct Bookmarks {
-    /// When the next one is due.
-    at: Instant,
-    alarm: Alarm,
+    /// Until the next one is due.
+    wait: Wait,
+    due: bool,
     deadline: Option<Instant>,
 }
 
@@ -224,16 +232,18 @@ struct TooSlow;
 impl Watcher {
     /// A watch that gives one error.
     pub(crate) fn failed(error: Error) -> Self {
-        Self {
-            source: Source::Failed(error),
-        }
+        Source::Failed(error).into()
     }
 
     /// A watch on etcd.
     pub(crate) fn remote(events: mpsc::Receiver<WatchEvent>) -> Self {
-        Self {
-            source: Source::Etcd(events),
-        }
+        Source::Etcd(events).into()
+    }
+
+    /// This watch, which ends when `end` resolves.
+    pub fn until(mut self, end: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
+        self.end = Some(wait(end));
+        self
     }
 
     /// Starts a watch on a cache.
@@ -319,9 +329,7 @@ impl Watcher {
             Ok(())
         });
         Ok(match outcome {
-            Ok(()) => Self {
-                source: Source::Cache(inner),
-            },
+            Ok(()) => Source::Cache(inner).into(),
             Err(error) => Self::failed(error),
         })
     }
@@ -343,14 +351,28 @@ impl Watcher {
         let polled = match &mut self.source {
             Source::Done => return Poll::Ready(None),
             Source::Failed(error) => Poll::Ready(Some(WatchEvent::Error(error.clone()))),
-            Source::Cache(inner) => inner.poll(cx),
-            Source::Etcd(events) => events.poll_recv(cx),
+            Source::Cache(inner) => inner.poll(&mut self.end, cx),
+            Source::Etcd(events) => match has_come(&mut self.end, cx) {
+                true => Poll::Ready(None),
+                false => events.poll_recv(cx),
+            },
         };
         if let Poll::Ready(None | Some(WatchEvent::Error(_))) = polled {
             self.source = Source::Done;
         }
         polled
     }
+}
+
+impl From<Source> for Watcher {
+    fn from(source: Source) -> Self {
+        Self { source, end: None }
+    }
+}
+
+fn has_come(end: &mut Option<Wait>, cx: &mut Context<'_>) -> bool {
+    end.as_mut()
+        .is_some_and(|end| end.as_mut().poll(cx).is_ready())
 }
 
 impl Stream for Watcher {
@@ -362,7 +384,10 @@ impl Stream for Watcher {
 }
 
 impl Inner {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
+    fn poll(&mut self, end: &mut Option<Wait>, cx: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
+        if self.initial.is_some() && self.slot.rung.load(Ordering::Acquire) && self.has_ended(end) {
+            return Poll::Ready(None);
+        }
         if let Some(initial) = &mut self.initial {
             for _ in 0..INITIAL_SCAN {
                 let Some(entry) = initial.next() else {
@@ -396,14 +421,16 @@ impl Inner {
                     return Poll::Ready(Some(event));
                 }
             }
-            if self.slot.closed.load(Ordering::Acquire) {
+            if self.slot.closed.load(Ordering::Acquire)
+                || self.slot.rung.load(Ordering::Acquire) && self.has_ended(end)
+            {
                 return Poll::Ready(None);
             }
             // The order matters, see the module.
             let published = self.cache.clock.revision();
             let pending = self.slot.pending.swap(NONE, Ordering::AcqRel);
             if pending != NONE {
-                if let Some(bookmark) = self.due_bookmark(cx, self.seen.saturating_sub(1)) {
+                if let Some(bookmark) = self.due_bookmark(self.seen.saturating_sub(1)) {
                     self.slot.pending.fetch_min(pending, Ordering::AcqRel);
                     return Poll::Ready(Some(bookmark));
                 }
@@ -416,12 +443,13 @@ impl Inner {
                 }
                 continue;
             }
-            if let Some(bookmark) = self.due_bookmark(cx, published) {
+            if let Some(bookmark) = self.due_bookmark(published) {
                 return Poll::Ready(Some(bookmark));
             }
             self.slot.waker.register(cx.waker());
             if self.slot.pending.load(Ordering::Acquire) == NONE
                 && !self.slot.closed.load(Ordering::Acquire)
+                && !self.slot.rung.load(Ordering::Acquire)
             {
                 return Poll::Pending;
             }
@@ -487,22 +515,34 @@ impl Inner {
         }))
     }
 
+    /// Asks what the watcher waits for besides events: whether the watch is over, and whether a bookmark is due.
+    #[cold]
+    fn has_ended(&mut self, end: &mut Option<Wait>) -> bool {
+        self.slot.rung.swap(false, Ordering::AcqRel);
+        let waker = Waker::from(Arc::clone(&self.slot));
+        let mut cx = Context::from_waker(&waker);
+        if let Some(bookmarks) = &mut self.bookmarks
+            && !bookmarks.due
+        {
+            bookmarks.due = bookmarks.wait.as_mut().poll(&mut cx).is_ready();
+        }
+        has_come(end, &mut cx)
+    }
+
     /// A bookmark at `revision` if it is time for one and the client does not know more already.
-    fn due_bookmark(&mut self, cx: &mut Context<'_>, revision: u64) -> Option<WatchEvent> {
-        let bookmarks = self.bookmarks.as_mut()?;
-        if !bookmarks.is_due(cx) {
+    fn due_bookmark(&mut self, revision: u64) -> Option<WatchEvent> {
+        let bookmarks = self.bookmarks.as_mut().filter(|bookmarks| bookmarks.due)?;
+        let known = revision <= self.after.max(self.told);
+        if known && revision == 0 {
             return None;
         }
-        if revision <= self.after.max(self.told) {
-            // Nothing to tell. A busy watcher asks again at its next event, an idle one at the next period.
-            if revision != 0 {
-                bookmarks.rearm();
-                // Registers the timer's wake-up.
-                bookmarks.is_due(cx);
-            }
+        // With nothing to tell a busy watcher asks again at its next event, an idle one at the next period.
+        *bookmarks = Bookmarks::new(bookmarks.deadline);
+        // The wait has yet to be begun.
+        self.slot.rung.store(true, Ordering::Release);
+        if known {
             return None;
         }
-        bookmarks.rearm();
         self.told = revision;
         Some(WatchEvent::Bookmark {
             resource_version: revision,
@@ -519,10 +559,9 @@ impl Drop for Inner {
 
 impl Bookmarks {
     fn new(deadline: Option<Instant>) -> Self {
-        let at = Self::next(deadline);
         Self {
-            at,
-            alarm: Alarm::new(tokio::time::sleep_until(at)),
+            wait: wait(tokio::time::sleep_until(Self::next(deadline))),
+            due: false,
             deadline,
         }
     }
@@ -536,15 +575,6 @@ impl Bookmarks {
             .unwrap_or(deadline);
         // After the last one there is none.
         if last > now { at.min(last) } else { at }
-    }
-
-    fn rearm(&mut self) {
-        *self = Self::new(self.deadline);
-    }
-
-    /// Whether it is time for one; if not, `cx` is woken then.
-    fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
-        Instant::now() >= self.at || self.alarm.poll(cx, false).is_ready()
     }
 }
 

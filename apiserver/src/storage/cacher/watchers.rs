@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Wake;
 
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -17,14 +18,23 @@ use crate::storage::key::Scope;
 /// No event is waiting.
 pub(crate) const NONE: u64 = u64::MAX;
 
-/// What the cache and one watcher share.
+/// What the cache and one watcher share. As a waker it wakes the watcher for something else than events.
 pub(crate) struct Slot {
     id: u64,
     /// Number of the first event the watcher has not looked at and may be concerned by.
     pub(crate) pending: AtomicU64,
     /// The watcher is to end.
     pub(crate) closed: AtomicBool,
+    /// What the watcher waits for besides events may have come.
+    pub(crate) rung: AtomicBool,
     pub(crate) waker: AtomicWaker,
+}
+
+impl Wake for Slot {
+    fn wake(self: Arc<Self>) {
+        self.rung.store(true, Ordering::Release);
+        self.waker.wake();
+    }
 }
 
 /// Where a watcher registers.
@@ -67,6 +77,7 @@ impl Watchers {
             id: index.next_id,
             pending: AtomicU64::new(NONE),
             closed: AtomicBool::new(false),
+            rung: AtomicBool::new(true),
             waker: AtomicWaker::new(),
         });
         index.next_id += 1;

@@ -17,16 +17,29 @@ use crate::Error;
 #[derive(Default)]
 pub struct Body {
     repr: Repr,
-    observer: Option<Arc<dyn Observer>>,
+    observed: Option<Observed>,
     held: Held,
 }
 
 /// Is told what becomes of a body, see [`Body::observed_by`].
 pub trait Observer: Send + Sync {
-    /// So many bytes of it were taken, mostly to be sent at once.
-    fn taken(&self, bytes: usize);
+    /// So many bytes of it were taken in all, mostly to be sent. Told when the body is dropped.
+    fn taken(&self, bytes: u64);
     /// It breaks off.
     fn failed(&self);
+}
+
+/// A body's observer is let go with it. What is taken is counted here: the observer is in no processor's cache when a watch that has
+/// been quiet sends an event.
+struct Observed {
+    observer: Arc<dyn Observer>,
+    taken: u64,
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        self.observer.taken(self.taken);
+    }
 }
 
 /// What is dropped with a body, and what was held before it.
@@ -63,7 +76,7 @@ impl Body {
     const fn of(repr: Repr) -> Self {
         Self {
             repr,
-            observer: None,
+            observed: None,
             held: None,
         }
     }
@@ -102,7 +115,7 @@ impl Body {
 
     /// This body, of which the observer is told until it is dropped with it. A body has one observer.
     pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = Some(observer);
+        self.observed = Some(Observed { observer, taken: 0 });
         self
     }
 
@@ -271,10 +284,10 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let this = self.get_mut();
         let polled = this.repr.poll_frame(cx);
-        if let (Poll::Ready(Some(result)), Some(observer)) = (&polled, &this.observer) {
+        if let (Poll::Ready(Some(result)), Some(observed)) = (&polled, &mut this.observed) {
             match result {
-                Ok(frame) => observer.taken(frame.data_ref().map_or(0, Bytes::len)),
-                Err(_) => observer.failed(),
+                Ok(frame) => observed.taken += frame.data_ref().map_or(0, Bytes::len) as u64,
+                Err(_) => observed.observer.failed(),
             }
         }
         polled
@@ -337,15 +350,15 @@ mod tests {
 
     #[tokio::test]
     async fn an_observer_is_told_of_all_that_is_taken_and_let_go_with_the_body() {
-        use std::sync::atomic::{AtomicUsize, Ordering};
+        use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
         #[derive(Default)]
         struct Told {
-            taken: AtomicUsize,
+            taken: AtomicU64,
             failed: AtomicUsize,
         }
         impl Observer for Told {
-            fn taken(&self, bytes: usize) {
+            fn taken(&self, bytes: u64) {
                 self.taken.fetch_add(bytes, Ordering::Relaxed);
             }
             fn failed(&self) {
@@ -358,12 +371,12 @@ mod tests {
         assert!(sender.send("ab").await && sender.send("cde").await);
         sender.fail("broken").await;
         while let Some(Ok(_)) = body.next_chunk().await {}
+        drop(body);
         let counts = (
             told.taken.load(Ordering::Relaxed),
             told.failed.load(Ordering::Relaxed),
         );
         assert_eq!(counts, (5, 1));
-        drop(body);
         assert_eq!(Arc::strong_count(&told), 1);
     }
 

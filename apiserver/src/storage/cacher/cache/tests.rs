@@ -308,6 +308,42 @@ async fn a_bookmark_never_overtakes_an_event() {
     assert_eq!(next(&mut watcher), "BOOKMARK 9");
 }
 
+/// Whether it waits, or always has something to tell.
+#[tokio::test(start_paused = true)]
+async fn a_watch_ends_when_it_is_to() {
+    let cache = filled(&[]);
+    let end = CancellationToken::new();
+    let mut idle = watch(&cache, 5, &ALL, None).until(end.clone().cancelled_owned());
+    let waits = tokio::spawn(async move { idle.next().await.is_none() });
+    tokio::task::yield_now().await;
+    end.cancel();
+    assert!(waits.await.expect("the watch"));
+
+    let end = CancellationToken::new();
+    let mut busy = watch(&cache, 5, &ALL, None).until(end.clone().cancelled_owned());
+    let mut timed =
+        watch(&cache, 5, &ALL, None).until(tokio::time::sleep(Duration::from_secs(100)));
+    for revision in 6..=40 {
+        deliver(&cache, vec![raw("a/x", Some("l,n"), revision)], revision);
+        if revision == 40 {
+            end.cancel();
+        }
+        let told = next(&mut busy);
+        match revision {
+            6 => assert_eq!(told, "ADDED a/x@6"),
+            40 => assert_eq!(told, "end"),
+            _ => assert_eq!(told, format!("MODIFIED a/x@{revision}")),
+        }
+    }
+    let started = Instant::now();
+    let mut events = 0;
+    while let Some(event) = timed.next().await {
+        assert!(matches!(event, WatchEvent::Object(_)));
+        events += 1;
+    }
+    assert_eq!((events, started.elapsed().as_secs()), (35, 100));
+}
+
 /// Neither behind an event nor behind another bookmark: a client that resumes from there would be told again what it knows.
 #[tokio::test(start_paused = true)]
 async fn bookmarks_never_go_back() {
