@@ -1,6 +1,7 @@
 //! OwnerReferencesPermissionEnforcement: to hand an object to the garbage collector one must be able to delete it, and to keep an owner
 //! from being deleted one must be able to set its finalizers. Upstream: plugin/pkg/admission/gc.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use api_types::meta::v1::OwnerReference;
@@ -105,11 +106,14 @@ impl OwnerReferencesPermissionEnforcement {
         old: &[OwnerReference],
     ) -> Verdict {
         let blocks = |owner: &OwnerReference| owner.block_owner_deletion == Some(true);
-        let blocked_before =
-            |owner: &OwnerReference| old.iter().any(|old| old.uid == owner.uid && blocks(old));
+        let blocked_before: HashSet<&str> = old
+            .iter()
+            .filter(|owner| blocks(owner))
+            .map(|owner| owner.uid.as_str())
+            .collect();
         let blocking: Vec<&OwnerReference> = new
             .iter()
-            .filter(|owner| blocks(owner) && !blocked_before(owner))
+            .filter(|owner| blocks(owner) && !blocked_before.contains(owner.uid.as_str()))
             .collect();
         if blocking.is_empty() {
             return Ok(());

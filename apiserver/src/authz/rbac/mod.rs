@@ -18,7 +18,7 @@ use component_base::auth::{Attributes, AuthorizeError, Authorizer, BoxFuture, De
 use parking_lot::RwLock;
 
 use super::{NonResourceRule, ResourceRule, RuleResolver, Rules};
-pub use covers::{Coverage, covers};
+pub use covers::{Coverage, Limits, covers, covers_within};
 pub use rules::rule_allows;
 
 /// The RBAC authorizer and the index it reads.

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::bootstrap::{Change, Reconciled as _};
 use super::*;
 
@@ -175,6 +177,131 @@ fn coverage() {
         &[urls(&["/api/v1"], &["get"])],
         &[urls(&["/api/v1"], &["get"])],
     );
+}
+
+/// One grant after the other, as upstream does it.
+fn covers_one_by_one(owner: &[PolicyRule], servant: &[PolicyRule]) -> Vec<PolicyRule> {
+    let has = |list: &[String], value: &String| list.contains(value);
+    let any = |list: &[String], value: &String| has(list, value) || has(list, &"*".to_owned());
+    let mut uncovered = Vec::new();
+    for given in servant {
+        let unnamed = [String::new()];
+        let names = match &given.resource_names[..] {
+            [] => &unnamed[..],
+            names => names,
+        };
+        for group in &given.api_groups {
+            for resource in &given.resources {
+                for verb in &given.verbs {
+                    for name in names {
+                        let of_any = resource.split_once('/').map(|(_, sub)| format!("*/{sub}"));
+                        let covered = owner.iter().any(|rule| {
+                            any(&rule.api_groups, group)
+                                && (any(&rule.resources, resource)
+                                    || of_any.iter().any(|any| has(&rule.resources, any)))
+                                && any(&rule.verbs, verb)
+                                && (rule.resource_names.is_empty()
+                                    || has(&rule.resource_names, name))
+                        });
+                        if !covered {
+                            let names: &[&str] = if name.is_empty() { &[] } else { &[name] };
+                            uncovered.push(rule(&[group], &[resource], names, &[verb]));
+                        }
+                    }
+                }
+            }
+        }
+        for path in &given.non_resource_urls {
+            for verb in &given.verbs {
+                let covered = owner.iter().any(|rule| {
+                    let mut paths = rule.non_resource_urls.iter();
+                    rule.resource_names.is_empty()
+                        && any(&rule.verbs, verb)
+                        && paths.any(|own| {
+                            let begun = own.strip_suffix('*');
+                            own == path || begun.is_some_and(|begun| path.starts_with(begun))
+                        })
+                });
+                if !covered {
+                    uncovered.push(urls(&[path], &[verb]));
+                }
+            }
+        }
+    }
+    uncovered
+}
+
+proptest! {
+    #[test]
+    fn coverage_is_that_of_single_grants(
+        owner in prop::collection::vec(any_rule(), 0..6),
+        servant in prop::collection::vec(any_rule(), 0..4),
+        most in 0usize..6,
+    ) {
+        let want = covers_one_by_one(&owner, &servant);
+        prop_assert_eq!(&covers(&owner, &servant).uncovered, &want);
+        let limits = Limits { uncovered: most, steps: u64::MAX };
+        let some = covers_within(&owner, &servant, limits);
+        prop_assert_eq!(&some.uncovered[..], &want[..most.min(want.len())]);
+        prop_assert_eq!(some.more, want.len() > most);
+    }
+}
+
+fn any_rule() -> impl Strategy<Value = PolicyRule> {
+    let list =
+        |values: &'static [&'static str]| prop::sample::subsequence(values, 0..=values.len());
+    (
+        list(&["", "apps", "*"]),
+        list(&["pods", "pods/log", "*/log", "*", "a/b/log"]),
+        list(&["get", "list", "*"]),
+        prop_oneof![2 => Just(vec![]), 1 => list(&["x", "y"])],
+        prop_oneof![2 => Just(vec![]), 1 => list(&["/a", "/a/b", "/a/*", "*"])],
+    )
+        .prop_map(|(groups, resources, verbs, names, paths)| PolicyRule {
+            non_resource_urls: strings(&paths),
+            ..rule(&groups, &resources, &names, &verbs)
+        })
+}
+
+/// A request has room for more combinations than there is memory.
+#[test]
+fn what_is_compared_is_no_product_of_what_was_sent() {
+    let many: Vec<String> = (0..100_000).map(|number| format!("v{number}")).collect();
+    let limits = Limits {
+        uncovered: 10,
+        steps: 20_000_000,
+    };
+    let servant = PolicyRule {
+        api_groups: many.clone(),
+        resources: many.clone(),
+        verbs: many.clone(),
+        resource_names: many.clone(),
+        ..PolicyRule::default()
+    };
+    let servant = std::slice::from_ref(&servant);
+    let all = rule(&["*"], &["*"], &[], &["*"]);
+    let coverage = covers_within(std::slice::from_ref(&all), servant, limits);
+    assert!(coverage.is_complete());
+    let some = rule(&["*"], &["*"], &[], &["v1"]);
+    let coverage = covers_within(&[some], servant, limits);
+    assert_eq!((coverage.uncovered.len(), coverage.more), (10, true));
+    assert_eq!(
+        coverage.uncovered[9],
+        rule(&["v0"], &["v0"], &["v9"], &["v0"])
+    );
+    // Each verb and each name has rules of its own.
+    let split: Vec<PolicyRule> = (0..2000)
+        .flat_map(|number| {
+            let value: &str = &many[number];
+            [
+                rule(&["*"], &["*"], &[value], &["*"]),
+                rule(&["*"], &["*"], &[], &[value]),
+            ]
+        })
+        .collect();
+    let coverage = covers_within(&split, servant, limits);
+    assert!(coverage.more);
+    assert!(!coverage.is_complete());
 }
 
 fn user(name: &str, groups: &[&str]) -> UserInfo {
