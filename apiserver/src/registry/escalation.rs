@@ -21,7 +21,7 @@ use crate::server::ApiServer;
 const GROUP: &str = "rbac.authorization.k8s.io";
 /// Of what is missing so many single grants are told, and so much work is a comparison worth: well below a second.
 const LIMITS: Limits = Limits {
-    uncovered: 1000,
+    uncovered: 20_000,
     steps: 200_000_000,
 };
 /// Nobody has to be asked for these.
