@@ -23,39 +23,45 @@ const SELECT_POLICY: u32 = 1;
 const POLICIES: u32 = 2;
 const STABILIZATION: u32 = 3;
 
+/// What tells whether a message has to be completed, for the resources where there are such messages.
+fn check(info: &ResourceInfo) -> Option<fn(&[u8]) -> bool> {
+    match (info.group, info.resource) {
+        ("", "persistentvolumeclaims") => Some(lacks_phase),
+        ("autoscaling", "horizontalpodautoscalers") => Some(lacks_behavior),
+        _ => None,
+    }
+}
+
 /// Whether there are messages of a resource that have to be completed.
 pub(super) fn can_be_incomplete(info: &ResourceInfo) -> bool {
-    matches!(
-        (info.group, info.resource),
-        ("", "persistentvolumeclaims") | ("autoscaling", "horizontalpodautoscalers")
-    )
+    check(info).is_some()
 }
 
 /// Whether a stored message has to be completed.
 pub(super) fn is_incomplete(info: &ResourceInfo, message: &[u8]) -> bool {
+    check(info).is_some_and(|check| check(message))
+}
+
+fn lacks_phase(message: &[u8]) -> bool {
+    let phase = wire::find(message, &PHASE).ok().flatten();
+    phase.and_then(wire::Wire::text).is_none_or(str::is_empty)
+}
+
+fn lacks_behavior(message: &[u8]) -> bool {
     let has = |message: &[u8], tags: &[u32]| wire::find(message, tags).ok().flatten().is_some();
-    match (info.group, info.resource) {
-        ("", "persistentvolumeclaims") => {
-            let phase = wire::find(message, &PHASE).ok().flatten();
-            phase.and_then(wire::Wire::text).is_none_or(str::is_empty)
-        }
-        ("autoscaling", "horizontalpodautoscalers") => {
-            let behavior = wire::find(message, &BEHAVIOR).ok().flatten();
-            behavior
-                .and_then(wire::Wire::bytes)
-                .is_some_and(|behavior| {
-                    let wanted = [
-                        [SCALE_UP, SELECT_POLICY],
-                        [SCALE_UP, POLICIES],
-                        [SCALE_UP, STABILIZATION],
-                        [SCALE_DOWN, SELECT_POLICY],
-                        [SCALE_DOWN, POLICIES],
-                    ];
-                    wanted.iter().any(|tags| !has(behavior, tags))
-                })
-        }
-        _ => false,
-    }
+    let behavior = wire::find(message, &BEHAVIOR).ok().flatten();
+    behavior
+        .and_then(wire::Wire::bytes)
+        .is_some_and(|behavior| {
+            let wanted = [
+                [SCALE_UP, SELECT_POLICY],
+                [SCALE_UP, POLICIES],
+                [SCALE_UP, STABILIZATION],
+                [SCALE_DOWN, SELECT_POLICY],
+                [SCALE_DOWN, POLICIES],
+            ];
+            wanted.iter().any(|tags| !has(behavior, tags))
+        })
 }
 
 /// Whether an object that came in a version with other fields is stored without the hub's defaults.

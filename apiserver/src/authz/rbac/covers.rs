@@ -169,7 +169,7 @@ impl<'a> Owner<'a> {
             },
         ];
         let named = !rule.resource_names.is_empty();
-        compare(&lists, &self.rules, left, &mut Vec::new(), &mut |grant| {
+        compare(&lists, &self.rules, left, |grant| {
             let value = |place: usize| vec![grant[place].to_owned()];
             uncovered.push(PolicyRule {
                 api_groups: value(0),
@@ -203,7 +203,7 @@ impl<'a> Owner<'a> {
                 [self.verbs.of("*"), self.verbs.of(verb)]
             })?,
         ];
-        compare(&lists, &self.unnamed, left, &mut Vec::new(), &mut |grant| {
+        compare(&lists, &self.unnamed, left, |grant| {
             uncovered.push(PolicyRule {
                 non_resource_urls: vec![grant[0].to_owned()],
                 verbs: vec![grant[1].to_owned()],
@@ -274,7 +274,20 @@ impl<'a> List<'a> {
 }
 
 /// Tells each combination of values that none of the rules in `held` has, in order.
-fn compare<'a>(
+fn compare(
+    lists: &[List<'_>],
+    held: &[u32],
+    left: &mut Limits,
+    mut tell: impl FnMut(&[&str]),
+) -> Result<(), Enough> {
+    if lacks(lists, held, left)? {
+        descend(lists, held, left, &mut Vec::new(), &mut tell)?;
+    }
+    Ok(())
+}
+
+/// [`compare`] for what comes behind `grant`, where something is lacking.
+fn descend<'a>(
     lists: &[List<'a>],
     held: &[u32],
     left: &mut Limits,
@@ -286,19 +299,11 @@ fn compare<'a>(
         tell(grant);
         return Ok(());
     };
-    if !lacks(list, lists, held, left)? {
-        return Ok(());
-    }
     for (value, class) in &list.values {
-        let rules = &list.classes[*class];
-        let both = intersection(held, rules, left)?;
-        let open = match lists.split_first() {
-            Some((list, lists)) => lacks(list, lists, &both, left)?,
-            None => both.is_empty(),
-        };
-        if open {
+        let both = intersection(held, &list.classes[*class], left)?;
+        if lacks(lists, &both, left)? {
             grant.push(value);
-            compare(lists, &both, left, grant, tell)?;
+            descend(lists, &both, left, grant, tell)?;
             grant.pop();
         }
     }
@@ -306,22 +311,16 @@ fn compare<'a>(
 }
 
 /// Whether there is a combination of values that none of the rules in `held` has.
-fn lacks(
-    list: &List<'_>,
-    lists: &[List<'_>],
-    held: &[u32],
-    left: &mut Limits,
-) -> Result<bool, Enough> {
-    if lists.iter().any(|list| list.values.is_empty()) {
-        return Ok(false);
+fn lacks(lists: &[List<'_>], held: &[u32], left: &mut Limits) -> Result<bool, Enough> {
+    if held.is_empty() {
+        return Ok(lists.iter().all(|list| !list.values.is_empty()));
     }
+    let Some((list, lists)) = lists.split_first() else {
+        return Ok(false);
+    };
     for class in &list.classes {
         let both = intersection(held, class, left)?;
-        let lacks = match lists.split_first() {
-            Some((list, lists)) if !both.is_empty() => lacks(list, lists, &both, left)?,
-            _ => both.is_empty(),
-        };
-        if lacks {
+        if lacks(lists, &both, left)? {
             return Ok(true);
         }
     }

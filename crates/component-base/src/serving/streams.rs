@@ -7,7 +7,7 @@
 //! their own, so those of one connection have all processors.
 //!
 //! Which streams were woken is a set of bits that they share: what a stream has of its own is in no processor's cache when an event
-//! comes, and neither waking it nor finding it touches any of that.
+//! comes. Finding it touches nothing of that, and waking it no more than the waker.
 //!
 //! Invariants: a wake while the connection is polled costs no turn of the runtime; one that comes at any other time is never lost; a
 //! connection that always has something to do lets others run after some rounds, or when its budget is spent.
